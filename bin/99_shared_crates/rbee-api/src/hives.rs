@@ -1,0 +1,53 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Health, ModelList, WorkerList};
+
+/// The answer to the queen's `GET /v1/hives`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HiveList {
+    pub hives: Vec<Hive>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hive {
+    pub alias: String,
+    pub host: String,
+    /// The configured port.
+    pub port: u16,
+    /// Where it answers, when it runs.
+    pub base_url: Option<String>,
+    pub state: HiveState,
+    /// Why it is `failed`, or what it is waiting for.
+    pub detail: Option<String>,
+    pub health: Option<Health>,
+    pub capabilities: Option<Capabilities>,
+    pub workers: WorkerList,
+    pub models: ModelList,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HiveState {
+    Stopped,
+    Starting,
+    Ready,
+    Failed,
+}
+
+/// The answer to the hive's `GET /v1/capabilities`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    pub devices: Vec<Device>,
+    pub memory_total_bytes: u64,
+    pub memory_available_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// `cpu`, `cuda:0`, `metal:0`: what a worker's `--device` takes.
+    pub id: String,
+    pub name: String,
+    /// Cores of a CPU; `None` for a GPU.
+    pub cores: Option<u32>,
+    pub memory_bytes: Option<u64>,
+}

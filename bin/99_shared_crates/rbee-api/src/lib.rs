@@ -1,0 +1,36 @@
+//! What the processes of rbee say to one another over HTTP: types, paths and header names.
+//!
+//! Serde only: nothing here performs I/O, decides anything or depends on another crate of rbee.
+//! OpenAI's bodies are not modelled: the worker reads and writes them, and every process between
+//! it and the client passes the bytes on.
+
+mod error; // the body of every refusal
+mod health; // who answers, and from which binary
+mod hives; // hosts, as the queen lists them
+mod jobs; // work with a stream of events
+mod models; // names, files, sources
+mod workers; // processes that serve one model
+
+pub use crate::{
+    error::{ErrorBody, ErrorDetail},
+    health::{Health, Status},
+    hives::{Capabilities, Device, Hive, HiveList, HiveState},
+    jobs::{
+        EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, JobCreated, JobEnd,
+        JobInfo, JobList, JobRequest, JobState, Progress,
+    },
+    models::{Model, ModelList, ModelRemoved, PullRequest},
+    workers::{Worker, WorkerKind, WorkerList, WorkerState},
+};
+
+/// Asks a chat or completion endpoint for ids and `narration`, `progress` events between the
+/// chunks: `x-rbee-events: 1`. Without it the stream is OpenAI's to the letter.
+pub const HEADER_EVENTS: &str = "x-rbee-events";
+
+/// Asks for an answer from processes whose binaries are fresh, waiting for builds and
+/// replacements where need be: `x-rbee-fresh: 1`. Without it a request is served by what runs, and
+/// what is stale is replaced beside it.
+pub const HEADER_FRESH: &str = "x-rbee-fresh";
+
+/// Names the job behind a response, for `GET /v1/jobs/{id}` and `DELETE /v1/jobs/{id}`.
+pub const HEADER_JOB: &str = "x-rbee-job";

@@ -1,0 +1,36 @@
+use serde::{Deserialize, Serialize};
+
+/// The answer to the hive's `GET /v1/models/store`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelList {
+    pub models: Vec<Model>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// The name that requests use, such as `smollm2:135m`.
+    pub name: String,
+    /// Size of the file: on disk when it is here, of the download when it is not; 0 if unknown.
+    pub size_bytes: u64,
+    /// Whether the file is in the store.
+    pub local: bool,
+    pub path: Option<String>,
+    /// SHA-256 in hex, where the catalogue pins it or the store has computed it.
+    pub sha256: Option<String>,
+    pub license: Option<String>,
+    pub description: Option<String>,
+}
+
+/// The body of the hive's `POST /v1/models/pull`; the answer is an SSE stream of job events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullRequest {
+    pub model: String,
+}
+
+/// The answer to `DELETE /v1/models/store/{name}` of hive and queen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRemoved {
+    pub name: String,
+    pub freed_bytes: u64,
+}

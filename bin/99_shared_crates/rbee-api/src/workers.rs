@@ -1,0 +1,40 @@
+use serde::{Deserialize, Serialize};
+
+use crate::Health;
+
+/// The answer to `GET /v1/workers` of hive and queen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerList {
+    pub workers: Vec<Worker>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    pub id: String,
+    pub model: String,
+    pub kind: WorkerKind,
+    pub device: String,
+    pub state: WorkerState,
+    /// Requests that it is answering now.
+    pub active_requests: u32,
+    /// Resident memory of the process.
+    pub memory_bytes: Option<u64>,
+    /// Why it is `failed`.
+    pub detail: Option<String>,
+    pub health: Option<Health>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerKind {
+    LlamaCpp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    Starting,
+    Ready,
+    Draining,
+    Failed,
+}
