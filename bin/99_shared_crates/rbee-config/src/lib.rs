@@ -1,1 +1,37 @@
-//! 
+//! Configuration of rbee: flags, environment, file and defaults become typed values, each of
+//! which knows where it came from.
+//!
+//! [`RbeeConfig::load`] reads once; the result is passed down as a value. An unknown key or a
+//! value of the wrong type is refused with its place and what would have been right. What the
+//! values are used for is not known here.
+//!
+//! ```
+//! use rbee_config::{Environment, Origin, Overrides, RbeeConfig};
+//!
+//! let environment = Environment::from_iter([("RBEE_HOME", "/none"), ("RBEE_QUEEN_PORT", "0")]);
+//! let config = RbeeConfig::resolve(&Overrides::default(), &environment, None)?;
+//! assert_eq!(config.queen.port, 0);
+//! let port = config.values().find(|value| value.key == "queen.port").expect("every key is listed");
+//! assert_eq!(port.origin, Origin::Environment("RBEE_QUEEN_PORT".into()));
+//! # Ok::<(), rbee_config::Error>(())
+//! ```
+
+mod config; // the values, and the one list of keys with their defaults
+mod environment; // the only place that reads the process's environment
+mod file; // config.toml as keys with lines
+mod hives; // the `[[hive]]` tables
+mod layers; // flag over environment over file over default
+mod nearest; // the known name that an unknown one was meant to be
+mod paths; // where files and sockets live
+mod setting; // types that a value may have
+mod error;
+
+pub use crate::{
+    config::{AutoUpdate, Models, Overrides, Queen, RbeeConfig, Worker},
+    environment::Environment,
+    error::Error,
+    hives::HiveEntry,
+    layers::{ConfigValue, Origin},
+    paths::Paths,
+    setting::{NarrationMode, OnBuildFailure},
+};

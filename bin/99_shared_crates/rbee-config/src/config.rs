@@ -1,0 +1,251 @@
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    environment::Environment,
+    error::Error,
+    file::{Entries, Source},
+    hives::{self, HiveEntry},
+    layers::{ConfigValue, Layers, Origin},
+    nearest::nearest,
+    paths::{self, Paths},
+    setting::{BaseUrl, NarrationMode, OnBuildFailure, ProfileName},
+};
+
+/// The tables of the file.
+const SECTIONS: [&str; 5] = ["auto_update", "queen", "hive", "worker", "models"];
+
+/// Values that flags set; `None` leaves a value to the environment, the file and the default.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--narration`
+    pub narration: Option<NarrationMode>,
+    /// `--queen-port`
+    pub queen_port: Option<u16>,
+    /// `--auto-update`
+    pub auto_update: Option<bool>,
+    /// `--on-build-failure`
+    pub on_build_failure: Option<OnBuildFailure>,
+}
+
+/// Every configured value of rbee.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RbeeConfig {
+    pub auto_update: AutoUpdate,
+    pub queen: Queen,
+    /// At least one; the first is the one that is meant when no alias is given.
+    pub hives: Vec<HiveEntry>,
+    pub worker: Worker,
+    pub models: Models,
+    pub narration: NarrationMode,
+    pub paths: Paths,
+    /// The workspace that the binaries are built from; `None` for an installed release.
+    pub source_root: Option<PathBuf>,
+    values: Vec<ConfigValue>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct AutoUpdate {
+    /// `false`: nothing is built, what is there is used.
+    pub enabled: bool,
+    /// How long a check is trusted; zero checks each time.
+    pub check_interval: Duration,
+    pub on_build_failure: OnBuildFailure,
+    /// One of cargo's profiles.
+    pub profile: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Queen {
+    /// On 127.0.0.1; 0 lets the system choose one.
+    pub port: u16,
+    /// How long a replaced process may take to finish the streams that it has.
+    pub drain_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// `None`: by the number of cores.
+    pub threads: Option<u32>,
+    /// Requests that one worker answers at once.
+    pub parallel: u32,
+    /// Tokens of context for each of them; `None`: what the model was made for.
+    pub context: Option<u32>,
+    /// An idle worker is stopped after this.
+    pub idle_timeout: Duration,
+    /// A worker that no hive has spoken to for this long leaves when its streams have ended.
+    pub lease: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// The name of the model that is meant when none is given.
+    pub default: String,
+    /// Where names of the form `hf:...` are looked up; without a slash at its end.
+    pub hf_endpoint: String,
+}
+
+impl RbeeConfig {
+    /// Reads the environment and the file.
+    pub fn load(overrides: &Overrides) -> Result<Self, Error> {
+        let executable = env::current_exe().ok();
+        Self::resolve(overrides, &Environment::capture(), executable.as_deref())
+    }
+
+    /// As [`Self::load`], from the given facts.
+    ///
+    /// The sources are looked for in the folders above `executable` when `RBEE_SOURCE_ROOT` does
+    /// not name them.
+    pub fn resolve(
+        overrides: &Overrides,
+        environment: &Environment,
+        executable: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let (paths, path_origins) = paths::locate(environment)?;
+        let source = Source::read(&paths.config_file)?;
+        let mut layers = Layers::new(environment, Entries::parse(&source)?);
+
+        let auto_update = AutoUpdate {
+            enabled: layers.get_or_flag(
+                "auto_update.enabled",
+                ("--auto-update", overrides.auto_update),
+                true,
+            )?,
+            check_interval: layers.get("auto_update.check_interval", Duration::ZERO)?,
+            on_build_failure: layers.get_or_flag(
+                "auto_update.on_build_failure",
+                ("--on-build-failure", overrides.on_build_failure),
+                OnBuildFailure::Refuse,
+            )?,
+            profile: layers.get("auto_update.profile", ProfileName("dev".into()))?.0,
+        };
+        let queen = Queen {
+            port: layers.get_or_flag("queen.port", ("--queen-port", overrides.queen_port), 8500)?,
+            drain_timeout: layers.get("queen.drain_timeout", minutes(30))?,
+        };
+        let hives = hives::read(&mut layers)?;
+        let worker = Worker {
+            threads: layers.get("worker.threads", None)?,
+            parallel: layers.get("worker.parallel", 4)?,
+            context: layers.get("worker.context", None)?,
+            idle_timeout: layers.get("worker.idle_timeout", minutes(5))?,
+            lease: layers.get("worker.lease", minutes(1))?,
+        };
+        let models = Models {
+            default: layers.get("models.default", "smollm2:135m".to_owned())?,
+            hf_endpoint: layers
+                .get_aliased(
+                    "models.hf_endpoint",
+                    "HF_ENDPOINT",
+                    BaseUrl("https://huggingface.co".into()),
+                )?
+                .0,
+        };
+        let narration = layers.get_or_flag(
+            "narration",
+            ("--narration", overrides.narration),
+            NarrationMode::Human,
+        )?;
+        let keys = layers.values.iter().map(|value| value.key.as_str());
+        let keys = keys.filter(|key| !key.starts_with("hive."));
+        layers.file.refuse_rest("", SECTIONS.into_iter().chain(keys))?;
+        hives::refuse_shared_ports(queen.port, &hives, &layers)?;
+        let warnings = layers.unknown_variables().map(|name| warning(name, &layers)).collect();
+
+        let [config_origin, state_origin, run_origin, models_origin] = path_origins;
+        let mut list_path = |key, path: &Path, origin: &Origin| {
+            layers.list(key, path.display().to_string(), origin.clone());
+        };
+        list_path("paths.config_file", &paths.config_file, &config_origin);
+        list_path("paths.state", &paths.state, &state_origin);
+        list_path("paths.run", &paths.run, &run_origin);
+        list_path("paths.models", &paths.models, &models_origin);
+        list_path("paths.logs", &paths.logs, &state_origin);
+        list_path("paths.token", &paths.token, &state_origin);
+        let (source_root, origin) = find_sources(environment, executable)?;
+        let shown = source_root.as_ref().map_or("none".into(), |path| path.display().to_string());
+        layers.list("source_root", shown, origin);
+
+        let values = layers.values;
+        Ok(Self {
+            auto_update,
+            queen,
+            hives,
+            worker,
+            models,
+            narration,
+            paths,
+            source_root,
+            values,
+            warnings,
+        })
+    }
+
+    /// Every value with its origin, in the order of the documentation.
+    pub fn values(&self) -> impl Iterator<Item = &ConfigValue> {
+        self.values.iter()
+    }
+
+    /// What is probably a mistake but refuses nothing; one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The hive of that alias; without one, the first.
+    pub fn hive(&self, alias: Option<&str>) -> Result<&HiveEntry, Error> {
+        let Some(alias) = alias else {
+            return Ok(self.hives.first().expect("there is at least one hive"));
+        };
+        self.hives.iter().find(|hive| hive.alias == alias).ok_or_else(|| {
+            let known: Vec<_> = self.hives.iter().map(|hive| hive.alias.clone()).collect();
+            let nearest = nearest(alias, known.iter().map(String::as_str)).map(str::to_owned);
+            Error::UnknownHive { alias: alias.to_owned(), known, nearest }
+        })
+    }
+
+    /// Where the queen listens, as configured: `http://127.0.0.1:8500`.
+    pub fn queen_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.queen.port)
+    }
+
+    /// The workspace to build from: `None` when auto-update is off, and for an installed release.
+    pub fn build_root(&self) -> Option<&Path> {
+        self.source_root.as_deref().filter(|_| self.auto_update.enabled)
+    }
+}
+
+fn find_sources(
+    environment: &Environment,
+    executable: Option<&Path>,
+) -> Result<(Option<PathBuf>, Origin), Error> {
+    const VARIABLE: &str = "RBEE_SOURCE_ROOT";
+    if let Some(path) = environment.absolute_path(VARIABLE)? {
+        let origin = Origin::Environment(VARIABLE.into());
+        if !holds_sources(&path) {
+            return Err(Error::NoSources { path, origin });
+        }
+        return Ok((Some(path), origin));
+    }
+    let above = executable.into_iter().flat_map(|path| path.ancestors().skip(1));
+    Ok((above.map(Path::to_owned).find(|path| holds_sources(path)), Origin::Default))
+}
+
+fn holds_sources(folder: &Path) -> bool {
+    folder.join("Cargo.toml").is_file() && folder.join("bin/10_queen_rbee/Cargo.toml").is_file()
+}
+
+fn warning(variable: &str, layers: &Layers<'_>) -> String {
+    let hint = nearest(variable, layers.known_variables())
+        .map(|name| format!("; did you mean `{name}`?"))
+        .unwrap_or_default();
+    format!("the environment variable `{variable}` sets nothing{hint}")
+}
+
+const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(minutes * 60)
+}

@@ -1,0 +1,46 @@
+use std::{io, path::PathBuf};
+
+use crate::layers::Origin;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("cannot read the configuration `{path}`")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path}:{line}:{column}: {message}", path = path.display())]
+    Syntax { path: PathBuf, line: usize, column: usize, message: String },
+    #[error("{path}:{line}: unknown key `{key}`{}", did_you_mean(nearest.as_deref()), path = path.display())]
+    UnknownKey { path: PathBuf, line: usize, key: String, nearest: Option<String> },
+    #[error("`{key}` must be {expected}, not {found} ({origin})")]
+    Invalid { key: String, expected: String, found: String, origin: Origin },
+    #[error(
+        "hive `{alias}` is on `{host}`, and hives on other hosts are not supported: use `localhost` ({origin})"
+    )]
+    RemoteHive { alias: String, host: String, origin: Origin },
+    #[error("two hives are called `{alias}` ({origin})")]
+    DuplicateHive { alias: String, origin: Origin },
+    #[error("`{first}` and `{second}` are both {port} ({origin})")]
+    SharedPort { first: String, second: String, port: u16, origin: Origin },
+    #[error("no hive is called `{alias}`{}; configured: {}", did_you_mean(nearest.as_deref()), list(known))]
+    UnknownHive { alias: String, known: Vec<String>, nearest: Option<String> },
+    #[error("the environment variable `{name}` is not valid UTF-8")]
+    NotUnicode { name: String },
+    #[error("the environment variable `{name}` must be an absolute path, not `{path}`", path = path.display())]
+    RelativePath { name: String, path: PathBuf },
+    #[error("neither `RBEE_HOME` nor `HOME` is set, so there is no place for files")]
+    NoHome,
+    #[error("`{path}` holds no sources of rbee ({origin})", path = path.display())]
+    NoSources { path: PathBuf, origin: Origin },
+    #[error("cannot create the folder `{path}`", path = path.display())]
+    CreateFolder { path: PathBuf, source: io::Error },
+    #[error("the folder `{path}` belongs to another user (uid {owner})", path = path.display())]
+    ForeignFolder { path: PathBuf, owner: u32 },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

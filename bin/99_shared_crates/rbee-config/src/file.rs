@@ -1,0 +1,142 @@
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{error::Error, layers::Origin, nearest::nearest};
+
+/// The text of the configuration file, which [`Entries`] borrows.
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// A file that does not exist reads as an empty one.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
+        };
+        Ok(Self { path: path.to_owned(), text })
+    }
+
+    pub(crate) fn origin(&self, span: Range<usize>) -> Origin {
+        Origin::File { path: self.path.clone(), line: self.position(span.start).0 }
+    }
+
+    /// Line and column of a byte, both from 1.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        (before.iter().filter(|&&byte| byte == b'\n').count() + 1, before.len() - line_start + 1)
+    }
+}
+
+/// What one key of the file holds.
+pub(crate) struct Entry<'a> {
+    pub(crate) value: DeValue<'a>,
+    /// Of the key.
+    pub(crate) span: Range<usize>,
+}
+
+/// The file as dotted keys; each is taken out by the one who knows it, and what is left over is
+/// unknown.
+pub(crate) struct Entries<'a> {
+    source: &'a Source,
+    entries: BTreeMap<String, Entry<'a>>,
+}
+
+impl<'a> Entries<'a> {
+    pub(crate) fn parse(source: &'a Source) -> Result<Self, Error> {
+        let table = DeTable::parse(&source.text).map_err(|error| {
+            let (line, column) = source.position(error.span().map_or(0, |span| span.start));
+            let message = error.message().trim_end().replace('\n', ", ");
+            Error::Syntax { path: source.path.clone(), line, column, message }
+        })?;
+        Ok(Self::of_table(source, table.into_inner()))
+    }
+
+    pub(crate) fn of_table(source: &'a Source, table: DeTable<'a>) -> Self {
+        let mut entries = BTreeMap::new();
+        flatten("", table, &mut entries);
+        Self { source, entries }
+    }
+
+    pub(crate) fn take(&mut self, key: &str) -> Option<Entry<'a>> {
+        self.entries.remove(key)
+    }
+
+    /// Where the first key of the table `name` is.
+    pub(crate) fn first_below(&self, name: &str) -> Option<Range<usize>> {
+        let below =
+            |key: &&String| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        self.entries.keys().find(below).map(|key| self.entries[key].span.clone())
+    }
+
+    pub(crate) fn source(&self) -> &'a Source {
+        self.source
+    }
+
+    /// Refuses what nobody took, the earliest first; `prefix` completes its name in the message.
+    pub(crate) fn refuse_rest<'k>(
+        &self,
+        prefix: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) -> Result<(), Error> {
+        let Some((key, entry)) = self.entries.iter().min_by_key(|(_, entry)| entry.span.start)
+        else {
+            return Ok(());
+        };
+        let known: Vec<_> = known.into_iter().collect();
+        if known.contains(&key.as_str()) {
+            return Err(Error::Invalid {
+                key: format!("{prefix}{key}"),
+                expected: format!("a table, `[{key}]`"),
+                found: describe(&entry.value),
+                origin: self.source.origin(entry.span.clone()),
+            });
+        }
+        Err(Error::UnknownKey {
+            path: self.source.path.clone(),
+            line: self.source.position(entry.span.start).0,
+            key: format!("{prefix}{key}"),
+            nearest: nearest(key, known).map(|name| format!("{prefix}{name}")),
+        })
+    }
+}
+
+/// Names every leaf of `table`; an empty table has none and means nothing.
+fn flatten<'a>(prefix: &str, table: DeTable<'a>, entries: &mut BTreeMap<String, Entry<'a>>) {
+    for (name, value) in table {
+        let span = name.span();
+        let key = format!("{prefix}{}", name.get_ref());
+        match Spanned::into_inner(value) {
+            DeValue::Table(inner) => flatten(&format!("{key}."), inner, entries),
+            value => {
+                entries.insert(key, Entry { value, span });
+            }
+        }
+    }
+}
+
+/// Completes "not ..." in a refusal.
+pub(crate) fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("the text \"{text}\""),
+        DeValue::Integer(number) => format!("the number {number}"),
+        DeValue::Float(number) => format!("the number {number}"),
+        DeValue::Boolean(flag) => format!("`{flag}`"),
+        DeValue::Datetime(time) => format!("the time {time}"),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}

@@ -1,0 +1,152 @@
+use std::net::IpAddr;
+
+use toml::de::DeValue;
+
+use crate::{
+    error::Error,
+    file::{Entries, Entry, describe},
+    layers::{Layers, Origin, invalid},
+    setting::Setting,
+};
+
+const DEFAULT_ALIAS: &str = "localhost";
+const DEFAULT_HOST: &str = "localhost";
+const DEFAULT_PORT: u16 = 8600;
+const MAX_ALIAS_LEN: usize = 64;
+const KEYS: [&str; 3] = ["alias", "host", "port"];
+
+/// One `[[hive]]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiveEntry {
+    /// The name that people and requests use; `[a-z0-9._-]`, at most 64 characters.
+    pub alias: String,
+    /// `localhost` or a loopback address.
+    pub host: String,
+    /// 0 lets the system choose one.
+    pub port: u16,
+}
+
+/// Reads the `[[hive]]` tables; without any there is one hive, on this host.
+pub(crate) fn read(layers: &mut Layers<'_>) -> Result<Vec<HiveEntry>, Error> {
+    let source = layers.file.source();
+    let wrong = |found: &str, span| Error::Invalid {
+        key: "hive".into(),
+        expected: "written as one `[[hive]]` for each hive".into(),
+        found: found.into(),
+        origin: source.origin(span),
+    };
+    if let Some(span) = layers.file.first_below("hive") {
+        return Err(wrong("one `[hive]`", span));
+    }
+    let Some(Entry { value, span }) = layers.file.take("hive") else {
+        let only = HiveEntry {
+            alias: DEFAULT_ALIAS.into(),
+            host: DEFAULT_HOST.into(),
+            port: DEFAULT_PORT,
+        };
+        layers.list("hive.localhost.host", only.host.clone(), Origin::Default);
+        layers.list("hive.localhost.port", only.port.to_string(), Origin::Default);
+        return Ok(vec![only]);
+    };
+    let DeValue::Array(tables) = value else {
+        return Err(wrong(&describe(&value), span));
+    };
+    let mut hives: Vec<HiveEntry> = Vec::new();
+    for table in tables {
+        let span = table.span();
+        let table = match table.into_inner() {
+            DeValue::Table(table) => table,
+            other => return Err(wrong(&format!("a list with {}", describe(&other)), span)),
+        };
+        let origin = source.origin(span);
+        let hive = read_one(layers, Entries::of_table(source, table), origin.clone())?;
+        if hives.iter().any(|other| other.alias == hive.alias) {
+            return Err(Error::DuplicateHive { alias: hive.alias, origin });
+        }
+        hives.push(hive);
+    }
+    Ok(hives)
+}
+
+/// Refuses two processes on one port: the second would find a stranger there.
+pub(crate) fn refuse_shared_ports(
+    queen_port: u16,
+    hives: &[HiveEntry],
+    layers: &Layers<'_>,
+) -> Result<(), Error> {
+    let mut taken = vec![("queen.port".to_owned(), queen_port)];
+    for hive in hives {
+        let key = format!("hive.{}.port", hive.alias);
+        if let Some((first, port)) = taken.iter().find(|(_, port)| *port != 0 && *port == hive.port)
+        {
+            // The later key, unless only the earlier one was set.
+            let origin =
+                layers.origin(&key).or_else(|| layers.origin(first)).unwrap_or(Origin::Default);
+            let (first, port) = (first.clone(), *port);
+            return Err(Error::SharedPort { first, second: key, port, origin });
+        }
+        taken.push((key, hive.port));
+    }
+    Ok(())
+}
+
+fn read_one(
+    layers: &mut Layers<'_>,
+    mut table: Entries<'_>,
+    origin: Origin,
+) -> Result<HiveEntry, Error> {
+    let Some((Alias(alias), _)) = field(&mut table, "alias")? else {
+        return Err(Error::Invalid {
+            key: "hive.alias".into(),
+            expected: "given for each hive".into(),
+            found: "left out".into(),
+            origin,
+        });
+    };
+    let (host, host_origin) =
+        field(&mut table, "host")?.unwrap_or((DEFAULT_HOST.to_owned(), Origin::Default));
+    let (port, port_origin) = field(&mut table, "port")?.unwrap_or((DEFAULT_PORT, Origin::Default));
+    table.refuse_rest("hive.", KEYS)?;
+    if !is_loopback(&host) {
+        return Err(Error::RemoteHive { alias, host, origin: host_origin });
+    }
+    layers.list(&format!("hive.{alias}.host"), host.clone(), host_origin);
+    layers.list(&format!("hive.{alias}.port"), port.to_string(), port_origin);
+    Ok(HiveEntry { alias, host, port })
+}
+
+fn field<T: Setting>(table: &mut Entries<'_>, name: &str) -> Result<Option<(T, Origin)>, Error> {
+    let Some(entry) = table.take(name) else { return Ok(None) };
+    let origin = table.source().origin(entry.span);
+    match T::from_toml(&entry.value) {
+        Some(value) => Ok(Some((value, origin))),
+        None => Err(invalid::<T>(&format!("hive.{name}"), describe(&entry.value), origin)),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// The pattern is strict because an alias becomes part of file names and URLs.
+struct Alias(String);
+
+impl Setting for Alias {
+    fn expected() -> String {
+        "a name of at most 64 characters from a-z, 0-9, `.`, `_` and `-`".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let allowed =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        let valid = !text.is_empty()
+            && text.len() <= MAX_ALIAS_LEN
+            && text.chars().all(allowed)
+            && !text.starts_with(['.', '-']);
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}

@@ -1,0 +1,211 @@
+use std::{fs, time::Duration};
+
+use rbee_config::{HiveEntry, NarrationMode, OnBuildFailure};
+
+use crate::Home;
+
+#[test]
+fn every_key_of_the_file_is_read() {
+    let config = Home::with(
+        r#"
+        narration = "json"
+        [auto_update]
+        enabled = false
+        check_interval = "5m"
+        on_build_failure = "last-good"
+        profile = "release"
+        [queen]
+        port = 9000
+        drain_timeout = "10s"
+        [[hive]]
+        alias = "my-hive"
+        host = "127.0.0.1"
+        port = 9001
+        [[hive]]
+        alias = "b"
+        [worker]
+        threads = 3
+        parallel = 0x10
+        context = "auto"
+        idle_timeout = "1h 30m"
+        lease = "7s"
+        [models]
+        default = "hf:a/b"
+        hf_endpoint = "http://127.0.0.1:1/"
+        "#,
+    );
+    let config = config.load().unwrap();
+    assert_eq!(config.narration, NarrationMode::Json);
+    assert!(!config.auto_update.enabled);
+    assert_eq!(config.auto_update.check_interval, Duration::from_secs(300));
+    assert_eq!(config.auto_update.on_build_failure, OnBuildFailure::LastGood);
+    assert_eq!(config.auto_update.profile, "release");
+    assert_eq!(config.queen_url(), "http://127.0.0.1:9000");
+    assert_eq!(config.queen.drain_timeout, Duration::from_secs(10));
+    assert_eq!(
+        config.hives,
+        [
+            HiveEntry { alias: "my-hive".into(), host: "127.0.0.1".into(), port: 9001 },
+            HiveEntry { alias: "b".into(), host: "localhost".into(), port: 8600 },
+        ]
+    );
+    assert_eq!((config.worker.threads, config.worker.parallel), (Some(3), 16));
+    assert_eq!(config.worker.context, None);
+    assert_eq!(config.worker.idle_timeout, Duration::from_secs(5400));
+    assert_eq!(config.worker.lease, Duration::from_secs(7));
+    assert_eq!(config.models.default, "hf:a/b");
+    assert_eq!(config.models.hf_endpoint, "http://127.0.0.1:1");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
+    for (toml, refusal) in [
+        (
+            "[queen]\nprot = 1",
+            "config.toml:2: unknown key `queen.prot`; did you mean `queen.port`?",
+        ),
+        (
+            "# a\n\n[auto_update]\ncheck-interval = \"1s\"",
+            "config.toml:4: unknown key `auto_update.check-interval`; \
+             did you mean `auto_update.check_interval`?",
+        ),
+        (
+            "profile = \"dev\"",
+            "config.toml:1: unknown key `profile`; did you mean `auto_update.profile`?",
+        ),
+        ("[[hives]]\nalias = \"a\"", "config.toml:1: unknown key `hives`; did you mean `hive`?"),
+        (
+            "[[hive]]\nalias = \"a\"\nhsot = \"localhost\"",
+            "config.toml:3: unknown key `hive.hsot`; did you mean `hive.host`?",
+        ),
+        ("zzz = 1", "config.toml:1: unknown key `zzz`"),
+        ("b_is_second = 1\na_is_third = 1", "config.toml:1: unknown key `b_is_second`"),
+    ] {
+        assert_eq!(Home::with(toml).refusal(), refusal);
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_with_what_was_expected() {
+    for (toml, refusal) in [
+        (
+            "[queen]\nport = \"8500\"",
+            "`queen.port` must be a port from 0 to 65535, not the text \"8500\" (config.toml:2)",
+        ),
+        (
+            "[queen]\nport = 65536",
+            "`queen.port` must be a port from 0 to 65535, not the number 65536 (config.toml:2)",
+        ),
+        (
+            "[queen]\nport = -1",
+            "`queen.port` must be a port from 0 to 65535, not the number -1 (config.toml:2)",
+        ),
+        (
+            "worker.parallel = 0",
+            "`worker.parallel` must be a whole number from 1, not the number 0 (config.toml:1)",
+        ),
+        (
+            "[auto_update]\ncheck_interval = 5",
+            "`auto_update.check_interval` must be a duration such as \"30s\", \"5m\" or \
+             \"1h 30m\", not the number 5 (config.toml:2)",
+        ),
+        (
+            "[auto_update]\nenabled = \"yes\"",
+            "`auto_update.enabled` must be `true` or `false`, not the text \"yes\" (config.toml:2)",
+        ),
+        (
+            "[auto_update]\non_build_failure = \"ignore\"",
+            "`auto_update.on_build_failure` must be one of `refuse`, `last-good`, \
+             not the text \"ignore\" (config.toml:2)",
+        ),
+        (
+            "[auto_update]\nprofile = \"--config=x\"",
+            "`auto_update.profile` must be the name of a cargo profile, such as \"dev\" or \
+             \"release\", not the text \"--config=x\" (config.toml:2)",
+        ),
+        ("queen = 1", "`queen` must be a table, `[queen]`, not the number 1 (config.toml:1)"),
+        (
+            "[hive]\nalias = \"a\"",
+            "`hive` must be written as one `[[hive]]` for each hive, not one `[hive]` \
+             (config.toml:2)",
+        ),
+        (
+            "hive = [1]",
+            "`hive` must be written as one `[[hive]]` for each hive, \
+             not a list with the number 1 (config.toml:1)",
+        ),
+    ] {
+        assert_eq!(Home::with(toml).refusal(), refusal);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_refused_with_its_place() {
+    let refusal = Home::with("[queen]\nport = \n").refusal();
+    assert!(refusal.starts_with("config.toml:2:"), "{refusal}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_and_not_the_defaults() {
+    let home = Home::with("");
+    fs::remove_file(home.path().join("config.toml")).unwrap();
+    fs::create_dir(home.path().join("config.toml")).unwrap();
+    assert!(home.refusal().starts_with("cannot read the configuration"));
+}
+
+#[test]
+fn hives_that_cannot_be_are_refused() {
+    for (toml, refusal) in [
+        (
+            "[[hive]]\nalias = \"a\"\nhost = \"example.org\"",
+            "hive `a` is on `example.org`, and hives on other hosts are not supported: \
+             use `localhost` (config.toml:3)",
+        ),
+        (
+            "[[hive]]\nalias = \"a\"\nhost = \"0.0.0.0\"",
+            "hive `a` is on `0.0.0.0`, and hives on other hosts are not supported: \
+             use `localhost` (config.toml:3)",
+        ),
+        (
+            "[[hive]]\nalias = \"../a\"",
+            "`hive.alias` must be a name of at most 64 characters from a-z, 0-9, `.`, `_` and \
+             `-`, not the text \"../a\" (config.toml:2)",
+        ),
+        (
+            "[[hive]]\nport = 1",
+            "`hive.alias` must be given for each hive, not left out (config.toml:1)",
+        ),
+        (
+            "[[hive]]\nalias = \"a\"\n[[hive]]\nalias = \"a\"\nport = 1",
+            "two hives are called `a` (config.toml:3)",
+        ),
+        (
+            "[[hive]]\nalias = \"a\"\nport = 8500",
+            "`queen.port` and `hive.a.port` are both 8500 (config.toml:3)",
+        ),
+        (
+            "[[hive]]\nalias = \"a\"\nport = 7\n[[hive]]\nalias = \"b\"\nport = 7",
+            "`hive.a.port` and `hive.b.port` are both 7 (config.toml:6)",
+        ),
+    ] {
+        assert_eq!(Home::with(toml).refusal(), refusal);
+    }
+}
+
+#[test]
+fn any_number_of_hives_may_leave_their_port_to_the_system() {
+    let toml = "queen.port = 0\n[[hive]]\nalias = \"a\"\nport = 0\n[[hive]]\nalias = \"b\"\nport = 0\nhost = \"::1\"";
+    assert_eq!(Home::with(toml).load().unwrap().hives.len(), 2);
+}
+
+#[test]
+fn an_unknown_alias_names_the_known_ones_and_the_nearest() {
+    let home = Home::with("[[hive]]\nalias = \"my-hive\"\n[[hive]]\nalias = \"attic\"\nport = 1");
+    let config = home.load().unwrap();
+    assert_eq!(config.hive(None).unwrap().alias, "my-hive");
+    assert_eq!(config.hive(Some("attic")).unwrap().port, 1);
+    assert_eq!(
+        config.hive(Some("my-hvie")).unwrap_err().to_string(),
+        "no hive is called `my-hvie`; did you mean `my-hive`?; configured: `my-hive`, `attic`"
+    );
+}
