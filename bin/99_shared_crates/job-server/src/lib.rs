@@ -1,1 +1,25 @@
-//! 
+//! Jobs: work with an ordered log of events that many can read, from any point, and cancel.
+//!
+//! A handler asks the [`JobServer`] for a [`JobWriter`] and gives it to whatever does the work.
+//! The writer appends events to the job's log and ends it, once. Anybody who knows the job's id
+//! reads the log through a [`Subscription`]: first what is already there, then what comes, then
+//! the end. Readers never slow the writer down; one that falls behind the bounded log is told so.
+//!
+//! [`sse`] turns a subscription into a response. Nothing here knows what the work is.
+
+mod event; // what a log holds
+mod id; // names of jobs
+mod log; // the bounded log of one job, as plain data
+mod job; // a log with the people around it: writer, readers, canceller
+mod server; // all jobs, within limits
+mod writer; // the side that works
+mod subscription; // the side that watches
+pub mod sse; // a subscription as an HTTP response
+
+pub use crate::{
+    event::{End, Event, JobInfo, JobState},
+    id::{JobId, ParseJobIdError},
+    server::{Error, JobServer, Limits},
+    subscription::Subscription,
+    writer::{JobEmitter, JobWriter},
+};

@@ -1,0 +1,213 @@
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::Waker,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    event::{JobInfo, JobState},
+    id::JobId,
+    log::{Log, Read},
+    server::{Error, Shared},
+};
+
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    operation: Box<str>,
+    created_at: SystemTime,
+    pub(crate) cancel: CancellationToken,
+    server: Weak<Shared>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Log,
+    /// Readers with nothing to read, each at most once.
+    waiting: Vec<(ReaderId, Waker)>,
+    last_reader: u64,
+    audience: Audience,
+}
+
+/// Who would miss the job.
+#[derive(Debug, Default)]
+struct Audience {
+    /// Subscriptions that cancel the job when the last of them leaves.
+    present: usize,
+    /// Counts the times that the last of them left.
+    departures: u64,
+    /// Set from such a departure to the next subscription: how long to wait for one.
+    vacant: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReaderId(u64);
+
+/// Where a new reader begins, and what it has taken on.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) reader: ReaderId,
+    pub(crate) next: u64,
+    /// The grace of those who left, whose place this reader takes.
+    pub(crate) grace: Option<Duration>,
+}
+
+impl Job {
+    pub(crate) fn new(id: JobId, operation: &str, max_bytes: usize, server: Weak<Shared>) -> Self {
+        Self {
+            id,
+            operation: operation.into(),
+            created_at: SystemTime::now(),
+            cancel: CancellationToken::new(),
+            server,
+            inner: Mutex::new(Inner {
+                log: Log::new(max_bytes),
+                waiting: Vec::new(),
+                last_reader: 0,
+                audience: Audience::default(),
+            }),
+        }
+    }
+
+    pub(crate) fn info(&self) -> JobInfo {
+        let inner = self.lock();
+        JobInfo {
+            id: self.id,
+            operation: self.operation.as_ref().to_owned(),
+            state: inner.log.state().clone(),
+            cancel_requested: self.cancel.is_cancelled(),
+            last_event_id: inner.log.last_id(),
+            created_at: self.created_at,
+        }
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.lock().log.state().is_ended()
+    }
+
+    pub(crate) fn emit(&self, name: Option<&'static str>, data: Bytes) -> Option<u64> {
+        let mut inner = self.lock();
+        let id = inner.log.append(name, data)?;
+        let waiting = std::mem::take(&mut inner.waiting);
+        // A waker may run anything, and that may come back here.
+        drop(inner);
+        wake(waiting);
+        Some(id)
+    }
+
+    pub(crate) fn end(&self, state: JobState) {
+        let mut inner = self.lock();
+        if !inner.log.end(state) {
+            return;
+        }
+        let waiting = std::mem::take(&mut inner.waiting);
+        let bytes = inner.log.bytes();
+        drop(inner);
+        // First the server, so that whoever reads the end finds room for another job.
+        if let Some(server) = self.server.upgrade() {
+            server.ended(self.id, bytes);
+        }
+        wake(waiting);
+    }
+
+    pub(crate) fn admit(&self, after: Option<u64>) -> Result<Admission, Error> {
+        let mut inner = self.lock();
+        let after = after.unwrap_or(0);
+        if after > inner.log.tail() {
+            return Err(Error::Ahead { id: self.id, after, last: inner.log.tail() });
+        }
+        let next = after + 1;
+        if next < inner.log.oldest() {
+            return Err(Error::Gone { id: self.id, oldest: inner.log.oldest() });
+        }
+        inner.last_reader += 1;
+        let reader = ReaderId(inner.last_reader);
+        let grace = inner.audience.vacant.take();
+        inner.audience.present += usize::from(grace.is_some());
+        Ok(Admission { reader, next, grace })
+    }
+
+    /// Reads at `id`, and has `waker` woken when that is worth trying again.
+    pub(crate) fn read(&self, reader: ReaderId, id: u64, waker: &Waker) -> Read {
+        let mut inner = self.lock();
+        let read = inner.log.read(id);
+        if matches!(read, Read::Pending) {
+            match inner.waiting.iter_mut().find(|(waiting, _)| *waiting == reader) {
+                Some((_, known)) => known.clone_from(waker),
+                None => inner.waiting.push((reader, waker.clone())),
+            }
+        }
+        read
+    }
+
+    pub(crate) fn state(&self) -> JobState {
+        self.lock().log.state().clone()
+    }
+
+    /// Counts one more of those without whom the job need not go on.
+    pub(crate) fn arrive(&self) {
+        self.lock().audience.present += 1;
+    }
+
+    /// Forgets a reader; `grace` is what it brought to [`Job::arrive`] or got from [`Job::admit`].
+    pub(crate) fn leave(self: &Arc<Self>, reader: ReaderId, grace: Option<Duration>) {
+        let mut inner = self.lock();
+        let waiting = inner.waiting.iter().position(|(waiting, _)| *waiting == reader);
+        let waker = waiting.map(|index| inner.waiting.swap_remove(index));
+        let departure = grace.and_then(|grace| inner.last_of_audience_left(grace));
+        drop(inner);
+        drop(waker);
+        let (Some(departure), Some(grace)) = (departure, grace) else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !grace.is_zero() => {
+                let job = Arc::downgrade(self);
+                drop(runtime.spawn(async move {
+                    tokio::time::sleep(grace).await;
+                    if let Some(job) = job.upgrade() {
+                        job.cancel_if_vacant(departure);
+                    }
+                }));
+            }
+            // Without a runtime there is no clock to wait with, and nobody to reconnect either.
+            _ => self.cancel.cancel(),
+        }
+    }
+
+    fn cancel_if_vacant(&self, departure: u64) {
+        let inner = self.lock();
+        let audience = &inner.audience;
+        let vacant = audience.vacant.is_some() && audience.departures == departure;
+        if !vacant || inner.log.state().is_ended() {
+            return;
+        }
+        drop(inner);
+        self.cancel.cancel();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The number of this departure, where it was the last of a job that still runs.
+    fn last_of_audience_left(&mut self, grace: Duration) -> Option<u64> {
+        self.audience.present -= 1;
+        if self.audience.present > 0 || self.log.state().is_ended() {
+            return None;
+        }
+        self.audience.departures += 1;
+        self.audience.vacant = Some(grace);
+        Some(self.audience.departures)
+    }
+}
+
+fn wake(waiting: Vec<(ReaderId, Waker)>) {
+    for (_, waker) in waiting {
+        waker.wake();
+    }
+}

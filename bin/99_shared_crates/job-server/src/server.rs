@@ -1,0 +1,210 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    event::JobInfo, id::JobId, job::Job, subscription::Subscription, writer::JobEmitter,
+    writer::JobWriter,
+};
+
+/// What a server may hold in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Running and ended jobs together.
+    pub max_jobs: usize,
+    /// How long an ended job can still be read.
+    pub retain: Duration,
+    /// Events of one job; the oldest are dropped first, and the newest is always kept.
+    pub event_bytes_per_job: usize,
+    /// Events of all ended jobs; those that ended first are forgotten first.
+    pub event_bytes_of_ended_jobs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_jobs: 1024,
+            retain: Duration::from_mins(10),
+            event_bytes_per_job: 4 << 20,
+            event_bytes_of_ended_jobs: 8 << 20,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("all of the {max_jobs} jobs that there is room for are running")]
+    Full { max_jobs: usize },
+    #[error("there is no job `{id}`, or it ended too long ago")]
+    Unknown { id: JobId },
+    #[error("job `{id}` has already ended")]
+    AlreadyEnded { id: JobId },
+    /// A reader asked for events, or was so far behind that it next needed events, that the log
+    /// no longer holds.
+    #[error("job `{id}` has dropped its events before {oldest}")]
+    Gone { id: JobId, oldest: u64 },
+    #[error("job `{id}` has no event {after}: its last is {last}")]
+    Ahead { id: JobId, after: u64, last: u64 },
+}
+
+/// All jobs of a process.
+///
+/// Clones share the jobs. A running job is never forgotten; an ended one is, when it has been
+/// retained long enough or when its room is needed.
+#[derive(Debug, Clone)]
+pub struct JobServer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    limits: Limits,
+    table: Mutex<Table>,
+    running: watch::Sender<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    jobs: HashMap<JobId, Arc<Job>>,
+    /// In the order in which they ended.
+    ended: VecDeque<Ended>,
+    ended_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Ended {
+    id: JobId,
+    at: Instant,
+    bytes: usize,
+}
+
+impl JobServer {
+    pub fn new(limits: Limits) -> Self {
+        let running = watch::Sender::new(0);
+        Self { shared: Arc::new(Shared { limits, table: Mutex::default(), running }) }
+    }
+
+    /// Starts a job, which ends when its writer says so or is dropped.
+    ///
+    /// Fails with [`Error::Full`] where as many jobs as the limits allow are running.
+    pub fn create(&self, operation: &str) -> Result<JobWriter, Error> {
+        let Limits { max_jobs, event_bytes_per_job, .. } = self.shared.limits;
+        let server = Arc::downgrade(&self.shared);
+        let job = Arc::new(Job::new(JobId::generate(), operation, event_bytes_per_job, server));
+        let mut table = self.shared.lock();
+        // Logs are freed after the lock: they can be megabytes of small pieces.
+        let mut forgotten = table.forget_before(&self.shared.limits);
+        if table.jobs.len() >= max_jobs {
+            forgotten.push(table.forget_oldest().ok_or(Error::Full { max_jobs })?);
+        }
+        table.jobs.insert(job.id, Arc::clone(&job));
+        drop(table);
+        self.shared.running.send_modify(|running| *running += 1);
+        Ok(JobWriter::new(job))
+    }
+
+    pub fn info(&self, id: &JobId) -> Option<JobInfo> {
+        Some(self.find(id).ok()?.info())
+    }
+
+    /// Every job there is, the oldest first.
+    pub fn list(&self) -> Vec<JobInfo> {
+        let mut table = self.shared.lock();
+        let forgotten = table.forget_before(&self.shared.limits);
+        let jobs: Vec<Arc<Job>> = table.jobs.values().cloned().collect();
+        drop(table);
+        drop(forgotten);
+        let mut infos: Vec<JobInfo> = jobs.iter().map(|job| job.info()).collect();
+        infos.sort_unstable_by_key(|info| info.id);
+        infos
+    }
+
+    /// Asks a job's writer to end it.
+    ///
+    /// The job runs on until the writer has noticed; asking again until then changes nothing.
+    pub fn cancel(&self, id: &JobId) -> Result<(), Error> {
+        let job = self.find(id)?;
+        if job.is_ended() {
+            return Err(Error::AlreadyEnded { id: *id });
+        }
+        job.cancel.cancel();
+        Ok(())
+    }
+
+    /// Reads a job's events from the one behind `after`, or from the first.
+    ///
+    /// Fails with [`Error::Gone`] where the log no longer holds them all, and with
+    /// [`Error::Ahead`] where there never was an event `after`.
+    pub fn subscribe(&self, id: &JobId, after: Option<u64>) -> Result<Subscription, Error> {
+        let job = self.find(id)?;
+        let admission = job.admit(after)?;
+        Ok(Subscription::new(job, admission))
+    }
+
+    /// Lets somebody other than the writer add events, such as a sink of narrations.
+    pub fn emitter(&self, id: &JobId) -> Option<JobEmitter> {
+        Some(JobEmitter::new(&self.find(id).ok()?))
+    }
+
+    /// How many jobs have not ended.
+    pub fn running(&self) -> usize {
+        *self.shared.running.borrow()
+    }
+
+    /// Waits until no job is running.
+    pub async fn idle(&self) {
+        let mut running = self.shared.running.subscribe();
+        // The sender lives in `self`, so the channel cannot close meanwhile.
+        drop(running.wait_for(|running| *running == 0).await);
+    }
+
+    fn find(&self, id: &JobId) -> Result<Arc<Job>, Error> {
+        let mut table = self.shared.lock();
+        let forgotten = table.forget_before(&self.shared.limits);
+        let job = table.jobs.get(id).cloned();
+        drop(table);
+        drop(forgotten);
+        job.ok_or(Error::Unknown { id: *id })
+    }
+}
+
+impl Shared {
+    pub(crate) fn ended(&self, id: JobId, bytes: usize) {
+        let mut table = self.lock();
+        table.ended.push_back(Ended { id, at: Instant::now(), bytes });
+        table.ended_bytes += bytes;
+        let forgotten = table.forget_before(&self.limits);
+        drop(table);
+        drop(forgotten);
+        self.running.send_modify(|running| *running -= 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Takes out the jobs that have had their time, or more than their share of memory.
+    fn forget_before(&mut self, limits: &Limits) -> Vec<Arc<Job>> {
+        let mut forgotten = Vec::new();
+        while let Some(first) = self.ended.front() {
+            let over = self.ended_bytes > limits.event_bytes_of_ended_jobs && self.ended.len() > 1;
+            if !over && first.at.elapsed() < limits.retain {
+                break;
+            }
+            forgotten.extend(self.forget_oldest());
+        }
+        forgotten
+    }
+
+    fn forget_oldest(&mut self) -> Option<Arc<Job>> {
+        let ended = self.ended.pop_front()?;
+        self.ended_bytes -= ended.bytes;
+        self.jobs.remove(&ended.id)
+    }
+}

@@ -1,0 +1,94 @@
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+
+use crate::{event::JobState, id::JobId, job::Job};
+
+/// The side of a job that does the work; there is one.
+///
+/// Dropping it before it has ended the job ends it: as cancelled if that was asked for, else as
+/// failed.
+#[derive(Debug)]
+pub struct JobWriter {
+    job: Arc<Job>,
+}
+
+impl JobWriter {
+    pub(crate) fn new(job: Arc<Job>) -> Self {
+        Self { job }
+    }
+
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Appends an event and returns its id.
+    ///
+    /// Never waits for a reader. `data` is UTF-8 and is kept as it is, so a slice of a large buffer
+    /// keeps that buffer.
+    pub fn emit(&self, name: Option<&'static str>, data: impl Into<Bytes>) -> u64 {
+        self.job.emit(name, data.into()).expect("only the writer ends a job, and it is consumed")
+    }
+
+    /// Lets others add events to the job while it runs.
+    pub fn emitter(&self) -> JobEmitter {
+        JobEmitter::new(&self.job)
+    }
+
+    /// Resolves once somebody has asked for the job to end.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.job.cancel.clone().cancelled_owned()
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.job.cancel.is_cancelled()
+    }
+
+    pub fn complete(self) {
+        self.job.end(JobState::Completed);
+    }
+
+    pub fn fail(self, why: impl Into<String>) {
+        self.job.end(JobState::Failed { why: why.into() });
+    }
+
+    /// Ends the job as cancelled.
+    pub fn cancelled_end(self) {
+        self.job.end(JobState::Cancelled);
+    }
+}
+
+impl Drop for JobWriter {
+    fn drop(&mut self) {
+        // Changes nothing where the job has ended.
+        self.job.end(if self.is_cancelled() {
+            JobState::Cancelled
+        } else {
+            JobState::Failed { why: "abandoned: the work stopped without a result".to_owned() }
+        });
+    }
+}
+
+/// Adds events to a job from beside its writer.
+///
+/// It keeps neither the job running nor its log in memory.
+#[derive(Debug, Clone)]
+pub struct JobEmitter {
+    id: JobId,
+    job: Weak<Job>,
+}
+
+impl JobEmitter {
+    pub(crate) fn new(job: &Arc<Job>) -> Self {
+        Self { id: job.id, job: Arc::downgrade(job) }
+    }
+
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Appends an event and returns its id, or `None` where the job has ended.
+    pub fn emit(&self, name: Option<&'static str>, data: impl Into<Bytes>) -> Option<u64> {
+        self.job.upgrade()?.emit(name, data.into())
+    }
+}

@@ -1,0 +1,237 @@
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _};
+use job_server::{Error, JobId, JobServer, JobState, Limits};
+
+const GRACE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_job_is_running_until_its_writer_ends_it() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("chat_completion").unwrap();
+    let id = writer.id();
+    writer.emit(None, "a");
+    let info = server.info(&id).unwrap();
+    assert_eq!(info.operation, "chat_completion");
+    assert_eq!((info.state, info.last_event_id), (JobState::Running, 1));
+    writer.complete();
+    assert_eq!(server.info(&id).unwrap().state, JobState::Completed);
+}
+
+#[tokio::test]
+async fn each_way_to_end_a_job_is_told_apart() {
+    let server = JobServer::new(Limits::default());
+    let ended = |end: fn(job_server::JobWriter)| {
+        let writer = server.create("work").unwrap();
+        let id = writer.id();
+        end(writer);
+        server.info(&id).unwrap().state
+    };
+    assert_eq!(ended(|writer| writer.complete()), JobState::Completed);
+    assert_eq!(ended(|writer| writer.fail("no hive")), JobState::Failed { why: "no hive".into() });
+    assert_eq!(ended(|writer| writer.cancelled_end()), JobState::Cancelled);
+    let JobState::Failed { why } = ended(drop) else { panic!("a dropped writer has not failed") };
+    assert!(why.starts_with("abandoned"), "{why}");
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_leaves_a_failed_job() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let id = writer.id();
+    let work = tokio::spawn(async move {
+        writer.emit(None, "a");
+        panic!("expected by the test");
+    });
+    assert!(work.await.unwrap_err().is_panic());
+    assert!(matches!(server.info(&id).unwrap().state, JobState::Failed { .. }));
+    assert_eq!(server.running(), 0);
+}
+
+#[tokio::test]
+async fn cancelling_wakes_the_writer_and_is_idempotent_until_the_end() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let id = writer.id();
+    let cancelled = writer.cancelled();
+    assert!(!writer.is_cancelled());
+    assert_eq!(server.cancel(&id), Ok(()));
+    assert_eq!(server.cancel(&id), Ok(()));
+    tokio::time::timeout(DEADLINE, cancelled).await.unwrap();
+    let info = server.info(&id).unwrap();
+    assert_eq!((info.state, info.cancel_requested), (JobState::Running, true));
+    drop(writer);
+    assert_eq!(server.info(&id).unwrap().state, JobState::Cancelled);
+    assert_eq!(server.cancel(&id), Err(Error::AlreadyEnded { id }));
+}
+
+#[tokio::test]
+async fn work_that_is_done_in_spite_of_a_cancel_is_completed() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let id = writer.id();
+    server.cancel(&id).unwrap();
+    writer.complete();
+    assert_eq!(server.info(&id).unwrap().state, JobState::Completed);
+}
+
+#[tokio::test]
+async fn unknown_jobs_are_named() {
+    let server = JobServer::new(Limits::default());
+    let id: JobId = JobServer::new(Limits::default()).create("elsewhere").unwrap().id();
+    assert_eq!(server.info(&id), None);
+    assert_eq!(server.cancel(&id), Err(Error::Unknown { id }));
+    assert!(server.emitter(&id).is_none());
+    assert_eq!(server.subscribe(&id, None).unwrap_err(), Error::Unknown { id });
+    assert!("job-1".parse::<JobId>().is_err());
+    assert_eq!(id.to_string().parse(), Ok(id));
+}
+
+#[tokio::test]
+async fn running_jobs_are_never_forgotten_and_ended_ones_make_room_oldest_first() {
+    let server = JobServer::new(Limits { max_jobs: 3, ..Limits::default() });
+    let [first, second, third] = [(); 3].map(|()| server.create("work").unwrap());
+    assert_eq!(server.create("work").unwrap_err(), Error::Full { max_jobs: 3 });
+    let ids = [first.id(), second.id(), third.id()];
+    second.complete();
+    first.complete();
+    let fourth = server.create("work").unwrap();
+    let known: Vec<JobId> = server.list().iter().map(|info| info.id).collect();
+    assert_eq!(known, [ids[0], ids[2], fourth.id()], "the second had ended first");
+    assert_eq!(server.running(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_jobs_are_forgotten_after_their_time() {
+    let retain = Duration::from_secs(60);
+    let server = JobServer::new(Limits { retain, ..Limits::default() });
+    let (ended, running) = (server.create("work").unwrap(), server.create("work").unwrap());
+    let id = ended.id();
+    ended.complete();
+    let reader = server.subscribe(&id, None).unwrap();
+    tokio::time::advance(retain - Duration::from_millis(1)).await;
+    assert!(server.info(&id).is_some());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(server.info(&id).is_none());
+    assert!(server.info(&running.id()).is_some());
+    assert_eq!(reader.count().await, 0, "a reader keeps what it reads");
+}
+
+#[tokio::test]
+async fn ended_jobs_are_forgotten_when_they_hold_too_much() {
+    let limits = Limits { event_bytes_of_ended_jobs: 2500, ..Limits::default() };
+    let server = JobServer::new(limits);
+    let ids: Vec<JobId> = (0..4)
+        .map(|_| {
+            let writer = server.create("work").unwrap();
+            writer.emit(None, vec![b'x'; 1000]);
+            let id = writer.id();
+            writer.complete();
+            id
+        })
+        .collect();
+    let known: Vec<JobId> = server.list().iter().map(|info| info.id).collect();
+    assert_eq!(known, ids[2..]);
+}
+
+#[tokio::test]
+async fn idle_waits_for_the_last_running_job() {
+    let server = JobServer::new(Limits::default());
+    server.idle().await;
+    let (first, second) = (server.create("work").unwrap(), server.create("work").unwrap());
+    let mut idle = Box::pin(server.idle());
+    assert!((&mut idle).now_or_never().is_none());
+    first.complete();
+    assert!((&mut idle).now_or_never().is_none());
+    second.complete();
+    tokio::time::timeout(DEADLINE, idle).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_emitter_adds_to_a_running_job_and_never_to_an_ended_one() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let emitter = server.emitter(&writer.id()).unwrap();
+    assert_eq!(writer.emit(None, "a"), 1);
+    assert_eq!(emitter.emit(Some("narration"), "b"), Some(2));
+    assert_eq!(writer.emit(None, "c"), 3);
+    let id = writer.id();
+    writer.complete();
+    assert_eq!(emitter.clone().emit(None, "d"), None);
+    assert_eq!(server.info(&id).unwrap().last_event_id, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_cancelled_a_grace_after_its_last_reader_left() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let subscribe = || server.subscribe(&writer.id(), None).unwrap().cancel_on_drop(GRACE);
+    let (one, other) = (subscribe(), subscribe());
+    drop(one);
+    tokio::time::sleep(GRACE * 2).await;
+    assert!(!writer.is_cancelled(), "one reader is left");
+    drop(other);
+    tokio::time::sleep(GRACE - Duration::from_millis(1)).await;
+    assert!(!writer.is_cancelled(), "the grace is not over");
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert!(writer.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_subscribes_within_the_grace_takes_the_place_of_who_left() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let first = server.subscribe(&writer.id(), None).unwrap().cancel_on_drop(GRACE);
+    drop(first);
+    tokio::time::sleep(GRACE / 2).await;
+    let second = server.subscribe(&writer.id(), None).unwrap();
+    tokio::time::sleep(GRACE * 2).await;
+    assert!(!writer.is_cancelled());
+    drop(second);
+    tokio::time::sleep(GRACE + Duration::from_millis(1)).await;
+    assert!(writer.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_that_was_interrupted_begins_anew() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let subscribe = || server.subscribe(&writer.id(), None).unwrap().cancel_on_drop(GRACE);
+    drop(subscribe());
+    tokio::time::sleep(GRACE / 2).await;
+    drop(subscribe());
+    tokio::time::sleep(GRACE / 2 + Duration::from_millis(1)).await;
+    assert!(!writer.is_cancelled(), "the first grace no longer counts");
+    tokio::time::sleep(GRACE / 2).await;
+    assert!(writer.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_that_only_watch_cancel_nothing() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    drop(server.subscribe(&writer.id(), None).unwrap());
+    tokio::time::sleep(GRACE * 2).await;
+    assert!(!writer.is_cancelled());
+}
+
+#[tokio::test]
+async fn without_a_grace_the_last_reader_cancels_as_it_leaves() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let reader = server.subscribe(&writer.id(), None).unwrap().cancel_on_drop(Duration::ZERO);
+    drop(reader);
+    assert!(writer.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_after_the_end_cancels_nothing() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let id = writer.id();
+    let reader = server.subscribe(&id, None).unwrap().cancel_on_drop(Duration::ZERO);
+    writer.complete();
+    drop(reader);
+    assert!(!server.info(&id).unwrap().cancel_requested);
+}

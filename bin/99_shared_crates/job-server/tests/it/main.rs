@@ -1,0 +1,7 @@
+//! What writers, readers and HTTP clients of jobs may rely on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod jobs; // states, limits, cancelling
+mod reading; // order, replay, ends, under any interleaving
+mod streaming; // frames on the wire
