@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::layer::TARGET;
+use crate::TARGET;
 
 /// One thing that a person would notice.
 ///

@@ -7,10 +7,10 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
-use crate::event::{Level, Narration};
-
-/// The `tracing` target of narrations and of the spans that give them a job.
-pub const TARGET: &str = "narration";
+use crate::{
+    TARGET,
+    event::{Level, Narration},
+};
 
 /// A span whose narrations belong to the job `job_id`.
 ///

@@ -13,6 +13,9 @@ pub mod lines; // the lines whose wording is a contract
 
 pub use crate::{
     event::{Level, Narration},
-    layer::{NarrationLayer, TARGET, job_span},
+    layer::{NarrationLayer, job_span},
     render::{human, json},
 };
+
+/// The `tracing` target of narrations and of the spans that give them a job.
+pub const TARGET: &str = "narration";
