@@ -12,7 +12,7 @@ use crate::{
     layers::{ConfigValue, Layers, Origin},
     nearest::nearest,
     paths::{self, Paths},
-    setting::{BaseUrl, NarrationMode, OnBuildFailure, ProfileName},
+    setting::{BaseUrl, NarrationMode, OnBuildFailure, ProfileName, QueenUrl},
 };
 
 /// The tables of the file.
@@ -25,6 +25,8 @@ pub struct Overrides {
     pub narration: Option<NarrationMode>,
     /// `--queen-port`
     pub queen_port: Option<u16>,
+    /// `--queen-url`
+    pub queen_url: Option<QueenUrl>,
     /// `--auto-update`
     pub auto_update: Option<bool>,
     /// `--on-build-failure`
@@ -42,6 +44,8 @@ pub struct RbeeConfig {
     pub worker: Worker,
     pub models: Models,
     pub narration: NarrationMode,
+    /// What goes to the log, as a `tracing` filter; `None` leaves it to each process.
+    pub log: Option<String>,
     pub paths: Paths,
     /// The workspace that the binaries are built from; `None` for an installed release.
     pub source_root: Option<PathBuf>,
@@ -64,6 +68,9 @@ pub struct AutoUpdate {
 pub struct Queen {
     /// On 127.0.0.1; 0 lets the system choose one.
     pub port: u16,
+    /// A queen that somebody else runs on this machine: the keeper asks it, and neither starts
+    /// nor replaces one.
+    pub url: Option<QueenUrl>,
     /// How long a replaced process may take to finish the streams that it has.
     pub drain_timeout: Duration,
 }
@@ -126,6 +133,11 @@ impl RbeeConfig {
         };
         let queen = Queen {
             port: layers.get_or_flag("queen.port", ("--queen-port", overrides.queen_port), 8500)?,
+            url: layers.get_or_flag(
+                "queen.url",
+                ("--queen-url", overrides.queen_url.clone().map(Some)),
+                None,
+            )?,
             drain_timeout: layers.get("queen.drain_timeout", minutes(30))?,
         };
         let hives = hives::read(&mut layers)?;
@@ -151,6 +163,7 @@ impl RbeeConfig {
             ("--narration", overrides.narration),
             NarrationMode::Human,
         )?;
+        let log = layers.get("log", None)?;
         let keys = layers.values.iter().map(|value| value.key.as_str());
         let keys = keys.filter(|key| !key.starts_with("hive."));
         layers.file.refuse_rest("", SECTIONS.into_iter().chain(keys))?;
@@ -179,6 +192,7 @@ impl RbeeConfig {
             worker,
             models,
             narration,
+            log,
             paths,
             source_root,
             values,

@@ -33,5 +33,5 @@ pub use crate::{
     hives::HiveEntry,
     layers::{ConfigValue, Origin},
     paths::Paths,
-    setting::{NarrationMode, OnBuildFailure},
+    setting::{NarrationMode, OnBuildFailure, QueenUrl},
 };

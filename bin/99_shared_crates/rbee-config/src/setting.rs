@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use toml::de::DeValue;
 
@@ -179,6 +179,72 @@ impl Setting for String {
 
     fn show(&self) -> String {
         self.clone()
+    }
+}
+
+/// Text, or `none`.
+impl Setting for Option<String> {
+    fn expected() -> String {
+        "text, or `none`".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if text == "none" { Some(None) } else { String::from_text(text).map(Some) }
+    }
+
+    fn show(&self) -> String {
+        self.clone().unwrap_or_else(|| "none".into())
+    }
+}
+
+/// Where a queen answers on this machine: `http://127.0.0.1:8500`, without a slash at its end.
+///
+/// Another host is refused, because the token would travel to it in the clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueenUrl(String);
+
+impl QueenUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for QueenUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for QueenUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = text.strip_suffix('/').unwrap_or(text);
+        let local = url.strip_prefix("http://").is_some_and(|authority| {
+            match authority.strip_prefix("localhost:") {
+                Some(port) => port.parse::<u16>().is_ok(),
+                None => authority.parse().is_ok_and(|at: SocketAddr| at.ip().is_loopback()),
+            }
+        });
+        if local {
+            Ok(Self(url.to_owned()))
+        } else {
+            Err(format!("must be {}", Option::<Self>::expected()))
+        }
+    }
+}
+
+impl Setting for Option<QueenUrl> {
+    fn expected() -> String {
+        "the address of a queen on this machine, such as `http://127.0.0.1:8500`, or `none`".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if text == "none" { Some(None) } else { text.parse().ok().map(Some) }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "none".into(), ToString::to_string)
     }
 }
 

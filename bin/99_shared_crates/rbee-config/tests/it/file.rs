@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use rbee_config::{HiveEntry, NarrationMode, OnBuildFailure};
+use rbee_config::{HiveEntry, NarrationMode, OnBuildFailure, QueenUrl};
 
 use crate::Home;
 
@@ -9,6 +9,7 @@ fn every_key_of_the_file_is_read() {
     let config = Home::with(
         r#"
         narration = "json"
+        log = "debug,hyper=off"
         [auto_update]
         enabled = false
         check_interval = "5m"
@@ -16,6 +17,7 @@ fn every_key_of_the_file_is_read() {
         profile = "release"
         [queen]
         port = 9000
+        url = "http://localhost:9002/"
         drain_timeout = "10s"
         [[hive]]
         alias = "my-hive"
@@ -41,6 +43,8 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.auto_update.on_build_failure, OnBuildFailure::LastGood);
     assert_eq!(config.auto_update.profile, "release");
     assert_eq!(config.queen_url(), "http://127.0.0.1:9000");
+    assert_eq!(config.queen.url.as_ref().map(|url| url.as_str()), Some("http://localhost:9002"));
+    assert_eq!(config.log.as_deref(), Some("debug,hyper=off"));
     assert_eq!(config.queen.drain_timeout, Duration::from_secs(10));
     assert_eq!(
         config.hives,
@@ -122,6 +126,12 @@ fn a_value_of_the_wrong_type_is_refused_with_what_was_expected() {
             "[auto_update]\nprofile = \"--config=x\"",
             "`auto_update.profile` must be the name of a cargo profile, such as \"dev\" or \
              \"release\", not the text \"--config=x\" (config.toml:2)",
+        ),
+        (
+            "queen.url = \"http://queen.example:8500\"",
+            "`queen.url` must be the address of a queen on this machine, such as \
+             `http://127.0.0.1:8500`, or `none`, not the text \"http://queen.example:8500\" \
+             (config.toml:1)",
         ),
         ("queen = 1", "`queen` must be a table, `[queen]`, not the number 1 (config.toml:1)"),
         (
@@ -208,4 +218,22 @@ fn an_unknown_alias_names_the_known_ones_and_the_nearest() {
         config.hive(Some("my-hvie")).unwrap_err().to_string(),
         "no hive is called `my-hvie`; did you mean `my-hive`?; configured: `my-hive`, `attic`"
     );
+}
+
+#[test]
+fn a_queen_elsewhere_is_on_this_machine_and_speaks_http() {
+    for url in ["http://127.0.0.1:8500", "http://localhost:1", "http://[::1]:8500"] {
+        assert!(url.parse::<QueenUrl>().is_ok(), "{url}");
+    }
+    for url in [
+        "https://127.0.0.1:8500",
+        "http://10.0.0.1:8500",
+        "http://localhost.example:1",
+        "http://127.0.0.1:1@example.org",
+        "http://127.0.0.1:8500/path",
+        "http://127.0.0.1",
+        "",
+    ] {
+        assert!(url.parse::<QueenUrl>().is_err(), "{url}");
+    }
 }
