@@ -1,1 +1,23 @@
-//! 
+//! What every HTTP listener of rbee puts before its routes.
+//!
+//! A server on loopback is within reach of every web page that its user opens. [`Guard`] refuses
+//! what a page can send: names that were rebound to this address, foreign origins, bodies that need
+//! no preflight. [`Token`] proves that a client is the same user. [`ApiError`] is the one shape in
+//! which anything is refused, here and in the handlers behind.
+//!
+//! Nothing here knows what is being served.
+
+mod hosts; // by which names a listener is addressed
+mod guard; // the checks, as a layer
+mod token; // a secret in a file of the user's
+mod authorize; // the token, demanded of requests
+mod error; // refusals in OpenAI's envelope
+mod extract; // axum's extractors with those refusals
+
+pub use crate::{
+    authorize::{Authorized, RequireToken, require_token},
+    error::ApiError,
+    extract::{ApiJson, ApiPath, ApiQuery, fallbacks},
+    guard::{Guard, GuardLayer, Guarded, MAX_BODY_BYTES},
+    token::{Token, TokenError},
+};

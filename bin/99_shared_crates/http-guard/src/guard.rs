@@ -1,0 +1,177 @@
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, HttpBody as _},
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use http_body_util::Limited;
+use tower::{Layer, Service};
+
+use crate::{authorize, error::ApiError, hosts::Hosts, token::Token};
+
+/// The largest body that a request may have, unless a guard says otherwise.
+pub const MAX_BODY_BYTES: usize = 8 << 20;
+
+/// What a listener demands of every request, before any route sees it.
+///
+/// - It is addressed to one of the listener's own names (else 421; 400 without any name).
+/// - No foreign web page sent it (else 403).
+/// - A body is `application/json` (else 415) and not over the limit (else 413).
+/// - Where the guard has a token, it carries that (else 401).
+///
+/// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. No
+/// header ever allows another origin to read them.
+///
+/// Reading the headers is the server's part, and so are its limits and its deadline.
+///
+/// ```
+/// # use std::net::Ipv4Addr;
+/// # fn serve() -> std::io::Result<()> {
+/// use axum::{Router, routing::get};
+/// use http_guard::{Guard, fallbacks};
+///
+/// let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// let guard = Guard::loopback(listener.local_addr()?.port());
+/// let router = Router::new().route("/health", get(async || "ok"));
+/// let router: Router = fallbacks(router).layer(guard.layer());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Guard {
+    hosts: Hosts,
+    token: Option<Token>,
+    max_body_bytes: usize,
+}
+
+impl Guard {
+    /// For a listener on loopback, at the port that it really is bound to.
+    pub fn loopback(port: u16) -> Self {
+        Self::new(Hosts::loopback(port))
+    }
+
+    /// For a listener on a Unix socket, where clients name `localhost` or nothing.
+    pub fn unix() -> Self {
+        Self::new(Hosts::unix())
+    }
+
+    fn new(hosts: Hosts) -> Self {
+        Self { hosts, token: None, max_body_bytes: MAX_BODY_BYTES }
+    }
+
+    /// Demands `token` of every request; [`crate::require_token`] does so for single routes.
+    #[must_use]
+    pub fn token(mut self, token: Option<Token>) -> Self {
+        self.token = token;
+        self
+    }
+
+    #[must_use]
+    pub fn max_body_bytes(mut self, max_body_bytes: usize) -> Self {
+        self.max_body_bytes = max_body_bytes;
+        self
+    }
+
+    /// For [`axum::Router::layer`], as the outermost layer and after the fallbacks.
+    pub fn layer(self) -> GuardLayer {
+        GuardLayer { guard: Arc::new(self) }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let headers = request.headers();
+        self.hosts.check_host(request.uri(), headers)?;
+        self.hosts.check_origin(headers)?;
+        if let Some(token) = &self.token {
+            authorize::check(token, headers)?;
+        }
+        let size = request.body().size_hint();
+        if size.lower() > self.max_body_bytes as u64 {
+            return Err(body_too_large(self.max_body_bytes));
+        }
+        let has_body = size.exact() != Some(0) && request.method() != Method::GET;
+        if has_body && !is_json(headers) {
+            return Err(not_json());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct GuardLayer {
+    guard: Arc<Guard>,
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guarded<<DefaultBodyLimit as Layer<S>>::Service>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        // Ours holds for every body, axum's own lower one only for what its extractors read.
+        let inner = DefaultBodyLimit::disable().layer(inner);
+        Guarded { guard: Arc::clone(&self.guard), inner }
+    }
+}
+
+/// A service behind a [`Guard`].
+#[derive(Debug, Clone)]
+pub struct Guarded<S> {
+    guard: Arc<Guard>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if let Err(refusal) = self.guard.check(&request) {
+            tracing::debug!(code = refusal.code(), "refused: {refusal}");
+            return Box::pin(std::future::ready(Ok(marked(refusal.into_response()))));
+        }
+        let limit = self.guard.max_body_bytes;
+        let response = self.inner.call(request.map(|body| Body::new(Limited::new(body, limit))));
+        Box::pin(async move { response.await.map(marked) })
+    }
+}
+
+fn marked(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A page may send other types without asking first, but not this one.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next(), types.next()) else { return false };
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+pub(crate) fn not_json() -> ApiError {
+    let message = "the body must be JSON, with `content-type: application/json`";
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_not_json", message)
+}
+
+fn body_too_large(limit: usize) -> ApiError {
+    let message = format!("the body is larger than {limit} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+}
