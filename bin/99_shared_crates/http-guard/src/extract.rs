@@ -28,10 +28,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
         let body = Bytes::from_request(request, state).await?;
         let mut reader = serde_json::Deserializer::from_slice(&body);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let path = error.path().to_string();
-            let refusal = unreadable(error.inner());
+            let (path, error) = (error.path().to_string(), error.inner());
+            let refusal = unreadable(error);
             // A dot is the path of the whole body.
-            if path == "." { refusal } else { refusal.param(path) }
+            if error.is_data() && path != "." { refusal.param(path) } else { refusal }
         })?;
         reader.end().map_err(|error| unreadable(&error))?;
         Ok(Self(value))
@@ -110,10 +110,9 @@ impl From<QueryRejection> for ApiError {
 }
 
 fn unreadable(error: &serde_json::Error) -> ApiError {
-    match error.classify() {
-        serde_json::error::Category::Data => {
-            ApiError::invalid("invalid_body", format!("the body is not as it should be: {error}"))
-        }
-        _ => ApiError::invalid("invalid_json", format!("the body is not JSON: {error}")),
+    if error.is_data() {
+        ApiError::invalid("invalid_body", format!("the body is not as it should be: {error}"))
+    } else {
+        ApiError::invalid("invalid_json", format!("the body is not JSON: {error}"))
     }
 }
