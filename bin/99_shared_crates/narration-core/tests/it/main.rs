@@ -1,5 +1,7 @@
 //! Narrations as a process's owner sees them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::{Arc, Mutex};
 
 use narration_core::{Level, Narration, NarrationLayer, human, job_span, json, lines};
