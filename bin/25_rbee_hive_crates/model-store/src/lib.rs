@@ -1,1 +1,29 @@
-//! 
+//! Names of language models to verified files of one host.
+//!
+//! [`ModelStore::pull`] resolves a name of the catalogue, of Hugging Face, a URL or a path to a
+//! GGUF file: it downloads what is missing, resumes what was cut, verifies the SHA-256 and the
+//! GGUF header, and only then lets the file appear under its name. Pulls of one name meet across
+//! processes: one works, the others wait for it.
+//!
+//! What the models are used for is not known here. The calls block; the one process that is ever
+//! started is `python3 -m pip`, for the source that is a Python package.
+
+mod name; // what a caller may call a model
+mod catalogue; // names with pinned content, and where it is to be had
+mod store; // list, find, remove; the layout on disk
+mod pull; // from a name to a verified file
+mod report; // what a pull tells its caller
+mod lock; // one pull of a name at a time
+mod download; // HTTP: resume, verify, retry
+mod hugging_face; // repositories: which file is meant
+mod pip; // Python packages that carry a model
+mod http; // one request, with redirects, that can be cancelled
+mod guard; // addresses that a name must not lead to
+pub mod gguf; // is this a whole GGUF file, and what does it say of itself
+mod error;
+
+pub use crate::{
+    error::Error,
+    report::PullEvent,
+    store::{ModelStore, Patience, Sources},
+};

