@@ -1,0 +1,107 @@
+//! Asking a daemon through its control socket.
+
+use std::{io, path::Path, time::Duration};
+
+use hyper::{Request as HttpRequest, header};
+use hyper_util::rt::TokioIo;
+
+use crate::protocol::{Connection, Hello, Reply, Request};
+
+/// The thread that answers does nothing else, so this is long.
+pub(crate) const HELLO_LIMIT: Duration = Duration::from_secs(2);
+
+pub(crate) async fn hello(socket: &Path) -> io::Result<Hello> {
+    match ask(socket, &Request::Hello).await? {
+        Reply::Hello(hello) => Ok(hello),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(crate) async fn stop(socket: &Path, drain: Duration) -> io::Result<()> {
+    match ask(socket, &Request::Stop { drain_ms: drain.as_millis() as u64 }).await? {
+        Reply::Stopping => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn ask(socket: &Path, request: &Request) -> io::Result<Reply> {
+    let exchange = async { Connection::open(socket).await?.ask(request, HELLO_LIMIT).await };
+    tokio::time::timeout(HELLO_LIMIT, exchange).await.map_err(io::Error::from)?
+}
+
+/// The status with which the daemon answers `GET path`, asked past its listener: that may be
+/// shared with another generation, and then nobody can say who answers.
+pub(crate) async fn http_status(
+    socket: &Path,
+    path: &str,
+    host: &str,
+    limit: Duration,
+) -> io::Result<u16> {
+    let exchange = async {
+        let mut control = Connection::open(socket).await?;
+        match control.ask(&Request::Http, HELLO_LIMIT).await? {
+            Reply::Http => {}
+            other => return Err(unexpected(&other)),
+        }
+        let io = TokioIo::new(control.into_inner());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(io::Error::other)?;
+        let driver = tokio::spawn(connection);
+        let request = HttpRequest::get(path)
+            .header(header::HOST, host)
+            .header(header::CONNECTION, "close")
+            .body(String::new())
+            .map_err(io::Error::other)?;
+        let status = sender.send_request(request).await.map(|response| response.status().as_u16());
+        driver.abort();
+        status.map_err(io::Error::other)
+    };
+    tokio::time::timeout(limit, exchange).await.map_err(io::Error::from)?
+}
+
+/// `None` when the request is answered well, else what was wrong.
+///
+/// A status below 500 is well: the daemon serves, even if it has nothing at that path.
+pub(crate) async fn unwell(
+    socket: &Path,
+    path: &str,
+    address: &str,
+    limit: Duration,
+) -> Option<String> {
+    match http_status(socket, path, host_of(address), limit).await {
+        Ok(status) if status < 500 => None,
+        Ok(status) => Some(format!("answered `GET {path}` with {status}")),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Some(format!("did not answer `GET {path}` within {} s", limit.as_secs_f32()))
+        }
+        Err(error) => Some(format!("did not answer `GET {path}`: {error}")),
+    }
+}
+
+/// What a request to `address` names in its `Host` header.
+fn host_of(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    match rest.split('/').next() {
+        Some(host) if !host.is_empty() => host,
+        _ => "localhost",
+    }
+}
+
+fn unexpected(reply: &Reply) -> io::Error {
+    match reply {
+        Reply::Refused { why } => io::Error::other(why.clone()),
+        other => io::Error::other(format!("unexpected answer {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_what_a_client_would_send() {
+        assert_eq!(host_of("127.0.0.1:8500"), "127.0.0.1:8500");
+        assert_eq!(host_of("http://localhost:1/v1"), "localhost:1");
+        assert_eq!(host_of("/run/w.sock"), "localhost");
+    }
+}

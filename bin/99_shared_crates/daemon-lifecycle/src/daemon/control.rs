@@ -1,0 +1,239 @@
+//! The lifecycle thread: it answers starters, and nothing that the daemon computes can starve it.
+
+use std::{
+    io,
+    os::unix::net::{UnixListener as StdUnixListener, UnixStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::UnixListener,
+    runtime::{Builder, Handle},
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{
+    core::{Core, Gate, ShutdownReason},
+    handover, successor,
+};
+use crate::{
+    instance::{self, Good},
+    logs, process,
+    protocol::{self, Connection, FromDaemon, Reply, Request, State},
+};
+
+/// After the drain deadline streams have this long to say goodbye before they are cut.
+pub(super) const CUT_GRACE: Duration = Duration::from_secs(2);
+
+/// A daemon that has not exited this long after its last stream was cut is killed.
+const EXIT_GRACE: Duration = Duration::from_secs(10);
+
+/// Between two looks at the length of the log.
+const LOG_CHECK: Duration = Duration::from_secs(5);
+
+/// After accepting has failed, for want of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds the control socket and starts the thread.
+pub(super) fn start(core: &Arc<Core>, channel: Option<UnixStream>) -> io::Result<Handle> {
+    let listener = match &core.instance {
+        Some(instance) => Some(bind(instance, core.identity().generation)?),
+        None => None,
+    };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    if let Some(channel) = channel {
+        let _within = handle.enter();
+        let channel = Connection::new(tokio::net::UnixStream::from_std(channel)?);
+        *core.channel.try_lock().map_err(io::Error::other)? = Some(channel);
+    }
+    let core = Arc::clone(core);
+    std::thread::Builder::new()
+        .name("lifecycle".to_owned())
+        .spawn(move || runtime.block_on(run(core, listener)))?;
+    Ok(handle)
+}
+
+fn bind(instance: &instance::Instance, generation: u64) -> io::Result<StdUnixListener> {
+    let path = instance.socket(generation);
+    instance::remove(&path);
+    let listener = StdUnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
+    tokio::spawn(obey_signals(Arc::clone(&core)));
+    tokio::spawn(insist_on_the_end(Arc::clone(&core)));
+    tokio::spawn(keep_log_short(Arc::clone(&core)));
+    match listener.map(UnixListener::from_std) {
+        Some(Ok(listener)) => answer(core, listener).await,
+        Some(Err(error)) => tracing::error!(%error, "no control socket"),
+        None => {}
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn answer(core: Arc<Core>, listener: UnixListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if protocol::is_own(&stream) => {
+                let core = Arc::clone(&core);
+                tokio::spawn(async move {
+                    if let Err(error) = converse(&core, Connection::new(stream)).await {
+                        tracing::debug!(%error, "a control connection failed");
+                    }
+                });
+            }
+            Ok(_) => tracing::warn!("another user connected to the control socket"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the control socket");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(core: &Arc<Core>, mut control: Connection) -> io::Result<()> {
+    while let Some(request) = control.next().await? {
+        match request {
+            Request::Hello => control.send(&Reply::Hello(core.hello())).await?,
+            Request::Stop { drain_ms } => {
+                core.begin_shutdown(ShutdownReason::Stop, Duration::from_millis(drain_ms));
+                control.send(&Reply::Stopping).await?;
+            }
+            Request::Http => {
+                control.send(&Reply::Http).await?;
+                let stream = control.into_inner().into_std()?;
+                return core.http.send(stream).await.map_err(io::Error::other);
+            }
+            Request::Prepare { identity, terms } => {
+                return handover::give(core, control, *identity, terms).await;
+            }
+            Request::Listener { .. }
+            | Request::Descriptor { .. }
+            | Request::Take
+            | Request::Accepting
+            | Request::Settle
+            | Request::Leaving => {
+                let why = "that is said within a hand-over only".to_owned();
+                control.send(&Reply::Refused { why }).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first signal drains, the next one ends.
+async fn obey_signals(core: Arc<Core>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot handle signals");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let ends = core.shutdown.borrow().is_some();
+        let drain = if ends { Duration::ZERO } else { core.drain() };
+        core.begin_shutdown(ShutdownReason::Signal, drain);
+    }
+}
+
+/// Kills this process when it hangs on its way out, with everything it has started: nobody else
+/// waits for a generation that was replaced.
+async fn insist_on_the_end(core: Arc<Core>) {
+    core.shutdown_signal().drained().await;
+    tokio::time::sleep(CUT_GRACE + EXIT_GRACE).await;
+    tracing::error!("still running long after the drain deadline: killed");
+    core.clean_up();
+    let own = core.identity();
+    let (pid, start_time) = (own.pid, own.start_time);
+    if core.attachment.is_some() {
+        process::signal_session(pid, start_time, rustix::process::Signal::KILL);
+    } else if let Some(process) = process::Process::open(pid, start_time) {
+        process.signal(rustix::process::Signal::KILL);
+    }
+}
+
+async fn keep_log_short(core: Arc<Core>) {
+    let Some(log) = core.attachment.as_ref().and_then(|a| a.manager.log_path().ok()) else {
+        return;
+    };
+    if !logs::is_stderr(&log) {
+        return;
+    }
+    loop {
+        tokio::time::sleep(LOG_CHECK).await;
+        // Of two generations that write to one log, the serving one keeps it.
+        if *core.gate.borrow() == Gate::Open
+            && let Err(error) = logs::rotate(&log)
+        {
+            tracing::warn!(%error, "cannot rotate the log");
+        }
+    }
+}
+
+/// Records and says that this generation is ready.
+pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
+    let waits = core.predecessor_generation().is_some();
+    if !waits {
+        if let Some(instance) = &core.instance {
+            instance.set_current(core.identity())?;
+        }
+        core.set_state(State::Serving);
+        drop(tokio::spawn(stand_probation(Arc::clone(&core))));
+    }
+    let said = core.report(&FromDaemon::Ready { identity: core.identity().clone() }).await;
+    // Without its starter a first generation just serves; a next one would never be let in.
+    if waits {
+        said?;
+    }
+    drop(tokio::spawn(follow_starter(core)));
+    Ok(())
+}
+
+/// After a probation without incident this binary is one to fall back to.
+pub(super) async fn stand_probation(core: Arc<Core>) {
+    let Some(attachment) = &core.attachment else { return };
+    tokio::time::sleep(attachment.manager.probation).await;
+    if core.shutdown.borrow().is_none() {
+        remember_as_good(&core);
+    }
+}
+
+pub(super) fn remember_as_good(core: &Core) {
+    let (Some(instance), Ok(exe)) = (&core.instance, std::env::current_exe()) else { return };
+    let exe_hash = core.identity().exe_hash.clone();
+    if let Err(error) = instance.store("good.json", &Good { exe, exe_hash }) {
+        tracing::warn!(%error, "cannot record this binary as a good one");
+    }
+}
+
+/// What the starter says after this generation was ready.
+async fn follow_starter(core: Arc<Core>) {
+    // Nobody else reads, and `report` needs the lock only for what `successor` says.
+    let Some(mut channel) = core.channel.lock().await.take() else { return };
+    let said = channel.next::<protocol::ToDaemon>().await;
+    *core.channel.lock().await = Some(channel);
+    match said {
+        Ok(Some(protocol::ToDaemon::Take)) => successor::take(&core).await,
+        _ if core.predecessor_generation().is_some() => {
+            tracing::warn!("the starter went away before the hand-over");
+            core.session.lock().await.take();
+            core.begin_shutdown(ShutdownReason::Abandoned, Duration::ZERO);
+        }
+        _ => {}
+    }
+    // From here on the starter has no further part.
+    core.channel.lock().await.take();
+}
+
+/// How long an orderly end takes at most from now on.
+pub(super) fn end_by(deadline: Instant) -> Instant {
+    deadline + CUT_GRACE
+}

@@ -1,0 +1,128 @@
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    net::SocketAddr,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use tokio::{io::Interest, net};
+
+/// A listener that [`crate::Daemon::serve`] serves.
+#[derive(Debug)]
+pub struct Listener(pub(super) Kind);
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Tcp(net::TcpListener),
+    Unix(net::UnixListener),
+}
+
+/// A TCP listener: bound freshly, or taken over from the generation before.
+#[derive(Debug)]
+pub struct TcpListener(pub(super) net::TcpListener);
+
+impl TcpListener {
+    /// The address that it is bound to: the port is the real one where 0 was asked for.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let listener = std::net::TcpListener::from(fd);
+        listener.set_nonblocking(true)?;
+        net::TcpListener::from_std(listener).map(Self)
+    }
+}
+
+/// A listener on a Unix socket; never handed over.
+#[derive(Debug)]
+pub struct UnixListener {
+    pub(super) listener: net::UnixListener,
+    path: PathBuf,
+}
+
+impl UnixListener {
+    /// Binds, over a socket file that nobody answers on any more.
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+        let bound = net::UnixListener::bind(path);
+        let listener = match bound {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                    return Err(error);
+                }
+                std::fs::remove_file(path)?;
+                net::UnixListener::bind(path)?
+            }
+            other => other?,
+        };
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self(Kind::Tcp(listener.0))
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self(Kind::Unix(listener.listener))
+    }
+}
+
+impl From<net::TcpListener> for Listener {
+    fn from(listener: net::TcpListener) -> Self {
+        Self(Kind::Tcp(listener))
+    }
+}
+
+impl From<net::UnixListener> for Listener {
+    fn from(listener: net::UnixListener) -> Self {
+        Self(Kind::Unix(listener))
+    }
+}
+
+/// Sends one byte with a copy of `fd`.
+pub(super) async fn send_fd(stream: &net::UnixStream, fd: BorrowedFd<'_>) -> io::Result<()> {
+    stream
+        .async_io(Interest::WRITABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let fds = [fd];
+            if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+                return Err(io::Error::other("no room for a descriptor"));
+            }
+            let flags = SendFlags::NOSIGNAL;
+            sendmsg(stream.as_fd(), &[IoSlice::new(b"\n")], &mut control, flags)?;
+            Ok(())
+        })
+        .await
+}
+
+/// Receives what [`send_fd`] sends. Nothing else may be under way on the stream.
+pub(super) async fn receive_fd(stream: &net::UnixStream) -> io::Result<OwnedFd> {
+    stream
+        .async_io(Interest::READABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut byte = [0];
+            let mut into = [IoSliceMut::new(&mut byte)];
+            recvmsg(stream.as_fd(), &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+            let received = control.drain().find_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+                _ => None,
+            });
+            received.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        })
+        .await
+}

@@ -1,0 +1,201 @@
+//! The daemon's own part: it tells its starter when it is ready, answers for itself, hands over.
+
+mod channel; // what the starter left
+mod control; // the lifecycle thread
+mod core; // shared by handle, thread and servers
+mod handover; // towards the next generation
+mod listener; // sockets, and passing them on
+mod serve; // HTTP on a listener
+mod successor; // from the generation before
+
+pub use self::{
+    core::{Shutdown, ShutdownReason, ShutdownSignal},
+    listener::{Listener, TcpListener, UnixListener},
+};
+
+use std::{
+    error::Error as StdError, fmt::Display, io, net::SocketAddr, os::fd::AsFd as _, path::Path,
+    sync::Arc,
+};
+
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+};
+use tokio::runtime::Handle;
+use tower::Service;
+
+use self::core::Core;
+use crate::{
+    DaemonManager, Error, Identity,
+    protocol::{FromDaemon, State},
+};
+
+/// This process, as a daemon. Clones are the same daemon.
+///
+/// ```no_run
+/// # use daemon_lifecycle::Daemon;
+/// # use std::net::{Ipv4Addr, SocketAddr};
+/// # async fn run<S>(router: S) -> Result<(), daemon_lifecycle::Error>
+/// # where
+/// #     S: tower::Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<String>,
+/// #         Error = std::convert::Infallible, Future: Send> + Clone + Send + 'static,
+/// # {
+/// let daemon = Daemon::attach("my-daemon")?;
+/// let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8500));
+/// let listener = daemon.listen_tcp(address).await?;
+/// daemon.ready(address).await?;
+/// daemon.serve(listener, router).await
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Daemon {
+    core: Arc<Core>,
+    /// The lifecycle thread's runtime.
+    control: Handle,
+}
+
+impl Daemon {
+    /// Finds the starter, if there is one, and starts to answer for this process.
+    ///
+    /// Call it first thing: until then the starter knows only that a process runs. From here on
+    /// SIGTERM and SIGINT ask for an orderly end. Without a starter, as when a person runs the
+    /// binary, the daemon has an identity but no control socket.
+    pub fn attach(role: &str) -> Result<Self, Error> {
+        let attach = |source| Error::Attach { source };
+        let mut identity = Identity::of_this_process(role).map_err(attach)?;
+        let (mut attachment, mut channel, mut instance) = (None, None, None);
+        if let Some((found, stream)) = channel::take().map_err(attach)? {
+            identity.generation = found.generation;
+            identity.args_hash.clone_from(&found.args_hash);
+            identity.source_root.clone_from(&found.source_root);
+            let of = found.manager.instance_dir()?;
+            of.create()?;
+            (attachment, channel, instance) = (Some(found), Some(stream), Some(of));
+        }
+        let core = Arc::new(Core::new(identity, instance, attachment));
+        let control = control::start(&core, channel).map_err(attach)?;
+        Ok(Self { core, control })
+    }
+
+    /// Listens on `address`: with the generation before running, on its very listener, so that
+    /// not even a waiting connection is lost when it goes; otherwise freshly.
+    ///
+    /// A port that somebody else has is reported to the starter as such.
+    pub async fn listen_tcp(&self, address: SocketAddr) -> Result<TcpListener, Error> {
+        let listen = |source| Error::Listen { address: address.to_string(), source };
+        let inherited = self.control({
+            let core = Arc::clone(&self.core);
+            async move { successor::listener(&core, &address.to_string()).await }
+        });
+        let bound = match inherited.await {
+            Ok(Some(fd)) => TcpListener::from_fd(fd),
+            Ok(None) => tokio::net::TcpListener::bind(address).await.map(TcpListener),
+            Err(error) => Err(error),
+        };
+        let listener = match bound {
+            Ok(listener) => listener,
+            Err(error) => return Err(self.cannot_listen(address.to_string(), error).await),
+        };
+        let local = listener.local_addr().map_err(listen)?;
+        let copy = listener.0.as_fd().try_clone_to_owned().map_err(listen)?;
+        self.core.hold(address, local, copy);
+        Ok(listener)
+    }
+
+    /// Listens on a Unix socket, over a socket file that nobody answers on.
+    ///
+    /// It is never handed over: its owner starts another daemon on another path.
+    pub async fn listen_unix(&self, path: &Path) -> Result<UnixListener, Error> {
+        match UnixListener::bind(path) {
+            Ok(listener) => Ok(listener),
+            Err(error) => Err(self.cannot_listen(path.display().to_string(), error).await),
+        }
+    }
+
+    async fn cannot_listen(&self, address: String, source: io::Error) -> Error {
+        let in_use = source.kind() == io::ErrorKind::AddrInUse;
+        let reason = format!("cannot listen on {address}: {source}");
+        self.report_failure(reason, in_use.then(|| address.clone())).await;
+        Error::Listen { address, source }
+    }
+
+    /// Says that starting goes on, which gives it its whole time limit again.
+    pub async fn progress(&self, what: impl Display) {
+        self.report(FromDaemon::Progress { what: what.to_string() }).await;
+    }
+
+    /// Tells the starter why this daemon cannot start, in words for a person. Exit afterwards.
+    pub async fn fail(&self, reason: impl Display) {
+        self.report_failure(reason.to_string(), None).await;
+    }
+
+    async fn report_failure(&self, reason: String, address_in_use: Option<String>) {
+        self.report(FromDaemon::Failed { reason, address_in_use }).await;
+    }
+
+    /// Says that requests to `address` will be answered; call [`Daemon::serve`] next.
+    ///
+    /// With a generation before this one, connections are accepted only after the starter has
+    /// verified this one and the old one has paused, which happens behind `serve`.
+    pub async fn ready(&self, address: impl Display) -> Result<(), Error> {
+        self.core.set_address(address.to_string());
+        let core = Arc::clone(&self.core);
+        self.control(control::announce(core)).await.map_err(|source| Error::Attach { source })
+    }
+
+    /// Who this process is; without an address until it is ready.
+    pub fn identity(&self) -> &Identity {
+        self.core.identity()
+    }
+
+    /// Where this process is in its life.
+    pub fn state(&self) -> State {
+        *self.core.state.borrow()
+    }
+
+    /// Resolves when this daemon is to end. [`Daemon::serve`] obeys it by itself.
+    pub fn shutdown(&self) -> ShutdownSignal {
+        self.core.shutdown_signal()
+    }
+
+    /// How this daemon was started; `None` without a starter. Spawning it replaces this process
+    /// when its binary is stale.
+    pub fn manager(&self) -> Option<DaemonManager> {
+        self.core.attachment.as_ref().map(|attachment| attachment.manager.clone())
+    }
+
+    /// Answers requests on `listener` until this daemon is to end and its last answer is out.
+    ///
+    /// HTTP/1.1. After [`Daemon::shutdown`] nothing is accepted any more; answers that are under
+    /// way, streams included, go on to their end or to the drain deadline. A connection that is
+    /// kept open is told to close with its next answer. Any `tower` service will do, such as an
+    /// `axum::Router`.
+    pub async fn serve<S, B>(&self, listener: impl Into<Listener>, service: S) -> Result<(), Error>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        serve::serve(&self.core, listener.into(), service).await
+    }
+
+    /// Runs on the lifecycle thread, which owns the control sockets.
+    async fn control<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> io::Result<T> {
+        self.control.spawn(task).await.map_err(io::Error::other)?
+    }
+
+    async fn report(&self, message: FromDaemon) {
+        let core = Arc::clone(&self.core);
+        let said = self.control(async move { core.report(&message).await }).await;
+        if let Err(error) = said {
+            tracing::debug!(%error, "the starter is not listening");
+        }
+    }
+}

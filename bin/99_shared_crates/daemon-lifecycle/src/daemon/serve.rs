@@ -1,0 +1,239 @@
+use std::{
+    error::Error as StdError,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    sync::watch,
+};
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt as _};
+
+use super::{
+    control,
+    core::{Core, Gate, ShutdownReason},
+    listener::{Kind, Listener},
+};
+use crate::Error;
+
+/// A client's next request may come this long after the last one. Longer than clients keep idle
+/// connections, so that it is they who close.
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
+
+/// After a hand-over an idle connection is closed when it has been quiet this long: until then
+/// its next request is answered, with `Connection: close`.
+const LAME_DUCK: Duration = Duration::from_secs(5);
+
+/// After accepting has failed, for want of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// How far the end has come, for the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Close when the current answer is out.
+    Closing,
+    /// Close now.
+    Cut,
+}
+
+/// What every connection of a server sees.
+#[derive(Clone)]
+struct Connections {
+    tracker: TaskTracker,
+    phase: watch::Receiver<Phase>,
+    /// Answers ask the client not to reuse the connection.
+    lame: Arc<AtomicBool>,
+}
+
+pub(super) async fn serve<S, B>(core: &Core, listener: Listener, service: S) -> Result<(), Error>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    core.servers.send_modify(|servers| *servers += 1);
+    let (phase, seen) = watch::channel(Phase::Open);
+    let connections = Connections {
+        tracker: TaskTracker::new(),
+        phase: seen,
+        lame: Arc::new(AtomicBool::new(false)),
+    };
+    accept(core, listener, &connections, &service).await;
+    let answering = answer_starters(core, &connections, &service);
+    tokio::select! {
+        () = drain(core, &connections, &phase) => {}
+        () = answering => {}
+    }
+    core.servers.send_modify(|servers| *servers -= 1);
+    if *core.servers.borrow() == 0 {
+        core.clean_up();
+    }
+    Ok(())
+}
+
+/// Until the gate is closed for good; the listener is dropped then.
+async fn accept<S, B>(core: &Core, listener: Listener, connections: &Connections, service: &S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let mut gate = core.gate.subscribe();
+    loop {
+        let is = *gate.borrow_and_update();
+        connections.lame.store(is != Gate::Open, Ordering::Relaxed);
+        if is == Gate::Closed {
+            return;
+        }
+        tokio::select! {
+            biased;
+            _ = gate.changed() => {}
+            Some(stream) = from_starter(core) => connections.spawn(stream, service.clone()),
+            accepted = accept_one(&listener), if is == Gate::Open => match accepted {
+                Ok(Accepted::Tcp(stream)) => connections.spawn(stream, service.clone()),
+                Ok(Accepted::Unix(stream)) => connections.spawn(stream, service.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream),
+    Unix(UnixStream),
+}
+
+async fn accept_one(listener: &Listener) -> io::Result<Accepted> {
+    match &listener.0 {
+        Kind::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            // A token is a small packet, and it is wanted now.
+            stream.set_nodelay(true)?;
+            Ok(Accepted::Tcp(stream))
+        }
+        Kind::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+    }
+}
+
+/// The next connection that a starter wants to have answered as HTTP.
+async fn from_starter(core: &Core) -> Option<UnixStream> {
+    let stream = core.http_in.lock().await.recv().await?;
+    UnixStream::from_std(stream).ok()
+}
+
+async fn answer_starters<S, B>(core: &Core, connections: &Connections, service: &S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    while let Some(stream) = from_starter(core).await {
+        connections.spawn(stream, service.clone());
+    }
+}
+
+/// Lets the connections end by themselves until the drain deadline, then ends them.
+async fn drain(core: &Core, connections: &Connections, phase: &watch::Sender<Phase>) {
+    connections.tracker.close();
+    let ended = connections.tracker.wait();
+    tokio::pin!(ended);
+    let shutdown = core.shutdown_signal();
+    let replaced = shutdown.requested().is_some_and(|s| s.reason == ShutdownReason::Replaced);
+    let quiet = async {
+        if replaced {
+            tokio::time::sleep(LAME_DUCK).await;
+        }
+        phase.send_replace(Phase::Closing);
+        shutdown.drained().await;
+        tokio::time::sleep_until(control::end_by(Instant::now()).into()).await;
+        phase.send_replace(Phase::Cut);
+    };
+    tokio::select! {
+        () = &mut ended => return,
+        () = quiet => {}
+    }
+    ended.await;
+}
+
+impl Connections {
+    fn spawn<I, S, B>(&self, stream: I, service: S)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let mut phase = self.phase.clone();
+        let lame = Arc::clone(&self.lame);
+        self.tracker.spawn(async move {
+            let answer = service_fn(move |request| {
+                let service = service.clone();
+                let lame = Arc::clone(&lame);
+                async move {
+                    let mut response = service.oneshot(request).await?;
+                    if lame.load(Ordering::Relaxed) {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(CONNECTION, close);
+                    }
+                    Ok::<_, S::Error>(response)
+                }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(IDLE_LIMIT)
+                .serve_connection(TokioIo::new(stream), answer);
+            tokio::pin!(connection);
+            let closing = phase.clone();
+            let mut closing_seen = closing;
+            let ended = async {
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    _ = closing_seen.wait_for(|phase| *phase >= Phase::Closing) => {}
+                }
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
+            };
+            tokio::select! {
+                ended = ended => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection failed");
+                },
+                _ = phase.wait_for(|phase| *phase == Phase::Cut) => {
+                    tracing::warn!("cut a connection at the drain deadline");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,221 @@
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Error, Identity};
+
+/// The shortest limit among systems is macOS's, with a byte for the end.
+const MAX_SOCKET_PATH_BYTES: usize = 103;
+
+const MAX_NAME_BYTES: usize = 64;
+
+/// The folder of one daemon, of which at most one generation serves.
+///
+/// ```text
+/// lifecycle.lock    held while one starter decides; never removed
+/// current.json      the identity of the serving generation
+/// ctl-N.sock        the control socket of generation N
+/// good.json         the last binary that stood its probation
+/// bad-HASH.json     why the binary HASH was rolled back
+/// ```
+#[derive(Debug, Clone)]
+pub(crate) struct Instance {
+    dir: PathBuf,
+    name: String,
+}
+
+/// Held by one starter; the kernel releases it when that process dies.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Why a binary is not tried again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Quarantined {
+    pub(crate) why: String,
+}
+
+/// A binary that served well.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Good {
+    pub(crate) exe: PathBuf,
+    pub(crate) exe_hash: String,
+}
+
+impl Instance {
+    /// Names the folder without touching it.
+    pub(crate) fn new(run_dir: &Path, name: &str) -> Result<Self, Error> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty()
+            || name.len() > MAX_NAME_BYTES
+            || name.starts_with('.')
+            || !name.chars().all(plain)
+        {
+            return Err(Error::InstanceName { name: name.to_owned() });
+        }
+        let run_dir = std::path::absolute(run_dir)
+            .map_err(|source| Error::io("resolve the run directory", run_dir, source))?;
+        Ok(Self { dir: run_dir.join(name), name: name.to_owned() })
+    }
+
+    /// Creates the folder, open to this user only, and refuses one that others could change.
+    pub(crate) fn create(&self) -> Result<(), Error> {
+        let longest = self.socket(u32::MAX.into());
+        let bytes = longest.as_os_str().len();
+        if bytes > MAX_SOCKET_PATH_BYTES {
+            return Err(Error::SocketPathTooLong {
+                path: longest,
+                bytes,
+                limit: MAX_SOCKET_PATH_BYTES,
+            });
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)
+            .map_err(|source| Error::io("create the instance directory", &self.dir, source))?;
+        let meta = fs::symlink_metadata(&self.dir)
+            .map_err(|source| Error::io("inspect the instance directory", &self.dir, source))?;
+        let own = rustix::process::geteuid().as_raw();
+        if !meta.is_dir() || meta.uid() != own || meta.mode() & 0o077 != 0 {
+            return Err(Error::InsecureDirectory { path: self.dir.clone() });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    pub(crate) fn socket(&self, generation: u64) -> PathBuf {
+        self.dir.join(format!("ctl-{generation}.sock"))
+    }
+
+    /// A generation that none has been yet.
+    pub(crate) fn next_generation(&self) -> u64 {
+        let recorded = self.current().map_or(0, |current| current.generation);
+        self.generations().last().copied().unwrap_or(0).max(recorded) + 1
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.dir.is_dir()
+    }
+
+    /// The generations that have left a control socket, oldest first.
+    pub(crate) fn generations(&self) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
+        let mut generations: Vec<u64> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                name.to_str()?.strip_prefix("ctl-")?.strip_suffix(".sock")?.parse().ok()
+            })
+            .collect();
+        generations.sort_unstable();
+        generations
+    }
+
+    /// Waits for the lock, on a thread of its own: nobody waits for that thread when the caller
+    /// has given up.
+    pub(crate) async fn lock(&self) -> Result<Lock, Error> {
+        let path = self.path("lifecycle.lock");
+        let (taken, waiting) = tokio::sync::oneshot::channel();
+        let at = path.clone();
+        std::thread::spawn(move || {
+            let opened = File::options().create(true).append(true).mode(0o600).open(&at);
+            let locked = opened.and_then(|file| file.lock().map(|()| Lock { _file: file }));
+            drop(taken.send(locked));
+        });
+        let locked =
+            waiting.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
+        locked.map_err(|source| Error::io("lock", &path, source))
+    }
+
+    /// The identity last written; `None` too when the file cannot be understood.
+    pub(crate) fn current(&self) -> Option<Identity> {
+        self.load("current.json")
+    }
+
+    pub(crate) fn set_current(&self, identity: &Identity) -> io::Result<()> {
+        self.store("current.json", identity)
+    }
+
+    /// Forgets `identity` if it is the current one.
+    pub(crate) fn clear_current(&self, identity: &Identity) {
+        if self.current().is_some_and(|current| current.instance_id == identity.instance_id) {
+            remove(&self.path("current.json"));
+        }
+    }
+
+    pub(crate) fn load<T: DeserializeOwned>(&self, file: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.path(file)).ok()?).ok()
+    }
+
+    /// Written beside and renamed, so that a reader or a crash never meets half a file.
+    pub(crate) fn store<T: Serialize>(&self, file: &str, value: &T) -> io::Result<()> {
+        let new = self.path(&format!(".{file}.{}", std::process::id()));
+        let written = (|| {
+            let mut open = File::options();
+            let mut out = open.create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+            out.write_all(&serde_json::to_vec(value)?)?;
+            out.sync_all()?;
+            fs::rename(&new, self.path(file))
+        })();
+        if written.is_err() {
+            remove(&new);
+        }
+        written
+    }
+
+    pub(crate) fn quarantined(&self, exe_hash: &str, args_hash: &str) -> Option<Quarantined> {
+        self.load(&bad_file(exe_hash, args_hash))
+    }
+
+    pub(crate) fn quarantine(&self, exe_hash: &str, args_hash: &str, why: &str) {
+        let stored =
+            self.store(&bad_file(exe_hash, args_hash), &Quarantined { why: why.to_owned() });
+        if let Err(error) = stored {
+            tracing::warn!(%error, "cannot quarantine a binary that failed");
+        }
+    }
+
+    pub(crate) fn release(&self, exe_hash: &str, args_hash: &str) {
+        remove(&self.path(&bad_file(exe_hash, args_hash)));
+    }
+}
+
+fn bad_file(exe_hash: &str, args_hash: &str) -> String {
+    let short = |hash: &str| hash.get(..16).unwrap_or(hash).to_owned();
+    format!("bad-{}-{}.json", short(exe_hash), short(args_hash))
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(path = %path.display(), %error, "cannot remove");
+    }
+}
+
+/// The instances of `run_dir` by name; a missing folder has none.
+pub(crate) fn all(run_dir: &Path) -> Vec<Instance> {
+    let Ok(entries) = fs::read_dir(run_dir) else { return Vec::new() };
+    let mut instances: Vec<Instance> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("lifecycle.lock").exists())
+        .filter_map(|entry| Instance::new(run_dir, entry.file_name().to_str()?).ok())
+        .collect();
+    instances.sort_by(|a, b| a.name.cmp(&b.name));
+    instances
+}

@@ -1,0 +1,105 @@
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use crate::LogTail;
+
+/// A log is moved aside when it is longer.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How many logs are kept beside the one that is written: `NAME.log.1` is the newest.
+const KEPT: u32 = 3;
+
+const TAIL_LINES: usize = 20;
+const TAIL_BYTES: u64 = 16 * 1024;
+
+/// Opens the log for appending, as every generation of the daemon does, and rotates it first when
+/// it is too long.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    rotate(path)?;
+    File::options().create(true).append(true).mode(0o600).open(path)
+}
+
+/// Rotates by copying and emptying, because a daemon cannot be made to open another file; what it
+/// writes between the two is lost.
+pub(crate) fn rotate(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.len() > MAX_BYTES => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    for number in (1..KEPT).rev() {
+        let older = numbered(path, number);
+        if older.exists() {
+            fs::rename(older, numbered(path, number + 1))?;
+        }
+    }
+    fs::copy(path, numbered(path, 1))?;
+    File::options().write(true).open(path)?.set_len(0)
+}
+
+/// The log that this process's stderr is appended to, if it is a file.
+pub(crate) fn is_stderr(path: &Path) -> bool {
+    let Ok(of_path) = fs::metadata(path) else { return false };
+    rustix::fs::fstat(std::io::stderr()).is_ok_and(|of_stderr| {
+        of_stderr.st_ino == of_path.ino() && of_stderr.st_dev == of_path.dev()
+    })
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+/// The last lines written since the log had `from` bytes.
+pub(crate) fn tail(path: &Path, from: u64) -> LogTail {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        // A rotation in between has made the file shorter than it was.
+        let from = if len < from { 0 } else { from };
+        file.seek(SeekFrom::Start(from.max(len.saturating_sub(TAIL_BYTES))))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let lines = lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|&l| l.to_owned());
+    LogTail { path: path.to_owned(), lines: lines.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_moves_aside_and_its_writer_goes_on_in_the_empty_one() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.log");
+        let mut writer = open(&path).unwrap();
+        writer.write_all(&vec![b'x'; MAX_BYTES as usize + 1]).unwrap();
+        rotate(&path).unwrap();
+        writer.write_all(b"after\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"after\n");
+        assert_eq!(fs::metadata(numbered(&path, 1)).unwrap().len(), MAX_BYTES + 1);
+    }
+
+    #[test]
+    fn the_tail_starts_where_this_start_began() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.log");
+        fs::write(&path, "old\nnew 1\nnew 2\n").unwrap();
+        assert_eq!(tail(&path, 4).lines, ["new 1", "new 2"]);
+        assert_eq!(tail(&path, 400).lines.len(), 3);
+    }
+}

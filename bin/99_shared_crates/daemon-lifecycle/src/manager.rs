@@ -1,0 +1,306 @@
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DaemonHandle, Error, Identity, StopMode, Stopped, environment,
+    identity::hash_args,
+    instance::Instance,
+    starter::{find, running, spawn, stop, update},
+};
+
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const PROBATION: Duration = Duration::from_secs(10);
+const MAX_DRAINING: usize = 2;
+
+/// How one daemon is started, kept up to date, replaced and stopped.
+///
+/// ```no_run
+/// # use daemon_lifecycle::{DaemonManager, Error};
+/// # async fn start() -> Result<(), Error> {
+/// let binary = DaemonManager::find_in_target("my-daemon")?;
+/// let daemon = DaemonManager::new(binary, vec!["--port", "8500"])
+///     .enable_auto_update("my-daemon", "crates/my-daemon")
+///     .spawn()
+///     .await?;
+/// println!("process {} answers on {}", daemon.id(), daemon.address());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DaemonManager {
+    pub(crate) binary_path: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) auto_update: Option<AutoUpdate>,
+    pub(crate) policy: UpdatePolicy,
+    pub(crate) instance: Option<(PathBuf, String)>,
+    pub(crate) log_dir: Option<PathBuf>,
+    pub(crate) ready_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) probation: Duration,
+    pub(crate) max_draining: usize,
+    pub(crate) health_path: Option<String>,
+    pub(crate) env_allow: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) takeover: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AutoUpdate {
+    pub(crate) binary: String,
+    pub(crate) source_dir: PathBuf,
+}
+
+/// How a daemon's binary is kept what its sources say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdatePolicy {
+    /// `false`: never build; use the binary that there is.
+    pub enabled: bool,
+    /// A check is trusted for this long; zero checks every time.
+    pub check_interval: Duration,
+    pub on_build_failure: OnBuildFailure,
+    /// The cargo profile to build with.
+    pub profile: String,
+}
+
+impl Default for UpdatePolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            check_interval: Duration::ZERO,
+            on_build_failure: OnBuildFailure::Refuse,
+            profile: "dev".to_owned(),
+        }
+    }
+}
+
+/// What to do when the sources do not build. What runs is left running in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBuildFailure {
+    /// [`DaemonManager::spawn`] fails with the compiler's message.
+    Refuse,
+    /// Use what runs, or start the last binary that served well, and say so.
+    LastGood,
+}
+
+impl DaemonManager {
+    /// A daemon that runs `binary_path` with `args`.
+    ///
+    /// The binary must call [`crate::Daemon::attach`] and [`crate::Daemon::ready`].
+    pub fn new(
+        binary_path: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            binary_path: binary_path.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            auto_update: None,
+            policy: UpdatePolicy::default(),
+            instance: None,
+            log_dir: None,
+            ready_timeout: READY_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
+            probation: PROBATION,
+            max_draining: MAX_DRAINING,
+            health_path: Some("/health".to_owned()),
+            env_allow: Vec::new(),
+            env: BTreeMap::new(),
+            takeover: false,
+        }
+    }
+
+    /// Where the binary `name` is, or will be once it is built.
+    ///
+    /// Beside the running executable when it is there, as in an installed release; otherwise
+    /// where cargo puts it, in the target directory of the workspace that the running executable
+    /// or the working directory is in.
+    pub fn find_in_target(name: &str) -> Result<PathBuf, Error> {
+        find::find_in_target(name)
+    }
+
+    /// Keeps the binary what its sources say: before anything is started or reused, the cargo
+    /// binary `binary_name` of the crate in `source_dir` is checked, and built when it is stale.
+    /// What runs then comes from the build, not from the path given to [`Self::new`].
+    #[must_use]
+    pub fn enable_auto_update(
+        mut self,
+        binary_name: impl Into<String>,
+        source_dir: impl Into<PathBuf>,
+    ) -> Self {
+        let (binary, source_dir) = (binary_name.into(), source_dir.into());
+        self.auto_update = Some(AutoUpdate { binary, source_dir });
+        self
+    }
+
+    #[must_use]
+    pub fn auto_update_policy(mut self, policy: UpdatePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Names the instance: of all that share `run_dir` and `name`, one daemon runs.
+    ///
+    /// `<run_dir>/<name>/` is created for this user only and holds lock, identity and control
+    /// sockets. By default the instance is told by binary and arguments, in the user's runtime
+    /// directory.
+    #[must_use]
+    pub fn instance(mut self, run_dir: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        self.instance = Some((run_dir.into(), name.into()));
+        self
+    }
+
+    /// Where `<name>.log` is written, with older ones beside it; by default the instance's folder.
+    #[must_use]
+    pub fn log_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.log_dir = Some(dir.into());
+        self
+    }
+
+    /// How long the daemon may take to be ready, counted anew with each
+    /// [`crate::Daemon::progress`]; 30 s by default.
+    #[must_use]
+    pub fn ready_timeout(mut self, limit: Duration) -> Self {
+        self.ready_timeout = limit;
+        self
+    }
+
+    /// How long requests may go on in a daemon that has been replaced; 30 minutes by default.
+    #[must_use]
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.drain_timeout = limit;
+        self
+    }
+
+    /// For how long after a hand-over the old daemon stands by to resume; 10 s by default. Nobody
+    /// waits for it.
+    #[must_use]
+    pub fn probation(mut self, length: Duration) -> Self {
+        self.probation = length;
+        self
+    }
+
+    /// How many replaced daemons may be draining at once; a replacement beyond that waits for the
+    /// oldest to end. 2 by default.
+    #[must_use]
+    pub fn max_draining(mut self, generations: usize) -> Self {
+        self.max_draining = generations;
+        self
+    }
+
+    /// What a daemon is asked for before it is believed to be ready, and during its probation:
+    /// an answer below 500 is a good one. `/health` by default.
+    #[must_use]
+    pub fn health_path(mut self, path: impl Into<String>) -> Self {
+        self.health_path = Some(path.into());
+        self
+    }
+
+    /// Believes a daemon that it is ready without asking it anything: for one that does not use
+    /// [`crate::Daemon::serve`].
+    #[must_use]
+    pub fn without_health_check(mut self) -> Self {
+        self.health_path = None;
+        self
+    }
+
+    /// Lets the daemon inherit these variables too; a `*` at the end stands for any rest. `LD_*`
+    /// and `DYLD_*` are never inherited.
+    #[must_use]
+    pub fn env_allow(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.env_allow.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable of the daemon's environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Replaces a daemon even if it comes from another source tree.
+    #[must_use]
+    pub fn takeover(mut self, takeover: bool) -> Self {
+        self.takeover = takeover;
+        self
+    }
+
+    /// Makes sure that the daemon runs, from a binary that is what its sources say.
+    ///
+    /// Returns when it has said that it is ready and has answered a request. Whatever calls this
+    /// at the same time, in this process or another, one daemon runs. A running daemon with the
+    /// same binary and arguments is reused; another one is replaced without refusing a
+    /// connection or cutting a stream, and stays when the new one fails: see [`crate::Outcome`].
+    pub async fn spawn(&self) -> Result<DaemonHandle, Error> {
+        // Boxed, so that a caller's future need not hold all of a hand-over.
+        Box::pin(spawn::spawn(self)).await
+    }
+
+    /// The daemon that is running, if it is alive and answers. Starts and changes nothing.
+    pub async fn running(&self) -> Result<Option<Identity>, Error> {
+        let instance = self.instance_dir()?;
+        Ok(running::answering(&instance).await.map(|hello| hello.identity))
+    }
+
+    /// Whether `running` is alive and runs what the sources and the arguments say now.
+    ///
+    /// Takes about a microsecond for each source file; builds nothing and narrates nothing. Any
+    /// doubt is `false`: [`Self::spawn`] finds out. Without automatic updates only the arguments
+    /// and the process itself are looked at.
+    pub async fn is_current(&self, running: &Identity) -> bool {
+        update::is_current(self, running).await
+    }
+
+    /// Ends the daemon, with everything it has started.
+    pub async fn stop(&self, mode: StopMode) -> Result<Stopped, Error> {
+        stop::stop(&self.instance_dir()?, mode).await
+    }
+
+    pub(crate) fn instance_dir(&self) -> Result<Instance, Error> {
+        match &self.instance {
+            Some((run_dir, name)) => Instance::new(run_dir, name),
+            None => {
+                let args = hash_args(&self.args);
+                let name = format!("{}-{}", self.binary_name(), &args[..8]);
+                Instance::new(&environment::default_run_dir(), &name)
+            }
+        }
+    }
+
+    pub(crate) fn log_path(&self) -> Result<PathBuf, Error> {
+        let instance = self.instance_dir()?;
+        let file = format!("{}.log", instance.name());
+        Ok(self.log_dir.as_ref().map_or_else(|| instance.path(&file), |dir| dir.join(&file)))
+    }
+
+    /// Means the same from any working directory.
+    pub(crate) fn made_absolute(mut self) -> Self {
+        let paths = [
+            Some(&mut self.binary_path),
+            self.log_dir.as_mut(),
+            self.instance.as_mut().map(|(run_dir, _)| run_dir),
+        ];
+        for path in paths.into_iter().flatten() {
+            if let Ok(absolute) = std::path::absolute(&path) {
+                *path = absolute;
+            }
+        }
+        self
+    }
+
+    /// What the daemon is called in narrations.
+    pub(crate) fn binary_name(&self) -> String {
+        let of_path = || file_name(&self.binary_path);
+        self.auto_update.as_ref().map_or_else(of_path, |update| update.binary.clone())
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| "daemon".into(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,228 @@
+use std::{
+    io::{self, Write as _},
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use tokio::{net::UnixStream, process::Command, sync::watch};
+
+use super::update::Binary;
+use crate::{
+    DaemonManager, Error, Identity, LogTail, client, environment,
+    identity::hash_args,
+    instance::Instance,
+    logs, process,
+    protocol::{Attachment, Connection, FromDaemon, ToDaemon, to_line},
+    unsafety::in_new_session,
+};
+
+/// A process that failed to start well has this long to end by itself once it has been told.
+const TERM_GRACE: Duration = Duration::from_secs(1);
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// After a process has ended its last words have arrived, unless a child holds the channel open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// From `Take` to `Serving`.
+const TAKE_LIMIT: Duration = Duration::from_secs(15);
+
+/// A process that was started and is not trusted yet.
+pub(super) struct Launched {
+    name: String,
+    pid: u32,
+    start_time: u64,
+    exe_hash: String,
+    channel: Connection,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    log: PathBuf,
+    /// Where in the log this process began.
+    log_from: u64,
+}
+
+/// Starts `binary` as generation `generation`.
+pub(super) fn launch(
+    manager: &DaemonManager,
+    binary: &Binary,
+    generation: u64,
+    predecessor: Option<u64>,
+) -> Result<Launched, Error> {
+    let log = manager.log_path()?;
+    let out = logs::open(&log).map_err(|source| Error::io("open the log", &log, source))?;
+    let log_from = out.metadata().map_or(0, |meta| meta.len());
+    let failed = |source| Error::Launch { path: binary.exe.clone(), source };
+
+    let attachment = Attachment {
+        manager: manager.clone().made_absolute(),
+        generation,
+        args_hash: hash_args(&manager.args),
+        source_root: binary.source_root.clone(),
+        predecessor,
+    };
+    let (channel, theirs) = channel(attachment).map_err(failed)?;
+    let inode = rustix::fs::fstat(&theirs).map_err(|errno| failed(errno.into()))?.st_ino;
+
+    let mut command = Command::new(&binary.exe);
+    command
+        .arg0(manager.binary_name())
+        .args(&manager.args)
+        .current_dir(binary.source_root.as_deref().unwrap_or("/".as_ref()))
+        .env_clear()
+        .envs(environment::of_daemon(&manager.env_allow, &manager.env, inode))
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::from(out.try_clone().map_err(failed)?))
+        .stderr(Stdio::from(out))
+        .kill_on_drop(false);
+    in_new_session(&mut command);
+    let mut child = command.spawn().map_err(failed)?;
+    let pid = child.id().unwrap_or_default();
+    let start_time = process::stat(pid).map_or(0, |stat| stat.start_time);
+    let (ended, exit) = watch::channel(None);
+    // Reaps it whenever it ends, so that it leaves no zombie while this process lives.
+    drop(tokio::spawn(async move {
+        if let Ok(status) = child.wait().await {
+            ended.send_replace(Some(status));
+        }
+    }));
+    Ok(Launched {
+        name: manager.binary_name(),
+        pid,
+        start_time,
+        exe_hash: binary.exe_hash.clone(),
+        channel,
+        exit,
+        log,
+        log_from,
+    })
+}
+
+/// A pair of sockets, with the first words already in it: they are there before the process is.
+fn channel(attachment: Attachment) -> io::Result<(Connection, OwnedFd)> {
+    let (mut ours, theirs) = StdUnixStream::pair()?;
+    ours.write_all(&to_line(&ToDaemon::Attach(Box::new(attachment))))?;
+    ours.set_nonblocking(true)?;
+    Ok((Connection::new(UnixStream::from_std(ours)?), theirs.into()))
+}
+
+impl Launched {
+    /// Until the process has said that it is ready; kills it when it does not come to that.
+    pub(super) async fn ready(&mut self, limit: Duration) -> Result<Identity, Error> {
+        match self.wait_ready(limit).await {
+            Ok(identity) if identity.pid == self.pid && identity.exe_hash == self.exe_hash => {
+                Ok(identity)
+            }
+            Ok(_) => {
+                self.kill().await;
+                Err(Error::WrongBinary { name: self.name.clone() })
+            }
+            Err(error) => {
+                self.kill().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn wait_ready(&mut self, limit: Duration) -> Result<Identity, Error> {
+        let mut deadline = Instant::now() + limit;
+        let mut exit = self.exit.clone();
+        let mut ended = None;
+        loop {
+            let said = tokio::select! {
+                biased;
+                said = self.channel.next::<FromDaemon>() => said,
+                Ok(status) = exit.wait_for(Option::is_some), if ended.is_none() => {
+                    ended = *status;
+                    deadline = Instant::now() + LAST_WORDS;
+                    continue;
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    return Err(match ended {
+                        Some(status) => self.exited(Some(status)),
+                        None => self.not_ready(limit),
+                    });
+                }
+            };
+            match said {
+                Ok(Some(FromDaemon::Progress { what })) => {
+                    tracing::debug!(daemon = self.name, what, "starting");
+                    deadline = Instant::now() + limit;
+                }
+                Ok(Some(FromDaemon::Ready { identity })) => return Ok(identity),
+                Ok(Some(FromDaemon::Failed { address_in_use: Some(address), .. })) => {
+                    return Err(Error::AddressInUse { name: self.name.clone(), address });
+                }
+                Ok(Some(FromDaemon::Failed { reason, .. })) => {
+                    let (name, log) = (self.name.clone(), self.tail());
+                    return Err(Error::CannotStart { name, reason, log });
+                }
+                Ok(Some(FromDaemon::Serving)) => {}
+                Ok(None) | Err(_) => {
+                    let status = tokio::time::timeout(LAST_WORDS, exit.wait_for(Option::is_some));
+                    let status = status.await.ok().and_then(Result::ok).and_then(|status| *status);
+                    return Err(self.exited(status));
+                }
+            }
+        }
+    }
+
+    /// Asks the process a question that only a server can answer; kills it when it cannot.
+    pub(super) async fn verify(
+        &mut self,
+        manager: &DaemonManager,
+        instance: &Instance,
+        identity: &Identity,
+    ) -> Result<(), Error> {
+        let Some(path) = &manager.health_path else { return Ok(()) };
+        let socket = instance.socket(identity.generation);
+        let mut exit = self.exit.clone();
+        let why = tokio::select! {
+            why = client::unwell(&socket, path, &identity.address, manager.ready_timeout) => why,
+            Ok(status) = exit.wait_for(Option::is_some) => {
+                Some(format!("ended ({})", describe(*status)))
+            }
+        };
+        let Some(why) = why else { return Ok(()) };
+        let log = self.tail();
+        self.kill().await;
+        Err(Error::NotServing { name: self.name.clone(), why, log })
+    }
+
+    /// Lets the process take over; the reason when it does not.
+    pub(super) async fn take(&mut self) -> Result<(), String> {
+        let exchange = async {
+            self.channel.send(&ToDaemon::Take).await?;
+            self.channel.next::<FromDaemon>().await
+        };
+        match tokio::time::timeout(TAKE_LIMIT, exchange).await {
+            Ok(Ok(Some(FromDaemon::Serving))) => Ok(()),
+            Ok(Ok(Some(FromDaemon::Failed { reason, .. }))) => Err(reason),
+            Ok(_) => Err("died as it took over".to_owned()),
+            Err(_) => Err("did not take over in time".to_owned()),
+        }
+    }
+
+    /// Ends the process and everything it has started.
+    pub(super) async fn kill(&self) {
+        if !process::end_session(self.pid, self.start_time, TERM_GRACE, KILL_LIMIT).await {
+            tracing::error!(pid = self.pid, "a daemon that failed to start cannot be killed");
+        }
+    }
+
+    fn exited(&self, status: Option<ExitStatus>) -> Error {
+        let (name, log) = (self.name.clone(), self.tail());
+        Error::ExitedBeforeReady { name, status: describe(status), log }
+    }
+
+    fn not_ready(&self, after: Duration) -> Error {
+        Error::NotReadyInTime { name: self.name.clone(), after, log: self.tail() }
+    }
+
+    fn tail(&self) -> LogTail {
+        logs::tail(&self.log, self.log_from)
+    }
+}
+
+fn describe(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "it closed its channel".to_owned(), |status| status.to_string())
+}

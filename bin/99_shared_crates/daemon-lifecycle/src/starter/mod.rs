@@ -1,0 +1,16 @@
+//! The starter's part: what runs, what should run, and getting from one to the other.
+
+pub(crate) mod find; // binaries, also those not built yet
+mod handle; // what a starter gets
+mod launch; // one process, until it is ready
+mod replace; // a running daemon by a new one
+pub(crate) mod running; // who is there, by their own word and the kernel's
+pub(crate) mod spawn; // the decision
+pub(crate) mod stop; // until nothing is left
+pub(crate) mod update; // the binary that should run
+
+pub use self::{
+    handle::{DaemonHandle, Outcome},
+    running::instances,
+    stop::{StopMode, Stopped, stop_all, stop_instance},
+};

@@ -1,0 +1,137 @@
+use std::{io, path::Path, time::Duration};
+
+use crate::{
+    Identity, client, instance,
+    instance::Instance,
+    process,
+    protocol::{Connection, Hello, State},
+};
+
+/// How long a generation may take to resume after the one that was to replace it has died.
+const RESUME_LIMIT: Duration = Duration::from_secs(8);
+const RESUME_POLL: Duration = Duration::from_millis(50);
+
+/// Who holds an instance.
+pub(crate) enum Running {
+    Nobody,
+    Answering(Box<Hello>),
+    /// Alive, by the kernel's word, and silent.
+    Silent(Box<Identity>),
+}
+
+/// What one control socket led to.
+pub(crate) enum Answer {
+    Hello(Box<Hello>),
+    Silent(Box<Identity>),
+    /// Nobody is behind it any more.
+    Gone,
+}
+
+/// The living daemons of a run directory, by name. Asks the kernel, not the daemons.
+pub fn instances(run_dir: &Path) -> Vec<(String, Identity)> {
+    instance::all(run_dir)
+        .into_iter()
+        .filter_map(|instance| {
+            let identity = instance.current().filter(Identity::is_alive)?;
+            Some((instance.name().to_owned(), identity))
+        })
+        .collect()
+}
+
+/// Whether a daemon is alive whom a build should not slow down.
+pub(super) fn is_serving(instance: &Instance) -> bool {
+    instance.current().is_some_and(|current| current.is_alive())
+}
+
+/// The serving generation, if the recorded one answers. The quick way, for which no lock is
+/// needed.
+pub(crate) async fn answering(instance: &Instance) -> Option<Hello> {
+    let current = instance.current()?;
+    let hello = client::hello(&instance.socket(current.generation)).await.ok()?;
+    accepts(hello.state).then_some(hello)
+}
+
+/// Whoever holds the instance, whatever the record says. Call it with the lock held.
+pub(crate) async fn find(instance: &Instance) -> Running {
+    let deadline = tokio::time::Instant::now() + RESUME_LIMIT;
+    loop {
+        let mut silent = None;
+        let mut may_resume = false;
+        // The newest first: it is the likeliest.
+        for generation in instance.generations().into_iter().rev() {
+            match ask(instance, generation).await {
+                Answer::Hello(hello) if accepts(hello.state) => return Running::Answering(hello),
+                Answer::Hello(hello) => {
+                    may_resume |= matches!(hello.state, State::LameDuck | State::Probation);
+                }
+                Answer::Silent(identity) => silent = silent.or(Some(identity)),
+                Answer::Gone => instance::remove(&instance.socket(generation)),
+            }
+        }
+        if let Some(identity) = silent {
+            return Running::Silent(identity);
+        }
+        if !may_resume || tokio::time::Instant::now() > deadline {
+            return Running::Nobody;
+        }
+        tokio::time::sleep(RESUME_POLL).await;
+    }
+}
+
+/// Asks one generation who it is.
+pub(crate) async fn ask(instance: &Instance, generation: u64) -> Answer {
+    let socket = instance.socket(generation);
+    match client::hello(&socket).await {
+        Ok(hello) => Answer::Hello(Box::new(hello)),
+        Err(error) if is_refusal(&error) => Answer::Gone,
+        Err(_) => match listener_of(&socket).await {
+            Some(listener) => {
+                let recorded = instance.current().filter(|current| {
+                    current.pid == listener.pid && current.start_time == listener.start_time
+                });
+                Answer::Silent(Box::new(recorded.unwrap_or(Identity { generation, ..listener })))
+            }
+            None => Answer::Gone,
+        },
+    }
+}
+
+/// The process behind a socket, by the kernel's word; all else about it is unknown.
+async fn listener_of(socket: &Path) -> Option<Identity> {
+    let pid = Connection::open(socket).await.ok()?.get_ref().peer_cred().ok()?.pid()?;
+    let pid = u32::try_from(pid).ok()?;
+    Some(Identity {
+        instance_id: String::new(),
+        role: String::new(),
+        pid,
+        start_time: process::stat(pid)?.start_time,
+        boot_id: process::boot_id(),
+        exe_hash: String::new(),
+        args_hash: String::new(),
+        source_root: None,
+        address: String::new(),
+        generation: 0,
+        started_at_ms: 0,
+    })
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+}
+
+fn accepts(state: State) -> bool {
+    matches!(state, State::Serving | State::Prepared)
+}
+
+/// The generations that finish what they have, oldest first.
+pub(crate) async fn draining(instance: &Instance) -> Vec<Identity> {
+    let mut draining = Vec::new();
+    for generation in instance.generations() {
+        if let Answer::Hello(hello) = ask(instance, generation).await
+            && hello.state == State::Draining
+        {
+            draining.push(hello.identity);
+        }
+    }
+    draining
+}

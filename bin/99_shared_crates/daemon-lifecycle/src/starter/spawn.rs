@@ -1,0 +1,202 @@
+use narration_core::{
+    Level, Narration,
+    lines::{self, DAEMON_LIFECYCLE},
+};
+
+use super::{
+    handle::{DaemonHandle, Outcome},
+    launch::launch,
+    replace::replace,
+    running::{self, Running},
+    stop::{StopMode, end_all, end_one},
+    update::{self, Binary, Wanted},
+};
+use crate::{
+    DaemonManager, Error, Identity,
+    identity::hash_args,
+    instance::Instance,
+    protocol::{Hello, PROTOCOL},
+};
+
+/// What is to be done about a daemon that answers.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Reuse,
+    /// It comes from another source tree.
+    Refuse,
+    /// The binary that should run has failed before.
+    KeepBecause(String),
+    HandOver,
+    /// It has nothing that could be handed over, or speaks another protocol.
+    StopAndStart,
+}
+
+pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error> {
+    let instance = manager.instance_dir()?;
+    instance.create()?;
+    let mut binary = match update::wanted(manager, &instance).await? {
+        Wanted::Binary(binary) => binary,
+        Wanted::DoesNotBuild(error) => return make_do(manager, &instance, error).await,
+    };
+    let args_hash = hash_args(&manager.args);
+    if let Some(hello) = running::answering(&instance).await
+        && is_same(&hello.identity, &binary, &args_hash)
+    {
+        return Ok(DaemonHandle::new(hello.identity, Outcome::Reused));
+    }
+
+    let _lock = instance.lock().await?;
+    let hello = match running::find(&instance).await {
+        Running::Nobody => return start(manager, &instance, &binary, Outcome::Started).await,
+        Running::Silent(identity) => {
+            say(
+                "replace",
+                Level::Warn,
+                manager,
+                format!(
+                    "'{}' (process {}) is alive but does not answer: stopping it",
+                    manager.binary_name(),
+                    identity.pid,
+                ),
+            );
+            end_all(&instance, StopMode::Now).await?;
+            let outcome = Outcome::Replaced { from: *identity };
+            return start(manager, &instance, &binary, outcome).await;
+        }
+        Running::Answering(hello) => hello,
+    };
+    if !is_same(&hello.identity, &binary, &args_hash) {
+        // Whoever held the lock may have started what a later edit says.
+        if let Some(later) = update::recheck(manager, &instance).await? {
+            binary = later;
+        }
+    }
+    let failed = instance.quarantined(&binary.exe_hash, &args_hash).map(|failed| failed.why);
+    match decide(&hello, &binary, &args_hash, failed, manager.takeover) {
+        Decision::Reuse => Ok(DaemonHandle::new(hello.identity, Outcome::Reused)),
+        Decision::Refuse => Err(Error::OtherTree {
+            name: manager.binary_name(),
+            running: hello.identity.source_root.unwrap_or_default(),
+            ours: binary.source_root.unwrap_or_default(),
+        }),
+        Decision::KeepBecause(why) => {
+            say(
+                "replace",
+                Level::Warn,
+                manager,
+                format!(
+                    "'{}' goes on from the binary before: the new one failed ({why}) and is not tried \
+                 again until it changes",
+                    manager.binary_name(),
+                ),
+            );
+            Ok(DaemonHandle::new(hello.identity, Outcome::RolledBack { why }))
+        }
+        Decision::HandOver => {
+            announce(manager, &hello.identity, &binary);
+            replace(manager, &instance, &binary, hello.identity).await
+        }
+        Decision::StopAndStart => {
+            announce(manager, &hello.identity, &binary);
+            end_one(&instance, &hello.identity, manager.drain_timeout).await?;
+            let outcome = Outcome::Replaced { from: hello.identity };
+            start(manager, &instance, &binary, outcome).await
+        }
+    }
+}
+
+fn decide(
+    running: &Hello,
+    wanted: &Binary,
+    args_hash: &str,
+    failed: Option<String>,
+    takeover: bool,
+) -> Decision {
+    if is_same(&running.identity, wanted, args_hash) {
+        return Decision::Reuse;
+    }
+    let is_other_tree = match (&running.identity.source_root, &wanted.source_root) {
+        (Some(running), Some(wanted)) => running != wanted,
+        _ => false,
+    };
+    match failed {
+        _ if is_other_tree && !takeover => Decision::Refuse,
+        Some(why) => Decision::KeepBecause(why),
+        None if running.hands_over && running.protocol == PROTOCOL => Decision::HandOver,
+        None => Decision::StopAndStart,
+    }
+}
+
+fn is_same(running: &Identity, wanted: &Binary, args_hash: &str) -> bool {
+    running.exe_hash == wanted.exe_hash && running.args_hash == args_hash
+}
+
+fn announce(manager: &DaemonManager, running: &Identity, wanted: &Binary) {
+    let name = manager.binary_name();
+    let what = if running.exe_hash == wanted.exe_hash { "arguments" } else { "binary" };
+    let pid = running.pid;
+    say(
+        "replace",
+        Level::Info,
+        manager,
+        format!("Replacing the running '{name}' (process {pid}): its {what} changed"),
+    );
+}
+
+/// Starts a daemon where none serves, with the lock held.
+async fn start(
+    manager: &DaemonManager,
+    instance: &Instance,
+    binary: &Binary,
+    outcome: Outcome,
+) -> Result<DaemonHandle, Error> {
+    // A generation that died may have left children, which hold devices and memory.
+    if let Some(dead) = instance.current().filter(|current| !current.is_alive()) {
+        end_one(instance, &dead, std::time::Duration::ZERO).await?;
+    }
+    lines::spawning(&binary.shown, &manager.args).emit();
+    let generation = instance.next_generation();
+    let mut launched = launch(manager, binary, generation, None)?;
+    let identity = launched.ready(manager.ready_timeout).await?;
+    launched.verify(manager, instance, &identity).await?;
+    instance.release(&binary.exe_hash, &identity.args_hash);
+    Ok(DaemonHandle::new(identity, outcome))
+}
+
+/// The sources do not build and the policy is to go on with what there is.
+async fn make_do(
+    manager: &DaemonManager,
+    instance: &Instance,
+    build_error: String,
+) -> Result<DaemonHandle, Error> {
+    let name = manager.binary_name();
+    let _lock = instance.lock().await?;
+    let outcome = Outcome::Stale { build_error: build_error.clone() };
+    if let Running::Answering(hello) = running::find(instance).await {
+        say(
+            "auto_update",
+            Level::Warn,
+            manager,
+            format!(
+                "'{name}' does not build: the running one (process {}) goes on, STALE",
+                hello.identity.pid,
+            ),
+        );
+        return Ok(DaemonHandle::new(hello.identity, outcome));
+    }
+    let Some(binary) = update::last_good(manager, instance) else {
+        return Err(Error::NoLastGood { binary: name, build_error });
+    };
+    say(
+        "auto_update",
+        Level::Warn,
+        manager,
+        format!("'{name}' does not build: starting the last binary that served well, STALE"),
+    );
+    start(manager, instance, &binary, outcome).await
+}
+
+pub(super) fn say(action: &str, level: Level, manager: &DaemonManager, human: String) {
+    let about = manager.binary_name();
+    Narration::new(DAEMON_LIFECYCLE, action, human).level(level).about(about).emit();
+}

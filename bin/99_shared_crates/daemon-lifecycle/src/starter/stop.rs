@@ -1,0 +1,162 @@
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::running::{Answer, ask};
+use crate::{
+    Error, Identity, client,
+    instance::{self, Instance},
+    process::{self, Process},
+};
+
+/// What a daemon needs beyond its drain to cut what is left and to exit.
+const EXIT_GRACE: Duration = Duration::from_secs(4);
+/// From SIGTERM to SIGKILL.
+const TERM_GRACE: Duration = Duration::from_secs(3);
+/// From SIGKILL to giving up.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a daemon is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Nothing new is accepted; what is under way may go on for this long.
+    Drain(Duration),
+    /// What is under way is cut, after a moment to say goodbye.
+    Now,
+}
+
+/// What was there to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Every generation that was alive, draining ones included; empty when none was.
+    pub ended: Vec<Identity>,
+    /// Whether one of them had to be killed.
+    pub killed: bool,
+}
+
+/// Ends the daemon `name` of `run_dir` with everything it has started.
+pub async fn stop_instance(run_dir: &Path, name: &str, mode: StopMode) -> Result<Stopped, Error> {
+    stop(&Instance::new(run_dir, name)?, mode).await
+}
+
+/// Ends the daemons of `run_dir` that `filter` chooses, all at once, and says what was ended.
+pub async fn stop_all(
+    run_dir: &Path,
+    filter: impl Fn(&str) -> bool,
+    mode: StopMode,
+) -> Result<Vec<(String, Stopped)>, Error> {
+    let mut stopping = tokio::task::JoinSet::new();
+    for instance in instance::all(run_dir) {
+        if filter(instance.name()) {
+            stopping.spawn(async move {
+                let stopped = stop(&instance, mode).await;
+                (instance.name().to_owned(), stopped)
+            });
+        }
+    }
+    let mut all = Vec::new();
+    for (name, stopped) in stopping.join_all().await {
+        all.push((name, stopped?));
+    }
+    all.retain(|(_, stopped)| !stopped.ended.is_empty());
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(all)
+}
+
+pub(crate) async fn stop(instance: &Instance, mode: StopMode) -> Result<Stopped, Error> {
+    let nothing = Stopped { ended: Vec::new(), killed: false };
+    if !instance.exists() {
+        return Ok(nothing);
+    }
+    let _lock = instance.lock().await?;
+    end_all(instance, mode).await
+}
+
+/// The same with the lock held.
+pub(super) async fn end_all(instance: &Instance, mode: StopMode) -> Result<Stopped, Error> {
+    let drain = match mode {
+        StopMode::Drain(drain) => drain,
+        StopMode::Now => Duration::ZERO,
+    };
+    let mut ended = Vec::new();
+    let mut ending = tokio::task::JoinSet::new();
+    // The oldest first: one that could resume must not find its successor gone and do so.
+    for generation in instance.generations() {
+        let (identity, patience) = match ask(instance, generation).await {
+            Answer::Hello(hello) => {
+                let asked = client::stop(&instance.socket(generation), drain).await.is_ok();
+                (hello.identity, if asked { drain + EXIT_GRACE } else { Duration::ZERO })
+            }
+            Answer::Silent(identity) => (*identity, Duration::ZERO),
+            Answer::Gone => continue,
+        };
+        ended.push(identity.clone());
+        ending.spawn(end(identity, patience));
+    }
+    // One that died by itself may have left children behind.
+    if let Some(dead) = instance.current().filter(|current| !current.is_alive()) {
+        ending.spawn(end(dead, Duration::ZERO));
+    }
+    let (mut killed, mut alive) = (false, Vec::new());
+    for outcome in ending.join_all().await {
+        match outcome {
+            Ended::ByItself => {}
+            Ended::Killed => killed = true,
+            Ended::Not(pids) => alive.extend(pids),
+        }
+    }
+    if !alive.is_empty() {
+        return Err(Error::StillAlive { name: instance.name().to_owned(), pids: alive });
+    }
+    for generation in instance.generations() {
+        instance::remove(&instance.socket(generation));
+    }
+    instance::remove(&instance.path("current.json"));
+    Ok(Stopped { ended, killed })
+}
+
+enum Ended {
+    ByItself,
+    Killed,
+    Not(Vec<u32>),
+}
+
+/// Waits for the process to end by itself for as long as `patience`, then makes its whole session
+/// end.
+async fn end(identity: Identity, patience: Duration) -> Ended {
+    let (pid, start_time) = (identity.pid, identity.start_time);
+    if identity.boot_id != process::boot_id() {
+        return Ended::ByItself;
+    }
+    if let Some(process) = Process::open(pid, start_time) {
+        let deadline = Instant::now() + patience;
+        drop(tokio::time::timeout_at(deadline.into(), process.ended()).await);
+    }
+    if process::session(pid, start_time).is_empty() {
+        return Ended::ByItself;
+    }
+    if process::end_session(pid, start_time, TERM_GRACE, KILL_LIMIT).await {
+        Ended::Killed
+    } else {
+        Ended::Not(process::session(pid, start_time).into_iter().map(|(pid, _)| pid).collect())
+    }
+}
+
+/// Ends one generation that is not to serve, with the lock held.
+pub(super) async fn end_one(
+    instance: &Instance,
+    identity: &Identity,
+    drain: Duration,
+) -> Result<(), Error> {
+    let socket = instance.socket(identity.generation);
+    let asked = client::stop(&socket, drain).await.is_ok();
+    let patience = if asked { drain + EXIT_GRACE } else { Duration::ZERO };
+    match end(identity.clone(), patience).await {
+        Ended::Not(pids) => Err(Error::StillAlive { name: instance.name().to_owned(), pids }),
+        Ended::ByItself | Ended::Killed => {
+            instance::remove(&socket);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,240 @@
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::seam as auto_update;
+use crate::seam::{AutoUpdater, BuildEvent, Freshness};
+use narration_core::{
+    Narration,
+    lines::{self, DAEMON_LIFECYCLE},
+};
+use serde::{Deserialize, Serialize};
+
+use super::running;
+use crate::{
+    DaemonManager, Error, Identity, OnBuildFailure,
+    identity::{hash_args, hash_file},
+    instance::{Good, Instance},
+    manager::AutoUpdate,
+    process,
+};
+
+/// The binary that a daemon should run from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Binary {
+    pub(super) exe: PathBuf,
+    pub(super) exe_hash: String,
+    /// How a person would name it: within the workspace, where cargo puts it.
+    pub(super) shown: String,
+    pub(super) source_root: Option<PathBuf>,
+}
+
+pub(super) enum Wanted {
+    Binary(Binary),
+    /// With the compiler's message. Only where the policy is to go on without.
+    DoesNotBuild(String),
+}
+
+/// A check that is trusted for a while; its time is one that nobody can set.
+#[derive(Serialize, Deserialize)]
+struct Trusted {
+    boot_id: String,
+    since_boot: Duration,
+    binary: Binary,
+}
+
+/// The binary that the sources say should run, built if need be; or the one there is, where it is
+/// not kept up to date.
+pub(super) async fn wanted(manager: &DaemonManager, instance: &Instance) -> Result<Wanted, Error> {
+    match up_to_date(manager) {
+        None => as_it_is(manager).map(Wanted::Binary),
+        Some(update) => {
+            if let Some(binary) = trusted(manager, instance) {
+                return Ok(Wanted::Binary(binary));
+            }
+            lines::checking(&update.binary).emit();
+            built(manager, instance, update, Say::Everything).await
+        }
+    }
+}
+
+/// The same again for one that has waited since; silent unless something has changed. `None` when
+/// there is nothing to say that was not known.
+pub(super) async fn recheck(
+    manager: &DaemonManager,
+    instance: &Instance,
+) -> Result<Option<Binary>, Error> {
+    let Some(update) = up_to_date(manager) else { return Ok(None) };
+    match built(manager, instance, update, Say::Builds).await? {
+        Wanted::Binary(binary) => Ok(Some(binary)),
+        Wanted::DoesNotBuild(_) => Ok(None),
+    }
+}
+
+/// See [`DaemonManager::is_current`].
+pub(crate) async fn is_current(manager: &DaemonManager, running: &Identity) -> bool {
+    if running.args_hash != hash_args(&manager.args) || !running.is_alive() {
+        return false;
+    }
+    let Some(update) = up_to_date(manager) else { return true };
+    let Ok(instance) = manager.instance_dir() else { return false };
+    if let Some(binary) = trusted(manager, &instance) {
+        return binary.exe_hash == running.exe_hash;
+    }
+    let Ok(updater) = updater(manager, update) else { return false };
+    let checked = tokio::task::spawn_blocking(move || updater.check()).await;
+    match checked {
+        Ok(Ok(Freshness::Fresh(artifact))) => artifact.hash.to_string() == running.exe_hash,
+        _ => false,
+    }
+}
+
+/// The last binary that stood its probation, if it is still there.
+pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
+    let good: Good = instance.load("good.json")?;
+    if hash_file(&good.exe).ok()? != good.exe_hash {
+        return None;
+    }
+    Some(Binary {
+        shown: good.exe.display().to_string(),
+        exe: good.exe,
+        exe_hash: good.exe_hash,
+        source_root: source_root(manager),
+    })
+}
+
+/// The workspace that the binary is built from, kept up to date or not.
+fn source_root(manager: &DaemonManager) -> Option<PathBuf> {
+    let updater = updater(manager, manager.auto_update.as_ref()?).ok()?;
+    Some(updater.workspace_root().to_owned())
+}
+
+fn up_to_date(manager: &DaemonManager) -> Option<&AutoUpdate> {
+    manager.auto_update.as_ref().filter(|_| manager.policy.enabled)
+}
+
+/// The binary at the given path, whatever its sources say.
+fn as_it_is(manager: &DaemonManager) -> Result<Binary, Error> {
+    let exe = std::path::absolute(&manager.binary_path)
+        .map_err(|source| Error::io("resolve", &manager.binary_path, source))?;
+    if !exe.is_file() {
+        return Err(Error::BinaryNotFound { name: manager.binary_name(), looked: vec![exe] });
+    }
+    let exe_hash = hash_file(&exe).map_err(|source| Error::io("read", &exe, source))?;
+    let source_root = source_root(manager);
+    let shown = relative(&exe, source_root.as_deref());
+    Ok(Binary { exe, exe_hash, shown, source_root })
+}
+
+fn updater(
+    manager: &DaemonManager,
+    update: &AutoUpdate,
+) -> Result<AutoUpdater, auto_update::Error> {
+    let updater = AutoUpdater::new(&update.binary, &update.source_dir)?;
+    Ok(updater.profile(&manager.policy.profile))
+}
+
+enum Say {
+    Everything,
+    Builds,
+}
+
+async fn built(
+    manager: &DaemonManager,
+    instance: &Instance,
+    update: &AutoUpdate,
+    how_much: Say,
+) -> Result<Wanted, Error> {
+    let unknown = |source| Error::AutoUpdate { binary: update.binary.clone(), source };
+    let updater = updater(manager, update).map_err(unknown)?;
+    // Nobody is served while nothing runs, so then the build may have the whole machine.
+    let serving = running::is_serving(instance);
+    let updater = updater.idle_priority(serving);
+    let name = update.binary.clone();
+    // The thread that builds narrates for whoever asked.
+    let span = tracing::Span::current();
+    let dispatch = tracing::dispatcher::get_default(Clone::clone);
+    let work = tokio::task::spawn_blocking(move || {
+        tracing::dispatcher::with_default(&dispatch, || {
+            span.in_scope(|| {
+                let root = updater.workspace_root().to_owned();
+                let shown = relative(updater.target_path(), Some(&root));
+                let artifact = updater.ensure_built_with(|event| narrate(&name, &event, &how_much));
+                artifact.map(|artifact| Binary {
+                    exe: artifact.path,
+                    exe_hash: artifact.hash.to_string(),
+                    shown,
+                    source_root: Some(root),
+                })
+            })
+        })
+    });
+    let outcome = match work.await {
+        Ok(outcome) => outcome,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    match outcome {
+        Ok(binary) => {
+            trust(manager, instance, &binary);
+            Ok(Wanted::Binary(binary))
+        }
+        Err(error @ auto_update::Error::BuildFailed { .. })
+            if manager.policy.on_build_failure == OnBuildFailure::LastGood =>
+        {
+            Ok(Wanted::DoesNotBuild(error.to_string()))
+        }
+        Err(source @ auto_update::Error::BuildFailed { .. }) => {
+            Err(Error::Build { binary: update.binary.clone(), source })
+        }
+        Err(source) => Err(unknown(source)),
+    }
+}
+
+fn trusted(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
+    if manager.policy.check_interval.is_zero() {
+        return None;
+    }
+    let trusted: Trusted = instance.load("checked.json")?;
+    let age = process::since_boot().checked_sub(trusted.since_boot)?;
+    let holds = trusted.boot_id == process::boot_id()
+        && age < manager.policy.check_interval
+        && trusted.binary.exe.is_file();
+    holds.then_some(trusted.binary)
+}
+
+fn trust(manager: &DaemonManager, instance: &Instance, binary: &Binary) {
+    if manager.policy.check_interval.is_zero() {
+        return;
+    }
+    let (boot_id, since_boot) = (process::boot_id(), process::since_boot());
+    let trusted = Trusted { boot_id, since_boot, binary: binary.clone() };
+    if let Err(error) = instance.store("checked.json", &trusted) {
+        tracing::warn!(%error, "cannot record the check");
+    }
+}
+
+fn relative(path: &Path, root: Option<&Path>) -> String {
+    let within = root.and_then(|root| path.strip_prefix(root).ok());
+    within.unwrap_or(path).display().to_string()
+}
+
+fn narrate(name: &str, event: &BuildEvent, how_much: &Say) {
+    match event {
+        BuildEvent::Fresh => {
+            if matches!(how_much, Say::Everything) {
+                lines::up_to_date(name).emit();
+            }
+        }
+        BuildEvent::WaitingFor { pid, .. } => {
+            let human = format!("Waiting for process {pid}, which is building '{name}'");
+            Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name).emit();
+        }
+        BuildEvent::Building { .. } => {
+            lines::rebuilding(name).emit();
+        }
+        BuildEvent::Line(line) => Narration::verbatim(DAEMON_LIFECYCLE, line).emit(),
+        BuildEvent::Finished { .. } => lines::rebuilt(name).emit(),
+        BuildEvent::Failed { .. } => lines::rebuild_failed(name).emit(),
+    }
+}

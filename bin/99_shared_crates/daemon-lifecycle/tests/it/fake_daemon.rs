@@ -1,0 +1,219 @@
+//! A daemon that does what a script says, appended to its executable: so two of them are really
+//! different binaries, and behave differently with the same arguments.
+
+use std::{
+    convert::Infallible,
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    pin::Pin,
+    process::ExitCode,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use daemon_lifecycle::{Daemon, Listener, State};
+use hyper::{
+    Request, Response,
+    body::{Body, Bytes, Frame, Incoming},
+};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+/// Ends an executable that carries a script; before it stands the script's length.
+const MARK: &[u8] = b"#script!";
+const LENGTH_DIGITS: usize = 8;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Script {
+    version: String,
+    ready_after_ms: u64,
+    /// Says that it is still starting, this often, until it is ready.
+    progress_every_ms: Option<u64>,
+    exit_before_ready: Option<u8>,
+    never_ready: bool,
+    fail: Option<String>,
+    die_after_serving_ms: Option<u64>,
+    /// Stops itself, as if it hung, this long after it began to serve.
+    hang_after_serving_ms: Option<u64>,
+    answer_500: bool,
+    /// The same, from this long after it began to serve.
+    answer_500_after_serving_ms: Option<u64>,
+    never_exit: bool,
+    flood_stderr_bytes: usize,
+    grandchild: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(script(), std::env::args().skip(1).collect()).await {
+        Ok(code) => code,
+        Err(error) => {
+            report(&format!("fake-daemon: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn script() -> Script {
+    let mut exe = File::open("/proc/self/exe").expect("a running executable can be read");
+    let mut last = |bytes: usize| {
+        let mut end = vec![0; bytes];
+        exe.seek(SeekFrom::End(-(bytes as i64))).and_then(|_| exe.read_exact(&mut end)).ok()?;
+        Some(end)
+    };
+    let trailer = LENGTH_DIGITS + MARK.len();
+    let read = last(trailer).filter(|end| end.ends_with(MARK)).and_then(|end| {
+        let length: usize = std::str::from_utf8(&end[..LENGTH_DIGITS]).ok()?.parse().ok()?;
+        last(length + trailer).map(|end| end[..length].to_owned())
+    });
+    read.map_or_else(Script::default, |script| {
+        serde_json::from_slice(&script).expect("the test wrote a script")
+    })
+}
+
+async fn run(
+    script: Script,
+    args: Vec<String>,
+) -> Result<ExitCode, Box<dyn std::error::Error + Send + Sync>> {
+    report(&format!("fake-daemon {} with {args:?}", script.version));
+    if script.grandchild {
+        let mut grandchild = std::process::Command::new("sh");
+        grandchild.args(["-c", "trap '' TERM; exec sleep 1000"]).spawn()?;
+    }
+    let line = "x".repeat(99);
+    for _ in 0..script.flood_stderr_bytes / 100 {
+        report(&line);
+    }
+    if let Some(code) = script.exit_before_ready {
+        return Ok(ExitCode::from(code));
+    }
+    let daemon = Daemon::attach("fake")?;
+    if let Some(why) = &script.fail {
+        daemon.fail(why).await;
+        return Ok(ExitCode::FAILURE);
+    }
+    let (listener, address) = listen(&daemon, &args).await?;
+    start_slowly(&daemon, &script).await;
+    if script.never_ready {
+        std::future::pending::<()>().await;
+    }
+    daemon.ready(&address).await?;
+    tokio::spawn(misbehave(daemon.clone(), script.clone()));
+    let service = {
+        let (daemon, script) = (daemon.clone(), script.clone());
+        tower::service_fn(move |request| answer(daemon.clone(), script.clone(), request))
+    };
+    daemon.serve(listener, service).await?;
+    if script.never_exit {
+        std::future::pending::<()>().await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(
+    daemon: &Daemon,
+    args: &[String],
+) -> Result<(Listener, String), daemon_lifecycle::Error> {
+    match args {
+        [flag, path] if flag == "--unix" => {
+            Ok((daemon.listen_unix(path.as_ref()).await?.into(), path.clone()))
+        }
+        [flag, address, ..] if flag == "--listen" => {
+            let address = address.parse().expect("--listen takes an address");
+            let listener = daemon.listen_tcp(address).await?;
+            let local = listener.local_addr().expect("a bound listener has an address");
+            Ok((listener.into(), local.to_string()))
+        }
+        other => panic!("unknown arguments {other:?}"),
+    }
+}
+
+async fn start_slowly(daemon: &Daemon, script: &Script) {
+    let ready = tokio::time::sleep(Duration::from_millis(script.ready_after_ms));
+    tokio::pin!(ready);
+    loop {
+        let progress = async {
+            match script.progress_every_ms {
+                Some(every) => tokio::time::sleep(Duration::from_millis(every)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut ready => return,
+            () = progress => daemon.progress("loading").await,
+        }
+    }
+}
+
+#[expect(clippy::exit, reason = "a daemon that dies")]
+async fn misbehave(daemon: Daemon, script: Script) {
+    while daemon.state() != State::Serving {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if let Some(after) = script.die_after_serving_ms {
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        std::process::exit(9);
+    }
+    if let Some(after) = script.hang_after_serving_ms {
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::STOP)
+            .expect("a process may stop itself");
+    }
+}
+
+async fn answer(
+    daemon: Daemon,
+    script: Script,
+    request: Request<Incoming>,
+) -> Result<Response<Tokens>, Infallible> {
+    let uptime =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let late = script.answer_500_after_serving_ms.is_some_and(|after| {
+        daemon.state() == State::Serving
+            && uptime().as_millis() as u64 > daemon.identity().started_at_ms + after
+    });
+    let status = if script.answer_500 || late { 500 } else { 200 };
+    let (tokens, body) = mpsc::channel(4);
+    let path = request.uri().path().to_owned();
+    tokio::spawn(async move {
+        // `/stream/COUNT/MS`
+        if let Some((count, every)) = path.strip_prefix("/stream/").and_then(|p| p.split_once('/'))
+        {
+            let (count, every) = (count.parse().unwrap_or(0), every.parse().unwrap_or(0));
+            for number in 0..count {
+                tokio::time::sleep(Duration::from_millis(every)).await;
+                if tokens.send(Bytes::from(format!("token {number}\n"))).await.is_err() {
+                    return;
+                }
+            }
+        } else {
+            let pid = std::process::id();
+            let text = format!("{} {pid}\n", script.version);
+            drop(tokens.send(Bytes::from(text)).await);
+        }
+    });
+    let mut response = Response::new(Tokens(body));
+    *response.status_mut() = status.try_into().expect("both are statuses");
+    Ok(response)
+}
+
+struct Tokens(mpsc::Receiver<Bytes>);
+
+impl Body for Tokens {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|token| token.map(|token| Ok(Frame::data(token))))
+    }
+}
+
+/// Not `eprintln!`, which panics when nobody listens any more.
+fn report(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
+}

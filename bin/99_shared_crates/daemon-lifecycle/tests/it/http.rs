@@ -1,0 +1,72 @@
+use std::{future::poll_fn, io, pin::Pin};
+
+use hyper::{
+    Request, Response,
+    body::{Body as _, Incoming},
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// One connection, kept for as long as the server lets it. Nothing is ever sent twice.
+pub(crate) struct Client {
+    address: String,
+    connection: Option<SendRequest<String>>,
+}
+
+impl Client {
+    pub(crate) fn new(address: &str) -> Self {
+        Self { address: address.to_owned(), connection: None }
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> io::Result<(u16, String)> {
+        let mut response = self.begin(path).await?;
+        let status = response.status().as_u16();
+        let mut body = String::new();
+        while let Some(chunk) = chunk(&mut response).await? {
+            body.push_str(&chunk);
+        }
+        Ok((status, body))
+    }
+
+    pub(crate) async fn begin(&mut self, path: &str) -> io::Result<Response<Incoming>> {
+        let usable = match &mut self.connection {
+            Some(connection) => connection.ready().await.is_ok(),
+            None => false,
+        };
+        if !usable {
+            let stream = TcpStream::connect(&self.address).await?;
+            let (connection, driver) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+            tokio::spawn(driver);
+            self.connection = Some(connection);
+        }
+        let request = Request::get(path).header("host", &self.address).body(String::new());
+        let sender = self.connection.as_mut().expect("just connected");
+        sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)
+    }
+}
+
+/// The next piece of a body.
+pub(crate) async fn chunk(response: &mut Response<Incoming>) -> io::Result<Option<String>> {
+    loop {
+        let frame = poll_fn(|context| Pin::new(response.body_mut()).poll_frame(context)).await;
+        match frame {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(String::from_utf8_lossy(&data).into_owned()));
+                }
+            }
+        }
+    }
+}
+
+/// The version and pid of whoever answers.
+pub(crate) async fn who(address: &str) -> (String, u32) {
+    let (status, body) = Client::new(address).get("/who").await.unwrap();
+    assert_eq!(status, 200);
+    let (version, pid) = body.trim().split_once(' ').unwrap();
+    (version.to_owned(), pid.parse().unwrap())
+}

@@ -1,0 +1,207 @@
+use std::{fs, time::Duration};
+
+use daemon_lifecycle::{DaemonManager, Error, Outcome, StopMode, instances, stop_instance};
+use serde_json::json;
+
+use crate::{
+    http::{Client, chunk, who},
+    world::{World, eventually},
+};
+
+#[tokio::test]
+async fn a_daemon_is_started_once_and_then_reused() {
+    let world = World::new(json!({ "version": "1" }));
+    let first = world.manager().spawn().await.unwrap();
+    assert_eq!(first.outcome(), &Outcome::Started);
+    assert_eq!(who(first.address()).await, ("1".to_owned(), first.id()));
+    let second = world.manager().spawn().await.unwrap();
+    assert_eq!(second.outcome(), &Outcome::Reused);
+    assert_eq!(second.identity(), first.identity());
+    assert_eq!(world.manager().running().await.unwrap().as_ref(), Some(first.identity()));
+    assert_eq!(instances(&world.run_dir()), [("fake".to_owned(), first.identity().clone())]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn of_many_simultaneous_starters_one_starts() {
+    let world = World::new(json!({ "ready_after_ms": 200 }));
+    let starters: Vec<_> = (0..20)
+        .map(|_| {
+            let manager = world.manager();
+            tokio::spawn(async move { manager.spawn().await.unwrap() })
+        })
+        .collect();
+    let mut handles = Vec::new();
+    for starter in starters {
+        handles.push(starter.await.unwrap());
+    }
+    let started = handles.iter().filter(|h| h.outcome() == &Outcome::Started).count();
+    assert_eq!(started, 1);
+    assert!(handles.iter().all(|handle| handle.id() == handles[0].id()));
+    assert_eq!(world.processes(), [handles[0].id()]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn another_binary_takes_the_old_ones_place_on_the_same_listener() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = world.manager().spawn().await.unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_eq!(new.address(), old.address());
+    assert_eq!(who(new.address()).await, ("new".to_owned(), new.id()));
+    assert_eq!(world.manager().running().await.unwrap().unwrap().pid, new.id());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn after_its_probation_the_new_one_is_alone() {
+    let world = World::new(json!({ "version": "old" }));
+    let manager = world.manager().probation(Duration::from_millis(200));
+    manager.spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = manager.spawn().await.unwrap();
+    eventually("the old one exits", async || world.processes() == [new.id()]).await;
+    assert_eq!(who(new.address()).await, ("new".to_owned(), new.id()));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn replacements_may_follow_each_other_within_a_probation() {
+    let world = World::new(json!({ "version": "0" }));
+    let first = world.manager().spawn().await.unwrap();
+    for version in 1..=4 {
+        world.install(json!({ "version": version.to_string() }));
+        let next = world.manager().spawn().await.unwrap();
+        assert!(matches!(next.outcome(), Outcome::Replaced { .. }), "{:?}", next.outcome());
+        assert_eq!(who(first.address()).await, (version.to_string(), next.id()));
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn other_arguments_are_another_daemon() {
+    let world = World::new(json!({}));
+    let old = world.manager().spawn().await.unwrap();
+    let new = world.manager_with(&["--listen", "127.0.0.1:0", "--more"]).spawn().await.unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_ne!(new.identity().args_hash, old.identity().args_hash);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_daemon_on_a_unix_socket_is_stopped_and_started() {
+    let world = World::new(json!({ "version": "old" }));
+    let socket = world.dir().join("w.sock");
+    let manager = world.manager_with(&["--unix", socket.to_str().unwrap()]);
+    let old = manager.spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = manager.spawn().await.unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_eq!(world.processes(), [new.id()]);
+    assert_eq!(new.address(), socket.to_str().unwrap());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_stream_run_to_its_end() {
+    let world = World::new(json!({}));
+    let daemon = world.manager().spawn().await.unwrap();
+    let mut client = Client::new(daemon.address());
+    let mut stream = client.begin("/stream/10/50").await.unwrap();
+    assert_eq!(chunk(&mut stream).await.unwrap().unwrap(), "token 0\n");
+    let manager = world.manager();
+    let stopping =
+        tokio::spawn(async move { manager.stop(StopMode::Drain(Duration::from_secs(10))).await });
+    let mut last = String::new();
+    while let Some(token) = chunk(&mut stream).await.unwrap() {
+        last = token;
+    }
+    assert_eq!(last, "token 9\n");
+    let stopped = stopping.await.unwrap().unwrap();
+    assert_eq!(stopped.ended, [daemon.identity().clone()]);
+    assert!(!stopped.killed);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_stop_at_once_cuts_a_stream() {
+    let world = World::new(json!({}));
+    let daemon = world.manager().spawn().await.unwrap();
+    let mut stream = Client::new(daemon.address()).begin("/stream/100000/50").await.unwrap();
+    assert!(chunk(&mut stream).await.unwrap().is_some());
+    let stopped = stop_instance(&world.run_dir(), "fake", StopMode::Now).await.unwrap();
+    assert_eq!(stopped.ended.len(), 1);
+    assert!(!stopped.killed, "it ended by itself");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn stopping_what_does_not_run_is_no_error() {
+    let world = World::new(json!({}));
+    let stopped = world.manager().stop(StopMode::Now).await.unwrap();
+    assert_eq!(stopped.ended, []);
+    assert_eq!(world.manager().running().await.unwrap(), None);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_daemon_inherits_only_what_it_is_allowed_to() {
+    let world = World::new(json!({}));
+    let daemon = world.manager().env("OWN", "value").spawn().await.unwrap();
+    let environment = fs::read(format!("/proc/{}/environ", daemon.id())).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    let names: Vec<&str> =
+        environment.split('\0').filter_map(|v| v.split_once('=').map(|(name, _)| name)).collect();
+    assert!(names.contains(&"PATH") && names.contains(&"OWN"), "{names:?}");
+    // The test runner sets this one.
+    assert!(!names.contains(&"LD_LIBRARY_PATH"), "{names:?}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_daemon_is_no_part_of_its_starters_session() {
+    let world = World::new(json!({}));
+    let daemon = world.manager().spawn().await.unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    assert_eq!(fields[3], daemon.id().to_string());
+    let stdin = fs::read_link(format!("/proc/{}/fd/0", daemon.id())).unwrap();
+    assert_eq!(stdin.to_str(), Some("/dev/null"));
+    let cwd = fs::read_link(format!("/proc/{}/cwd", daemon.id())).unwrap();
+    assert_eq!(cwd.to_str(), Some("/"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_directory_that_others_can_open_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new(json!({}));
+    let instance = world.run_dir().join("fake");
+    fs::create_dir_all(&instance).unwrap();
+    fs::set_permissions(&instance, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = world.manager().spawn().await.unwrap_err();
+    assert!(matches!(error, Error::InsecureDirectory { .. }), "{error}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_socket_path_that_is_too_long_is_named() {
+    let world = World::new(json!({}));
+    let long = world.dir().join("x".repeat(100));
+    let error = world.manager().instance(&long, "fake").spawn().await.unwrap_err();
+    assert!(matches!(error, Error::SocketPathTooLong { .. }), "{error}");
+    assert!(!long.exists());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_binary_that_is_not_there_is_named() {
+    let world = World::new(json!({}));
+    let missing = world.dir().join("missing");
+    let manager = DaemonManager::new(&missing, ["--x"]).instance(world.run_dir(), "missing");
+    let error = manager.spawn().await.unwrap_err();
+    assert!(error.to_string().contains(missing.to_str().unwrap()), "{error}");
+    world.finish().await;
+}

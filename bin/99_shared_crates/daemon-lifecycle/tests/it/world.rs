@@ -1,0 +1,117 @@
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use daemon_lifecycle::{DaemonManager, StopMode};
+use serde_json::Value;
+
+/// For whatever happens within a moment; a test that waits this long has failed.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A place of its own for one test. At its end nothing may be left running in it.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// With a daemon's binary in it that does what `script` says.
+    pub(crate) fn new(script: Value) -> Self {
+        let world = Self { dir: tempfile::tempdir().unwrap() };
+        world.install(script);
+        world
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.dir().join("run")
+    }
+
+    pub(crate) fn binary(&self) -> PathBuf {
+        self.dir().join("fake-daemon")
+    }
+
+    /// Replaces the binary by a really different one.
+    pub(crate) fn install(&self, script: Value) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let new = self.dir().join(format!("new-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        fs::copy(env!("CARGO_BIN_EXE_fake-daemon"), &new).unwrap();
+        let script = script.to_string();
+        let mut exe = fs::File::options().append(true).open(&new).unwrap();
+        write!(exe, "{script}{:08}#script!", script.len()).unwrap();
+        drop(exe);
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, self.binary()).unwrap();
+    }
+
+    pub(crate) fn manager(&self) -> DaemonManager {
+        self.manager_with(&["--listen", "127.0.0.1:0"])
+    }
+
+    pub(crate) fn manager_with(&self, args: &[&str]) -> DaemonManager {
+        DaemonManager::new(self.binary(), args.iter().copied())
+            .instance(self.run_dir(), "fake")
+            .log_dir(self.dir().join("log"))
+            .ready_timeout(SOON)
+            .drain_timeout(SOON)
+            .env("FAKE_WORLD", self.dir().to_str().unwrap())
+    }
+
+    /// Everything that runs in this world, zombies excepted.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mark = format!("FAKE_WORLD={}\0", self.dir().display());
+        let mut pids: Vec<u32> = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                environment.windows(mark.len()).any(|window| window == mark.as_bytes())
+            })
+            .collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    /// Stops the daemon, and shows that nothing is left.
+    #[track_caller]
+    pub(crate) fn finish(self) -> impl Future<Output = ()> {
+        async move {
+            self.manager().stop(StopMode::Now).await.unwrap();
+            assert_eq!(self.processes(), Vec::<u32>::new(), "processes are left");
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Only after a failure is there anything to kill.
+        for pid in self.processes() {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            }
+        }
+    }
+}
+
+/// Waits until `holds`.
+#[track_caller]
+pub(crate) fn eventually(
+    what: &str,
+    mut holds: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
+    async move {
+        let deadline = Instant::now() + SOON;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "not in time: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
