@@ -1,1 +1,26 @@
-//! 
+//! Serves one language model over OpenAI's HTTP format.
+//!
+//! A worker is one process with one GGUF file. Its [`Engine`] owns llama.cpp's context on a thread
+//! of its own and advances every running request by one token a step; HTTP handlers only prepare
+//! requests and write down what comes back. It knows no hive and no queen: whoever starts it
+//! renews its lease, and passes its bytes on as they are.
+
+mod args; // the command line
+mod engine; // one thread, one context, many sequences
+mod http; // OpenAI's format at the rim
+mod lease; // how long an unused worker stays
+mod llama_log; // llama.cpp's log, as tracing events
+mod model; // a GGUF file, loaded
+mod template; // messages to prompt, by the model's own template
+
+pub use crate::{
+    args::{Args, Device},
+    engine::{
+        Engine, EngineConfig, Event, Finish, FinishReason, Rejected, Request, Sampling,
+        TokenLogprob, Usage,
+    },
+    http::{Service, router},
+    lease::Lease,
+    llama_log::forward_llama_log,
+    model::{LoadError, Model, ModelFacts},
+};

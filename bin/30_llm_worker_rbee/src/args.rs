@@ -1,0 +1,96 @@
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::Parser;
+
+use crate::{engine::EngineConfig, model::ModelFacts};
+
+/// The cache is allocated at once, and few conversations are longer.
+const CONTEXT_MAX_BY_DEFAULT: u32 = 8192;
+
+/// Serves one GGUF model over OpenAI's HTTP format on a Unix socket.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "llamacpp-worker", version)]
+pub struct Args {
+    /// The GGUF file.
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+
+    /// What the model is called in answers and in `/v1/models`.
+    #[arg(long)]
+    pub name: String,
+
+    /// Where to listen.
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+
+    /// Threads that compute [default: one for each physical core].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroU32>,
+
+    /// Requests that are answered at the same time; more wait in a queue.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: u32,
+
+    /// Tokens that the requests answered at one time may take together, prompts and answers; one
+    /// alone may take them all [default: what the model was trained for, at most 8192].
+    #[arg(long, value_name = "N")]
+    pub context: Option<NonZeroU32>,
+
+    /// What computes.
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+
+    /// Seconds without a request and without a renewal after which the worker leaves.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
+    pub lease: Duration,
+
+    /// What is logged to stderr, as a filter of `tracing`; `llama-cpp-2` is llama.cpp.
+    #[arg(long, value_name = "FILTER", default_value = "info,llama-cpp-2=error")]
+    pub log: String,
+}
+
+/// What computes a model's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            other => Err(format!("`{other}` is no device of this build: it computes on `cpu`")),
+        }
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(lease) if !lease.is_zero() => Ok(lease),
+        _ => Err(format!("`{text}` is not a lease: give seconds above zero")),
+    }
+}
+
+impl Args {
+    /// What the engine is started with, with what the flags left open chosen for `model`.
+    #[must_use]
+    pub fn engine(&self, model: &ModelFacts) -> EngineConfig {
+        let threads = self.threads.or_else(|| NonZeroU32::new(physical_cores()));
+        let trained = NonZeroU32::new(model.context_train.min(CONTEXT_MAX_BY_DEFAULT));
+        EngineConfig {
+            threads: threads.unwrap_or(NonZeroU32::MIN),
+            parallel: self.parallel,
+            context: self.context.or(trained).map_or(CONTEXT_MAX_BY_DEFAULT, NonZeroU32::get),
+        }
+    }
+}
+
+/// Cores that this process may use. Two threads on one core compute no faster than one.
+fn physical_cores() -> u32 {
+    let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let cores = sysinfo::System::physical_core_count().ok().filter(|&cores| cores > 0);
+    u32::try_from(cores.map_or(allowed, |cores| cores.min(allowed))).unwrap_or(1)
+}

@@ -1,0 +1,134 @@
+//! Choosing tokens, by llama.cpp's samplers.
+
+use llama_cpp_2::{
+    GrammarError,
+    context::LlamaContext,
+    sampling::LlamaSampler,
+    token::{
+        LlamaToken, data::LlamaTokenData, data_array::LlamaTokenDataArray,
+        logit_bias::LlamaLogitBias,
+    },
+};
+
+use super::request::{Sampling, TokenLogprob};
+use crate::model::Model;
+
+/// Tokens that the repetition penalties look back on.
+const PENALTY_WINDOW: i32 = 64;
+/// The root rule of a grammar.
+const ROOT: &str = "root";
+
+/// What chooses the tokens of one request.
+pub(super) struct Sampler {
+    pub(super) chain: LlamaSampler,
+    grammar: Option<LlamaSampler>,
+}
+
+impl Sampler {
+    /// Fails when the grammar is not one.
+    pub(super) fn new(model: &Model, sampling: &Sampling) -> Result<Self, GrammarError> {
+        let vocabulary = i32::try_from(model.facts.vocabulary).unwrap_or(i32::MAX);
+        let mut chain = Vec::new();
+        if !sampling.logit_bias.is_empty() {
+            let biases: Vec<_> = sampling
+                .logit_bias
+                .iter()
+                .map(|&(token, bias)| LlamaLogitBias::new(LlamaToken::new(token), bias))
+                .collect();
+            chain.push(LlamaSampler::logit_bias(vocabulary, &biases));
+        }
+        let Sampling { repeat_penalty, presence_penalty, frequency_penalty, .. } = *sampling;
+        if (repeat_penalty, presence_penalty, frequency_penalty) != (1.0, 0.0, 0.0) {
+            chain.push(LlamaSampler::penalties(
+                vocabulary,
+                PENALTY_WINDOW,
+                repeat_penalty,
+                frequency_penalty,
+                presence_penalty,
+            ));
+        }
+        if sampling.temperature <= 0.0 {
+            chain.push(LlamaSampler::greedy());
+        } else {
+            if sampling.top_k > 0 {
+                chain.push(LlamaSampler::top_k(sampling.top_k));
+            }
+            if sampling.top_p < 1.0 {
+                chain.push(LlamaSampler::top_p(sampling.top_p, 1));
+            }
+            if sampling.min_p > 0.0 {
+                chain.push(LlamaSampler::min_p(sampling.min_p, 1));
+            }
+            chain.push(LlamaSampler::temp(sampling.temperature));
+            chain.push(LlamaSampler::dist(sampling.seed));
+        }
+        let grammar = match &sampling.grammar {
+            Some(text) => Some(LlamaSampler::grammar(&model.llama, text, ROOT)?),
+            None => None,
+        };
+        Ok(Self { chain: LlamaSampler::chain(chain, true), grammar })
+    }
+
+    /// The next token after output `index` of the last batch; `None` when the grammar allows none.
+    pub(super) fn sample(&mut self, context: &LlamaContext<'_>, index: i32) -> Option<LlamaToken> {
+        let Some(grammar) = &mut self.grammar else {
+            return Some(self.chain.sample(context, index));
+        };
+        // The grammar looks at one token where that does, and not at the whole vocabulary.
+        let mut candidates = context.token_data_array_ith(index);
+        self.chain.apply(&mut candidates);
+        let mut token = candidates.selected_token()?;
+        if !allows(grammar, token) {
+            let mut candidates = context.token_data_array_ith(index);
+            grammar.apply(&mut candidates);
+            self.chain.apply(&mut candidates);
+            token = candidates.selected_token()?;
+            if !allows(grammar, token) {
+                return None;
+            }
+        }
+        // Unlike `accept` this reports a token that the grammar does not take, which llama.cpp
+        // throws as an exception.
+        grammar.try_accept(token).ok()?;
+        self.chain.accept(token);
+        Some(token)
+    }
+}
+
+fn allows(grammar: &mut LlamaSampler, token: LlamaToken) -> bool {
+    let mut single = LlamaTokenDataArray::new(vec![LlamaTokenData::new(token, 1.0, 0.0)], false);
+    grammar.apply(&mut single);
+    single.data.first().is_some_and(|data| data.logit().is_finite())
+}
+
+/// The probability of `token` after output `index`, and of the `top` most probable tokens.
+pub(super) fn logprobs(
+    model: &Model,
+    context: &LlamaContext<'_>,
+    index: i32,
+    token: LlamaToken,
+    top: usize,
+) -> TokenLogprob {
+    let describe = |data: &LlamaTokenData| {
+        let mut bytes = Vec::new();
+        model.piece(data.id(), true, &mut bytes);
+        // The smallest positive number instead of an infinity, which JSON does not have.
+        let logprob = data.p().max(f32::MIN_POSITIVE).ln();
+        TokenLogprob { id: data.id().0, logprob, bytes, top: Vec::new() }
+    };
+    let mut all = context.token_data_array_ith(index);
+    // This sampler gives every token its probability; what it draws is not used.
+    all.apply_sampler(&mut LlamaSampler::dist(0));
+    let chosen = usize::try_from(token.0).ok().and_then(|at| all.data.get(at)).map(describe);
+    let mut chosen = chosen.unwrap_or(TokenLogprob {
+        id: token.0,
+        logprob: 0.0,
+        bytes: Vec::new(),
+        top: Vec::new(),
+    });
+    if top > 0 {
+        all.apply_sampler(&mut LlamaSampler::top_k(i32::try_from(top).unwrap_or(i32::MAX)));
+        chosen.top = all.data.iter().map(describe).collect();
+    }
+    chosen
+}

@@ -1,0 +1,321 @@
+//! The loop.
+
+use std::{collections::VecDeque, num::NonZeroU32, time::Instant};
+
+use llama_cpp_2::{
+    DecodeError,
+    context::{LlamaContext, params::LlamaContextParams},
+    llama_batch::LlamaBatch,
+    token::LlamaToken,
+};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
+
+use super::{
+    EngineConfig, Load,
+    batch::{BATCH_LEN, Pace},
+    cache::{Slots, sequence},
+    request::Job,
+    sequence::{Sequence, Step},
+};
+use crate::{
+    llama_log,
+    model::{LoadError, Model, backend},
+};
+
+/// Runs until every sender of `jobs` is gone and what came by it has ended.
+///
+/// `ready` hears when the first token is decoded, or why there will be none.
+pub(super) fn run(
+    model: &Model,
+    config: EngineConfig,
+    jobs: mpsc::Receiver<Job>,
+    load: &Load,
+    ready: oneshot::Sender<Result<(), LoadError>>,
+) {
+    let context = make_context(model, config).and_then(|mut context| {
+        warm_up(model, &mut context)?;
+        Ok(context)
+    });
+    let context = match context {
+        Ok(context) => context,
+        Err(error) => {
+            drop(ready.send(Err(error)));
+            return;
+        }
+    };
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
+    let slots = config.parallel as usize;
+    let shares = !model.llama.is_recurrent() && !model.llama.is_hybrid();
+    let mut engine = Loop {
+        model,
+        context,
+        config,
+        load,
+        jobs,
+        batch: LlamaBatch::new(BATCH_LEN + slots, 1),
+        slots: Slots::new(config.parallel, shares),
+        running: (0..slots).map(|_| None).collect(),
+        waiting: VecDeque::new(),
+        arrived: 0,
+        pace: Pace::default(),
+    };
+    while engine.receive() {
+        engine.forget_abandoned();
+        engine.admit();
+        engine.step();
+    }
+}
+
+fn make_context(model: &Model, config: EngineConfig) -> Result<LlamaContext<'_>, LoadError> {
+    let threads = i32::try_from(config.threads.get()).unwrap_or(i32::MAX);
+    let batch = u32::try_from(BATCH_LEN).unwrap_or(u32::MAX) + config.parallel;
+    let parameters = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(config.context))
+        .with_n_batch(batch)
+        .with_n_ubatch(batch)
+        .with_n_seq_max(config.parallel)
+        .with_kv_unified(true)
+        .with_n_threads(threads)
+        .with_n_threads_batch(threads)
+        .with_no_perf(true);
+    let backend = backend()?;
+    let (made, errors) = llama_log::with_errors(|| model.llama.new_context(backend, parameters));
+    made.map_err(|error| LoadError::Context {
+        context: config.context,
+        parallel: config.parallel,
+        reason: if errors.is_empty() { error.to_string() } else { errors.join("; ") },
+    })
+}
+
+/// Decodes one token, which touches every weight, and forgets it.
+fn warm_up(model: &Model, context: &mut LlamaContext<'_>) -> Result<(), LoadError> {
+    let vocab = model.llama.vocab();
+    let token =
+        [vocab.bos(), vocab.eos(), LlamaToken::new(0)].into_iter().find(|token| token.0 >= 0);
+    let mut batch = LlamaBatch::new(1, 1);
+    batch
+        .add(token.unwrap_or(LlamaToken::new(0)), 0, &[0], true)
+        .map_err(|source| LoadError::WarmUp { source: source.into() })?;
+    context.decode(&mut batch).map_err(|source| LoadError::WarmUp { source: source.into() })?;
+    context.synchronize();
+    context.clear_kv_cache();
+    Ok(())
+}
+
+struct Loop<'m> {
+    model: &'m Model,
+    context: LlamaContext<'m>,
+    config: EngineConfig,
+    load: &'m Load,
+    jobs: mpsc::Receiver<Job>,
+    batch: LlamaBatch<'static>,
+    slots: Slots,
+    /// The sequence of each slot.
+    running: Vec<Option<Sequence>>,
+    waiting: VecDeque<Sequence>,
+    arrived: u64,
+    pace: Pace,
+}
+
+/// What the batch holds of one slot.
+struct Part {
+    slot: usize,
+    /// Tokens of the slot's sequence up to here are in the cache once the batch is decoded.
+    until: usize,
+    /// The batch's index of its last token, where that one's logits are wanted.
+    output: Option<i32>,
+}
+
+impl Loop<'_> {
+    /// Takes in what has come, waiting when there is nothing to do; false when nothing will come.
+    fn receive(&mut self) -> bool {
+        let idle = self.waiting.is_empty() && self.running.iter().all(Option::is_none);
+        if idle {
+            match self.jobs.blocking_recv() {
+                Some(job) => self.enqueue(job),
+                None => return false,
+            }
+        }
+        loop {
+            match self.jobs.try_recv() {
+                Ok(job) => self.enqueue(job),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn enqueue(&mut self, job: Job) {
+        self.arrived += 1;
+        self.waiting.push_back(Sequence::new(job, self.arrived, self.config.context as usize));
+    }
+
+    fn forget_abandoned(&mut self) {
+        self.waiting.retain(|sequence| !sequence.is_abandoned());
+        for slot in 0..self.running.len() {
+            if self.running[slot].as_ref().is_some_and(Sequence::is_abandoned) {
+                self.release(slot);
+            }
+        }
+    }
+
+    /// Ends the sequence of `slot`. What the cache holds stays for whoever begins the same way.
+    fn release(&mut self, slot: usize) {
+        if let Some(sequence) = self.running[slot].take() {
+            self.load.record(sequence.age());
+        }
+        self.slots.get_mut(slot).busy = false;
+    }
+
+    /// Gives slots to waiting sequences, in the order of their arrival, as far as they fit.
+    fn admit(&mut self) {
+        while self.slots.has_free() {
+            let Some(next) = self.waiting.front() else { return };
+            // Room for its prompt and for every running answer to grow a little: a sequence that
+            // is started only to be put back would decode its prompt twice.
+            let taken: usize =
+                self.running.iter().flatten().map(|running| running.tokens.len()).sum();
+            let count = self.running.iter().flatten().count();
+            let wanted = taken + next.tokens.len() + (count + 1) * 32;
+            if count > 0 && wanted > self.config.context as usize {
+                return;
+            }
+            let Some(mut sequence) = self.waiting.pop_front() else { return };
+            let reuse = sequence.reuses_cache();
+            let Some(slot) = self.slots.take(&mut self.context, &sequence.tokens, reuse) else {
+                self.waiting.push_front(sequence);
+                return;
+            };
+            sequence.placed(self.slots.get(slot).tokens.len());
+            self.running[slot] = Some(sequence);
+        }
+    }
+
+    /// Decodes one batch and advances every sequence whose next token it yields.
+    fn step(&mut self) {
+        let parts = loop {
+            let parts = self.fill();
+            if parts.is_empty() {
+                return;
+            }
+            let tokens: i32 = self.batch.n_tokens();
+            let cells = self.slots.cells() + tokens.unsigned_abs() as usize;
+            if cells > self.config.context as usize && self.slots.evict(&mut self.context) {
+                continue;
+            }
+            let began = Instant::now();
+            match self.context.decode(&mut self.batch) {
+                Ok(()) => {
+                    // Decoding may be asynchronous; its time is what the pace is about.
+                    self.context.synchronize();
+                    self.pace.record(tokens.unsigned_abs() as usize, began.elapsed());
+                    break parts;
+                }
+                Err(DecodeError::NoKvCacheSlot) if self.make_room() => {}
+                Err(error) => {
+                    self.fail_all(&parts, &error);
+                    return;
+                }
+            }
+        };
+        for Part { slot, until, output } in parts {
+            let Some(sequence) = &mut self.running[slot] else { continue };
+            let cached = self.slots.get(slot).tokens.len();
+            self.slots.get_mut(slot).tokens.extend_from_slice(&sequence.tokens[cached..until]);
+            let step = output.map(|index| sequence.advance(self.model, &self.context, index));
+            if step == Some(Step::Ended) {
+                self.release(slot);
+            }
+        }
+    }
+
+    /// Fills the batch: the last token of each sequence that needs no other, then pieces of
+    /// prompts in the order of arrival.
+    fn fill(&mut self) -> Vec<Part> {
+        self.batch.clear();
+        let mut parts = Vec::with_capacity(self.running.len());
+        let mut prompts = Vec::new();
+        for slot in 0..self.running.len() {
+            let Some(sequence) = &self.running[slot] else { continue };
+            if sequence.tokens.len() - self.slots.get(slot).tokens.len() == 1 {
+                self.add(slot, 1, &mut parts);
+            } else {
+                prompts.push((sequence.number, slot));
+            }
+        }
+        prompts.sort_unstable();
+        let mut left = self.pace.chunk(parts.len());
+        for (_, slot) in prompts {
+            if left == 0 {
+                break;
+            }
+            left -= self.add(slot, left, &mut parts);
+        }
+        parts
+    }
+
+    /// Adds up to `most` tokens that `slot` has not decoded; returns how many.
+    fn add(&mut self, slot: usize, most: usize, parts: &mut Vec<Part>) -> usize {
+        let Some(sequence) = &self.running[slot] else { return 0 };
+        let from = self.slots.get(slot).tokens.len();
+        let until = sequence.tokens.len().min(from + most);
+        let complete = until == sequence.tokens.len();
+        let id = [self::sequence(slot).cast_signed()];
+        for at in from..until {
+            let wanted = complete && at + 1 == until;
+            // The batch has room for every slot's token besides a full chunk, and positions are
+            // bounded by a context that is counted in 32 bits.
+            let position = i32::try_from(at).unwrap_or(i32::MAX);
+            if self.batch.add(sequence.tokens[at], position, &id, wanted).is_err() {
+                tracing::error!(slot, at, "the batch is full");
+                return 0;
+            }
+        }
+        let output = complete.then(|| self.batch.n_tokens() - 1);
+        parts.push(Part { slot, until, output });
+        until - from
+    }
+
+    /// Frees cells: those that nobody uses first, then the youngest sequence's, which starts again
+    /// once there is room. False when a single sequence holds them all.
+    fn make_room(&mut self) -> bool {
+        if self.slots.evict(&mut self.context) {
+            return true;
+        }
+        let running = self.running.iter().enumerate();
+        let youngest =
+            running.filter_map(|(slot, sequence)| Some((sequence.as_ref()?.number, slot))).max();
+        let Some((_, slot)) = youngest else { return false };
+        if self.running.iter().flatten().count() < 2 {
+            return false;
+        }
+        if let Some(sequence) = self.running[slot].take() {
+            tracing::debug!(
+                slot,
+                tokens = sequence.tokens.len(),
+                "the cache is full: a request waits again"
+            );
+            self.waiting.push_front(sequence);
+        }
+        self.slots.get_mut(slot).busy = false;
+        self.slots.truncate(&mut self.context, slot, 0);
+        true
+    }
+
+    /// Ends the sequences of a batch that could not be decoded.
+    fn fail_all(&mut self, parts: &[Part], error: &DecodeError) {
+        tracing::error!(%error, "cannot decode a batch");
+        for part in parts {
+            if let Some(sequence) = &self.running[part.slot] {
+                sequence.fail(format!("llama.cpp cannot decode this request: {error}"));
+            }
+            self.release(part.slot);
+        }
+        // What the cache holds after a failure is unknown.
+        self.slots.clear(&mut self.context);
+    }
+}

@@ -1,0 +1,87 @@
+//! The fields of a JSON body, read one by one so that an error can name its field.
+
+use std::{collections::HashMap, ops::RangeInclusive};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::error::ApiError;
+
+/// A JSON object whose values are not parsed yet.
+///
+/// Fields that nobody asks for are ignored, as OpenAI's servers ignore what they do not know.
+#[derive(Debug)]
+pub(super) struct Fields(HashMap<String, Box<RawValue>>);
+
+impl Fields {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(ApiError::invalid("invalid_json", "the body is empty: send a JSON object"));
+        }
+        serde_json::from_slice(body).map(Self).map_err(|error| {
+            let code = if error.is_data() { "invalid_body" } else { "invalid_json" };
+            ApiError::invalid(code, format!("the body is not a JSON object: {error}"))
+        })
+    }
+
+    /// The field's JSON text; `None` when it is absent or null.
+    pub(super) fn raw(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.get()).filter(|text| *text != "null")
+    }
+
+    /// The field's value; `None` when it is absent or null. `what` completes "must be".
+    pub(super) fn get<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        what: &str,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.raw(name) else { return Ok(None) };
+        match serde_json::from_str(text) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => {
+                Err(ApiError::invalid("invalid_type", format!("`{name}` must be {what}")).of(name))
+            }
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        Ok(self.get(name, "true or false")?.unwrap_or(false))
+    }
+
+    pub(super) fn number(
+        &self,
+        name: &str,
+        range: RangeInclusive<f32>,
+    ) -> Result<Option<f32>, ApiError> {
+        let Some(value) = self.get::<f32>(name, "a number")? else { return Ok(None) };
+        if range.contains(&value) {
+            return Ok(Some(value));
+        }
+        let (from, to) = range.into_inner();
+        Err(ApiError::param(name, format!("`{name}` must be from {from} to {to}, not {value}")))
+    }
+
+    /// A whole number; Python clients also write it as `3.0`.
+    pub(super) fn integer(
+        &self,
+        name: &str,
+        range: RangeInclusive<i64>,
+    ) -> Result<Option<i64>, ApiError> {
+        let value = match self.get::<i64>(name, "a whole number") {
+            Ok(None) => return Ok(None),
+            Ok(Some(value)) => value,
+            Err(error) => match self.get::<f64>(name, "a whole number") {
+                // Beyond 2^53 a float names no whole number exactly.
+                Ok(Some(float)) if float.fract() == 0.0 && float.abs() < 9e15 => float as i64,
+                _ => return Err(error),
+            },
+        };
+        if range.contains(&value) {
+            return Ok(Some(value));
+        }
+        let (from, to) = range.into_inner();
+        let allowed =
+            if to == i64::MAX { format!("{from} or more") } else { format!("from {from} to {to}") };
+        Err(ApiError::param(name, format!("`{name}` must be {allowed}, not {value}")))
+    }
+}

@@ -1,0 +1,156 @@
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use llama_cpp_2::{
+    LlamaCppError,
+    llama_backend::LlamaBackend,
+    model::{LlamaModel, params::LlamaModelParams},
+    token::LlamaToken,
+};
+
+use crate::{
+    llama_log,
+    template::{ChatTemplate, TemplateError},
+};
+
+/// Why a model cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot load model `{path}`: {reason}")]
+    Load { path: PathBuf, reason: String },
+    #[error("cannot start llama.cpp")]
+    Backend { source: LlamaCppError },
+    #[error("cannot make a context of {context} tokens for {parallel} requests: {reason}")]
+    Context { context: u32, parallel: u32, reason: String },
+    #[error("the model does not compute its first token")]
+    WarmUp { source: LlamaCppError },
+    #[error("cannot start the engine's thread")]
+    Thread { source: std::io::Error },
+    #[error("the engine's thread ended while it started")]
+    Died,
+}
+
+/// A GGUF file in memory, with its vocabulary and its chat template.
+///
+/// It is shared: handlers tokenise while the engine computes.
+pub struct Model {
+    pub(crate) llama: LlamaModel,
+    pub(crate) facts: ModelFacts,
+    /// The tokens that end a turn.
+    pub(crate) eog: Vec<i32>,
+    template: ChatTemplate,
+    bos: Vec<u8>,
+}
+
+/// What a model says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFacts {
+    pub parameters: u64,
+    /// Bytes of all tensors.
+    pub size_bytes: u64,
+    /// Tokens of context that it was trained for.
+    pub context_train: u32,
+    pub vocabulary: u32,
+    pub embedding: u32,
+}
+
+impl Model {
+    /// Loads the file at `path`.
+    ///
+    /// The file is mapped, not read: it must not change while the model lives.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let failed = |reason: String| LoadError::Load { path: path.to_owned(), reason };
+        // llama.cpp's wrapper asserts what is checked here.
+        match std::fs::File::open(path).and_then(|file| file.metadata()) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(failed("it is not a file".to_owned())),
+            Err(error) => return Err(failed(error.to_string())),
+        }
+        let backend = backend()?;
+        let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
+        let (loaded, errors) =
+            llama_log::with_errors(|| LlamaModel::load_from_file(backend, path, &parameters));
+        let llama = loaded.map_err(|error| {
+            failed(if errors.is_empty() { error.to_string() } else { errors.join("; ") })
+        })?;
+        Self::describe(llama).map_err(failed)
+    }
+
+    fn describe(llama: LlamaModel) -> Result<Self, String> {
+        if llama.is_recurrent() && llama.n_ctx_train() == 0 {
+            return Err("it states no context length".to_owned());
+        }
+        let vocab = llama.vocab();
+        let vocabulary = u32::try_from(vocab.n_tokens()).unwrap_or(0);
+        if vocabulary == 0 {
+            return Err("it has no vocabulary".to_owned());
+        }
+        let piece = |token: LlamaToken| {
+            if token.0 < 0 { Vec::new() } else { vocab.token_to_piece(token, true, None) }
+        };
+        let (bos, eos) = (piece(vocab.bos()), piece(vocab.eos()));
+        let source = llama.chat_template(None).ok().and_then(|template| template.to_string().ok());
+        let template = ChatTemplate::new(
+            source,
+            String::from_utf8_lossy(&bos).into_owned(),
+            String::from_utf8_lossy(&eos).into_owned(),
+        );
+        let facts = ModelFacts {
+            parameters: llama.n_params(),
+            size_bytes: llama.size(),
+            context_train: llama.n_ctx_train(),
+            vocabulary,
+            embedding: u32::try_from(llama.n_embd()).unwrap_or(0),
+        };
+        let eog =
+            vocab.tokens().filter(|&token| vocab.is_eog(token)).map(|token| token.0).collect();
+        let bos = if vocab.should_add_bos() { bos } else { Vec::new() };
+        Ok(Self { llama, facts, eog, template, bos })
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> &ModelFacts {
+        &self.facts
+    }
+
+    /// The prompt that the model's own template makes of `messages`.
+    pub(crate) fn render(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
+        self.template.render(context)
+    }
+
+    /// The tokens of a prompt that names its special tokens, as chat templates write them.
+    ///
+    /// A beginning-of-text token that the template wrote is not doubled.
+    #[must_use]
+    pub fn tokenize(&self, text: &str) -> Vec<i32> {
+        let mut bytes = text.as_bytes();
+        if !self.bos.is_empty() {
+            bytes = bytes.strip_prefix(self.bos.as_slice()).unwrap_or(bytes);
+        }
+        self.llama.vocab().tokenize(bytes, true, true).into_iter().map(|token| token.0).collect()
+    }
+
+    /// The bytes that `token` stands for, which may be part of a character.
+    pub(crate) fn piece(&self, token: LlamaToken, special: bool, into: &mut Vec<u8>) {
+        self.llama.vocab().token_to_piece_into(token, into, special, None);
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+/// llama.cpp is started once in a process and never stopped.
+pub(crate) fn backend() -> Result<&'static LlamaBackend, LoadError> {
+    static BACKEND: OnceLock<Result<LlamaBackend, LlamaCppError>> = OnceLock::new();
+    llama_log::forward_llama_log();
+    match BACKEND.get_or_init(LlamaBackend::init) {
+        Ok(backend) => Ok(backend),
+        Err(_) => Err(LoadError::Backend { source: LlamaCppError::BackendAlreadyInitialized }),
+    }
+}

@@ -1,0 +1,127 @@
+//! Messages to prompt, by the model's own chat template.
+//!
+//! A GGUF file carries its template as Jinja text, written for Hugging Face's Python. It comes with
+//! the model, so it is run without access to anything, with bounded work and depth.
+
+use std::io;
+
+use minijinja::{Environment, Error, ErrorKind, Value, syntax::SyntaxConfig, value::Serde};
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+/// What llama.cpp too falls back to for a model without a template.
+const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// Instructions, or times 64 bytes, that one rendering may take. A context full of text takes some
+/// ten thousand.
+const FUEL: u64 = 4_000_000;
+const NAME: &str = "chat";
+
+#[derive(Debug, thiserror::Error)]
+#[error("the model's chat template refuses these messages: {reason}")]
+pub(crate) struct TemplateError {
+    reason: String,
+}
+
+/// A compiled template.
+pub(crate) struct ChatTemplate {
+    environment: Environment<'static>,
+    /// Why `environment` holds no template.
+    broken: Option<String>,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// A template that does not compile is reported when it is used: the model still completes
+    /// plain prompts.
+    pub(crate) fn new(source: Option<String>, bos: String, eos: String) -> Self {
+        let mut environment = Environment::new();
+        if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+            environment.set_syntax(syntax);
+        }
+        environment.set_fuel(Some(FUEL));
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment.add_filter("tojson", tojson);
+        let source = source.unwrap_or_else(|| {
+            tracing::warn!("the model has no chat template: ChatML is used");
+            CHATML.to_owned()
+        });
+        let broken =
+            environment.add_template_owned(NAME, source).err().map(|error| error.to_string());
+        if let Some(reason) = &broken {
+            tracing::warn!(%reason, "the model's chat template does not compile");
+        }
+        Self { environment, broken, bos, eos }
+    }
+
+    /// Renders with `context`, an object with `messages` and whatever else the request carries.
+    pub(crate) fn render(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
+        if let Some(reason) = &self.broken {
+            return Err(TemplateError { reason: reason.clone() });
+        }
+        let template = self.environment.get_template(NAME).map_err(describe)?;
+        let context = minijinja::context! {
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            ..Value::from(Serde(context))
+        };
+        template.render(context).map_err(describe)
+    }
+}
+
+fn describe(error: Error) -> TemplateError {
+    let reason = match error.detail() {
+        Some(detail) => detail.to_owned(),
+        None => error.kind().to_string(),
+    };
+    TemplateError { reason }
+}
+
+fn raise_exception(reason: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, reason))
+}
+
+fn strftime_now(format: &str) -> Result<String, Error> {
+    jiff::fmt::strtime::format(format, jiff::Timestamp::now())
+        .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
+}
+
+/// JSON as Python's `json.dumps` spaces it and without HTML escapes, which is what models saw when
+/// they were trained.
+fn tojson(value: Value) -> Result<Value, Error> {
+    let mut bytes = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PythonFormat);
+    value
+        .serialize(&mut serializer)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Value::from_safe_string(text))
+}
+
+struct PythonFormat;
+
+impl Formatter for PythonFormat {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
