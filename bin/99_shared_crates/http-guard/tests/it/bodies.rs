@@ -22,6 +22,7 @@ async fn what_a_page_may_send_without_asking_is_refused() {
         "content-type: text/plain; application/json",
         "content-type: application/jsonx",
         "content-type: text/plain\r\ncontent-type: application/json",
+        "content-type: application/json\r\ncontent-type: text/plain",
         "x-no: content-type",
     ];
     for path in ["/order", "/raw", "/nowhere"] {
