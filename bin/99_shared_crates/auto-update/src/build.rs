@@ -1,0 +1,401 @@
+//! Builds under a lock, makes sure that cargo saw what there is to see, and records it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cargo::{self, Build, Metadata, Report},
+    check::{self, Checked, Holding},
+    compare::Hashes,
+    error::{Error, on},
+    freshness::{Artifact, Change, Freshness, InputKind, StaleReason},
+    hash::{ArtifactHash, hash_file},
+    inputs::{self, Gathered, Scene},
+    layout::Layout,
+    lock::Lock,
+    receipt::{Head, Outcome, Output, Receipt},
+    records,
+    stat::{StatVector, stat},
+    store::Store,
+    toolchain,
+};
+
+/// What happens while a binary is made sure of, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildEvent {
+    /// Nothing is to be compiled. The last event.
+    Fresh,
+    /// Somebody else builds it; what they build is taken.
+    WaitingFor {
+        /// The process that builds, where it is known.
+        pid: Option<u32>,
+    },
+    /// Something is compiled, because of these inputs; empty where only cargo knows why.
+    Building { reasons: Vec<StaleReason> },
+    /// A line as cargo printed it, with colours if they were asked for.
+    Line(String),
+    /// It is built. The last event.
+    Finished {
+        duration: Duration,
+        /// The binary is, byte for byte, the one that there was before.
+        identical: bool,
+    },
+    /// It cannot be built. The last event; the error has the same words.
+    Failed {
+        /// As cargo printed it, without colours.
+        diagnostics: String,
+        /// Nothing was compiled: these very inputs have failed before.
+        remembered: bool,
+    },
+}
+
+/// How a build is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) idle: bool,
+    pub(crate) colours: bool,
+    /// Cargo is asked even if everything is as it was, or failed as it is.
+    pub(crate) force: bool,
+    /// Bytes that the artifact store may hold.
+    pub(crate) store_limit: u64,
+}
+
+type Observer<'a> = &'a mut (dyn FnMut(BuildEvent) + Send);
+
+/// How often a build is repeated because files changed under it.
+const MAX_ATTEMPTS: usize = 4;
+
+/// Answers with a binary that is what its inputs say, building it if it must.
+pub(crate) fn ensure(
+    layout: &Layout,
+    manner: Manner,
+    observer: Observer<'_>,
+) -> Result<Artifact, Error> {
+    if !manner.force
+        && let Freshness::Fresh(artifact) = check::check(layout, Holding::Nothing).freshness
+    {
+        observer(BuildEvent::Fresh);
+        return Ok(artifact);
+    }
+    let wait = |pid| observer(BuildEvent::WaitingFor { pid });
+    let (_lock, waited) = Lock::take(&layout.records.join("lock"), wait)?;
+    // Whoever held the lock may have built it.
+    let checked = check::check(layout, Holding::Lock);
+    if (!manner.force || waited)
+        && let Freshness::Fresh(artifact) = checked.freshness
+    {
+        observer(BuildEvent::Fresh);
+        return Ok(artifact);
+    }
+    if !manner.force
+        && let Some(diagnostics) = check::remembered_failure(layout)
+    {
+        return Err(fail(layout, diagnostics, true, observer));
+    }
+    let attempt = Attempts::new(layout, manner, checked);
+    attempt.run(observer)
+}
+
+fn fail(layout: &Layout, diagnostics: String, remembered: bool, observer: Observer<'_>) -> Error {
+    observer(BuildEvent::Failed { diagnostics: diagnostics.clone(), remembered });
+    Error::BuildFailed { binary: layout.options.binary.clone(), diagnostics, remembered }
+}
+
+/// One build, repeated while files change under it.
+struct Attempts<'a> {
+    layout: &'a Layout,
+    manner: Manner,
+    last: Option<Receipt>,
+    reasons: Vec<StaleReason>,
+    /// Cargo will probably find nothing to do, so nothing is said before it does.
+    is_quiet: bool,
+    began: Instant,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(layout: &'a Layout, manner: Manner, checked: Checked) -> Self {
+        let (reasons, is_quiet) = match checked.freshness {
+            Freshness::Stale(reasons) => {
+                let quiet = reasons.iter().all(|reason| {
+                    reason.change != Change::NeverBuilt && reason.kind.is_cargos_to_judge()
+                });
+                (reasons, quiet)
+            }
+            Freshness::Unknown(_) | Freshness::Fresh(_) => (Vec::new(), true),
+        };
+        Self { layout, manner, last: checked.receipt, reasons, is_quiet, began: Instant::now() }
+    }
+
+    fn run(self, observer: Observer<'_>) -> Result<Artifact, Error> {
+        let mut talk = Talk { observer, held: Vec::new(), reasons: Some(&self.reasons) };
+        if !self.is_quiet {
+            talk.announce();
+        }
+        let mut hashes = Hashes::default();
+        if let Some(last) = &self.last {
+            hashes.learn(last, self.layout.root());
+        }
+        let mut attempt = 1;
+        let (report, mut gathered, executable, hash) = loop {
+            let started = build_start(self.layout)?;
+            let (report, metadata) = self.call_cargo(&mut talk)?;
+            if !report.status.success() {
+                return Err(self.failed(&report, metadata.as_ref(), started, talk));
+            }
+            let sysroot = self.sysroot();
+            let scene = self.scene(metadata.as_ref(), sysroot.as_deref(), started);
+            let mut gathered = inputs::gather(scene, &report, &mut hashes)?;
+            let executable = self.executable(&report)?;
+            let hash =
+                ArtifactHash::from_bytes(hash_file(&executable).map_err(on("read", &executable))?);
+            let is_damaged = self.is_damaged(&report, hash);
+            let is_last = attempt == MAX_ATTEMPTS;
+            if !is_last && is_damaged {
+                unlink(&executable, scene)?;
+            } else if !is_last && !gathered.suspects.is_empty() {
+                gathered.suspects.iter().try_for_each(inputs::Suspect::touch)?;
+            } else if is_last || gathered.changed_during.is_none() {
+                if let Some(path) = gathered.changed_during.take() {
+                    gathered.opaque.get_or_insert_with(|| {
+                        format!("`{}` changed each time while it was built", path.display())
+                    });
+                }
+                break (report, gathered, executable, hash);
+            }
+            attempt += 1;
+        };
+        let artifact = self.record(&mut gathered, executable, hash)?;
+        let identical = self.last_hash() == Some(hash);
+        let compiled = report.artifacts.iter().any(|artifact| !artifact.fresh);
+        if talk.reasons.is_some() && (identical || !compiled) {
+            (talk.observer)(BuildEvent::Fresh);
+        } else {
+            talk.announce();
+            let duration = self.began.elapsed();
+            (talk.observer)(BuildEvent::Finished { duration, identical });
+        }
+        Ok(artifact)
+    }
+
+    /// Runs cargo, and beside it asks what the workspace consists of.
+    fn call_cargo(&self, talk: &mut Talk<'_, '_>) -> Result<(Report, Option<Metadata>), Error> {
+        let layout = self.layout;
+        let build = Build {
+            root: layout.root(),
+            environment: &layout.environment,
+            arguments: layout.options.arguments(&layout.package.name),
+            colours: self.manner.colours,
+            idle: self.manner.idle,
+        };
+        thread::scope(|scope| {
+            let metadata = scope.spawn(|| cargo::metadata(layout.root(), &layout.environment));
+            let report = build.run(&mut |line| talk.line(line))?;
+            let metadata = metadata.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            if let Some(signal) = report.interrupted_by() {
+                let binary = layout.options.binary.clone();
+                return Err(Error::Interrupted { binary, signal });
+            }
+            Ok((report, metadata))
+        })
+    }
+
+    fn scene<'s>(
+        &'s self,
+        metadata: Option<&'s Metadata>,
+        sysroot: Option<&'s Path>,
+        started: StatVector,
+    ) -> Scene<'s> {
+        Scene {
+            package: &self.layout.package,
+            world: self.layout.world(),
+            metadata,
+            target_dir: &self.layout.target_dir,
+            sysroot,
+            last: self.last.as_ref(),
+            started,
+        }
+    }
+
+    /// The compiler's directory: the recorded one while nothing about the toolchain changed.
+    fn sysroot(&self) -> Option<PathBuf> {
+        let changed = self.reasons.iter().any(|reason| {
+            matches!(reason.kind, InputKind::Toolchain | InputKind::Config | InputKind::Environment)
+        });
+        let recorded = self.last.as_ref().and_then(|last| last.head.sysroot.clone());
+        let layout = self.layout;
+        recorded
+            .filter(|_| !changed)
+            .or_else(|| toolchain::sysroot(layout.root(), &layout.config, &layout.environment))
+    }
+
+    fn executable(&self, report: &Report) -> Result<PathBuf, Error> {
+        let binary = &self.layout.options.binary;
+        let of_binary = report.artifacts.iter().filter(|artifact| {
+            artifact.target.name == *binary && artifact.target.kind.iter().any(|kind| kind == "bin")
+        });
+        let named = of_binary.filter_map(|artifact| artifact.executable.clone()).next_back();
+        named.ok_or_else(|| Error::NoExecutable { binary: binary.clone() })
+    }
+
+    fn last_hash(&self) -> Option<ArtifactHash> {
+        match &self.last.as_ref()?.head.outcome {
+            Outcome::Built(output) => Some(output.hash),
+            Outcome::Failed { .. } => None,
+        }
+    }
+
+    /// Cargo compiled nothing and yet the binary is another one, though nothing else changed: its
+    /// bytes were changed in place, which cargo does not look for.
+    fn is_damaged(&self, report: &Report, hash: ArtifactHash) -> bool {
+        let only_output = !self.reasons.is_empty()
+            && self.reasons.iter().all(|reason| reason.kind == InputKind::Output);
+        only_output
+            && report.artifacts.iter().all(|artifact| artifact.fresh)
+            && self.last_hash().is_some_and(|last| last != hash)
+    }
+
+    fn record(
+        &self,
+        gathered: &mut Gathered,
+        executable: PathBuf,
+        hash: ArtifactHash,
+    ) -> Result<Artifact, Error> {
+        let layout = self.layout;
+        let store = Store::new(layout.home());
+        let stored = store.insert(&executable, hash, &layout.options.binary)?;
+        let target = stat(&executable).map_err(|error| on("look at", &executable)(error.into()))?;
+        let target = target.unwrap_or(StatVector::NONE);
+        let output = Output {
+            hash,
+            target_path: executable,
+            target,
+            stored,
+            opaque: gathered.opaque.take(),
+        };
+        let artifact = check::artifact(layout, &output);
+        let head = self.head(gathered, Outcome::Built(output));
+        records::write_built(&layout.records, &head, &mut gathered.entries, layout.root())?;
+        check::forget_failure(layout).map_err(on("remove", records::failed(&layout.records)))?;
+        store.collect_garbage(self.manner.store_limit)?;
+        Ok(artifact)
+    }
+
+    fn head(&self, gathered: &mut Gathered, outcome: Outcome) -> Head {
+        Head {
+            key: self.layout.key,
+            outcome,
+            packages: std::mem::take(&mut gathered.packages),
+            variables: std::mem::take(&mut gathered.variables),
+            sysroot: gathered.sysroot.take(),
+            toolchain: gathered.toolchain.take(),
+        }
+    }
+
+    fn failed(
+        &self,
+        report: &Report,
+        metadata: Option<&Metadata>,
+        started: StatVector,
+        mut talk: Talk<'_, '_>,
+    ) -> Error {
+        talk.announce();
+        if is_the_sources_fault(&report.text) {
+            // Only an optimisation: what is not remembered is compiled again.
+            self.remember_failure(report, metadata, started).unwrap_or(());
+        }
+        fail(self.layout, report.text.clone(), false, talk.observer)
+    }
+
+    fn remember_failure(
+        &self,
+        report: &Report,
+        metadata: Option<&Metadata>,
+        started: StatVector,
+    ) -> Result<(), Error> {
+        let sysroot = self.sysroot();
+        let scene = self.scene(metadata, sysroot.as_deref(), started);
+        let mut hashes = Hashes::default();
+        let mut gathered = inputs::gather_all(scene, report, &mut hashes)?;
+        if gathered.opaque.is_some() || gathered.changed_during.is_some() {
+            return Ok(());
+        }
+        let outcome = Outcome::Failed { diagnostics: report.text.clone() };
+        let head = self.head(&mut gathered, outcome);
+        let layout = self.layout;
+        records::write_failed(&layout.records, &head, &mut gathered.entries, layout.root())
+    }
+}
+
+/// Whether the same sources would fail again: the compiler refused them, and not for want of
+/// memory, space, a file elsewhere or a library to link with.
+fn is_the_sources_fault(text: &str) -> bool {
+    const OTHERS: [&str; 5] =
+        ["(signal: ", "No space left", "os error", "linking with", "memory allocation"];
+    text.contains("error: could not compile") && !OTHERS.iter().any(|other| text.contains(other))
+}
+
+/// Removes a damaged executable and the file that cargo would restore it from.
+fn unlink(executable: &Path, scene: Scene<'_>) -> Result<(), Error> {
+    for twin in inputs::twins(executable, scene) {
+        fs::remove_file(&twin).map_err(on("remove", &twin))?;
+    }
+    fs::remove_file(executable).map_err(on("remove", executable))
+}
+
+/// What the clock that stamps files says, at a moment that every earlier write is before.
+fn build_start(layout: &Layout) -> Result<StatVector, Error> {
+    const DEADLINE: Duration = Duration::from_millis(50);
+    let began = Instant::now();
+    let first = records::clock(&layout.records)?;
+    loop {
+        let now = records::clock(&layout.records)?;
+        // A clock that stands still for so long has coarse steps: files of the same step are
+        // then taken to have changed during the build, and it is repeated.
+        if now.ctime() > first.ctime() || began.elapsed() > DEADLINE {
+            return Ok(now);
+        }
+        thread::yield_now();
+    }
+}
+
+/// Tells the observer what is worth telling, in order.
+struct Talk<'o, 'r> {
+    observer: Observer<'o>,
+    /// Lines printed before it was known that something is compiled.
+    held: Vec<String>,
+    /// What to announce, until it is announced.
+    reasons: Option<&'r Vec<StaleReason>>,
+}
+
+impl Talk<'_, '_> {
+    fn announce(&mut self) {
+        if let Some(reasons) = self.reasons.take() {
+            (self.observer)(BuildEvent::Building { reasons: reasons.clone() });
+            for line in self.held.drain(..) {
+                (self.observer)(BuildEvent::Line(line));
+            }
+        }
+    }
+
+    fn line(&mut self, line: String) {
+        if self.reasons.is_none() {
+            (self.observer)(BuildEvent::Line(line));
+            return;
+        }
+        let verb = cargo::without_colours(&line);
+        let verb = verb.trim_start();
+        if verb.starts_with("Blocking") {
+            (self.observer)(BuildEvent::Line(line));
+            return;
+        }
+        self.held.push(line);
+        if verb.starts_with("Compiling") {
+            self.announce();
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The variables that a build sees, and which of them decide what is built.
+//!
+//! This is the one module of the crate that reads the process's environment.
+#![expect(clippy::disallowed_methods, reason = "a build's environment is what this module is for")]
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
+
+/// The variables under which cargo is run.
+///
+/// Processes that must agree about what is fresh must build under the same variables, whoever
+/// started them and from where. [`capture`](Self::capture) therefore leaves out what cargo, rustup
+/// and test runners set for their own children, so that a process started by `cargo run` and one
+/// started from a shell capture the same; and a daemon passes [`travelling`](Self::travelling) on
+/// to the daemons it starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildEnvironment {
+    vars: BTreeMap<OsString, OsString>,
+}
+
+impl BuildEnvironment {
+    /// The environment of this process, without what cargo set for it.
+    pub fn capture() -> Self {
+        Self::from_vars(std::env::vars_os())
+    }
+
+    /// The environment made of `vars`, without what cargo set for its children.
+    pub fn from_vars(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let mut vars: BTreeMap<OsString, OsString> = vars.into_iter().collect();
+        // `cargo run` points the loader at its own libraries; `cargo fresh` is not run that way.
+        if vars.contains_key(OsStr::new("CARGO_MANIFEST_DIR")) {
+            vars.remove(OsStr::new("LD_LIBRARY_PATH"));
+            vars.remove(OsStr::new("DYLD_FALLBACK_LIBRARY_PATH"));
+        }
+        vars.retain(|name, _| !name.to_str().is_some_and(is_set_by_cargo));
+        Self { vars }
+    }
+
+    /// The value of `name`, if it is set.
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.vars.get(name.as_ref()).map(OsString::as_os_str)
+    }
+
+    /// Sets `name` for builds made with this environment.
+    #[must_use]
+    pub fn set(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.vars.insert(name.into(), value.into());
+        self
+    }
+
+    /// Unsets `name` for builds made with this environment.
+    #[must_use]
+    pub fn unset(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.vars.remove(name.as_ref());
+        self
+    }
+
+    /// Every variable that a build sees, by name.
+    pub fn vars(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.vars.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// The variables that a process with a cleared environment needs in order to build the same.
+    ///
+    /// These are the search path, the home and temporary directories, and those that cargo,
+    /// rustup, compilers and usual build scripts read. Variables that only this workspace's own
+    /// code names are added by [`AutoUpdater::child_environment`](crate::AutoUpdater::child_environment).
+    pub fn travelling(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.vars().filter(|(name, _)| name.to_str().is_some_and(travels))
+    }
+
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.get("HOME").map(PathBuf::from)
+    }
+
+    pub(crate) fn cargo_home(&self) -> Option<PathBuf> {
+        let named = self.get("CARGO_HOME").map(PathBuf::from);
+        named.or_else(|| Some(self.home()?.join(".cargo")))
+    }
+
+    pub(crate) fn rustup_home(&self) -> Option<PathBuf> {
+        let named = self.get("RUSTUP_HOME").map(PathBuf::from);
+        named.or_else(|| Some(self.home()?.join(".rustup")))
+    }
+
+    /// The variables of cargo and rustc that can change what is built, by name.
+    pub(crate) fn significant(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.vars().filter(|(name, _)| name.to_str().is_some_and(is_significant))
+    }
+}
+
+/// Set by cargo, rustup or a test runner for a child, and meant for nothing below it.
+pub(crate) fn is_set_by_cargo(name: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "CARGO",
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_MANIFEST_LINKS",
+        "CARGO_CRATE_NAME",
+        "CARGO_BIN_NAME",
+        "CARGO_PRIMARY_PACKAGE",
+        "CARGO_TARGET_TMPDIR",
+        "CARGO_MAKEFLAGS",
+        "CARGO_RUSTC_CURRENT_DIR",
+        "OUT_DIR",
+        "RUST_RECURSION_COUNT",
+    ];
+    const PREFIXES: [&str; 5] =
+        ["CARGO_PKG_", "CARGO_BIN_EXE_", "CARGO_FEATURE_", "CARGO_CFG_", "NEXTEST"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Cargo or rustc may build something else when this changes.
+///
+/// The directories and the toolchain are compared by what they resolve to, so `CARGO_HOME` and the
+/// like are not among these: rustup sets them for its children to what they were anyway.
+fn is_significant(name: &str) -> bool {
+    const WITHOUT_EFFECT: [&str; 24] = [
+        "CARGO_ALIAS_",
+        "CARGO_BUILD_JOBS",
+        "CARGO_BUILD_TARGET_DIR",
+        "CARGO_CACHE_",
+        "CARGO_CREDENTIAL_",
+        "CARGO_FUTURE_INCOMPAT",
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_INSTALL",
+        "CARGO_LOG",
+        "CARGO_NET_",
+        "CARGO_REGISTRIES_",
+        "CARGO_REGISTRY_",
+        "CARGO_TARGET_DIR",
+        "CARGO_TERM_",
+        "RUSTDOC",
+        "RUSTFMT",
+        "RUSTUP_",
+        "RUST_BACKTRACE",
+        "RUST_LIB_BACKTRACE",
+        "RUST_LOG",
+        "RUST_MIN_STACK",
+        "RUST_TEST_",
+        "RUST_SPANTRACE",
+    ];
+    (name.starts_with("CARGO") || name.starts_with("RUST"))
+        && !WITHOUT_EFFECT.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn travels(name: &str) -> bool {
+    const NAMES: [&str; 20] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "TMPDIR",
+        "CC",
+        "CXX",
+        "CPP",
+        "AR",
+        "LD",
+        "LD_LIBRARY_PATH",
+        "NM",
+        "RANLIB",
+        "SDKROOT",
+        "DEVELOPER_DIR",
+        "MACOSX_DEPLOYMENT_TARGET",
+        "SOURCE_DATE_EPOCH",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ];
+    const PREFIXES: [&str; 24] = [
+        "CARGO",
+        "RUST",
+        "CC_",
+        "CXX_",
+        "CFLAGS",
+        "CXXFLAGS",
+        "CPPFLAGS",
+        "LDFLAGS",
+        "AR_",
+        "ARFLAGS",
+        "RANLIB_",
+        "HOST_",
+        "TARGET_",
+        "PKG_CONFIG",
+        "CMAKE",
+        "LIBCLANG",
+        "LLVM_",
+        "CLANG_",
+        "BINDGEN_",
+        "OPENSSL_",
+        "CUDA",
+        "HIP_",
+        "ROCM_",
+        "XDG_CACHE_HOME",
+    ];
+    // A proxy may be needed to fetch crates; credentials of registries are cargo's to keep.
+    let proxy = matches!(
+        name.to_ascii_lowercase().as_str(),
+        "http_proxy" | "https_proxy" | "all_proxy" | "no_proxy"
+    );
+    proxy || NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}

@@ -1,0 +1,53 @@
+use std::{io, path::PathBuf};
+
+/// What could not be decided or built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("the folder `{path}` is in no cargo workspace")]
+    NoWorkspace { path: PathBuf },
+    #[error("`{path}` holds no cargo package")]
+    NoPackage { path: PathBuf },
+    #[error("the package `{package}` in `{path}` has no binary named `{name}`")]
+    UnknownBinary { name: String, package: String, path: PathBuf },
+    #[error("no workspace package provides a binary named `{name}`")]
+    NoSuchBinary { name: String },
+    #[error("`{path}` is not valid TOML")]
+    Manifest { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("`{path}` names the build target in a way that is not supported: {reason}")]
+    Config { path: PathBuf, reason: String },
+    #[error("cannot {action} `{path}`")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot start `{program}`")]
+    Spawn { program: String, source: io::Error },
+    #[error("cannot read what cargo says")]
+    CargoOutput { source: io::Error },
+    /// Cargo ran, and said why it cannot build this.
+    #[error("the build of `{binary}` failed{}", if *remembered { " before, and its inputs are the same" } else { "" })]
+    BuildFailed {
+        binary: String,
+        /// As cargo printed it, without colours.
+        diagnostics: String,
+        /// No compiler was run: this very input has failed before.
+        remembered: bool,
+    },
+    #[error("the build of `{binary}` was interrupted by signal {signal}")]
+    Interrupted { binary: String, signal: i32 },
+    #[error("`{path}` kept changing while `{binary}` was built")]
+    Unstable { binary: String, path: PathBuf },
+    #[error("cargo did not say where it put `{binary}`")]
+    NoExecutable { binary: String },
+    #[error("cargo believes `{path}` unchanged, and its time cannot be set so that it looks again")]
+    Force { path: PathBuf, source: io::Error },
+    #[error("the thread that builds `{binary}` ended without an answer")]
+    BuilderLost { binary: String },
+}
+
+/// Puts what was done on what before an [`io::Error`].
+pub(crate) fn on(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> Error {
+    let path = path.into();
+    move |source| Error::Io { action, path, source }
+}

@@ -1,0 +1,347 @@
+//! Gathers every input of a build from what cargo, rustc and build scripts left behind.
+
+mod depinfo; // what the compiler read
+mod graph; // manifests, and through which packages one reaches the binary
+mod script; // what a build script watches
+mod suspects; // what cargo wrongly took for unchanged
+mod units; // one compilation or one run of a build script
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cargo::{Metadata, Report},
+    compare::{Hashes, World, hash_value, matters_to_package},
+    error::{Error, on},
+    freshness::InputKind,
+    hash::Digest,
+    receipt::{Entry, Look, PackageOf, Receipt},
+    stat::{StatVector, lstat, stat},
+    toolchain,
+    workspace::Package,
+};
+use graph::Graph;
+use units::Units;
+
+pub(crate) use units::twins;
+
+pub(crate) use suspects::Suspect;
+
+/// More files than any package has; past it a build script's directory is not listed.
+const MAX_LISTED: usize = 500_000;
+
+/// What a build was made from.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) packages: Vec<PackageOf>,
+    pub(crate) variables: Vec<(OsString, Option<Digest>)>,
+    pub(crate) sysroot: Option<PathBuf>,
+    pub(crate) toolchain: Option<OsString>,
+    /// Why the list is not complete, if it is not.
+    pub(crate) opaque: Option<String>,
+    /// Files that cargo did not look into, though they changed.
+    pub(crate) suspects: Vec<Suspect>,
+    /// A file that may have changed while it was being compiled.
+    pub(crate) changed_during: Option<PathBuf>,
+}
+
+/// What is known when the inputs are gathered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) package: &'a Package,
+    pub(crate) world: World<'a>,
+    pub(crate) metadata: Option<&'a Metadata>,
+    pub(crate) target_dir: &'a Path,
+    pub(crate) sysroot: Option<&'a Path>,
+    /// The last receipt, to tell which names a directory listed.
+    pub(crate) last: Option<&'a Receipt>,
+    /// The state of a file written right before cargo was started.
+    pub(crate) started: StatVector,
+}
+
+/// Lists and records everything that the build reported by `report` depends on.
+///
+/// `hashes` holds what was known before the build: an input that is still in the state known
+/// then did not change during it.
+pub(crate) fn gather(
+    scene: Scene<'_>,
+    report: &Report,
+    hashes: &mut Hashes,
+) -> Result<Gathered, Error> {
+    let mut wishes = Wishes::default();
+    let units = Units::of(report, scene);
+    let graph = Graph::read(scene.package, &units.local_dirs(scene.package), scene.metadata);
+    wishes.opaque.clone_from(&units.opaque);
+
+    for unit in &units.compiled {
+        for file in &unit.files {
+            let generated = file.starts_with(scene.target_dir) || units.is_output(file);
+            wishes.add(file, if generated { InputKind::Generated } else { InputKind::Source });
+        }
+    }
+    for run in &units.scripts {
+        for path in &run.watched {
+            wishes.add_watched(path, &scene.package.name)?;
+        }
+        if run.is_silent
+            && let Some(dir) = &run.package_dir
+        {
+            wishes.add_package(dir, scene.target_dir)?;
+        }
+    }
+    graph.manifests.iter().for_each(|path| wishes.add(path, InputKind::Manifest));
+    graph.listed.iter().for_each(|dir| wishes.add_as(dir, Look::Listing, InputKind::Manifest));
+    for path in &graph.autodiscovered {
+        wishes.add_absence(path, InputKind::Manifest);
+    }
+    scene.world.config.looked_for.iter().for_each(|path| wishes.add(path, InputKind::Config));
+    let tools = toolchain::files(
+        scene.world.root,
+        scene.sysroot,
+        scene.world.config,
+        scene.world.environment,
+    );
+    tools.settings.iter().for_each(|path| wishes.add(path, InputKind::Toolchain));
+    for path in &tools.programs {
+        wishes.add_as(path, Look::Program, InputKind::Toolchain);
+    }
+
+    let before = hashes.clone();
+    let suspects = suspects::find(&units, scene);
+    let mut gathered = Gathered {
+        entries: Vec::new(),
+        packages: graph.packages,
+        variables: variables(&units.variables, scene.world),
+        sysroot: scene.sysroot.map(Path::to_owned),
+        toolchain: scene.world.environment.get(toolchain::OVERRIDE).map(OsStr::to_owned),
+        opaque: wishes.opaque,
+        suspects,
+        changed_during: None,
+    };
+    for ((path, look), kind) in wishes.wanted {
+        let owner = owner_of(&path, kind, &gathered.packages);
+        let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) else {
+            continue;
+        };
+        if gathered.changed_during.is_none() && may_have_changed(&entry, scene.started, &before) {
+            gathered.changed_during = Some(entry.path.clone());
+        }
+        gathered.entries.push(entry);
+    }
+    Ok(gathered)
+}
+
+/// Records what a failed build can have been made from: everything in the packages of the
+/// workspace, whether it was read or not.
+pub(crate) fn gather_all(
+    scene: Scene<'_>,
+    report: &Report,
+    hashes: &mut Hashes,
+) -> Result<Gathered, Error> {
+    let mut gathered = gather(scene, report, hashes)?;
+    let mut wishes = Wishes::default();
+    let members = scene.metadata.into_iter().flat_map(|metadata| &metadata.packages);
+    let mut dirs: Vec<&Path> = members.filter_map(|member| member.manifest_path.parent()).collect();
+    dirs.extend(gathered.packages.iter().map(|package| package.dir.as_path()));
+    dirs.push(&scene.package.dir);
+    dirs.sort_unstable();
+    dirs.dedup();
+    for dir in dirs {
+        wishes.add_package(dir, scene.target_dir)?;
+    }
+    if let Some(last) = scene.last {
+        for entry in last.entries() {
+            wishes
+                .wanted
+                .entry((entry.absolute(scene.world.root), entry.look))
+                .or_insert(entry.kind);
+        }
+    }
+    let known: std::collections::HashSet<(PathBuf, Look)> =
+        gathered.entries.iter().map(|entry| (entry.path.clone(), entry.look)).collect();
+    let before = hashes.clone();
+    for ((path, look), kind) in wishes.wanted {
+        if known.contains(&(path.clone(), look)) {
+            continue;
+        }
+        let owner = owner_of(&path, kind, &gathered.packages);
+        let look = if look == Look::Absent { Look::File } else { look };
+        if let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) {
+            if may_have_changed(&entry, scene.started, &before) {
+                gathered.changed_during = Some(entry.path.clone());
+            }
+            gathered.entries.push(entry);
+        }
+    }
+    Ok(gathered)
+}
+
+/// What is to be recorded.
+#[derive(Debug, Default)]
+struct Wishes {
+    wanted: BTreeMap<(PathBuf, Look), InputKind>,
+    opaque: Option<String>,
+}
+
+impl Wishes {
+    /// Whatever is at `path`: a file, a link and what it leads to, or nothing.
+    fn add(&mut self, path: &Path, kind: InputKind) {
+        let is_link = matches!(lstat(path), Ok(Some(state)) if state.is_symlink());
+        if is_link {
+            self.add_as(path, Look::Link, kind);
+            self.add_as(path, Look::Followed, kind);
+        } else {
+            self.add_as(path, Look::File, kind);
+        }
+    }
+
+    fn add_as(&mut self, path: &Path, look: Look, kind: InputKind) {
+        self.wanted.entry((path.to_owned(), look)).or_insert(kind);
+    }
+
+    /// Where `path` is not, it must not appear; where it is, others account for it.
+    fn add_absence(&mut self, path: &Path, kind: InputKind) {
+        if matches!(lstat(path), Ok(None)) {
+            self.add_as(path, Look::Absent, kind);
+        }
+    }
+
+    /// What a build script watches: a file, or a directory with everything in it.
+    fn add_watched(&mut self, path: &Path, binary: &str) -> Result<(), Error> {
+        match stat(path) {
+            Ok(Some(state)) if state.is_dir() => self.walk(path, Look::Listing, &|_, _| true),
+            Ok(Some(_)) => {
+                self.add(path, InputKind::BuildScript);
+                Ok(())
+            }
+            // Cargo takes a missing file for changed each time, and scripts use that on purpose.
+            Ok(None) | Err(_) => {
+                self.opaque.get_or_insert_with(|| {
+                    format!(
+                        "a build script of `{binary}` watches `{}`, which does not exist, so it \
+                         runs every time",
+                        path.display()
+                    )
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Every file of a package that cargo would take for one of its own.
+    fn add_package(&mut self, dir: &Path, target_dir: &Path) -> Result<(), Error> {
+        self.walk(dir, Look::PackageListing, &|path, is_dir| {
+            let name = path.file_name().unwrap_or_default();
+            matters_to_package(name)
+                && !(is_dir && (path == target_dir || path.join("Cargo.toml").is_file()))
+        })
+    }
+
+    fn walk(
+        &mut self,
+        dir: &Path,
+        look: Look,
+        enters: &dyn Fn(&Path, bool) -> bool,
+    ) -> Result<(), Error> {
+        let mut pending = vec![dir.to_owned()];
+        let mut count = 0;
+        while let Some(dir) = pending.pop() {
+            self.add_as(&dir, look, InputKind::BuildScript);
+            for entry in fs::read_dir(&dir).map_err(on("list", &dir))? {
+                let entry = entry.map_err(on("list", &dir))?;
+                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let path = entry.path();
+                if !enters(&path, is_dir) {
+                    continue;
+                }
+                if is_dir {
+                    pending.push(path);
+                } else {
+                    self.add(&path, InputKind::BuildScript);
+                }
+                count += 1;
+                if count > MAX_LISTED {
+                    self.opaque = Some(format!("`{}` holds too many files", dir.display()));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The state and content of one input as it is now.
+fn record(
+    path: PathBuf,
+    look: Look,
+    kind: InputKind,
+    owner: Option<u16>,
+    hashes: &mut Hashes,
+    opaque: &mut Option<String>,
+) -> Option<Entry> {
+    const ATTEMPTS: usize = 3;
+    let entry = |path, look, stat, hash| Some(Entry { path, look, kind, owner, stat, hash });
+    for _ in 0..ATTEMPTS {
+        let state = match if look.follows() { stat(&path) } else { lstat(&path) } {
+            Ok(Some(state)) => state,
+            Ok(None) if look == Look::Program => {
+                return entry(path, look, StatVector::NONE, [0; 32]);
+            }
+            Ok(None) => return entry(path, Look::Absent, StatVector::NONE, [0; 32]),
+            Err(_) => break,
+        };
+        match hashes.content(&path, look, state) {
+            Ok(Some((state, hash))) => return entry(path, look, state, hash),
+            // It changes under our eyes: look once more.
+            Ok(None) => {}
+            Err(_) => break,
+        }
+    }
+    opaque.get_or_insert_with(|| format!("`{}` cannot be recorded", path.display()));
+    None
+}
+
+/// Whether the content that was recorded may not be the one that was compiled.
+fn may_have_changed(entry: &Entry, started: StatVector, before: &Hashes) -> bool {
+    if matches!(entry.look, Look::Absent | Look::Program) || entry.kind == InputKind::Generated {
+        return false;
+    }
+    if before.knows(&entry.path, entry.look, entry.stat) {
+        return false;
+    }
+    // The same clock stamped both, so "not before the build began" is decidable.
+    let same_clock = entry.stat.device() == started.device();
+    !same_clock || entry.stat.ctime() >= started.ctime()
+}
+
+fn owner_of(path: &Path, kind: InputKind, packages: &[PackageOf]) -> Option<u16> {
+    if matches!(kind, InputKind::Config | InputKind::Toolchain)
+        || path.file_name() == Some(OsStr::new("Cargo.lock"))
+    {
+        return None;
+    }
+    let holders = packages.iter().enumerate().filter(|(_, package)| path.starts_with(&package.dir));
+    let nearest = holders.max_by_key(|(_, package)| package.dir.as_os_str().len());
+    nearest.and_then(|(index, _)| u16::try_from(index).ok())
+}
+
+/// The variables that decide what is built, as a build sees them now.
+fn variables(named: &[String], world: World<'_>) -> Vec<(OsString, Option<Digest>)> {
+    let mut names: Vec<OsString> = named.iter().map(OsString::from).collect();
+    names.extend(world.environment.significant().map(|(name, _)| name.to_owned()));
+    names.sort_unstable();
+    names.dedup();
+    let value = |name: &OsStr| world.config.effective(name, world.environment).map(hash_value);
+    names
+        .into_iter()
+        .map(|name| {
+            let value = value(&name);
+            (name, value)
+        })
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! One build of a binary at a time, on this machine, whoever asks.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    path::Path,
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use crate::error::{Error, on};
+
+/// Held until dropped, or until the process that holds it ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock at `path` if nobody holds it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, Error> {
+        let file = open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Self { file }.signed(path).map(Some),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(on("lock", path)(error.into())),
+        }
+    }
+
+    /// Takes the lock at `path`; if somebody holds it, calls `on_wait` with their process id,
+    /// where it is known, and waits. Says whether it waited.
+    pub(crate) fn take(
+        path: &Path,
+        on_wait: impl FnOnce(Option<u32>),
+    ) -> Result<(Self, bool), Error> {
+        if let Some(lock) = Self::try_take(path)? {
+            return Ok((lock, false));
+        }
+        let mut file = open(path)?;
+        let mut owner = String::new();
+        let read = file.read_to_string(&mut owner).ok();
+        on_wait(read.and_then(|_| owner.trim().parse().ok()));
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok((Self { file }.signed(path)?, true)),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(on("lock", path)(error.into())),
+            }
+        }
+    }
+
+    /// Writes who holds it, for those who wait.
+    fn signed(mut self, path: &Path) -> Result<Self, Error> {
+        let mut sign = || {
+            self.file.set_len(0)?;
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.write_all(std::process::id().to_string().as_bytes())
+        };
+        sign().map_err(on("write", path))?;
+        Ok(self)
+    }
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(on("create", dir))?;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(on("open", path))
+}

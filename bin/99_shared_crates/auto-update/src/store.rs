@@ -1,0 +1,201 @@
+//! Built binaries by their content.
+//!
+//! Cargo overwrites what it built; daemons run for days. Each binary is therefore copied, or
+//! cloned where the file system can, under the hash of its bytes, and is never written again.
+
+use std::{
+    collections::HashSet,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::Serialize;
+
+use crate::{
+    compare::Hashes,
+    error::{Error, on},
+    hash::{ArtifactHash, hash_file},
+    lock::Lock,
+    receipt::Look,
+    records,
+    stat::{StatVector, lstat},
+};
+
+/// The artifact store of one target directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    home: PathBuf,
+}
+
+/// One binary in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoredArtifact {
+    pub binary: String,
+    pub hash: ArtifactHash,
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// When it was last built or restored.
+    #[serde(skip)]
+    pub last_used: SystemTime,
+    /// It is the newest of some binary, or is running: it will not be removed.
+    pub in_use: bool,
+}
+
+impl Store {
+    pub(crate) fn new(home: PathBuf) -> Self {
+        Self { home }
+    }
+
+    /// Where the artifact `hash` of the binary `name` lies, if it is kept.
+    pub fn path(&self, hash: ArtifactHash, name: &str) -> PathBuf {
+        self.home.join("store").join(hash.to_string()).join(name)
+    }
+
+    /// Everything in the store, the least recently used first.
+    pub fn list(&self) -> Result<Vec<StoredArtifact>, Error> {
+        let dir = self.home.join("store");
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(on("list", dir)(error)),
+        };
+        let current = records::current_artifacts(&self.home);
+        let running = running_executables(&dir);
+        let mut artifacts = Vec::new();
+        for entry in entries.flatten() {
+            let Some(hash) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            for file in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+                let Ok(metadata) = file.metadata() else { continue };
+                artifacts.push(StoredArtifact {
+                    binary: file.file_name().to_string_lossy().into_owned(),
+                    hash,
+                    path: file.path(),
+                    size: metadata.len(),
+                    last_used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                    in_use: current.contains(&hash) || running.contains(&file.path()),
+                });
+            }
+        }
+        artifacts.sort_by_key(|artifact| artifact.last_used);
+        Ok(artifacts)
+    }
+
+    /// Removes the least recently used artifacts until at most `limit` bytes are kept, but none
+    /// that is the newest of its binary or is running. Returns what was removed.
+    pub fn collect_garbage(&self, limit: u64) -> Result<Vec<StoredArtifact>, Error> {
+        let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {})?;
+        let artifacts = self.list()?;
+        let mut size: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
+        let mut removed = Vec::new();
+        for artifact in artifacts {
+            if size <= limit {
+                break;
+            }
+            if artifact.in_use {
+                continue;
+            }
+            fs::remove_file(&artifact.path).map_err(on("remove", &artifact.path))?;
+            if let Some(dir) = artifact.path.parent() {
+                // Not empty where two binaries have the same bytes.
+                fs::remove_dir(dir).unwrap_or(());
+            }
+            size -= artifact.size;
+            removed.push(artifact);
+        }
+        Ok(removed)
+    }
+
+    /// Puts a copy of `executable` into the store under `hash`, which its bytes have; returns the
+    /// state of the copy.
+    pub(crate) fn insert(
+        &self,
+        executable: &Path,
+        hash: ArtifactHash,
+        name: &str,
+    ) -> Result<StatVector, Error> {
+        let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {})?;
+        let path = self.path(hash, name);
+        if self.is_whole(&path, hash) {
+            mark_used(&path);
+        } else {
+            let dir = path.parent().expect("it has a folder");
+            fs::create_dir_all(dir).map_err(on("create", dir))?;
+            let draft = self.home.join(format!("draft-{}-{name}", std::process::id()));
+            let copied = copy(executable, &draft, hash, &path);
+            if copied.is_err() {
+                fs::remove_file(&draft).unwrap_or(());
+                fs::remove_dir(dir).unwrap_or(());
+            }
+            copied?;
+        }
+        let state = lstat(&path).map_err(|error| on("look at", &path)(error.into()))?;
+        state.ok_or_else(|| on("look at", &path)(io::ErrorKind::NotFound.into()))
+    }
+
+    /// The state of the artifact if it is there with the right bytes. A state that is still the
+    /// `recorded` one vouches for them.
+    pub(crate) fn verify(
+        &self,
+        hash: ArtifactHash,
+        name: &str,
+        recorded: StatVector,
+    ) -> Option<StatVector> {
+        let path = self.path(hash, name);
+        let state = lstat(&path).ok().flatten()?;
+        if state == recorded {
+            return Some(state);
+        }
+        let content = Hashes::default().content(&path, Look::File, state).ok()??;
+        (content.1 == *hash.as_bytes()).then_some(content.0)
+    }
+
+    fn is_whole(&self, path: &Path, hash: ArtifactHash) -> bool {
+        path.is_file() && hash_file(path).is_ok_and(|found| found == *hash.as_bytes())
+    }
+}
+
+fn copy(from: &Path, draft: &Path, hash: ArtifactHash, to: &Path) -> Result<(), Error> {
+    fs::remove_file(draft).or_else(absent_is_fine).map_err(on("remove", draft))?;
+    reflink_copy::reflink_or_copy(from, draft).map_err(on("copy", from))?;
+    // Nobody may write it, so that what runs from it stays what its name says.
+    fs::set_permissions(draft, Permissions::from_mode(0o555)).map_err(on("protect", draft))?;
+    let copied = hash_file(draft).map_err(on("read", draft))?;
+    if copied != *hash.as_bytes() {
+        let changed = io::Error::other("it changed while it was copied");
+        return Err(on("copy", from)(changed));
+    }
+    mark_used(draft);
+    fs::rename(draft, to).map_err(on("create", to))
+}
+
+fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Its mtime is when it was last of use. What cannot be marked is merely removed earlier.
+pub(crate) fn mark_used(path: &Path) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    };
+    utimensat(CWD, path, &times, AtFlags::empty()).unwrap_or(());
+}
+
+/// What this user's processes run from `store`.
+fn running_executables(store: &Path) -> HashSet<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let executables =
+        processes.filter_map(|process| fs::read_link(process.path().join("exe")).ok());
+    // The kernel names files without links in the path; so is the store looked at.
+    let real = store.canonicalize().unwrap_or_else(|_| store.to_owned());
+    executables
+        .filter_map(|path| path.strip_prefix(&real).ok().map(|within| store.join(within)))
+        .collect()
+}

@@ -1,0 +1,308 @@
+use std::{
+    ffi::OsString,
+    future::Future,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+    thread,
+};
+
+use crate::{
+    build::{self, BuildEvent, Manner},
+    cargo,
+    check::{self, Holding},
+    environment::BuildEnvironment,
+    error::Error,
+    freshness::{Artifact, Freshness},
+    layout::{Layout, Options},
+    pending::Pending,
+    records,
+    store::Store,
+    workspace::Package,
+};
+
+/// How much the artifact store may hold by default, in bytes.
+const STORE_LIMIT: u64 = 4 << 30;
+
+/// Knows one binary of a cargo workspace: whether it is what its sources say, and how to build it.
+///
+/// It may be kept for the life of a process and asked by several threads at once; what it answers
+/// is looked up each time. Clones share nothing but memory.
+#[derive(Debug, Clone)]
+pub struct AutoUpdater {
+    package: Package,
+    options: Options,
+    environment: BuildEnvironment,
+    manner: Manner,
+    /// Found on first use, and again when cargo's configuration changes.
+    layout: Arc<RwLock<Option<Arc<Layout>>>>,
+}
+
+impl AutoUpdater {
+    /// The binary `name` of the package in `source_dir`.
+    ///
+    /// `source_dir` is absolute, or relative to the root of the workspace that holds the working
+    /// directory, else of the one that holds the running executable. Nothing is built or checked
+    /// yet, but the package must be there and have such a binary.
+    pub fn new(name: impl Into<String>, source_dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let package = Package::find(source_dir.as_ref())?;
+        let binary = name.into();
+        package.require_binary(&binary)?;
+        Ok(Self::of(package, binary))
+    }
+
+    /// The binary `name` of whichever package of the workspace that holds `dir` has it.
+    ///
+    /// Looks in the package around `dir` first, and else asks cargo for the members, which takes
+    /// some 15 ms.
+    pub fn find(name: impl Into<String>, dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let (binary, dir) = (name.into(), dir.as_ref());
+        let nearest = dir.ancestors().find(|dir| dir.join("Cargo.toml").is_file());
+        let Some(nearest) = nearest else { return Err(Error::NoWorkspace { path: dir.into() }) };
+        if let Ok(package) = Package::open(nearest)
+            && package.require_binary(&binary).is_ok()
+        {
+            return Ok(Self::of(package, binary));
+        }
+        let members = cargo::metadata(nearest, &BuildEnvironment::capture());
+        let holder = members.into_iter().flat_map(|metadata| metadata.packages).find(|package| {
+            package
+                .targets
+                .iter()
+                .any(|target| target.name == binary && target.kind.iter().any(|kind| kind == "bin"))
+        });
+        let dir = holder.as_ref().and_then(|package| package.manifest_path.parent());
+        match dir {
+            Some(dir) => Ok(Self::of(Package::open(dir)?, binary)),
+            None => Err(Error::NoSuchBinary { name: binary }),
+        }
+    }
+
+    fn of(package: Package, binary: String) -> Self {
+        Self {
+            package,
+            options: Options {
+                binary,
+                profile: "dev".to_owned(),
+                target: None,
+                features: Vec::new(),
+                all_features: false,
+                no_default_features: false,
+            },
+            environment: BuildEnvironment::capture(),
+            manner: Manner { idle: false, colours: false, force: false, store_limit: STORE_LIMIT },
+            layout: Arc::default(),
+        }
+    }
+
+    /// Builds with this cargo profile; `dev` unless set.
+    #[must_use]
+    pub fn profile(self, profile: impl Into<String>) -> Self {
+        let profile = profile.into();
+        self.with_options(|options| options.profile = profile)
+    }
+
+    /// Builds for this target instead of the configured one.
+    #[must_use]
+    pub fn target(self, triple: impl Into<String>) -> Self {
+        let triple = triple.into();
+        self.with_options(|options| options.target = Some(triple))
+    }
+
+    /// Turns these features of the package on.
+    #[must_use]
+    pub fn features(self, features: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let mut features: Vec<String> = features.into_iter().map(Into::into).collect();
+        features.sort_unstable();
+        features.dedup();
+        self.with_options(|options| options.features = features)
+    }
+
+    /// Turns every feature of the package on.
+    #[must_use]
+    pub fn all_features(self, all: bool) -> Self {
+        self.with_options(|options| options.all_features = all)
+    }
+
+    /// Leaves the package's default features off.
+    #[must_use]
+    pub fn no_default_features(self, none: bool) -> Self {
+        self.with_options(|options| options.no_default_features = none)
+    }
+
+    /// Builds, and judges, under these variables instead of this process's own.
+    #[must_use]
+    pub fn environment(mut self, environment: BuildEnvironment) -> Self {
+        self.environment = environment;
+        self.layout = Arc::default();
+        self
+    }
+
+    /// Lets builds run only while nothing else wants the processor and the disk.
+    #[must_use]
+    pub fn idle_priority(mut self, idle: bool) -> Self {
+        self.manner.idle = idle;
+        self
+    }
+
+    /// Has cargo colour the lines that observers get.
+    #[must_use]
+    pub fn colours(mut self, colours: bool) -> Self {
+        self.manner.colours = colours;
+        self
+    }
+
+    /// Asks cargo even where nothing changed, and builds again what has failed as it is.
+    #[must_use]
+    pub fn force(mut self, force: bool) -> Self {
+        self.manner.force = force;
+        self
+    }
+
+    /// How many bytes of built binaries are kept. What is newest or running stays in any case.
+    #[must_use]
+    pub fn store_limit(mut self, bytes: u64) -> Self {
+        self.manner.store_limit = bytes;
+        self
+    }
+
+    /// Whether the binary is not, or may not be, what its inputs say.
+    pub fn needs_rebuild(&self) -> Result<bool, Error> {
+        self.check().map(|freshness| !freshness.is_fresh())
+    }
+
+    /// Whether the binary is what its inputs say, and if not, why.
+    ///
+    /// Blocks for about a microsecond for each input; reads only those whose state changed, and
+    /// starts no process. An earlier build from the very inputs that are there now counts as
+    /// fresh, and is what [`Artifact::path`] then names.
+    pub fn check(&self) -> Result<Freshness, Error> {
+        self.inspect().map(|inspection| inspection.freshness)
+    }
+
+    /// [`check`](Self::check), and how many inputs were compared.
+    pub fn inspect(&self) -> Result<Inspection, Error> {
+        let checked = check::check(&*self.layout()?, Holding::Nothing);
+        Ok(Inspection { freshness: checked.freshness, inputs: checked.inputs })
+    }
+
+    /// Runs cargo, whatever a check would say; its output goes to this process's stderr.
+    ///
+    /// Blocks until it is done. If somebody else is building it, waits for them and takes theirs.
+    pub fn rebuild(&self) -> Result<(), Error> {
+        let colours = self.manner.colours || io::stderr().is_terminal();
+        let manner = Manner { force: true, colours, ..self.manner };
+        let mut print = |event| {
+            if let BuildEvent::Line(line) = event {
+                // A closed stderr is no reason to fail a build.
+                writeln!(io::stderr(), "{line}").unwrap_or(());
+            }
+        };
+        build::ensure(&*self.layout()?, manner, &mut print).map(drop)
+    }
+
+    /// A binary that is what its inputs say, built if it must be.
+    ///
+    /// However many ask, in however many processes, cargo is run once. The work is done on a
+    /// thread of its own, so this can be awaited on any executor; dropping the future does not
+    /// stop a build that has begun.
+    pub fn ensure_built(&self) -> impl Future<Output = Result<Artifact, Error>> + Send + 'static {
+        let (pending, answer) = Pending::new(self.options.binary.clone());
+        let updater = self.clone();
+        thread::spawn(move || answer.give(updater.ensure_built_with(|_| {})));
+        pending
+    }
+
+    /// [`ensure_built`](Self::ensure_built) on this thread, telling `observer` what happens.
+    pub fn ensure_built_with(
+        &self,
+        mut observer: impl FnMut(BuildEvent) + Send,
+    ) -> Result<Artifact, Error> {
+        build::ensure(&*self.layout()?, self.manner, &mut observer)
+    }
+
+    /// The name of the binary.
+    pub fn name(&self) -> &str {
+        &self.options.binary
+    }
+
+    /// The folder of the binary's package.
+    pub fn package_dir(&self) -> &Path {
+        &self.package.dir
+    }
+
+    /// The folder from which cargo is run.
+    pub fn workspace_root(&self) -> &Path {
+        &self.package.workspace_root
+    }
+
+    /// Where cargo puts what it builds.
+    pub fn target_dir(&self) -> Result<PathBuf, Error> {
+        Ok(self.layout()?.target_dir.clone())
+    }
+
+    /// Where cargo puts the binary, whether it has been built or not.
+    pub fn target_path(&self) -> Result<PathBuf, Error> {
+        Ok(self.layout()?.target_path.clone())
+    }
+
+    /// The store that the binary's builds are kept in.
+    pub fn store(&self) -> Result<Store, Error> {
+        Ok(Store::new(self.layout()?.home()))
+    }
+
+    /// The last build that succeeded, whatever has changed since, if it is still whole.
+    pub fn last_good(&self) -> Result<Option<Artifact>, Error> {
+        let layout = self.layout()?;
+        Ok(check::last_good(&layout))
+    }
+
+    /// The variables that a daemon with a cleared environment needs in order to judge and build
+    /// every binary of this workspace as this process does.
+    pub fn child_environment(&self) -> Result<Vec<(OsString, OsString)>, Error> {
+        let layout = self.layout()?;
+        let named = records::named_variables(&layout.home());
+        let mut vars: Vec<(OsString, OsString)> = self
+            .environment
+            .travelling()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        for name in named {
+            if let Some(value) = self.environment.get(&name)
+                && !vars.iter().any(|(known, _)| *known == name)
+            {
+                vars.push((name, value.to_owned()));
+            }
+        }
+        Ok(vars)
+    }
+
+    fn with_options(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(&mut self.options);
+        self.layout = Arc::default();
+        self
+    }
+
+    pub(crate) fn layout(&self) -> Result<Arc<Layout>, Error> {
+        let known = self.layout.read().unwrap_or_else(|poison| poison.into_inner()).clone();
+        if let Some(layout) = known
+            && layout.is_current()
+        {
+            return Ok(layout);
+        }
+        let (package, options) = (self.package.clone(), self.options.clone());
+        let layout = Arc::new(Layout::find(package, options, self.environment.clone())?);
+        let mut slot = self.layout.write().unwrap_or_else(|poison| poison.into_inner());
+        *slot = Some(layout.clone());
+        Ok(layout)
+    }
+}
+
+/// A verdict, and what it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    pub freshness: Freshness,
+    /// How many inputs were compared.
+    pub inputs: usize,
+}
