@@ -1,1 +1,16 @@
-//! 
+//! The queen: one address for everything that rbee serves.
+//!
+//! It makes a job of each request, chooses a hive for it, brings that hive up where need be, and
+//! passes the hive's answer on. It knows hives by their aliases and their HTTP, and nothing of
+//! models' files or of workers.
+
+mod queen; // the parts, put together
+mod failure; // errors as the client is told them
+mod hives; // hives by alias
+mod work; // what a job does
+mod http; // routes
+
+pub use crate::{
+    http::router, // (Queen, port) -> Router
+    queen::Queen, // the parts of a queen, put together
+};

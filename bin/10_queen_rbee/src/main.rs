@@ -1,1 +1,38 @@
-fn main() {}
+//! The queen's process: flags, configuration, listener.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Context as _;
+use clap::Parser;
+use completion_relay::narrate_into;
+use daemon_lifecycle::Daemon;
+use job_server::{JobServer, Limits};
+use queen_rbee::{Queen, router};
+use rbee_config::{LiveConfig, Overrides};
+
+/// One address for everything that rbee serves; the keeper starts it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Port on 127.0.0.1; 0 lets the system choose one.
+    #[arg(long, default_value_t = 8500)]
+    port: u16,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
+    let jobs = JobServer::new(Limits::default());
+    chain_daemon::init_tracing(config.current().log.as_deref(), narrate_into(jobs.clone()));
+    let config =
+        RbeeConfig::load(&Overrides::default()).context("cannot read the configuration")?;
+    let daemon = Daemon::attach("queen-rbee")?;
+    let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
+    let address = listener.local_addr()?;
+    let queen = Queen::open(config, jobs, daemon.identity().clone())?;
+    daemon.ready(address).await?;
+    tracing::info!(%address, "queen is ready");
+    daemon.serve(listener, router(queen, address.port())).await?;
+    Ok(())
+}

@@ -1,1 +1,44 @@
-fn main() {}
+//! The hive's process: flags, configuration, listener.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Context as _;
+use clap::Parser;
+use completion_relay::narrate_into;
+use daemon_lifecycle::Daemon;
+use job_server::{JobServer, Limits};
+use rbee_config::{LiveConfig, Overrides};
+use rbee_hive::{Hive, router};
+
+/// Serves the models of one host; the queen starts it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Port on 127.0.0.1; 0 lets the system choose one.
+    #[arg(long, default_value_t = 8600)]
+    port: u16,
+    /// The name that the configuration has for this hive.
+    #[arg(long, default_value = "localhost")]
+    alias: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
+    let jobs = JobServer::new(Limits::default());
+    chain_daemon::init_tracing(config.current().log.as_deref(), narrate_into(jobs.clone()));
+    let config =
+        RbeeConfig::load(&Overrides::default()).context("cannot read the configuration")?;
+    let daemon = Daemon::attach("rbee-hive")?;
+    let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
+    let address = listener.local_addr()?;
+    let identity = daemon.identity().clone();
+    let hive = Hive::open(&args.alias, config, jobs, identity)?;
+    let keeping = tokio::spawn(hive.clone().keep_workers());
+    daemon.ready(address).await?;
+    tracing::info!(%address, "hive is ready");
+    daemon.serve(listener, router(hive, address.port())).await?;
+    keeping.abort();
+    Ok(())
+}

@@ -1,1 +1,19 @@
-//! 
+//! What the keeper knows about the queen: how to start it, find it and stop it.
+//!
+//! [`ensure_queen_running`] is the whole of it for most callers: afterwards a queen answers, and
+//! its binary is what the sources say now.
+
+mod ensure; // start, or replace a stale one
+mod error;
+mod handle; // a running queen
+mod stop;
+
+pub use crate::{
+    ensure::{ensure_queen, ensure_queen_running, find_queen}, // -> QueenHandle
+    error::Error,
+    handle::QueenHandle,
+    stop::{StopReport, stop_queen}, // (&RbeeConfig, keep_hives) -> StopReport
+};
+
+pub(crate) const BINARY: &str = "queen-rbee";
+pub(crate) const SOURCE_DIR: &str = "bin/10_queen_rbee";

@@ -1,1 +1,21 @@
-//! 
+//! What the queen knows about hives: how to start one, find it and stop it.
+
+mod error;
+mod start; // start, or replace a stale one
+mod stop;
+
+pub use crate::{
+    error::Error,
+    start::{
+        HiveStartRequest,   // which hive
+        HiveStartResponse,  // where it answers, and what was done
+        base_url,           // (&Identity) -> String
+        execute_hive_start, // (HiveStartRequest, Arc<RbeeConfig>) -> HiveStartResponse
+        find_hive,          // (&RbeeConfig, alias) -> Option<Identity>
+        hive_is_current,    // is this process what the sources say now?
+    },
+    stop::execute_hive_stop, // (&RbeeConfig, alias) -> names of what was stopped
+};
+
+pub(crate) const BINARY: &str = "rbee-hive";
+pub(crate) const SOURCE_DIR: &str = "bin/20_rbee_hive";

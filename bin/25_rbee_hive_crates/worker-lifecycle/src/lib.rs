@@ -1,1 +1,16 @@
-//! 
+//! What a hive knows about workers: how to spawn one, adopt those that run, and stop them.
+//!
+//! A worker serves one model on a Unix socket in its instance's folder. It outlives the hive that
+//! spawned it: the next hive finds it by its instance and goes on with it.
+
+mod client; // HTTP over the worker's socket
+mod error;
+mod spawn; // spawn, or take what runs
+mod running; // find and stop
+
+pub use crate::{
+    client::WorkerClient,
+    error::Error,
+    running::{running_workers, stop_worker}, // -> Vec<WorkerHandle>
+    spawn::{WorkerConfig, WorkerHandle, WorkerType, spawn_worker, worker_is_current},
+};

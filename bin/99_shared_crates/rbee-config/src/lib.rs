@@ -17,6 +17,7 @@
 //! ```
 
 mod config; // the values, and the one list of keys with their defaults
+mod live; // the values of a process that outlives edits of the file
 mod environment; // the only place that reads the process's environment
 mod file; // config.toml as keys with lines
 mod hives; // the `[[hive]]` tables
@@ -32,6 +33,7 @@ pub use crate::{
     error::Error,
     hives::HiveEntry,
     layers::{ConfigValue, Origin},
+    live::LiveConfig,
     paths::Paths,
     setting::{NarrationMode, OnBuildFailure, QueenUrl},
 };

@@ -1,0 +1,94 @@
+use chain_daemon::Spec;
+use daemon_lifecycle::{DaemonManager, Outcome};
+use rbee_config::{Overrides, RbeeConfig};
+
+use crate::{BINARY, Error, QueenHandle, SOURCE_DIR};
+
+/// Makes sure that an up-to-date queen answers at `base_url`, such as `http://127.0.0.1:8500`.
+///
+/// The rest of the configuration is read from where rbee keeps it. A port of 0 stands for the port
+/// that the queen of this `RBEE_HOME` has bound, or will: [`QueenHandle::base_url`] has it.
+///
+/// # Errors
+///
+/// As [`ensure_queen`], and when the configuration cannot be read or `base_url` has no port.
+pub async fn ensure_queen_running(base_url: &str) -> Result<QueenHandle, Error> {
+    let mut config = RbeeConfig::load(&Overrides::default()).map_err(Error::Config)?;
+    config.queen.port = port_of(base_url)?;
+    ensure_queen(&config).await
+}
+
+/// Makes sure that an up-to-date queen answers: starts one, or replaces one whose binary is stale.
+///
+/// # Errors
+///
+/// When the queen cannot be built, does not become ready, or something else holds its port.
+pub async fn ensure_queen(config: &RbeeConfig) -> Result<QueenHandle, Error> {
+    let daemon = manager(config).map_err(Error::Start)?.spawn().await.map_err(Error::Start)?;
+    let base_url = format!("http://{}", daemon.address());
+    let handle = match daemon.outcome() {
+        Outcome::Started | Outcome::Replaced { .. } => {
+            QueenHandle::started_by_us(base_url, daemon.id())
+        }
+        Outcome::Reused | Outcome::RolledBack { .. } | Outcome::Stale { .. } => {
+            QueenHandle::already_running(base_url)
+        }
+    };
+    Ok(handle.identified(daemon.identity().clone()))
+}
+
+/// The queen that runs, stale or not; starts nothing.
+///
+/// # Errors
+///
+/// When the run directory cannot be read.
+pub async fn find_queen(config: &RbeeConfig) -> Result<Option<QueenHandle>, Error> {
+    let manager = manager(config).map_err(Error::Find)?;
+    let running = manager.running().await.map_err(Error::Find)?;
+    Ok(running.map(|identity| {
+        QueenHandle::already_running(format!("http://{}", identity.address)).identified(identity)
+    }))
+}
+
+pub(crate) fn manager(config: &RbeeConfig) -> Result<DaemonManager, daemon_lifecycle::Error> {
+    let port = config.queen.port;
+    let spec = Spec {
+        binary: BINARY,
+        source_dir: SOURCE_DIR,
+        instance: &instance(config),
+        args: vec!["--port".to_owned(), port.to_string()],
+    };
+    chain_daemon::manager(config, spec)
+}
+
+/// The queen's instance is its port: two queens of one person differ in nothing else.
+pub(crate) fn instance(config: &RbeeConfig) -> String {
+    format!("queen-{}", config.queen.port)
+}
+
+fn port_of(base_url: &str) -> Result<u16, Error> {
+    base_url
+        .trim_end_matches('/')
+        .strip_prefix("http://")
+        .and_then(|authority| authority.rsplit_once(':'))
+        .and_then(|(_, port)| port.parse().ok())
+        .ok_or_else(|| Error::BaseUrl { url: base_url.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port_of;
+
+    #[test]
+    fn the_port_is_taken_from_the_base_url() {
+        assert_eq!(port_of("http://127.0.0.1:8500").unwrap(), 8500);
+        assert_eq!(port_of("http://localhost:0/").unwrap(), 0);
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused() {
+        for url in ["http://127.0.0.1", "https://127.0.0.1:8500", "8500", "http://[::1]"] {
+            assert!(port_of(url).is_err(), "{url}");
+        }
+    }
+}

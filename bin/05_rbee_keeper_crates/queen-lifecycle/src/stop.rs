@@ -1,0 +1,44 @@
+use daemon_lifecycle::{StopMode, Stopped, stop_all};
+use rbee_config::RbeeConfig;
+
+use crate::{Error, ensure::instance};
+
+/// What a stop ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StopReport {
+    /// The instances that ran and run no more, in the order in which they ended.
+    pub stopped: Vec<String>,
+}
+
+/// Stops the queen and, unless `keep_hives`, everything that the chain runs on this host.
+///
+/// The queen goes first, then hives, then workers, so that none starts again what was stopped.
+/// They are found by what is recorded under the run directory, whoever started them: a queen or a
+/// hive that was killed leaves its children running, and they are stopped too. Requests under way
+/// end first, or at the drain deadline.
+///
+/// # Errors
+///
+/// When an instance does not end; those before it have ended.
+pub async fn stop_queen(config: &RbeeConfig, keep_hives: bool) -> Result<StopReport, Error> {
+    let queen = instance(config);
+    let mut report = StopReport::default();
+    stop(config, |name| name == queen, &mut report).await?;
+    if !keep_hives {
+        stop(config, |name| name.starts_with("hive-"), &mut report).await?;
+        stop(config, |name| !name.starts_with("queen-"), &mut report).await?;
+    }
+    Ok(report)
+}
+
+async fn stop(
+    config: &RbeeConfig,
+    filter: impl Fn(&str) -> bool,
+    report: &mut StopReport,
+) -> Result<(), Error> {
+    let mode = StopMode::Drain(config.queen.drain_timeout);
+    let stopped: Vec<(String, Stopped)> =
+        stop_all(&config.paths.run, filter, mode).await.map_err(Error::Stop)?;
+    report.stopped.extend(stopped.into_iter().map(|(name, _)| name));
+    Ok(())
+}

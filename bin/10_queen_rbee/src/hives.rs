@@ -1,0 +1,148 @@
+//! Hives by alias: brought up when a request needs one, replaced when stale.
+
+mod bring_up; // from an alias to a hive that answers
+mod choose; // which hive a model goes to
+mod list; // every hive with what it has
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use daemon_lifecycle::Identity;
+use http_guard::Token;
+use narration_core::{Level, Narration};
+use rbee_api::ErrorBody;
+use rbee_config::{LiveConfig, RbeeConfig};
+use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
+
+use crate::failure;
+
+type Slot = completion_relay::Slot<HiveHandle>;
+type Running = completion_relay::Running<HiveHandle>;
+pub(crate) type Busy = completion_relay::Busy<HiveHandle>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Hives(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: LiveConfig,
+    http: Client,
+    token: Token,
+    /// One for each hive that has been asked for.
+    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+}
+
+/// A hive that answers.
+#[derive(Debug, Clone)]
+pub(crate) struct HiveHandle {
+    pub(crate) alias: String,
+    pub(crate) base_url: String,
+    pub(crate) identity: Identity,
+}
+
+/// What a request wants of the hive that answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Whether a hive that runs a stale binary will not do.
+    pub(crate) fresh: bool,
+    /// Whether the hive that the queen remembers has failed this request already.
+    pub(crate) distrust: bool,
+}
+
+impl Hives {
+    pub(crate) fn new(config: LiveConfig, http: Client, token: Token) -> Self {
+        Self(Arc::new(Inner { config, http, token, slots: Mutex::default() }))
+    }
+
+    fn config(&self) -> Arc<RbeeConfig> {
+        self.0.config.current()
+    }
+
+    /// A request to the hive, with the right to change its state.
+    pub(crate) fn request(&self, hive: &HiveHandle, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", hive.base_url);
+        self.0.http.request(method, url).header(AUTHORIZATION, self.0.token.authorization())
+    }
+
+    /// The alias as configured; without one, the first hive's.
+    pub(crate) fn alias(&self, alias: Option<&str>) -> Result<String, ErrorBody> {
+        let config = self.config();
+        let hive = config.hive(alias).map_err(hive_lifecycle::Error::UnknownHive);
+        hive.map(|hive| hive.alias.clone()).map_err(|error| failure::hive(&error))
+    }
+
+    /// Of all configured hives, in the configuration's order.
+    pub(crate) fn aliases(&self) -> Vec<String> {
+        self.config().hives.iter().map(|hive| hive.alias.clone()).collect()
+    }
+
+    /// The hive of that alias; it counts as busy while the guard beside it is held.
+    pub(crate) async fn acquire(
+        &self,
+        alias: &str,
+        wanted: Wanted,
+    ) -> Result<(HiveHandle, Busy), ErrorBody> {
+        let slot = self.slot(alias)?;
+        if !wanted.distrust
+            && let Some(running) = slot.current()
+        {
+            if !wanted.fresh {
+                self.refresh_beside(&slot);
+                return Ok((running.handle.clone(), Busy::new(running)));
+            }
+            if self.is_current(&running).await {
+                return Ok((running.handle.clone(), Busy::new(running)));
+            }
+        }
+        let running = self.bring_up(&slot, wanted).await?;
+        Ok((running.handle.clone(), Busy::new(running)))
+    }
+
+    /// Stops the hive and its workers; says what ran.
+    pub(crate) async fn stop(&self, alias: &str) -> Result<Vec<String>, ErrorBody> {
+        let slot = self.slot(alias)?;
+        let _turn = slot.bringing_up.lock().await;
+        slot.set(None);
+        let stopped = hive_lifecycle::execute_hive_stop(&self.config(), alias).await;
+        let stopped = stopped.map_err(|error| failure::hive(&error))?;
+        let human = if stopped.is_empty() {
+            format!("`{alias}` was not running")
+        } else {
+            format!("stopped {}", stopped.join(", "))
+        };
+        Narration::new("queen", "hive_stop", human).about(alias).emit();
+        Ok(stopped)
+    }
+
+    /// Checks, after the request has gone its way, whether its hive should be replaced.
+    fn refresh_beside(&self, slot: &Arc<Slot>) {
+        let Some(turn) = slot.take_refresh_turn() else { return };
+        let (hives, slot) = (self.clone(), Arc::clone(slot));
+        tokio::spawn(async move {
+            let stale = match slot.current() {
+                Some(running) => !hives.is_current(&running).await,
+                None => false,
+            };
+            if stale
+                && let Err(body) =
+                    hives.bring_up(&slot, Wanted { fresh: true, distrust: false }).await
+            {
+                let why = format!("`{}` stays as it is: {}", slot.name, body.error.message);
+                Narration::new("queen", "hive_stale", why)
+                    .about(&slot.name)
+                    .level(Level::Warn)
+                    .emit();
+            }
+            drop(turn);
+        });
+    }
+
+    fn slot(&self, alias: &str) -> Result<Arc<Slot>, ErrorBody> {
+        let alias = self.alias(Some(alias))?;
+        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry(alias.clone());
+        Ok(Arc::clone(slot.or_insert_with(|| Arc::new(Slot::new(alias)))))
+    }
+}

@@ -1,0 +1,87 @@
+use rbee_api::{WorkerList, WorkerState};
+
+use super::Hives;
+
+/// What is known of a hive when a model has to go to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    alias: String,
+    /// A hive that would have to be started first comes last.
+    running: bool,
+    has_model: bool,
+    active_requests: u32,
+}
+
+impl Hives {
+    /// The alias of the hive that is to answer for `model`.
+    ///
+    /// One that has it loaded, else one that runs, else the first; of several alike the one with
+    /// the fewest requests. With one hive configured nobody is asked.
+    pub(crate) async fn choose(&self, model: &str) -> String {
+        let aliases = self.aliases();
+        if let [only] = &aliases[..] {
+            return only.clone();
+        }
+        let mut candidates = Vec::new();
+        for alias in &aliases {
+            candidates.push(self.candidate(alias, model).await);
+        }
+        best(candidates)
+    }
+
+    async fn candidate(&self, alias: &str, model: &str) -> Candidate {
+        let running = self.slot(alias).ok().and_then(|slot| slot.current());
+        let workers = match &running {
+            Some(running) => self.workers_of(&running.handle).await.ok(),
+            None => None,
+        };
+        let running = workers.is_some();
+        let WorkerList { workers } = workers.unwrap_or_default();
+        Candidate {
+            alias: alias.to_owned(),
+            running,
+            has_model: workers
+                .iter()
+                .any(|worker| worker.model == model && worker.state == WorkerState::Ready),
+            active_requests: workers.iter().map(|worker| worker.active_requests).sum(),
+        }
+    }
+}
+
+/// The configuration's order decides between candidates that are alike.
+fn best(candidates: Vec<Candidate>) -> String {
+    candidates
+        .into_iter()
+        .min_by_key(|hive| (!hive.has_model, !hive.running, hive.active_requests))
+        .map(|hive| hive.alias)
+        .expect("the configuration has at least one hive")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Candidate, best};
+
+    #[test]
+    fn a_hive_that_has_the_model_wins_however_busy() {
+        assert_eq!(best(vec![hive("a", true, false, 0), hive("b", true, true, 9)]), "b");
+    }
+
+    #[test]
+    fn of_two_that_have_it_the_less_busy_wins() {
+        assert_eq!(best(vec![hive("a", true, true, 2), hive("b", true, true, 1)]), "b");
+    }
+
+    #[test]
+    fn a_hive_that_runs_wins_over_one_to_be_started() {
+        assert_eq!(best(vec![hive("a", false, false, 0), hive("b", true, false, 5)]), "b");
+    }
+
+    #[test]
+    fn the_first_of_the_configuration_wins_a_tie() {
+        assert_eq!(best(vec![hive("a", false, false, 0), hive("b", false, false, 0)]), "a");
+    }
+
+    fn hive(alias: &str, running: bool, has_model: bool, active_requests: u32) -> Candidate {
+        Candidate { alias: alias.to_owned(), running, has_model, active_requests }
+    }
+}

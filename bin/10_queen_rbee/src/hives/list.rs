@@ -1,0 +1,121 @@
+use std::time::Duration;
+
+use rbee_api::{Capabilities, ErrorBody, Health, Hive, HiveList, HiveState, ModelList, WorkerList};
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+
+use super::{HiveHandle, Hives};
+use crate::failure;
+
+/// How long a hive may take to tell about itself.
+const LIST_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Hives {
+    /// Every configured hive with what it says of itself; starts nothing.
+    pub(crate) async fn list(&self) -> HiveList {
+        let mut hives = Vec::new();
+        for alias in self.aliases() {
+            hives.extend(self.describe(&alias).await);
+        }
+        HiveList { hives }
+    }
+
+    /// The aliases of the hives that run.
+    pub(crate) async fn running(&self) -> Vec<String> {
+        let mut running = Vec::new();
+        for alias in self.aliases() {
+            if let Ok(slot) = self.slot(&alias)
+                && self.find(&slot).await.is_some()
+            {
+                running.push(alias);
+            }
+        }
+        running
+    }
+
+    /// The workers of every hive that runs.
+    pub(crate) async fn workers(&self) -> WorkerList {
+        let hives = self.list().await.hives;
+        WorkerList { workers: hives.into_iter().flat_map(|hive| hive.workers.workers).collect() }
+    }
+
+    pub(super) async fn workers_of(&self, hive: &HiveHandle) -> Result<WorkerList, ErrorBody> {
+        self.get(hive, "/v1/workers").await
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        hive: &HiveHandle,
+        path: &str,
+    ) -> Result<T, ErrorBody> {
+        self.read(hive, self.request(hive, Method::GET, path)).await
+    }
+
+    /// Sends a request that the hive answers at once, and reads the answer.
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        hive: &HiveHandle,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T, ErrorBody> {
+        let unreachable = |error: reqwest::Error| failure::unreachable(&hive.alias, &error);
+        let response = request.timeout(LIST_DEADLINE).send().await.map_err(unreachable)?;
+        if response.status().is_success() {
+            return response.json().await.map_err(unreachable);
+        }
+        let status = response.status();
+        Err(match response.json::<ErrorBody>().await {
+            Ok(body) => body,
+            Err(error) => {
+                let message = format!("the hive `{}` answered {status}: {error}", hive.alias);
+                ErrorBody::new(502, "server_error", "hive_unavailable", message)
+            }
+        })
+    }
+
+    /// The hive with what it says of itself; starts nothing.
+    pub(crate) async fn describe(&self, alias: &str) -> Result<Hive, ErrorBody> {
+        let slot = self.slot(alias)?;
+        let config = self.config();
+        let entry = config.hive(Some(alias)).map_err(hive_lifecycle::Error::UnknownHive);
+        let entry = entry.map_err(|error| failure::hive(&error))?;
+        let mut hive = Hive {
+            alias: entry.alias.clone(),
+            host: entry.host.clone(),
+            port: entry.port,
+            base_url: None,
+            state: HiveState::Stopped,
+            detail: None,
+            health: None,
+            capabilities: None,
+            workers: WorkerList::default(),
+            models: ModelList::default(),
+        };
+        let starting = slot.bringing_up.try_lock().is_err();
+        let Some(handle) = self.find(&slot).await else {
+            if starting {
+                hive.state = HiveState::Starting;
+            }
+            return Ok(hive);
+        };
+        hive.base_url = Some(handle.base_url.clone());
+        match self.get::<Health>(&handle, "/health").await {
+            Ok(health) => {
+                hive.state = HiveState::Ready;
+                hive.health = Some(health);
+                let (capabilities, workers, models) = tokio::join!(
+                    self.get::<Capabilities>(&handle, "/v1/capabilities"),
+                    self.workers_of(&handle),
+                    self.get::<ModelList>(&handle, "/v1/models/store"),
+                );
+                hive.capabilities = capabilities.ok();
+                hive.workers = workers.unwrap_or_default();
+                hive.models = models.unwrap_or_default();
+            }
+            Err(body) => {
+                hive.state = HiveState::Failed;
+                hive.detail = Some(body.error.message);
+            }
+        }
+        Ok(hive)
+    }
+}

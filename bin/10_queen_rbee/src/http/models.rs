@@ -1,0 +1,81 @@
+use axum::{Json, extract::State};
+use completion_relay::passed_on;
+use http_guard::{ApiError, ApiPath, ApiQuery};
+use rbee_api::{ErrorBody, ModelList, ModelRemoved};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Queen,
+    hives::{Busy, HiveHandle, Wanted},
+};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OfHive {
+    hive: Option<String>,
+}
+
+/// OpenAI's list.
+#[derive(Debug, Serialize)]
+pub(super) struct OpenAiModels {
+    object: &'static str,
+    data: Vec<OpenAiModel>,
+}
+
+#[derive(Debug, Serialize)]
+struct OpenAiModel {
+    id: String,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+}
+
+/// The models that a request can name: those on disk, and those that would be fetched for it.
+pub(super) async fn openai_list(
+    State(queen): State<Queen>,
+) -> Result<Json<OpenAiModels>, ApiError> {
+    let mut data: Vec<OpenAiModel> = Vec::new();
+    for alias in queen.hives.aliases() {
+        let (hive, _guard) = reach(&queen, &alias).await.map_err(passed_on)?;
+        let list: ModelList =
+            queen.hives.get(&hive, "/v1/models/store").await.map_err(passed_on)?;
+        for model in list.models {
+            if data.iter().all(|known| known.id != model.name) {
+                let (id, owned_by) = (model.name, "rbee");
+                data.push(OpenAiModel { id, object: "model", created: 0, owned_by });
+            }
+        }
+    }
+    Ok(Json(OpenAiModels { object: "list", data }))
+}
+
+pub(super) async fn list(
+    State(queen): State<Queen>,
+    ApiQuery(of): ApiQuery<OfHive>,
+) -> Result<Json<ModelList>, ApiError> {
+    let alias = queen.hives.alias(of.hive.as_deref()).map_err(passed_on)?;
+    let (hive, _guard) = reach(&queen, &alias).await.map_err(passed_on)?;
+    Ok(Json(queen.hives.get(&hive, "/v1/models/store").await.map_err(passed_on)?))
+}
+
+pub(super) async fn remove(
+    State(queen): State<Queen>,
+    ApiPath(name): ApiPath<String>,
+    ApiQuery(of): ApiQuery<OfHive>,
+) -> Result<Json<ModelRemoved>, ApiError> {
+    let alias = queen.hives.alias(of.hive.as_deref()).map_err(passed_on)?;
+    let (hive, _guard) = reach(&queen, &alias).await.map_err(passed_on)?;
+    // The name may hold slashes and colons; both may stand in a path as they are.
+    let request = queen.hives.request(&hive, Method::DELETE, &format!("/v1/models/store/{name}"));
+    Ok(Json(queen.hives.read(&hive, request).await.map_err(passed_on)?))
+}
+
+/// The hive, brought up if need be; one that the queen remembers may have been killed since.
+async fn reach(queen: &Queen, alias: &str) -> Result<(HiveHandle, Busy), ErrorBody> {
+    let (hive, guard) =
+        queen.hives.acquire(alias, Wanted { fresh: false, distrust: false }).await?;
+    if hive.identity.is_alive() {
+        return Ok((hive, guard));
+    }
+    queen.hives.acquire(alias, Wanted { fresh: false, distrust: true }).await
+}

@@ -1,0 +1,46 @@
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use daemon_lifecycle::Identity;
+use http_guard::Token;
+use job_server::JobServer;
+use rbee_api::Health;
+use rbee_config::LiveConfig;
+
+use crate::hives::Hives;
+
+/// How long a hive on this host may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The parts of a queen.
+#[derive(Debug, Clone)]
+pub struct Queen {
+    pub(crate) jobs: JobServer,
+    pub(crate) hives: Hives,
+    pub(crate) config: LiveConfig,
+    pub(crate) token: Token,
+    identity: Identity,
+    since: Instant,
+}
+
+impl Queen {
+    /// # Errors
+    ///
+    /// When the token file cannot be opened, or the platform's HTTP client not be set up.
+    pub fn open(config: LiveConfig, jobs: JobServer, identity: Identity) -> anyhow::Result<Self> {
+        let path = &config.current().paths.token;
+        let token = Token::load_or_create(path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .build()
+            .context("cannot set up the HTTP client")?;
+        let hives = Hives::new(config.clone(), http, token.clone());
+        Ok(Self { jobs, hives, config, token, identity, since: Instant::now() })
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        chain_daemon::health(&self.identity, self.since)
+    }
+}

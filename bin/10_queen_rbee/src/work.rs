@@ -1,0 +1,193 @@
+//! What a job does, from its request to its end.
+
+use bytes::Bytes;
+use completion_relay::{Attempt, drive};
+use job_server::{JobId, JobWriter};
+use narration_core::job_span;
+use rbee_api::{EVENT_ERROR, EVENT_RESULT, ErrorBody, JobRequest};
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use serde::Serialize;
+use tracing::Instrument as _;
+
+use crate::{
+    Queen,
+    hives::{Busy, HiveHandle, Wanted},
+};
+
+/// A completion to be had from some hive.
+#[derive(Debug, Clone)]
+pub(crate) struct Completion {
+    /// Path of the endpoint, which is the same on every level.
+    pub(crate) path: &'static str,
+    pub(crate) model: String,
+    /// Whether only processes with fresh binaries may answer.
+    pub(crate) fresh: bool,
+    /// Whether the hive is to stream, with narration and progress.
+    pub(crate) events: bool,
+    /// The client's body, passed on as it came.
+    pub(crate) body: Bytes,
+}
+
+impl Queen {
+    /// Begins the work that `request` asks for; it goes on whether or not somebody watches.
+    pub(crate) fn begin(&self, request: JobRequest) -> Result<JobId, job_server::Error> {
+        let job = self.jobs.create(operation(&request))?;
+        let id = job.id();
+        let queen = self.clone();
+        let work = async move {
+            match request {
+                JobRequest::ChatCompletion { request } => {
+                    queen.complete(job, completion("/v1/chat/completions", &request, &queen)).await;
+                }
+                JobRequest::Completion { request } => {
+                    queen.complete(job, completion("/v1/completions", &request, &queen)).await;
+                }
+                JobRequest::HiveStart { alias } => {
+                    let started = queen.start_hive(alias.as_deref()).await;
+                    finish(job, started);
+                }
+                JobRequest::HiveStop { alias } => {
+                    let stopped = queen.stop_hive(alias.as_deref()).await;
+                    finish(job, stopped);
+                }
+                JobRequest::ModelPull { hive, model } => queen.pull(job, hive, model).await,
+                JobRequest::ChainUpdate {} => queen.update_chain(job).await,
+            }
+        };
+        tokio::spawn(work.instrument(job_span(&id.to_string())));
+        Ok(id)
+    }
+
+    /// Begins a completion whose client waits for it.
+    pub(crate) fn begin_completion(
+        &self,
+        completion: Completion,
+    ) -> Result<JobId, job_server::Error> {
+        let job = self.jobs.create("completion")?;
+        let id = job.id();
+        let queen = self.clone();
+        let work = async move { queen.complete(job, completion).await };
+        tokio::spawn(work.instrument(job_span(&id.to_string())));
+        Ok(id)
+    }
+
+    async fn complete(&self, job: JobWriter, wanted: Completion) {
+        let acquire = |failed| self.clone().attempt(wanted.clone(), failed);
+        drive(job, acquire).await;
+    }
+
+    async fn attempt(self, wanted: Completion, failed: usize) -> Result<Attempt<Busy>, ErrorBody> {
+        let alias = self.hives.choose(&wanted.model).await;
+        let (hive, guard) = self.hive(&alias, wanted.fresh, failed).await?;
+        let request = self
+            .hives
+            .request(&hive, Method::POST, wanted.path)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(rbee_api::HEADER_EVENTS, flag(wanted.events))
+            .header(rbee_api::HEADER_FRESH, flag(wanted.fresh))
+            .body(wanted.body);
+        Ok(Attempt { request, guard })
+    }
+
+    async fn pull(&self, job: JobWriter, alias: Option<String>, model: String) {
+        let body = rbee_api::PullRequest { model };
+        let acquire = |failed| {
+            let (queen, alias, body) = (self.clone(), alias.clone(), body.clone());
+            async move {
+                let alias = queen.hives.alias(alias.as_deref())?;
+                let (hive, guard) = queen.hive(&alias, true, failed).await?;
+                let request = queen.hives.request(&hive, Method::POST, "/v1/models/pull");
+                Ok(Attempt { request: request.json(&body), guard })
+            }
+        };
+        drive(job, acquire).await;
+    }
+
+    /// Brings every hive that runs, and its workers, up to date.
+    async fn update_chain(&self, job: JobWriter) {
+        let aliases = match self.hives.running().await {
+            aliases if aliases.is_empty() => return finish(job, Ok(self.hives.list().await)),
+            aliases => aliases,
+        };
+        for alias in aliases {
+            let updated = tokio::select! {
+                () = job.cancelled() => return job.cancelled_end(),
+                updated = self.update_hive(&job, &alias) => updated,
+            };
+            if let Err(body) = updated {
+                return finish::<()>(job, Err(body));
+            }
+        }
+        let list = self.hives.list().await;
+        finish(job, Ok(list));
+    }
+
+    async fn update_hive(&self, job: &JobWriter, alias: &str) -> Result<(), ErrorBody> {
+        let (hive, _guard) = self.hive(alias, true, 0).await?;
+        let request = self.hives.request(&hive, Method::POST, "/v1/workers/update");
+        completion_relay::relay(request, job).await.map_err(completion_relay::Failure::into_body)
+    }
+
+    async fn start_hive(&self, alias: Option<&str>) -> Result<rbee_api::Hive, ErrorBody> {
+        let alias = self.hives.alias(alias)?;
+        let wanted = Wanted { fresh: true, distrust: true };
+        self.hives.acquire(&alias, wanted).await?;
+        self.hives.describe(&alias).await
+    }
+
+    async fn stop_hive(&self, alias: Option<&str>) -> Result<Vec<String>, ErrorBody> {
+        let alias = self.hives.alias(alias)?;
+        self.hives.stop(&alias).await
+    }
+
+    async fn hive(
+        &self,
+        alias: &str,
+        fresh: bool,
+        failed: usize,
+    ) -> Result<(HiveHandle, Busy), ErrorBody> {
+        self.hives.acquire(alias, Wanted { fresh, distrust: failed > 0 }).await
+    }
+}
+
+fn completion(path: &'static str, request: &serde_json::Value, queen: &Queen) -> Completion {
+    let model = request["model"].as_str().map(str::to_owned);
+    let model = model.unwrap_or_else(|| queen.config.current().models.default.clone());
+    let events = request["stream"].as_bool().unwrap_or(false);
+    Completion { path, model, fresh: true, events, body: request.to_string().into() }
+}
+
+fn finish<T: Serialize>(job: JobWriter, outcome: Result<T, ErrorBody>) {
+    match outcome {
+        Ok(result) => match serde_json::to_vec(&result) {
+            Ok(data) => {
+                job.emit(Some(EVENT_RESULT), data);
+                job.complete();
+            }
+            Err(error) => finish::<()>(job, Err(completion_relay::internal(&error))),
+        },
+        Err(body) => {
+            let data = serde_json::to_vec(&body).expect("an error body holds only strings");
+            job.emit(Some(EVENT_ERROR), data);
+            job.fail(body.error.message);
+        }
+    }
+}
+
+fn operation(request: &JobRequest) -> &'static str {
+    match request {
+        JobRequest::ChatCompletion { .. } => "chat_completion",
+        JobRequest::Completion { .. } => "completion",
+        JobRequest::HiveStart { .. } => "hive_start",
+        JobRequest::HiveStop { .. } => "hive_stop",
+        JobRequest::ModelPull { .. } => "model_pull",
+        JobRequest::ChainUpdate {} => "chain_update",
+    }
+}
+
+fn flag(set: bool) -> HeaderValue {
+    HeaderValue::from_static(if set { "1" } else { "0" })
+}

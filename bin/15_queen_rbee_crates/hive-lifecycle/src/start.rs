@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use chain_daemon::Spec;
+use daemon_lifecycle::{DaemonManager, Identity, Outcome};
+use rbee_config::{HiveEntry, RbeeConfig};
+
+use crate::{BINARY, Error, SOURCE_DIR};
+
+/// Which hive to start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HiveStartRequest {
+    /// A configured alias; `None` is the first hive of the configuration.
+    pub alias: Option<String>,
+}
+
+/// A hive that answers.
+#[derive(Debug, Clone)]
+pub struct HiveStartResponse {
+    pub alias: String,
+    /// Such as `http://127.0.0.1:8600`, without a final slash; the port is the one it bound.
+    pub base_url: String,
+    pub identity: Identity,
+    /// What had to be done: started, replaced, or found running and fresh.
+    pub outcome: Outcome,
+}
+
+/// Makes sure that an up-to-date hive answers: starts it, or replaces one whose binary is stale.
+///
+/// # Errors
+///
+/// An alias that is not configured; and when the hive cannot be built, does not become ready, or
+/// something else holds its port.
+pub async fn execute_hive_start(
+    request: HiveStartRequest,
+    config: Arc<RbeeConfig>,
+) -> Result<HiveStartResponse, Error> {
+    let hive = config.hive(request.alias.as_deref()).map_err(Error::UnknownHive)?;
+    let failed = |source| Error::Start { alias: hive.alias.clone(), source };
+    let daemon = manager(&config, hive).map_err(failed)?.spawn().await.map_err(failed)?;
+    Ok(HiveStartResponse {
+        alias: hive.alias.clone(),
+        base_url: base_url(daemon.identity()),
+        identity: daemon.identity().clone(),
+        outcome: daemon.outcome().clone(),
+    })
+}
+
+/// The hive that runs under `alias`, stale or not; starts nothing.
+///
+/// # Errors
+///
+/// An alias that is not configured; an unreadable run directory.
+pub async fn find_hive(config: &RbeeConfig, alias: &str) -> Result<Option<Identity>, Error> {
+    let hive = config.hive(Some(alias)).map_err(Error::UnknownHive)?;
+    let failed = |source| Error::Find { alias: hive.alias.clone(), source };
+    manager(config, hive).map_err(failed)?.running().await.map_err(failed)
+}
+
+/// Whether the process `identity` runs what the hive's sources say now.
+///
+/// Reads file metadata only, narrates nothing and builds nothing. Any doubt is `false`.
+///
+/// # Errors
+///
+/// An alias that is not configured.
+pub async fn hive_is_current(
+    config: &RbeeConfig,
+    alias: &str,
+    identity: &Identity,
+) -> Result<bool, Error> {
+    let hive = config.hive(Some(alias)).map_err(Error::UnknownHive)?;
+    let failed = |source| Error::Find { alias: hive.alias.clone(), source };
+    Ok(manager(config, hive).map_err(failed)?.is_current(identity).await)
+}
+
+/// Where the process says it listens.
+pub fn base_url(identity: &Identity) -> String {
+    format!("http://{}", identity.address)
+}
+
+fn manager(
+    config: &RbeeConfig,
+    hive: &HiveEntry,
+) -> Result<DaemonManager, daemon_lifecycle::Error> {
+    let spec = Spec {
+        binary: BINARY,
+        source_dir: SOURCE_DIR,
+        instance: &instance(&hive.alias),
+        args: vec![
+            "--port".to_owned(),
+            hive.port.to_string(),
+            "--alias".to_owned(),
+            hive.alias.clone(),
+        ],
+    };
+    chain_daemon::manager(config, spec)
+}
+
+/// The name of a hive's instance on its host.
+pub(crate) fn instance(alias: &str) -> String {
+    format!("hive-{alias}")
+}

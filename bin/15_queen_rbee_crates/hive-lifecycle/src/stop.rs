@@ -1,0 +1,26 @@
+use daemon_lifecycle::{StopMode, stop_all};
+use rbee_config::RbeeConfig;
+
+use crate::{Error, start::instance};
+
+/// Stops the hive `alias` and the workers that it runs on this host; says what ran.
+///
+/// The hive goes first, so that it starts no worker again; its workers are found by their
+/// instances' names, so they are stopped even when the hive was killed before. Requests under way
+/// end first, or at the drain deadline.
+///
+/// # Errors
+///
+/// An alias that is not configured; an instance that does not end.
+pub async fn execute_hive_stop(config: &RbeeConfig, alias: &str) -> Result<Vec<String>, Error> {
+    let alias = &config.hive(Some(alias)).map_err(Error::UnknownHive)?.alias;
+    let failed = |source| Error::Stop { alias: alias.clone(), source };
+    let mode = StopMode::Drain(config.queen.drain_timeout);
+    let (run, hive) = (&config.paths.run, instance(alias));
+    let mut stopped = stop_all(run, |name| name == hive, mode).await.map_err(failed)?;
+    // worker-lifecycle names a worker's instance `worker-MODEL@HIVE`.
+    let of_hive = format!("@{alias}");
+    let workers = |name: &str| name.starts_with("worker-") && name.ends_with(&of_hive);
+    stopped.extend(stop_all(run, workers, mode).await.map_err(failed)?);
+    Ok(stopped.into_iter().map(|(name, _)| name).collect())
+}

@@ -1,0 +1,148 @@
+//! Workers by model: brought up when a request names the model, replaced when stale, stopped when
+//! idle.
+
+mod bring_up; // from a model's name to a worker that answers
+mod keep; // adoption, leases, idle workers
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use job_server::JobEmitter;
+use narration_core::Narration;
+use rbee_api::{ErrorBody, Worker, WorkerKind, WorkerList, WorkerState};
+use rbee_config::LiveConfig;
+use worker_lifecycle::{WorkerClient, WorkerHandle};
+
+use crate::models::Models;
+
+type Slot = completion_relay::Slot<WorkerHandle>;
+type Running = completion_relay::Running<WorkerHandle>;
+type Busy = completion_relay::Busy<WorkerHandle>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerPool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    hive: String,
+    config: LiveConfig,
+    models: Models,
+    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+}
+
+/// What a request wants of the worker that answers it.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) model: String,
+    /// Whether a worker that runs a stale binary will not do.
+    pub(crate) fresh: bool,
+    /// Whether the worker that the pool remembers has failed this request already.
+    pub(crate) distrust: bool,
+    /// Told of downloads.
+    pub(crate) job: Option<JobEmitter>,
+}
+
+impl WorkerPool {
+    pub(crate) fn new(hive: String, config: LiveConfig, models: Models) -> Self {
+        Self(Arc::new(Inner { hive, config, models, slots: Mutex::default() }))
+    }
+
+    /// A worker that has the model loaded; it stays while the guard beside it is held.
+    pub(crate) async fn acquire(
+        &self,
+        wanted: Wanted,
+    ) -> Result<(WorkerClient, impl Send + use<>), ErrorBody> {
+        let slot = self.slot(&wanted.model);
+        if !wanted.distrust
+            && let Some(running) = slot.current()
+        {
+            // Counted first, so that it is not stopped as idle while it is looked at.
+            let busy = Busy::new(Arc::clone(&running));
+            if !wanted.fresh {
+                self.refresh_beside(&slot);
+                return Ok((running.handle.client.clone(), busy));
+            }
+            if self.is_current(&running).await {
+                return Ok((running.handle.client.clone(), busy));
+            }
+        }
+        let running = self.bring_up(&slot, &wanted).await?;
+        Ok((running.handle.client.clone(), Busy::new(running)))
+    }
+
+    /// Replaces every running worker whose binary is stale.
+    pub(crate) async fn update(&self, job: &JobEmitter) -> Result<(), ErrorBody> {
+        for slot in self.slots() {
+            if slot.current().is_some() {
+                let model = slot.name.clone();
+                let wanted = Wanted { model, fresh: true, distrust: false, job: Some(job.clone()) };
+                self.acquire(wanted).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn list(&self) -> WorkerList {
+        let mut workers = Vec::new();
+        for slot in self.slots() {
+            if let Some(running) = slot.current() {
+                workers.push(describe(&running).await);
+            }
+        }
+        WorkerList { workers }
+    }
+
+    /// Checks, after the request has gone its way, whether its worker should be replaced.
+    fn refresh_beside(&self, slot: &Arc<Slot>) {
+        let Some(turn) = slot.take_refresh_turn() else { return };
+        let (pool, slot) = (self.clone(), Arc::clone(slot));
+        tokio::spawn(async move {
+            let stale = match slot.current() {
+                Some(running) => !pool.is_current(&running).await,
+                None => false,
+            };
+            if stale {
+                let model = slot.name.clone();
+                let wanted = Wanted { model, fresh: true, distrust: false, job: None };
+                let replaced = pool.bring_up(&slot, &wanted).await;
+                if let Err(body) = replaced {
+                    let why = format!("`{}` stays as it is: {}", slot.name, body.error.message);
+                    Narration::new("hive", "worker_stale", why).about(&slot.name).emit();
+                }
+            }
+            drop(turn);
+        });
+    }
+
+    fn slot(&self, model: &str) -> Arc<Slot> {
+        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry(model.to_owned());
+        Arc::clone(slot.or_insert_with(|| Arc::new(Slot::new(model.to_owned()))))
+    }
+
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.values().map(Arc::clone).collect()
+    }
+}
+
+async fn describe(running: &Running) -> Worker {
+    let health = running.handle.client.health().await;
+    let (state, detail) = match &health {
+        Ok(_) => (WorkerState::Ready, None),
+        Err(error) => (WorkerState::Failed, Some(completion_relay::causes(error))),
+    };
+    Worker {
+        id: running.handle.id.clone(),
+        model: running.handle.model.clone(),
+        kind: WorkerKind::LlamaCpp,
+        device: "cpu".to_owned(),
+        state,
+        active_requests: running.active(),
+        memory_bytes: daemon_lifecycle::memory_bytes(running.handle.identity.pid),
+        detail,
+        health: health.ok(),
+    }
+}

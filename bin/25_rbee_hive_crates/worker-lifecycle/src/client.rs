@@ -1,0 +1,92 @@
+use std::{path::Path, time::Duration};
+
+use rbee_api::Health;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::Error;
+
+/// How long a worker may take for an answer that needs no inference.
+const CONTROL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// HTTP to one worker, over its Unix socket.
+#[derive(Debug, Clone)]
+pub struct WorkerClient {
+    http: reqwest::Client,
+    socket: String,
+}
+
+impl WorkerClient {
+    /// Connects with the first request, not before.
+    ///
+    /// # Errors
+    ///
+    /// When the platform's HTTP client cannot be set up.
+    pub fn new(socket: &Path) -> Result<Self, Error> {
+        let socket_name = socket.display().to_string();
+        let http = reqwest::Client::builder()
+            .unix_socket(socket)
+            .build()
+            .map_err(|source| Error::Client { socket: socket_name.clone(), source })?;
+        Ok(Self { http, socket: socket_name })
+    }
+
+    /// A request for `path`, such as `/v1/chat/completions`; it has no deadline.
+    pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        self.http.post(url(path))
+    }
+
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.get("/health").await
+    }
+
+    /// The name of the model that the worker serves.
+    pub async fn model(&self) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Models {
+            data: Vec<Named>,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+        }
+        let models: Models = self.get("/v1/models").await?;
+        models.data.into_iter().next().map(|model| model.id).ok_or_else(|| Error::Refused {
+            socket: self.socket.clone(),
+            status: 200,
+            body: "it lists no model".to_owned(),
+        })
+    }
+
+    /// Tells the worker that a hive still wants it.
+    ///
+    /// # Errors
+    ///
+    /// When the worker does not answer: it may have ended.
+    pub async fn renew_lease(&self) -> Result<(), Error> {
+        let sent = self.http.post(url("/v1/lease")).timeout(CONTROL_DEADLINE).send().await;
+        self.succeeded(sent.map_err(|source| self.unreachable(source))?).await.map(drop)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let sent = self.http.get(url(path)).timeout(CONTROL_DEADLINE).send().await;
+        let response = self.succeeded(sent.map_err(|source| self.unreachable(source))?).await?;
+        response.json().await.map_err(|source| self.unreachable(source))
+    }
+
+    async fn succeeded(&self, response: reqwest::Response) -> Result<reqwest::Response, Error> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.text().await.unwrap_or_default();
+        Err(Error::Refused { socket: self.socket.clone(), status: status.as_u16(), body })
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> Error {
+        Error::Unreachable { socket: self.socket.clone(), source }
+    }
+}
+
+fn url(path: &str) -> String {
+    format!("http://localhost{path}")
+}

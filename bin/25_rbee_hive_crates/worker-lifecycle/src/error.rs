@@ -1,0 +1,20 @@
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot bring up a worker for the model `{model}`")]
+    Spawn { model: String, source: daemon_lifecycle::Error },
+    #[error("cannot stop `{instance}`")]
+    Stop { instance: String, source: daemon_lifecycle::Error },
+    #[error("cannot make a client for the worker at `{socket}`")]
+    Client { socket: String, source: reqwest::Error },
+    #[error("the worker at `{socket}` does not answer")]
+    Unreachable { socket: String, source: reqwest::Error },
+    #[error("the worker at `{socket}` answered {status}: {body}")]
+    Refused { socket: String, status: u16, body: String },
+}
+
+impl Error {
+    /// The compiler's refusal, when that is why the worker could not be brought up.
+    pub fn is_build_failure(&self) -> bool {
+        matches!(self, Self::Spawn { source, .. } if source.is_build_failure())
+    }
+}

@@ -1,0 +1,65 @@
+//! How the daemons of the chain are run: [`manager`] gives a `DaemonManager` with the folders,
+//! the update policy and the environment that the configuration asks for.
+//!
+//! The three lifecycle crates say *which* daemon; this crate says how any of them is run, so that
+//! queen, hive and worker differ in nothing but their names. [`init_tracing`] is the daemon's own
+//! side of it: what goes to its log, and where its narrations go; [`health`] is what it answers for
+//! itself.
+
+mod health; // the answer to GET /health
+mod log; // a daemon's log
+
+pub use crate::{
+    health::health,    // (&Identity, since) -> Health
+    log::init_tracing, // (filter, narrate)
+};
+
+use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, UpdatePolicy};
+use rbee_config::RbeeConfig;
+
+/// One daemon of the chain.
+#[derive(Debug, Clone)]
+pub struct Spec<'a> {
+    /// The binary's name, such as `queen-rbee`.
+    pub binary: &'a str,
+    /// Its crate's folder in the workspace, such as `bin/10_queen_rbee`.
+    pub source_dir: &'a str,
+    /// Names the instance on this host: its folder under the run directory and its log file.
+    pub instance: &'a str,
+    pub args: Vec<String>,
+}
+
+/// A manager for the daemon that `spec` describes.
+///
+/// Where the configuration knows a source tree the daemon is kept up to date with it; an installed
+/// release runs the binary that lies beside this one.
+///
+/// # Errors
+///
+/// When no binary of that name is to be found in the source tree's target directory or beside the
+/// running executable.
+pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Error> {
+    let (binary, source_dir) = (spec.binary, config.source_root.as_ref());
+    let manager = DaemonManager::new(DaemonManager::find_in_target(binary)?, spec.args)
+        .instance(&config.paths.run, spec.instance)
+        .log_dir(&config.paths.logs)
+        .drain_timeout(config.queen.drain_timeout);
+    Ok(match source_dir {
+        Some(root) => manager
+            .enable_auto_update(binary, root.join(spec.source_dir))
+            .auto_update_policy(policy(config)),
+        None => manager,
+    })
+}
+
+fn policy(config: &RbeeConfig) -> UpdatePolicy {
+    UpdatePolicy {
+        enabled: config.auto_update.enabled,
+        check_interval: config.auto_update.check_interval,
+        on_build_failure: match config.auto_update.on_build_failure {
+            rbee_config::OnBuildFailure::Refuse => OnBuildFailure::Refuse,
+            rbee_config::OnBuildFailure::LastGood => OnBuildFailure::LastGood,
+        },
+        profile: config.auto_update.profile.clone(),
+    }
+}

@@ -1,0 +1,45 @@
+use axum::http::HeaderMap;
+use http_guard::ApiError;
+use rbee_api::{HEADER_EVENTS, HEADER_FRESH};
+use serde::Deserialize;
+
+use crate::Form;
+
+/// What a level of the chain needs to know of a completion request; the rest is the worker's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// `None` when the body names no model.
+    pub model: Option<String>,
+    pub form: Form,
+    /// Whether the answer must come from processes whose binaries are fresh.
+    pub fresh: bool,
+}
+
+impl Head {
+    /// Reads the head of a request from its headers and its body.
+    ///
+    /// # Errors
+    ///
+    /// When the body is not a JSON object, or `model` or `stream` is not of its type.
+    pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Body {
+            model: Option<String>,
+            #[serde(default)]
+            stream: Option<bool>,
+        }
+        let Body { model, stream } = serde_json::from_slice(body).map_err(|error| {
+            ApiError::invalid("invalid_json", format!("the body cannot be read: {error}"))
+        })?;
+        let form = match (stream.unwrap_or(false), is_set(headers, HEADER_EVENTS)) {
+            (true, true) => Form::Events,
+            (true, false) => Form::OpenAiStream,
+            (false, _) => Form::Json,
+        };
+        Ok(Self { model, form, fresh: is_set(headers, HEADER_FRESH) })
+    }
+}
+
+fn is_set(headers: &HeaderMap, name: &str) -> bool {
+    headers.get(name).is_some_and(|value| value.as_bytes() == b"1")
+}

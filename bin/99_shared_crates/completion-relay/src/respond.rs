@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderName, HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+use futures::StreamExt as _;
+use http_guard::ApiError;
+use job_server::{
+    Event, JobId, JobServer, Subscription,
+    sse::{SseOptions, sse_response},
+};
+use rbee_api::{EVENT_ERROR, EVENT_RESULT, ErrorBody, HEADER_JOB};
+
+use crate::refusal::{job_refusal, passed_on};
+
+/// How long a job waits for its client to come back before it is cancelled. A client that asked
+/// for ids can go on from the last one; any other has lost its stream for good.
+const RECONNECT_GRACE: Duration = Duration::from_secs(15);
+
+/// What the client asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A stream with ids, narration and progress between the chunks.
+    Events,
+    /// OpenAI's stream to the letter.
+    OpenAiStream,
+    /// One JSON body.
+    Json,
+}
+
+/// Answers with the job's events, in the form that the client asked for.
+///
+/// With [`Form::Events`] the response begins at once and errors are events. Otherwise it begins
+/// with the first chunk, so that an error before it has its own HTTP status. The client's going
+/// away cancels the job.
+pub async fn respond(jobs: &JobServer, id: JobId, form: Form) -> Response {
+    let mut response = match answer(jobs, id, form).await {
+        Ok(response) => response,
+        Err(error) => job_refusal(&error).into_response(),
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(HeaderName::from_static(HEADER_JOB), value);
+    }
+    response
+}
+
+async fn answer(jobs: &JobServer, id: JobId, form: Form) -> Result<Response, job_server::Error> {
+    let subscribe = |grace| Ok(jobs.subscribe(&id, None)?.cancel_on_drop(grace));
+    if form == Form::Events {
+        return Ok(sse_response(subscribe(RECONNECT_GRACE)?, SseOptions::named()));
+    }
+    let mut events: Subscription = subscribe(Duration::ZERO)?;
+    while let Some(event) = events.next().await {
+        let event: Event = event?;
+        match event.name {
+            None => {
+                // From the start again, while this one still stands for the client.
+                return Ok(sse_response(subscribe(Duration::ZERO)?, SseOptions::openai()));
+            }
+            Some(EVENT_ERROR) => return Ok(refusal(&event.data)),
+            Some(EVENT_RESULT) => {
+                let json = HeaderValue::from_static("application/json");
+                return Ok(([(header::CONTENT_TYPE, json)], event.data).into_response());
+            }
+            Some(_) => {}
+        }
+    }
+    // A job that was cancelled ends without a word.
+    let cancelled = "the job was cancelled before it had an answer";
+    let body = ErrorBody::new(503, "server_error", "cancelled", cancelled);
+    Ok(passed_on(body).into_response())
+}
+
+fn refusal(data: &[u8]) -> Response {
+    match serde_json::from_slice::<ErrorBody>(data) {
+        Ok(body) => passed_on(body).into_response(),
+        Err(error) => ApiError::internal(error).into_response(),
+    }
+}

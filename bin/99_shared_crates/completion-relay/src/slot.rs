@@ -1,0 +1,140 @@
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How long after one look at a process's freshness the next may follow, when nobody waits for it.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The place of one process of the next level: a hive's alias, a worker's model.
+#[derive(Debug)]
+pub struct Slot<T> {
+    pub name: String,
+    /// Held while a process is brought up: however many ask, one does it.
+    pub bringing_up: tokio::sync::Mutex<()>,
+    current: Mutex<Option<Arc<Running<T>>>>,
+    refreshed: Mutex<Refreshed>,
+}
+
+#[derive(Debug, Default)]
+struct Refreshed {
+    under_way: bool,
+    last: Option<Instant>,
+}
+
+/// A process that is believed to answer.
+#[derive(Debug)]
+pub struct Running<T> {
+    pub handle: T,
+    active: AtomicU32,
+    used: Mutex<Instant>,
+}
+
+/// Counts a request as under way on a process, until it is dropped.
+#[derive(Debug)]
+pub struct Busy<T>(Arc<Running<T>>);
+
+/// The right to look at a process's freshness beside the requests; one at a time.
+#[derive(Debug)]
+pub struct RefreshTurn<T>(Arc<Slot<T>>);
+
+impl<T> Slot<T> {
+    /// An empty place.
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            bringing_up: tokio::sync::Mutex::default(),
+            current: Mutex::default(),
+            refreshed: Mutex::default(),
+        }
+    }
+
+    pub fn current(&self) -> Option<Arc<Running<T>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts `running` in the place; returns what was there.
+    pub fn set(&self, running: Option<Arc<Running<T>>>) -> Option<Arc<Running<T>>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, running)
+    }
+
+    /// Empties the place if `running` is still in it.
+    pub fn forget(&self, running: &Arc<Running<T>>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|held| Arc::ptr_eq(held, running)) {
+            *current = None;
+        }
+    }
+
+    /// Empties the place if `running` is still in it and answers no request.
+    pub fn forget_idle(&self, running: &Arc<Running<T>>) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = running.active() == 0
+            && current.as_ref().is_some_and(|held| Arc::ptr_eq(held, running));
+        if idle {
+            *current = None;
+        }
+        idle
+    }
+
+    /// `None` while somebody has the turn, or had it a moment ago.
+    pub fn take_refresh_turn(self: &Arc<Self>) -> Option<RefreshTurn<T>> {
+        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = refreshed.last.is_some_and(|last| last.elapsed() < REFRESH_INTERVAL);
+        if refreshed.under_way || recent {
+            return None;
+        }
+        refreshed.under_way = true;
+        Some(RefreshTurn(Arc::clone(self)))
+    }
+}
+
+impl<T> Running<T> {
+    pub fn new(handle: T) -> Arc<Self> {
+        let used = Mutex::new(Instant::now());
+        Arc::new(Self { handle, active: AtomicU32::new(0), used })
+    }
+
+    /// Requests that it is answering now.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::SeqCst)
+    }
+
+    /// Since its last request began or ended; zero while it answers one.
+    pub fn idle(&self) -> Duration {
+        if self.active() > 0 {
+            return Duration::ZERO;
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+impl<T> Busy<T> {
+    pub fn new(running: Arc<Running<T>>) -> Self {
+        running.active.fetch_add(1, Ordering::SeqCst);
+        running.touch();
+        Self(running)
+    }
+}
+
+impl<T> Drop for Busy<T> {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl<T> Drop for RefreshTurn<T> {
+    fn drop(&mut self) {
+        let mut refreshed = self.0.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        *refreshed = Refreshed { under_way: false, last: Some(Instant::now()) };
+    }
+}

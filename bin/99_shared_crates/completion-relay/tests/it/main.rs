@@ -1,0 +1,211 @@
+//! A level between a scripted next level and a client.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::VecDeque,
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, StatusCode},
+    response::Response,
+};
+use completion_relay::{Attempt, Form, Head, drive, respond};
+use http_body_util::BodyExt as _;
+use job_server::{JobId, JobServer, Limits};
+use rbee_api::{HEADER_EVENTS, HEADER_JOB, JobState};
+
+const CHUNKS: &str = "data: {\"n\":1}\n\ndata: {\"n\":2}\n\ndata: [DONE]\n\n";
+
+#[tokio::test]
+async fn openai_clients_get_the_chunks_as_they_were_sent_and_nothing_else() {
+    let narrated = "event: narration\ndata: {}\n\nevent: progress\ndata: {}\n\n";
+    let level = Level::between([stream(&format!("{narrated}{CHUNKS}"))]);
+    let (status, body) = level.answer(Form::OpenAiStream).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, CHUNKS));
+}
+
+#[tokio::test]
+async fn clients_that_ask_for_events_get_them_with_ids_and_an_end() {
+    let level = Level::between([stream(&format!("event: narration\ndata: {{}}\n\n{CHUNKS}"))]);
+    let (_, body) = level.answer(Form::Events).await;
+    let expected = "id: 1\nevent: narration\ndata: {}\n\nid: 2\ndata: {\"n\":1}\n\n\
+                    id: 3\ndata: {\"n\":2}\n\nid: 4\ndata: [DONE]\n\n\
+                    id: 5\nevent: end\ndata: {\"state\":\"completed\"}\n\n";
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn one_body_is_passed_on_as_it_is() {
+    let level = Level::between([json("200 OK", "{\"whole\": true}")]);
+    assert_eq!(level.answer(Form::Json).await, (StatusCode::OK, "{\"whole\": true}".to_owned()));
+}
+
+#[tokio::test]
+async fn a_process_that_dies_before_its_first_word_is_asked_again() {
+    let level = Level::between([String::new(), String::new(), stream(CHUNKS)]);
+    let (status, body) = level.answer(Form::OpenAiStream).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, CHUNKS));
+    assert_eq!(level.attempts(), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn narration_is_not_an_answer_and_does_not_forbid_another_attempt() {
+    let level = Level::between([stream("event: narration\ndata: {}\n\n"), stream(CHUNKS)]);
+    assert_eq!(level.answer(Form::OpenAiStream).await.1, CHUNKS);
+}
+
+#[tokio::test]
+async fn a_process_that_stays_dead_is_not_asked_for_ever() {
+    let level = Level::between([String::new(), String::new(), String::new(), stream(CHUNKS)]);
+    let (status, body) = level.answer(Form::OpenAiStream).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(body.contains("upstream_lost"), "{body}");
+    assert_eq!(level.attempts().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_begun_again() {
+    let level = Level::between([stream("data: {\"n\":1}\n\n"), stream(CHUNKS)]);
+    let job = level.begin();
+    let response = respond(&level.jobs, job, Form::Events).await;
+    let body = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into());
+    let body = body.unwrap();
+    assert!(body.contains("event: error\ndata: {\"error\":{\"message\":\"the answer was cut off"));
+    assert!(body.ends_with("event: end\ndata: {\"state\":\"failed\"}\n\n"), "{body}");
+    assert_eq!(level.attempts(), [0]);
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_its_status_and_its_words() {
+    let refusal = r#"{"error":{"message":"no","type":"t","code":"model_not_found","param":null}}"#;
+    for form in [Form::OpenAiStream, Form::Json] {
+        let level = Level::between([json("404 Not Found", refusal)]);
+        let (status, body) = level.answer(form).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(body.contains("model_not_found"), "{body}");
+        assert_eq!(level.attempts(), [0], "a refusal is an answer");
+    }
+}
+
+#[tokio::test]
+async fn an_error_event_before_the_first_chunk_becomes_the_status() {
+    let error = r#"{"error":{"message":"m","type":"t","code":"build_failed","status":503}}"#;
+    let level = Level::between([stream(&format!("event: error\ndata: {error}\n\n"))]);
+    let (status, body) = level.answer(Form::OpenAiStream).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("build_failed"), "{body}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_cancels_the_job() {
+    let level = Level::between([stream("data: {\"n\":1}\n\n") + HOLD]);
+    let job = level.begin();
+    let mut body = respond(&level.jobs, job, Form::OpenAiStream).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    tokio::time::timeout(Duration::from_secs(10), level.jobs.idle()).await.unwrap();
+    let info = rbee_api::JobInfo::from(level.jobs.info(&job).unwrap());
+    assert_eq!(info.state, JobState::Cancelled);
+}
+
+#[tokio::test]
+async fn the_response_names_its_job() {
+    let level = Level::between([stream(CHUNKS)]);
+    let job = level.begin();
+    let response: Response<Body> = respond(&level.jobs, job, Form::OpenAiStream).await;
+    assert_eq!(response.headers()[HEADER_JOB], job.to_string().as_str());
+}
+
+#[test]
+fn the_head_is_read_from_headers_and_body() {
+    let mut headers = HeaderMap::new();
+    let head = Head::read(&headers, br#"{"model":"m","stream":true,"n":1}"#).unwrap();
+    assert_eq!((head.model.as_deref(), head.form), (Some("m"), Form::OpenAiStream));
+    headers.insert(HEADER_EVENTS, HeaderValue::from_static("1"));
+    assert_eq!(Head::read(&headers, br#"{"stream":true}"#).unwrap().form, Form::Events);
+    assert_eq!(Head::read(&headers, b"{}").unwrap().form, Form::Json);
+}
+
+#[test]
+fn a_body_that_is_no_request_is_refused() {
+    for body in [&b""[..], b"[]", b"{\"model\":1}", b"{\"stream\":\"yes\"}", b"{"] {
+        let refusal = Head::read(&HeaderMap::new(), body).unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::BAD_REQUEST, "{body:?}");
+    }
+}
+
+/// At the end of a script: the connection stays open.
+const HOLD: &str = "HOLD";
+
+struct Level {
+    jobs: JobServer,
+    next: SocketAddr,
+    attempts: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Level {
+    /// A level whose next one answers each connection with one of `scripts`, and then closes it.
+    fn between(scripts: impl IntoIterator<Item = String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let next = listener.local_addr().unwrap();
+        let mut scripts: VecDeque<String> = scripts.into_iter().collect();
+        thread::spawn(move || {
+            let mut held = Vec::new();
+            while let Some(script) = scripts.pop_front() {
+                let (mut connection, _) = listener.accept().unwrap();
+                let hold = script.ends_with(HOLD);
+                // The request is read, so that closing does not reset the connection.
+                let mut request = [0; 4096];
+                std::io::Read::read(&mut connection, &mut request).unwrap();
+                connection.write_all(script.trim_end_matches(HOLD).as_bytes()).unwrap();
+                if hold {
+                    held.push(connection);
+                }
+            }
+            // Until the test ends.
+            while !held.is_empty() {
+                thread::park();
+            }
+        });
+        Self { jobs: JobServer::new(Limits::default()), next, attempts: Arc::default() }
+    }
+
+    fn begin(&self) -> JobId {
+        let job = self.jobs.create("completion").unwrap();
+        let id = job.id();
+        let client = reqwest::Client::builder().build().unwrap();
+        let (url, attempts) = (format!("http://{}/", self.next), Arc::clone(&self.attempts));
+        tokio::spawn(drive(job, move |failed| {
+            attempts.lock().unwrap().push(failed);
+            let request = client.post(&url).body("{}");
+            async { Ok(Attempt { request, guard: () }) }
+        }));
+        id
+    }
+
+    async fn answer(&self, form: Form) -> (StatusCode, String) {
+        let response = respond(&self.jobs, self.begin(), form).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.into()).unwrap())
+    }
+
+    fn attempts(&self) -> Vec<usize> {
+        self.attempts.lock().unwrap().clone()
+    }
+}
+
+fn stream(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}")
+}
+
+fn json(status: &str, body: &str) -> String {
+    let head = "content-type: application/json\r\nconnection: close";
+    format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}")
+}

@@ -1,0 +1,31 @@
+use std::{fs, path::Path};
+
+/// A process of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    /// The executable's file name.
+    pub name: String,
+}
+
+/// The processes whose environment has `RBEE_HOME` set to `home`, by pid.
+///
+/// Every process of the chain has it, whoever started it.
+pub fn processes(home: &Path) -> Vec<Process> {
+    let wanted = format!("RBEE_HOME={}", home.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("this system has /proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process may end while it is looked at.
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        let Ok(executable) = fs::read_link(entry.path().join("exe")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+            let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found.push(Process { pid, name: name.trim_end_matches(" (deleted)").to_owned() });
+        }
+    }
+    found.sort_by_key(|process| process.pid);
+    found
+}

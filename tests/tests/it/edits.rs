@@ -1,0 +1,68 @@
+use std::fs;
+
+use chain_tests::Chain;
+
+const NARRATION: &str = "bin/99_shared_crates/narration-core/src/lib.rs";
+const HIVE: &str = "bin/20_rbee_hive/src/devices.rs";
+const LEVELS: [&str; 4] = ["rbee-keeper", "queen-rbee", "rbee-hive", "llamacpp-worker"];
+
+#[test]
+fn an_edit_of_a_shared_crate_rebuilds_and_replaces_every_level() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one two"]);
+    let before = hashes(&chain);
+
+    chain.checkout().edit(NARRATION, r#""narration""#, r#""narration-edited""#);
+    let run = chain.succeed(&["infer", "one two"]);
+
+    assert_eq!(run.stdout.trim_end(), "one two");
+    for level in LEVELS {
+        let line = format!("[dmn-life] auto_rebuild: 🔨 Rebuilding '{level}'...");
+        assert!(run.stderr.contains(&line), "no `{line}` in\n{}", run.stderr);
+    }
+    assert!(run.stderr.contains("Compiling rbee-hive"), "{}", run.stderr);
+    let after = hashes(&chain);
+    for (level, (before, after)) in before.iter().zip(&after).enumerate() {
+        assert_ne!(before, after, "{} was not replaced\n{}", LEVELS[level + 1], run.stderr);
+    }
+    assert_eq!(chain.processes().len(), 3, "the replaced ones are gone: {:?}", chain.processes());
+}
+
+#[test]
+fn an_edit_that_only_the_hive_uses_replaces_only_the_hive() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    let before = chain.healths();
+
+    chain.checkout().edit(HIVE, r#"map_or("CPU""#, r#"map_or("a CPU""#);
+    let run = chain.succeed(&["infer", "one"]);
+
+    let after = chain.healths();
+    assert_eq!(before[0].instance_id, after[0].instance_id, "the queen was replaced");
+    assert_ne!(before[1].exe_hash, after[1].exe_hash, "the hive was not\n{}", run.stderr);
+    assert_eq!(before[2].instance_id, after[2].instance_id, "the worker was replaced");
+}
+
+#[test]
+fn what_changes_no_binary_replaces_nothing() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    let before = chain.processes();
+
+    let touched = chain.checkout().path(NARRATION);
+    let content = fs::read(&touched).unwrap();
+    fs::write(&touched, content).unwrap();
+    let readme = chain.checkout().path("README.md");
+    fs::write(&readme, "# edited\n").unwrap();
+    let test = "bin/99_shared_crates/narration-core/tests/it/main.rs";
+    chain.checkout().edit(test, "//! ", "//! edited ");
+    let run = chain.succeed(&["infer", "one"]);
+
+    assert_eq!(chain.processes(), before, "{}", run.stderr);
+    assert!(!run.stderr.contains("Rebuilding"), "{}", run.stderr);
+}
+
+/// The hashes of the executables that serve: queen, hive, worker.
+fn hashes(chain: &Chain) -> [String; 3] {
+    chain.healths().map(|health| health.exe_hash)
+}

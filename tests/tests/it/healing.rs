@@ -1,0 +1,24 @@
+use std::process::Command;
+
+use chain_tests::Chain;
+
+#[test]
+fn the_next_infer_heals_the_chain_after_kill_9_of_each_level() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    for level in ["llamacpp-worker", "rbee-hive", "queen-rbee"] {
+        let killed = chain.pid(level);
+        let others: Vec<_> =
+            chain.processes().into_iter().filter(|process| process.pid != killed).collect();
+        let status = Command::new("kill").args(["-9", &killed.to_string()]).status().unwrap();
+        assert!(status.success());
+
+        let run = chain.succeed(&["infer", "healed again"]);
+
+        assert_eq!(run.stdout.trim_end(), "healed again", "{level}: {}", run.stderr);
+        assert_ne!(chain.pid(level), killed);
+        for other in others {
+            assert!(chain.processes().contains(&other), "{level} took {other:?} with it");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The chain as a person uses it: `./rbee` in a checkout, with a home of its own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod first_run; // from nothing to tokens; and again, with nothing to do
+mod edits; // what an edit rebuilds and replaces
+mod broken_builds; // what a syntax error leaves alone
+mod verbs; // hives by alias, updates switched off, stop
+mod healing; // after kill -9
+mod real_model; // tokens of the real model, through real clients
