@@ -93,7 +93,7 @@ impl Partial {
 /// Downloads `wanted` to `partial`, resuming what is there, and verifies it.
 ///
 /// Attempts are repeated with growing pauses; bytes that arrive make up for failures before them.
-/// `has_alternative` gives up at once on a host that cannot even be reached.
+/// With `has_alternative`, a host that sends nothing at all is given up at once.
 pub(crate) fn download(
     client: &Client,
     wanted: Wanted,
@@ -112,6 +112,7 @@ pub(crate) fn download(
             .build()
     };
     let mut pauses_left = pauses();
+    let start = transfer.done;
     loop {
         let before = transfer.done;
         let Err(error) = transfer.attempt(client, report) else { break };
@@ -121,8 +122,8 @@ pub(crate) fn download(
         if transfer.done > before {
             pauses_left = pauses();
         }
-        let is_unreachable = matches!(error, Error::Unreachable { .. });
-        let pause = if is_unreachable && has_alternative { None } else { pauses_left.next() };
+        let is_useless = has_alternative && transfer.done <= start;
+        let pause = if is_useless { None } else { pauses_left.next() };
         let Some(pause) = pause else { return Err(error) };
         let asked = match &error {
             Error::Status { retry_after, .. } => retry_after.unwrap_or_default(),

@@ -166,4 +166,26 @@ mod tests {
             assert!(!is_public(private.parse().unwrap()), "{private}");
         }
     }
+
+    #[test]
+    fn a_name_that_leads_to_this_host_is_not_resolved_unless_it_is_the_endpoint() {
+        let guard = Guard::new(&Url::parse("https://LOCALHOST:4433/hub").unwrap());
+        let resolve = |uri: &str| {
+            let timeout = NextTimeout {
+                after: std::time::Duration::from_secs(5).into(),
+                reason: ureq::Timeout::Resolve,
+                ..NextTimeout::default()
+            };
+            guard.resolve(&uri.parse().unwrap(), &Config::default(), timeout)
+        };
+        for uri in ["https://localhost/x", "https://localhost:4434/x", "https://127.0.0.1/x"] {
+            let refused = resolve(uri);
+            assert!(
+                matches!(refused, Err(ureq::Error::Other(why)) if why.is::<NotPublic>()),
+                "{uri}"
+            );
+        }
+        assert!(!resolve("https://localhost:4433/x").unwrap().is_empty());
+        assert!(!resolve("https://1.1.1.1/x").unwrap().is_empty());
+    }
 }

@@ -129,8 +129,8 @@ impl Default for Patience {
             connect: Duration::from_secs(5),
             stall: Duration::from_secs(30),
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(10),
-            retries: 5,
+            longest_pause: Duration::from_secs(5),
+            retries: 4,
         }
     }
 }
