@@ -1,0 +1,87 @@
+use std::path::Path;
+
+use anyhow::{Context as _, Error};
+use auto_update::{AutoUpdater, Freshness as Checked};
+use rbee_config::RbeeConfig;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// A binary of the chain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Binary {
+    /// What `status` and `update` call it.
+    pub(crate) level: &'static str,
+    pub(crate) name: &'static str,
+    source_dir: &'static str,
+}
+
+/// In the order of the chain.
+pub(crate) const CHAIN: [Binary; 5] = [
+    Binary { level: "xtask", name: "xtask", source_dir: "xtask" },
+    Binary { level: "keeper", name: "rbee-keeper", source_dir: "bin/00_rbee_keeper" },
+    Binary { level: "queen", name: "queen-rbee", source_dir: "bin/10_queen_rbee" },
+    Binary { level: "hive", name: "rbee-hive", source_dir: "bin/20_rbee_hive" },
+    Binary { level: "worker", name: "llamacpp-worker", source_dir: "bin/30_llm_worker_rbee" },
+];
+
+/// Whether a binary is what its sources say now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) level: &'static str,
+    pub(crate) binary: &'static str,
+    pub(crate) freshness: Freshness,
+    /// What changed, or why nobody knows; empty when fresh.
+    pub(crate) reasons: Vec<String>,
+    /// The BLAKE3 of the binary that was built last, in hex.
+    pub(crate) exe_hash: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Freshness {
+    Fresh,
+    Stale,
+    /// Cargo has to be asked.
+    Unknown,
+}
+
+impl Freshness {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A verdict for each of `binaries`; none when there are no sources or auto-update is off.
+///
+/// Builds nothing and asks nobody; reads the file system on a thread of its own.
+pub(crate) async fn verdicts(
+    config: &RbeeConfig,
+    binaries: &'static [Binary],
+) -> Result<Vec<Verdict>, Failure> {
+    let Some(root) = config.build_root().map(Path::to_owned) else { return Ok(Vec::new()) };
+    let profile = config.auto_update.profile.clone();
+    let check = move || binaries.iter().map(|binary| verdict(&root, &profile, binary)).collect();
+    let verdicts = tokio::task::spawn_blocking(check).await;
+    Ok(verdicts.context("the thread that checks for freshness died")?)
+}
+
+fn verdict(root: &Path, profile: &str, binary: &Binary) -> Verdict {
+    let checked = AutoUpdater::new(binary.name, root.join(binary.source_dir))
+        .and_then(|updater| updater.profile(profile).check());
+    let (freshness, reasons, exe_hash) = match checked {
+        Ok(Checked::Fresh(artifact)) => {
+            (Freshness::Fresh, Vec::new(), Some(artifact.hash.to_string()))
+        }
+        Ok(Checked::Stale(reasons)) => {
+            (Freshness::Stale, reasons.iter().map(ToString::to_string).collect(), None)
+        }
+        Ok(Checked::Unknown(doubt)) => (Freshness::Unknown, vec![doubt.to_string()], None),
+        Err(error) => (Freshness::Unknown, vec![format!("{:#}", Error::from(error))], None),
+    };
+    Verdict { level: binary.level, binary: binary.name, freshness, reasons, exe_hash }
+}

@@ -1,0 +1,182 @@
+//! Flags and help texts; what they do is in `commands`.
+
+mod generate; // infer, chat
+mod manage; // queen, hive, worker, model
+mod system; // status, update, logs, config, doctor
+
+use clap::{Parser, Subcommand};
+use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
+
+pub(crate) use self::{
+    generate::{ChatArgs, InferArgs, message},
+    manage::{HiveArgs, HiveVerb, ModelArgs, ModelVerb, OfHive, QueenVerb, WorkerVerb},
+    system::{CompletionsArgs, DoctorArgs, Level, LogsArgs, UpdateArgs},
+};
+
+const ABOUT: &str = "Serves language models from machines you own; no stale binary ever runs.";
+
+const AFTER_HELP: &str = "\
+Workspace tasks (of xtask, before the keeper is started):
+  setup        Get what the llama.cpp build needs
+  test         Run every test of the workspace
+  tidy         Check style and the arrows between crates
+  bench        Measure
+
+Examples:
+  ./rbee infer \"Write a haiku about bees\"
+  git diff | ./rbee infer --system \"Write a commit message\"
+  ./rbee status
+  ./rbee logs hive -f
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or configuration, or no such hive or model
+  3    a build failed
+  4    a daemon could not be started or reached
+  130  interrupted
+
+Answers and lists go to standard output, everything else to standard error. When the reader of
+standard output leaves early, what was asked for is cancelled and the exit code is 0.";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbee",
+    bin_name = "./rbee",
+    version,
+    about = ABOUT,
+    after_help = AFTER_HELP,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// How to show what happens meanwhile
+    #[arg(long, global = true, value_name = "MODE", value_parser = narration_mode())]
+    narration: Option<NarrationMode>,
+
+    /// Show the keeper's own log too; `RBEE_LOG` filters it
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+
+    /// Ask the queen at this address and neither start nor replace it
+    #[arg(long, global = true, value_name = "URL")]
+    queen_url: Option<QueenUrl>,
+
+    /// Whether stale binaries are built anew
+    #[arg(long, global = true, value_name = "BOOL")]
+    auto_update: Option<bool>,
+
+    /// What to do when a stale binary cannot be built
+    #[arg(long, global = true, value_name = "POLICY", value_parser = on_build_failure())]
+    on_build_failure: Option<OnBuildFailure>,
+}
+
+impl Globals {
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            narration: self.narration,
+            queen_url: self.queen_url.clone(),
+            auto_update: self.auto_update,
+            on_build_failure: self.on_build_failure,
+            ..Overrides::default()
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Infer(InferArgs),
+    Chat(ChatArgs),
+    Status(StatusArgs),
+    /// Start, stop or look at the queen
+    #[command(subcommand)]
+    Queen(QueenVerb),
+    /// Start, stop or look at hives
+    #[command(subcommand)]
+    Hive(HiveVerb),
+    /// Look at workers
+    #[command(subcommand)]
+    Worker(WorkerVerb),
+    /// Get, list or remove models
+    #[command(subcommand)]
+    Model(ModelVerb),
+    Update(UpdateArgs),
+    Logs(LogsArgs),
+    Config(ConfigArgs),
+    Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Show every level of the chain: what runs, from which build, and whether it is fresh
+///
+/// Starts nothing and builds nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  ./rbee status\n  ./rbee status --json | jq .levels")]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Show each configured value and where it came from
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ./rbee config
+  RBEE_QUEEN_PORT=9000 ./rbee config | grep queen.port")]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Output {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn narration_mode() -> impl clap::builder::TypedValueParser<Value = NarrationMode> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(NarrationMode::NAMES)
+        .map(|name| name.parse().expect("only known names get here"))
+}
+
+fn on_build_failure() -> impl clap::builder::TypedValueParser<Value = OnBuildFailure> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(OnBuildFailure::NAMES)
+        .map(|name| name.parse().expect("only known names get here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_explains_itself() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                let name = argument.get_id();
+                assert!(argument.get_help().is_some(), "{name} has no help");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

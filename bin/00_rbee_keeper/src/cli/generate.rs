@@ -1,0 +1,164 @@
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Output;
+
+/// Answer one prompt, its tokens on standard output as they come
+///
+/// Starts, builds and replaces whatever the answer needs. Ctrl-C cancels it everywhere; a second
+/// Ctrl-C leaves at once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ./rbee infer \"Write a haiku about bees\"
+  ./rbee infer --model hf:ORG/REPO --temperature 0 --seed 1 \"2 + 2 =\"
+  git log -5 | ./rbee infer --system \"Summarise this\"
+  ./rbee infer --json \"hi\" | jq -r .text")]
+pub(crate) struct InferArgs {
+    /// What to answer; `-`, or none with something piped in: standard input
+    pub(crate) prompt: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+
+    /// Print the answer when it is whole
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Talk to a model; it knows what was said before
+///
+/// Ctrl-C cancels the answer that is under way, Ctrl-D leaves.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ./rbee chat
+  ./rbee chat --system \"You are a beekeeper\"")]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+}
+
+/// What a completion is made with; what is not given is the worker's choice.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sampling {
+    /// Name, `hf:ORG/REPO[/FILE]`, URL or path of the model; without it `models.default`
+    #[arg(long, short)]
+    pub(crate) model: Option<String>,
+
+    /// What the model is told before the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+
+    /// The answer's length at most, in tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+
+    /// 0 always takes the likeliest token; higher is more varied
+    #[arg(long, value_name = "T", value_parser = number_within::<2>)]
+    temperature: Option<f64>,
+
+    /// Choose among the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P", value_parser = number_within::<1>)]
+    top_p: Option<f64>,
+
+    /// The same seed and request give the same answer
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+
+    /// End the answer where this text would begin; may be given up to four times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+}
+
+impl Sampling {
+    /// OpenAI's body for `/v1/chat/completions`.
+    pub(crate) fn body(&self, default_model: &str, messages: &[Value]) -> Value {
+        let mut body = json!({
+            "model": self.model.as_deref().unwrap_or(default_model),
+            "messages": messages,
+            "stream": true,
+            "stream_options": { "include_usage": true },
+        });
+        let optional = [
+            ("max_tokens", self.max_tokens.map(Value::from)),
+            ("temperature", self.temperature.map(Value::from)),
+            ("top_p", self.top_p.map(Value::from)),
+            ("seed", self.seed.map(Value::from)),
+            ("stop", (!self.stop.is_empty()).then(|| Value::from(self.stop.clone()))),
+        ];
+        for (key, value) in optional {
+            if let Some(value) = value {
+                body[key] = value;
+            }
+        }
+        body
+    }
+
+    /// The conversation's beginning: the system text, if there is one.
+    pub(crate) fn opening(&self) -> Vec<Value> {
+        self.system.iter().map(|text| message("system", text)).collect()
+    }
+}
+
+pub(crate) fn message(role: &str, content: &str) -> Value {
+    json!({ "role": role, "content": content })
+}
+
+fn number_within<const MAX: u8>(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=f64::from(MAX)).contains(number));
+    number.ok_or_else(|| format!("must be a number from 0 to {MAX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::message;
+    use crate::cli::{Cli, Verb};
+
+    fn body(flags: &[&str]) -> serde_json::Value {
+        let words = ["rbee", "infer"].iter().chain(flags).chain(&["hi"]);
+        let Verb::Infer(args) = Cli::try_parse_from(words).unwrap().verb else { panic!() };
+        args.sampling.body("default-model", &[message("user", "hi")])
+    }
+
+    #[test]
+    fn what_is_not_given_is_not_sent() {
+        let body = body(&[]);
+        assert_eq!(body["model"], "default-model");
+        assert_eq!(body["stream"], true);
+        for key in ["max_tokens", "temperature", "top_p", "seed", "stop"] {
+            assert!(body.get(key).is_none(), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_flag_reaches_the_body() {
+        let body = body(&[
+            "--model=m",
+            "--max-tokens=5",
+            "--temperature=0",
+            "--top-p=0.5",
+            "--seed=7",
+            "--stop=a",
+            "--stop=b",
+        ]);
+        assert_eq!(body["model"], "m");
+        assert_eq!(body["max_tokens"], 5);
+        assert_eq!(body["temperature"], 0.0);
+        assert_eq!(body["top_p"], 0.5);
+        assert_eq!(body["seed"], 7);
+        assert_eq!(body["stop"], serde_json::json!(["a", "b"]));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for flag in ["--temperature=3", "--temperature=nan", "--top-p=-1", "--max-tokens=0"] {
+            assert!(Cli::try_parse_from(["rbee", "infer", flag, "hi"]).is_err(), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+use clap::{Args, Subcommand};
+
+use super::Output;
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  ./rbee queen start
+  ./rbee queen stop --keep-hives")]
+pub(crate) enum QueenVerb {
+    /// Start the queen; replace the one that runs if it is stale
+    Start(OutputArgs),
+    /// Stop queen, hives and workers; requests under way end first
+    Stop {
+        /// Stop the queen alone; hives and workers go on
+        #[arg(long)]
+        keep_hives: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show whether the queen runs, and from which build
+    Status(OutputArgs),
+    /// Stop the queen and start it; hives and workers go on
+    Restart(OutputArgs),
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct OutputArgs {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  ./rbee hive list
+  ./rbee hive start my-hive")]
+pub(crate) enum HiveVerb {
+    /// Start a hive; replace the one that runs if it is stale
+    Start(HiveArgs),
+    /// Stop a hive and its workers
+    Stop(HiveArgs),
+    /// Show a hive: its state, devices and workers
+    Status(HiveArgs),
+    /// List the configured hives
+    List(OutputArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HiveArgs {
+    /// The hive's alias in the configuration; without it the first hive
+    pub(crate) alias: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  ./rbee worker list
+  ./rbee worker list --json | jq '.workers[].model'")]
+pub(crate) enum WorkerVerb {
+    /// List the workers of every hive
+    List(OutputArgs),
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  ./rbee model list
+  ./rbee model pull smollm2:135m
+  ./rbee model pull hf:ORG/REPO/FILE.gguf
+  ./rbee model rm smollm2:135m")]
+pub(crate) enum ModelVerb {
+    /// Bring a model into a hive's store
+    Pull(ModelArgs),
+    /// List the models of a hive's store and of the catalogue
+    List {
+        #[command(flatten)]
+        hive: OfHive,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove a model from a hive's store
+    Rm(ModelArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Name, `hf:ORG/REPO[/FILE]`, URL or path
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) hive: OfHive,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OfHive {
+    /// The hive's alias; without it the first hive
+    #[arg(long = "hive", value_name = "ALIAS")]
+    pub(crate) alias: Option<String>,
+}

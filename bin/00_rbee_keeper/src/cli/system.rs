@@ -1,0 +1,82 @@
+use clap::{Args, ValueEnum};
+
+use super::Output;
+
+/// Bring every level of the chain up to date
+///
+/// Builds what is stale and replaces what runs stale; requests under way end in the processes
+/// that they began in.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ./rbee update
+  ./rbee update --check            exit code 0: all fresh, 1: something is or may be stale")]
+pub(crate) struct UpdateArgs {
+    /// Only say what is stale, and why; build and replace nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Show what a level has logged
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ./rbee logs queen -n 200
+  ./rbee logs hive -f")]
+pub(crate) struct LogsArgs {
+    /// Whose logs
+    #[arg(value_enum)]
+    pub(crate) level: Level,
+
+    /// Go on with what is being logged, until Ctrl-C
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    /// How many of the last lines of each file to begin with
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) lines: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    Queen,
+    Hive,
+    Worker,
+}
+
+impl Level {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Queen => "queen",
+            Self::Hive => "hive",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// Say what this machine lacks for rbee, and how to get it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ./rbee doctor
+  ./rbee doctor --json | jq '.checks[] | select(.verdict != \"ok\")'
+
+The exit code is 1 when something is missing without which rbee does not work.")]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Print a script that completes rbee's words in a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  source <(./rbee completions bash)
+  ./rbee completions fish > ~/.config/fish/completions/rbee.fish")]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,236 @@
+mod error;
+mod events;
+
+use std::time::Duration;
+
+use rbee_api::{
+    ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRequest,
+    ModelList, ModelRemoved, WorkerList,
+};
+use reqwest::{
+    Method, RequestBuilder, Response,
+    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use self::{
+    error::{ClientError, from_detail},
+    events::{Broken, EventStream, JobEvent},
+};
+
+/// For a connection on this machine; anything slower is a queen that hangs.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// For answers that need no work behind them.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The queen's HTTP interface, as far as a person at a terminal needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct QueenClient {
+    http: reqwest::Client,
+    base_url: String,
+    token: Option<String>,
+}
+
+/// A job's name for coming back to it, and its stream from the first event where that is open.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) job_id: Option<String>,
+    pub(crate) events: Option<EventStream>,
+}
+
+impl QueenClient {
+    /// `base_url` without a final slash; `token` opens the management endpoints.
+    pub(crate) fn new(base_url: &str, token: Option<String>) -> Result<Self, ClientError> {
+        // A proxy is for the world outside; the queen is on this machine.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_DEADLINE)
+            .build()
+            .map_err(ClientError::Build)?;
+        Ok(Self { http, base_url: base_url.trim_end_matches('/').to_owned(), token })
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    pub(crate) async fn health(&self) -> Result<Health, ClientError> {
+        self.json(Method::GET, "/health").await
+    }
+
+    pub(crate) async fn hives(&self) -> Result<HiveList, ClientError> {
+        self.json(Method::GET, "/v1/hives").await
+    }
+
+    pub(crate) async fn workers(&self) -> Result<WorkerList, ClientError> {
+        self.json(Method::GET, "/v1/workers").await
+    }
+
+    /// The models of a hive's store and of the catalogue; of the first hive when `hive` is `None`.
+    pub(crate) async fn models(&self, hive: Option<&str>) -> Result<ModelList, ClientError> {
+        self.json(Method::GET, &with_hive("/v1/models/store", hive)).await
+    }
+
+    pub(crate) async fn remove_model(
+        &self,
+        name: &str,
+        hive: Option<&str>,
+    ) -> Result<ModelRemoved, ClientError> {
+        let path = format!("/v1/models/store/{}", escape(name));
+        self.json(Method::DELETE, &with_hive(&path, hive)).await
+    }
+
+    /// Cancels a job; one that has ended or is unknown is as good as cancelled.
+    pub(crate) async fn cancel(&self, job_id: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{}", escape(job_id));
+        let request = self.request(Method::DELETE, &path).timeout(ANSWER_DEADLINE);
+        match self.send(request).await {
+            Ok(_) | Err(ClientError::Refused { status: 404 | 409, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a job, whose stream [`Self::resume`] opens.
+    pub(crate) async fn start(&self, job: &JobRequest) -> Result<Started, ClientError> {
+        let request = self.request(Method::POST, "/v1/jobs").timeout(ANSWER_DEADLINE).json(job);
+        let response = self.send(request).await?;
+        let created: JobCreated = self.decode("/v1/jobs", response).await?;
+        Ok(Started { job_id: Some(created.job_id), events: None })
+    }
+
+    /// Asks for a completion that waits for fresh binaries, with what happens meanwhile.
+    pub(crate) async fn chat(&self, body: &Value) -> Result<Started, ClientError> {
+        let request = self
+            .request(Method::POST, "/v1/chat/completions")
+            .header(ACCEPT, "text/event-stream")
+            .header(HEADER_EVENTS, "1")
+            .header(HEADER_FRESH, "1")
+            .json(body);
+        let response = self.send(request).await?;
+        let job = response.headers().get(HEADER_JOB).and_then(|value| value.to_str().ok());
+        let job_id = job.map(str::to_owned);
+        Ok(Started { job_id, events: Some(self.events(response)?) })
+    }
+
+    /// The stream of a job after the event `last_id`, or from its beginning.
+    pub(crate) async fn resume(
+        &self,
+        job_id: &str,
+        last_id: Option<u64>,
+    ) -> Result<EventStream, ClientError> {
+        let path = format!("/v1/jobs/{}/stream", escape(job_id));
+        let mut request = self.request(Method::GET, &path).header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id.to_string());
+        }
+        let response = self.send(request).await?;
+        self.events(response)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base_url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, ClientError> {
+        let response = self.send(self.request(method, path).timeout(ANSWER_DEADLINE)).await?;
+        self.decode(path, response).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = response.text().await.map_err(|source| self.unreachable(source))?;
+        match serde_json::from_str::<ErrorBody>(&text) {
+            Ok(body) => {
+                Err(ClientError::Refused { status, detail: Box::new(body.error), retry_after_s })
+            }
+            Err(_) => Err(ClientError::Stranger {
+                url: self.base_url.clone(),
+                answer: format!("HTTP status {status} without rbee's error body"),
+            }),
+        }
+    }
+
+    async fn decode<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        response: Response,
+    ) -> Result<T, ClientError> {
+        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        serde_json::from_slice(&body)
+            .map_err(|source| ClientError::Decode { path: path.to_owned(), source })
+    }
+
+    fn events(&self, response: Response) -> Result<EventStream, ClientError> {
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match kind {
+            Some(kind) if kind.starts_with("text/event-stream") => Ok(EventStream::new(response)),
+            kind => Err(ClientError::Stranger {
+                url: self.base_url.clone(),
+                answer: format!("`{}` where a stream of events was due", kind.unwrap_or("nothing")),
+            }),
+        }
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+        ClientError::Unreachable { url: self.base_url.clone(), source }
+    }
+}
+
+fn with_hive(path: &str, hive: Option<&str>) -> String {
+    match hive {
+        Some(alias) => format!("{path}?hive={}", escape(alias)),
+        None => path.to_owned(),
+    }
+}
+
+/// Percent-encodes what may not stand in one segment of a path or in a query's value.
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(|nibble| {
+                char::from_digit(nibble.into(), 16)
+                    .expect("a nibble is a digit")
+                    .to_ascii_uppercase()
+            }));
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{escape, with_hive};
+
+    #[test]
+    fn a_model_name_is_one_segment_of_a_path() {
+        assert_eq!(escape("hf:org/repo"), "hf:org%2Frepo");
+        assert_eq!(escape("smollm2:135m"), "smollm2:135m");
+        assert_eq!(escape("../a b?\u{e9}"), "..%2Fa%20b%3F%C3%A9");
+    }
+
+    #[test]
+    fn the_hive_is_named_only_when_it_is_chosen() {
+        assert_eq!(with_hive("/v1/models/store", None), "/v1/models/store");
+        assert_eq!(with_hive("/v1/models/store", Some("a&b")), "/v1/models/store?hive=a%26b");
+    }
+}

@@ -1,0 +1,70 @@
+use anyhow::anyhow;
+use rbee_api::ErrorDetail;
+
+use crate::failure::{Failure, Kind};
+
+/// Why the queen did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("cannot prepare an HTTP client")]
+    Build(#[source] reqwest::Error),
+    #[error("cannot reach the queen at `{url}`")]
+    Unreachable { url: String, source: reqwest::Error },
+    #[error("what answers at `{url}` is not rbee's queen: {answer}")]
+    Stranger { url: String, answer: String },
+    #[error("{}", detail.message)]
+    Refused { status: u16, detail: Box<ErrorDetail>, retry_after_s: Option<u64> },
+    #[error("cannot read the queen's answer to `{path}`")]
+    Decode { path: String, source: serde_json::Error },
+}
+
+impl ClientError {
+    /// Whether another try may find a queen that answers: one was being replaced, or died.
+    pub(crate) fn is_worth_another_try(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused { status, detail, retry_after_s } => {
+                let failure = from_detail(*detail, Some(status));
+                match retry_after_s {
+                    Some(seconds) => failure.hint(format!("try again in {seconds} s")),
+                    None => failure,
+                }
+            }
+            ClientError::Unreachable { .. } => {
+                Self::new(Kind::Unreachable, error).hint("`./rbee status` shows what runs")
+            }
+            ClientError::Stranger { .. } => Self::new(Kind::Unreachable, error)
+                .hint("`./rbee doctor` shows who holds the ports; `queen.port` changes rbee's"),
+            ClientError::Build(_) => Self::new(Kind::Failed, error),
+            ClientError::Decode { .. } => Self::new(Kind::Failed, error)
+                .hint("keeper and queen may be of different builds: `./rbee update`"),
+        }
+    }
+}
+
+/// The failure that an error of the queen, or of a level below it, stands for.
+pub(crate) fn from_detail(detail: ErrorDetail, status: Option<u16>) -> Failure {
+    let status = status.or(detail.status);
+    let kind = match (detail.code.as_str(), status) {
+        ("build_failed", _) => Kind::Build,
+        ("hive_unavailable" | "worker_unavailable", _) => Kind::Unreachable,
+        (_, Some(400 | 404)) => Kind::Usage,
+        _ => Kind::Failed,
+    };
+    let failure = Failure::new(kind, anyhow!("{}", detail.message));
+    match (detail.code.as_str(), status) {
+        ("model_not_found" | "invalid_model", _) => {
+            failure.hint("`./rbee model list` shows the models")
+        }
+        ("hive_not_found", _) => failure.hint("`./rbee hive list` shows the hives"),
+        ("hive_unavailable", _) => failure.hint("`./rbee logs hive` shows what it said"),
+        ("worker_unavailable", _) => failure.hint("`./rbee logs worker` shows what it said"),
+        (_, Some(401)) => failure.hint("the token of this `RBEE_HOME` is not that queen's"),
+        _ => failure,
+    }
+}

@@ -1,0 +1,51 @@
+//! One function and one file for each verb.
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+mod config;
+pub(crate) mod doctor;
+mod hive;
+mod infer;
+mod logs;
+mod model;
+mod queen;
+mod status;
+mod update;
+mod worker;
+
+use serde::Serialize;
+
+use crate::{app::App, cli::Verb, failure::Failure};
+
+/// Runs any verb but those that `run` handles itself.
+pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Infer(args) => infer::run(app, args).await,
+        Verb::Status(args) => status::run(app, args).await,
+        Verb::Queen(verb) => queen::run(app, verb).await,
+        Verb::Hive(verb) => hive::run(app, verb).await,
+        Verb::Worker(verb) => worker::run(app, verb).await,
+        Verb::Model(verb) => model::run(app, verb).await,
+        Verb::Update(args) => update::run(app, args).await,
+        Verb::Logs(args) => logs::run(app, args).await,
+        Verb::Config(args) => config::run(app, &args),
+        Verb::Doctor(args) => doctor::run(app, &args).await,
+        Verb::Chat(_) | Verb::Completions(_) => unreachable!("`run` handles these itself"),
+    }
+}
+
+/// Prints a value as JSON, or what `text` makes of it.
+fn print<T: Serialize>(
+    app: &App,
+    json: bool,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    if json {
+        let mut json = serde_json::to_string_pretty(value).expect("every value is plain data");
+        json.push('\n');
+        app.terminal.out(&json)
+    } else {
+        app.terminal.out(&text(value))
+    }
+}

@@ -1,0 +1,115 @@
+mod host; // folders, disk, ports
+mod tools; // what a build needs
+
+use rbee_config::Error as ConfigError;
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    cli::DoctorArgs,
+    commands::print,
+    failure::{Failure, Kind},
+    render::Table,
+    terminal::Terminal,
+};
+
+#[derive(Debug, Serialize)]
+struct Report {
+    checks: Vec<Check>,
+}
+
+/// One thing that rbee needs, and whether it is there.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: String,
+    verdict: Verdict,
+    /// What was found, or what was not.
+    found: String,
+    /// What to do about it.
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Ok,
+    /// rbee works without it, for now or in part.
+    Doubtful,
+    Missing,
+}
+
+impl Check {
+    fn ok(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { what: what.into(), verdict: Verdict::Ok, found: found.into(), remedy: None }
+    }
+
+    fn doubtful(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Doubtful, ..Self::ok(what, found) }
+    }
+
+    fn missing(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Missing, ..Self::ok(what, found) }
+    }
+
+    fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+}
+
+pub(crate) async fn run(app: &App, args: &DoctorArgs) -> Result<(), Failure> {
+    let mut checks =
+        vec![Check::ok("configuration", app.config.paths.config_file.display().to_string())];
+    checks.extend(app.config.warnings().iter().map(|warning| {
+        Check::doubtful("configuration", warning).remedy("`./rbee config` shows what is known")
+    }));
+    checks.extend(tools::checks(app.config.build_root()).await);
+    checks.extend(host::folders(&app.config));
+    checks.extend(host::ports(app).await);
+    let report = Report { checks };
+    print(app, args.output.json, &report, table)?;
+    verdict(&report)
+}
+
+/// Without a configuration there is one finding, and the tools can still be looked at.
+pub(crate) fn without_config(
+    terminal: &Terminal,
+    args: &DoctorArgs,
+    error: &ConfigError,
+) -> Result<(), Failure> {
+    let mut found = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        found = format!("{found}: {cause}");
+        source = cause.source();
+    }
+    let check = Check::missing("configuration", found).remedy("mend it and run this again");
+    let report = Report { checks: vec![check] };
+    let text = if args.output.json {
+        serde_json::to_string_pretty(&report).expect("every value is plain data") + "\n"
+    } else {
+        table(&report)
+    };
+    terminal.out(&text)?;
+    verdict(&report)
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
+    let missing = report.checks.iter().any(|check| check.verdict == Verdict::Missing);
+    if missing { Err(Failure::said(Kind::Failed)) } else { Ok(()) }
+}
+
+fn table(report: &Report) -> String {
+    let mut table = Table::new(&["", "WHAT", "FOUND"]);
+    for check in &report.checks {
+        let mark = match check.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Doubtful => "?",
+            Verdict::Missing => "missing",
+        };
+        table.row([mark.to_owned(), check.what.clone(), check.found.clone()]);
+        if let Some(remedy) = &check.remedy {
+            table.row([String::new(), String::new(), format!("-> {remedy}")]);
+        }
+    }
+    table.text()
+}

@@ -1,0 +1,247 @@
+use std::collections::HashMap;
+
+use rbee_api::{Health, Hive, HiveState, Status, Worker};
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    chain::{CHAIN, Freshness, Verdict, verdicts},
+    cli::{Output, StatusArgs},
+    client::QueenClient,
+    commands::{hive, print, worker},
+    failure::Failure,
+    render::{Table, age, short_hash},
+};
+
+/// What runs of the chain.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Whether a queen answers; without one nothing is known of the levels below.
+    running: bool,
+    levels: Vec<Row>,
+}
+
+/// One process, or one that is configured and does not run.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// `queen`, `hive` or `worker`.
+    level: &'static str,
+    name: String,
+    state: &'static str,
+    pid: Option<u32>,
+    port: Option<u16>,
+    exe_hash: Option<String>,
+    age_s: Option<u64>,
+    /// `None` while it does not run, and where there are no sources to compare with.
+    freshness: Option<Freshness>,
+    /// What made it stale, or why it failed.
+    detail: Option<String>,
+}
+
+pub(crate) async fn run(app: &App, args: StatusArgs) -> Result<(), Failure> {
+    let queen = app.running_queen().await?;
+    show(app, queen.as_ref(), args.output).await
+}
+
+/// The whole chain, as `queen` knows it.
+pub(crate) async fn show(
+    app: &App,
+    queen: Option<&QueenClient>,
+    output: Output,
+) -> Result<(), Failure> {
+    let report = report(app, queen).await?;
+    if !report.running && !output.json {
+        app.terminal.say("Nothing runs; `./rbee queen start` or a first prompt starts the chain");
+        return Ok(());
+    }
+    print(app, output.json, &report, table)
+}
+
+/// The queen alone.
+pub(crate) async fn of_queen(app: &App, output: Output) -> Result<(), Failure> {
+    let queen = app.running_queen().await?;
+    let report = match &queen {
+        Some(queen) => {
+            let mut levels = vec![queen_row(queen).await?];
+            judge(&mut levels, &verdicts(&app.config, &CHAIN[2..3]).await?);
+            Report { running: true, levels }
+        }
+        None => Report { running: false, levels: vec![stopped_queen(app)] },
+    };
+    print(app, output.json, &report, table)
+}
+
+async fn report(app: &App, queen: Option<&QueenClient>) -> Result<Report, Failure> {
+    let Some(queen) = queen else {
+        return Ok(Report { running: false, levels: vec![stopped_queen(app)] });
+    };
+    let mut levels = vec![queen_row(queen).await?];
+    for hive in queen.hives().await?.hives {
+        levels.push(hive_row(&hive));
+        levels.extend(hive.workers.workers.iter().map(worker_row));
+    }
+    judge(&mut levels, &verdicts(&app.config, &CHAIN[2..]).await?);
+    Ok(Report { running: true, levels })
+}
+
+/// Compares each running binary with the verdict on its level.
+///
+/// A build that is up to date does not make a process fresh that runs an older one.
+fn judge(rows: &mut [Row], verdicts: &[Verdict]) {
+    let of_level: HashMap<_, _> = verdicts.iter().map(|verdict| (verdict.level, verdict)).collect();
+    for row in rows {
+        let (Some(running), Some(verdict)) = (&row.exe_hash, of_level.get(row.level)) else {
+            continue;
+        };
+        let old = verdict.freshness == Freshness::Fresh
+            && verdict.exe_hash.as_ref().is_some_and(|built| built != running);
+        row.freshness = Some(if old { Freshness::Stale } else { verdict.freshness });
+        if row.detail.is_none() {
+            row.detail = if old {
+                Some("runs an older build than there is".to_owned())
+            } else {
+                verdict.reasons.first().cloned()
+            };
+        }
+    }
+}
+
+async fn queen_row(queen: &QueenClient) -> Result<Row, Failure> {
+    let health = queen.health().await?;
+    let row = Row { port: port_of(queen.base_url()), ..Row::stopped("queen", "queen") };
+    Ok(row.with_health(&health))
+}
+
+fn stopped_queen(app: &App) -> Row {
+    Row { port: Some(app.config.queen.port), ..Row::stopped("queen", "queen") }
+}
+
+fn hive_row(hive: &Hive) -> Row {
+    let row = Row {
+        port: hive.base_url.as_deref().and_then(port_of).or(Some(hive.port)),
+        detail: hive.detail.clone(),
+        ..Row::stopped("hive", &hive.alias)
+    };
+    let row = match &hive.health {
+        Some(health) => row.with_health(health),
+        None => row,
+    };
+    // A draining hive says so itself.
+    match (hive.state, row.state) {
+        (HiveState::Ready, "draining") => row,
+        (state, _) => Row { state: hive::state_name(state), ..row },
+    }
+}
+
+fn worker_row(worker: &Worker) -> Row {
+    let row = Row { detail: worker.detail.clone(), ..Row::stopped("worker", &worker.model) };
+    let row = match &worker.health {
+        Some(health) => row.with_health(health),
+        None => row,
+    };
+    Row { state: worker::state_name(worker.state), ..row }
+}
+
+impl Row {
+    fn stopped(level: &'static str, name: &str) -> Self {
+        Self {
+            level,
+            name: name.to_owned(),
+            state: "stopped",
+            pid: None,
+            port: None,
+            exe_hash: None,
+            age_s: None,
+            freshness: None,
+            detail: None,
+        }
+    }
+
+    fn with_health(self, health: &Health) -> Self {
+        Self {
+            state: match health.status {
+                Status::Ok => "ready",
+                Status::Draining => "draining",
+            },
+            pid: Some(health.pid),
+            exe_hash: Some(health.exe_hash.clone()),
+            age_s: Some(health.uptime_s),
+            ..self
+        }
+    }
+}
+
+fn port_of(base_url: &str) -> Option<u16> {
+    reqwest::Url::parse(base_url).ok()?.port()
+}
+
+fn table(report: &Report) -> String {
+    let mut table =
+        Table::new(&["LEVEL", "NAME", "STATE", "PID", "PORT", "BUILD", "AGE", "FRESH", "DETAIL"]);
+    for row in &report.levels {
+        table.row([
+            row.level.to_owned(),
+            row.name.clone(),
+            row.state.to_owned(),
+            row.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            row.port.map(|port| port.to_string()).unwrap_or_default(),
+            row.exe_hash.as_deref().map(short_hash).unwrap_or_default().to_owned(),
+            row.age_s.map(age).unwrap_or_default(),
+            row.freshness.map(Freshness::name).unwrap_or_default().to_owned(),
+            row.detail.clone().unwrap_or_default(),
+        ]);
+    }
+    table.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Freshness, Row, Verdict, judge};
+
+    fn judged(
+        running: &str,
+        freshness: Freshness,
+        built: Option<&str>,
+    ) -> (Option<Freshness>, String) {
+        let row = Row { exe_hash: Some(running.into()), ..Row::stopped("hive", "my-hive") };
+        let verdict = Verdict {
+            level: "hive",
+            binary: "rbee-hive",
+            freshness,
+            reasons: vec!["`src/lib.rs` changed".into()],
+            exe_hash: built.map(Into::into),
+        };
+        let mut rows = [row];
+        judge(&mut rows, &[verdict]);
+        let [row] = rows;
+        (row.freshness, row.detail.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_process_of_the_last_build_is_as_fresh_as_that_build() {
+        assert_eq!(judged("a", Freshness::Fresh, Some("a")).0, Some(Freshness::Fresh));
+        let (freshness, detail) = judged("a", Freshness::Stale, Some("a"));
+        assert_eq!((freshness, detail.as_str()), (Some(Freshness::Stale), "`src/lib.rs` changed"));
+    }
+
+    #[test]
+    fn a_process_of_an_older_build_is_stale_however_fresh_the_build() {
+        let (freshness, detail) = judged("old", Freshness::Fresh, Some("new"));
+        assert_eq!(freshness, Some(Freshness::Stale));
+        assert_eq!(detail, "runs an older build than there is");
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_does_not_run() {
+        let mut rows = [Row::stopped("hive", "my-hive")];
+        let verdict = Verdict {
+            level: "hive",
+            binary: "rbee-hive",
+            freshness: Freshness::Stale,
+            reasons: Vec::new(),
+            exe_hash: None,
+        };
+        judge(&mut rows, &[verdict]);
+        assert_eq!(rows[0].freshness, None);
+    }
+}

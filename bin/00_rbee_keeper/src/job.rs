@@ -1,0 +1,233 @@
+use std::time::Duration;
+
+use narration_core::{Level, Narration};
+use rbee_api::{ErrorDetail, JobRequest, JobState};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::{
+    app::{App, CurrentJob},
+    client::{Broken, ClientError, EventStream, JobEvent, QueenClient, Started, from_detail},
+    failure::{Failure, Kind},
+};
+
+/// Waits before another try at a queen that went away between being found and being asked.
+const START_DELAYS: [Duration; 3] = [ms(100), ms(400), ms(1000)];
+
+/// Waits before each try to come back to a job whose stream broke; a replacement or a restart of
+/// the queen takes less than all of them.
+const RESUME_DELAYS: [Duration; 7] =
+    [ms(50), ms(150), ms(400), ms(800), ms(1600), ms(3200), ms(3200)];
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A job of the queen, followed across broken connections: no event is lost or seen twice.
+///
+/// While it lives it is the application's current job, which Ctrl-C cancels.
+#[derive(Debug)]
+pub(crate) struct Job<'a> {
+    app: &'a App,
+    job_id: Option<String>,
+    /// `None` before the first connection.
+    events: Option<EventStream>,
+    last_id: Option<u64>,
+    /// What a resumed stream may repeat, and is passed over.
+    replayed_up_to: Option<u64>,
+    ended: bool,
+    /// The answer is whole, though the job's own end has not been seen.
+    done: bool,
+}
+
+/// Why a job gave no further event.
+#[derive(Debug)]
+pub(crate) enum JobError {
+    /// The queen knows the job no more: it died, and its jobs with it.
+    Lost(Failure),
+    Failed(Failure),
+}
+
+impl<'a> Job<'a> {
+    /// Starts a management job.
+    pub(crate) async fn start(app: &'a App, request: &JobRequest) -> Result<Self, Failure> {
+        let ask = async |queen: &QueenClient| queen.start(request).await;
+        Self::open(app, ask).await
+    }
+
+    /// Asks for a completion; `body` is OpenAI's.
+    pub(crate) async fn chat(app: &'a App, body: &Value) -> Result<Self, Failure> {
+        let ask = async |queen: &QueenClient| queen.chat(body).await;
+        Self::open(app, ask).await
+    }
+
+    async fn open(
+        app: &'a App,
+        ask: impl AsyncFn(&QueenClient) -> Result<Started, ClientError>,
+    ) -> Result<Self, Failure> {
+        let mut delays = START_DELAYS.into_iter();
+        loop {
+            let queen = app.queen().await?;
+            tracing::debug!(url = queen.base_url(), "asking the queen");
+            match ask(&queen).await {
+                Ok(Started { job_id, events }) => {
+                    if let Some(job_id) = job_id.clone() {
+                        app.set_current(Some(CurrentJob { queen, job_id }));
+                    }
+                    return Ok(Self {
+                        app,
+                        job_id,
+                        events,
+                        last_id: None,
+                        replayed_up_to: None,
+                        ended: false,
+                        done: false,
+                    });
+                }
+                Err(error) if error.is_worth_another_try() => match delays.next() {
+                    Some(delay) => {
+                        tracing::debug!(?delay, %error, "asking again");
+                        sleep(delay).await;
+                    }
+                    None => return Err(error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.job_id.as_deref()
+    }
+
+    /// The next event that is not for the terminal alone; `None` after the last.
+    ///
+    /// Narrations and progress are shown here, as they come.
+    pub(crate) async fn next(&mut self) -> Result<Option<JobEvent>, JobError> {
+        while !self.ended {
+            let Some(events) = &mut self.events else {
+                self.connect(None).await?;
+                continue;
+            };
+            let received = match events.next().await {
+                Ok(Ok(received)) => received,
+                Ok(Err(malformed)) => {
+                    return Err(JobError::Failed(Failure::new(Kind::Failed, malformed)));
+                }
+                Err(_) if self.done => break,
+                Err(broken) => {
+                    self.connect(Some(broken)).await?;
+                    continue;
+                }
+            };
+            if received.id.is_some() {
+                if received.id <= self.replayed_up_to {
+                    continue;
+                }
+                self.last_id = received.id;
+            }
+            match received.event {
+                JobEvent::Narration(narration) => self.app.terminal.narrate(&narration),
+                JobEvent::Progress(progress) => self.app.terminal.progress(&progress),
+                event => {
+                    self.done |= matches!(event, JobEvent::Done);
+                    self.ended = matches!(event, JobEvent::End(_));
+                    if self.ended {
+                        self.leave();
+                    }
+                    return Ok(Some(event));
+                }
+            }
+        }
+        self.leave();
+        Ok(None)
+    }
+
+    /// Follows the job to its end and gives its result.
+    pub(crate) async fn finish(mut self) -> Result<Option<Value>, Failure> {
+        let (mut result, mut error) = (None, None);
+        loop {
+            match self.next().await.map_err(Failure::from)? {
+                Some(JobEvent::Result(value)) => result = Some(value),
+                Some(JobEvent::Error(detail)) => error = Some(detail),
+                Some(JobEvent::End(end)) => return outcome(end.state, error).map(|()| result),
+                Some(_) => {}
+                None => return outcome(JobState::Completed, error).map(|()| result),
+            }
+        }
+    }
+
+    fn leave(&self) {
+        self.app.set_current(None);
+        self.app.terminal.end_progress();
+    }
+
+    /// Opens the stream after the last event seen, which a queen that has taken over has too.
+    async fn connect(&mut self, broken: Option<Broken>) -> Result<(), JobError> {
+        let mut delays = RESUME_DELAYS.into_iter();
+        let mut last = Failure::failed("the queen named no job to follow");
+        if let Some(broken) = broken {
+            last = Failure::new(Kind::Failed, broken).context("the queen's stream broke off");
+            Narration::new("keeper", "resume", "The connection to the queen broke; resuming")
+                .level(Level::Warn)
+                .emit();
+            delays.next().map(sleep).expect("there is a first delay").await;
+        }
+        let Some(job_id) = self.job_id.clone() else { return Err(JobError::Lost(last)) };
+        loop {
+            match self.try_connect(&job_id).await {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Final(error)) => return Err(error),
+                Err(Refusal::Passing(failure)) => last = failure,
+            }
+            match delays.next() {
+                Some(delay) => sleep(delay).await,
+                None => return Err(JobError::Failed(last)),
+            }
+        }
+    }
+
+    async fn try_connect(&mut self, job_id: &str) -> Result<(), Refusal> {
+        let queen = self.app.queen().await.map_err(Refusal::Passing)?;
+        match queen.resume(job_id, self.last_id).await {
+            Ok(events) => {
+                self.events = Some(events);
+                self.replayed_up_to = self.last_id;
+                self.app.set_current(Some(CurrentJob { queen, job_id: job_id.to_owned() }));
+                Ok(())
+            }
+            Err(error @ ClientError::Refused { status: 404, .. }) => {
+                let failure = Failure::new(Kind::Failed, error)
+                    .context("the queen that had the request is gone, and the request with it");
+                Err(Refusal::Final(JobError::Lost(failure)))
+            }
+            Err(error) if error.is_worth_another_try() => Err(Refusal::Passing(error.into())),
+            Err(error) => Err(Refusal::Final(JobError::Failed(error.into()))),
+        }
+    }
+}
+
+/// Why a stream could not be opened.
+enum Refusal {
+    /// Another try may find a queen that has taken over.
+    Passing(Failure),
+    Final(JobError),
+}
+
+/// What the end of a job means to the person who asked for it.
+pub(crate) fn outcome(state: JobState, error: Option<Box<ErrorDetail>>) -> Result<(), Failure> {
+    match (state, error) {
+        (_, Some(detail)) => Err(from_detail(*detail, None)),
+        (JobState::Completed | JobState::Running, None) => Ok(()),
+        (JobState::Failed, None) => Err(Failure::failed("the job failed and gave no reason")),
+        (JobState::Cancelled, None) => Err(Failure::failed("the job was cancelled")),
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Lost(failure) | JobError::Failed(failure) => failure,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+use std::{
+    collections::HashMap,
+    io::{self, IsTerminal as _, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::anyhow;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use narration_core::Narration;
+use rbee_api::Progress;
+use rbee_config::NarrationMode;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::{
+    failure::{Failure, Kind},
+    render::{Paint, ProgressSteps, bar_style, narration_line, progress_json},
+};
+
+/// Standard output and standard error: data to the one, everything else to the other.
+///
+/// All writing goes through here, so that lines, bars and tokens never garble one another.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    narration: NarrationMode,
+    paint: Paint,
+    /// Both are the same screen, on which a line has to begin where tokens stopped.
+    shared_screen: bool,
+    stderr_is_terminal: bool,
+    bars: MultiProgress,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Standard output stands after text that no line break has ended.
+    mid_line: bool,
+    bars: HashMap<String, ProgressBar>,
+    steps: ProgressSteps,
+}
+
+impl Terminal {
+    pub(crate) fn new(narration: NarrationMode) -> Self {
+        let (stdout, stderr) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        Self {
+            narration,
+            paint: Paint::of_stderr(),
+            shared_screen: stdout && stderr,
+            stderr_is_terminal: stderr,
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Writes data to standard output, at once.
+    pub(crate) fn out(&self, text: &str) -> Result<(), Failure> {
+        let mut state = self.state();
+        self.bars
+            .suspend(|| {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            })
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Failure::said(Kind::Closed),
+                _ => Failure::from(anyhow!(error).context("cannot write to standard output")),
+            })?;
+        state.mid_line = match text.chars().next_back() {
+            Some(last) => last != '\n',
+            None => state.mid_line,
+        };
+        Ok(())
+    }
+
+    /// Ends the line that [`Self::out`] left open, if it did.
+    pub(crate) fn end_line(&self) -> Result<(), Failure> {
+        let open = self.state().mid_line;
+        if open { self.out("\n") } else { Ok(()) }
+    }
+
+    /// A line of standard error, whatever the narration mode.
+    pub(crate) fn say(&self, line: &str) {
+        self.write_error(&format!("{line}\n"));
+    }
+
+    pub(crate) fn narrate(&self, narration: &Narration) {
+        if let Some(line) = narration_line(narration, self.narration, self.paint) {
+            self.say(&line);
+        }
+    }
+
+    /// Draws a bar for each target; where there is no screen, a line for each tenth of the way.
+    pub(crate) fn progress(&self, progress: &Progress) {
+        match self.narration {
+            NarrationMode::Off => {}
+            NarrationMode::Human if self.stderr_is_terminal => self.draw(progress),
+            NarrationMode::Human => self.say_step(progress, |line| line),
+            NarrationMode::Json => self.say_step(progress, |_| progress_json(progress)),
+        }
+    }
+
+    /// Removes the bars.
+    pub(crate) fn end_progress(&self) {
+        for (_, bar) in self.state().bars.drain() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// How text on standard error may be coloured.
+    pub(crate) fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    fn draw(&self, progress: &Progress) {
+        let mut state = self.state();
+        let bar = state.bars.entry(progress.target.clone()).or_insert_with(|| {
+            // Complete before it is drawn for the first time.
+            let hidden = ProgressDrawTarget::hidden();
+            let bar = ProgressBar::with_draw_target(progress.total_bytes, hidden)
+                .with_style(bar_style(progress))
+                .with_message(progress.target.clone());
+            self.bars.add(bar)
+        });
+        if let Some(total) = progress.total_bytes {
+            bar.set_length(total);
+        }
+        bar.set_position(progress.done_bytes);
+        if progress.total_bytes == Some(progress.done_bytes) {
+            bar.finish_and_clear();
+            state.bars.remove(&progress.target);
+        }
+    }
+
+    fn say_step(&self, progress: &Progress, text: impl FnOnce(String) -> String) {
+        let line = self.state().steps.line(progress);
+        if let Some(line) = line {
+            self.say(&text(line));
+        }
+    }
+
+    fn write_error(&self, text: &str) {
+        let mut state = self.state();
+        let break_first = self.shared_screen && state.mid_line;
+        self.bars.suspend(|| {
+            let mut stderr = io::stderr().lock();
+            let text = if break_first { format!("\n{text}") } else { text.to_owned() };
+            // Nobody is left to be told when standard error is gone.
+            stderr.write_all(text.as_bytes()).ok();
+        });
+        state.mid_line &= !break_first;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives `tracing` the same way to standard error.
+#[derive(Debug, Clone)]
+pub(crate) struct LogWriter(pub(crate) Arc<Terminal>);
+
+impl Write for LogWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write_error(&String::from_utf8_lossy(buffer));
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,137 @@
+use std::{fs, io::Write as _};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::keeper::Keeper;
+
+#[tokio::test]
+async fn the_last_lines_of_a_log_are_shown() {
+    let keeper = Keeper::alone();
+    keeper.write("state/logs/queen-8500.log", "one\ntwo\nthree\n");
+    keeper.write("state/logs/hive-a.log", "other\n");
+    let output = keeper.run(&["logs", "queen", "-n", "2"]).await.exits(0);
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("two\nthree\n", ""));
+}
+
+#[tokio::test]
+async fn several_logs_are_told_apart() {
+    let keeper = Keeper::alone();
+    keeper.write("state/logs/hive-a.log", "of a\n");
+    keeper.write("state/logs/hive-b.log", "of b\n");
+    let output = keeper.run(&["logs", "hive"]).await.exits(0);
+    assert_eq!(output.stdout, "of a\nof b\n");
+    assert_eq!(output.stderr, "==> hive-a.log <==\n==> hive-b.log <==\n");
+}
+
+#[tokio::test]
+async fn a_level_that_has_logged_nothing_is_a_failure_with_a_hint() {
+    let output = Keeper::alone().run(&["logs", "worker"]).await.exits(1);
+    assert_snapshot!(output.stderr, @r"
+    error: the worker has logged nothing yet
+    hint: `./rbee status` shows what runs
+    ");
+}
+
+#[tokio::test]
+async fn a_followed_log_goes_on_until_the_interrupt() {
+    let keeper = Keeper::alone();
+    keeper.write("state/logs/queen-8500.log", "old\n");
+    let mut running = keeper.spawn(&["logs", "queen", "-f"]);
+    running.says("old\n").await;
+    let path = keeper.home().join("state/logs/queen-8500.log");
+    let mut log = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    log.write_all(b"new\n").unwrap();
+    running.says("new\n").await;
+    fs::rename(&path, path.with_extension("log.1")).unwrap();
+    fs::write(&path, "rotated\n").unwrap();
+    running.says("rotated\n").await;
+    running.interrupt();
+    assert_eq!(running.finish().await.exits(130).stderr, "");
+}
+
+#[tokio::test]
+async fn every_value_is_listed_with_its_origin() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "[models]\ndefault = \"mine\"\n");
+    let output = keeper.run(&["config", "--json", "--narration", "off"]).await.exits(0);
+    let values: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
+    let origin = |key: &str| {
+        let value = values.iter().find(|value| value["key"] == key).unwrap();
+        let origin = value["origin"].as_str().unwrap();
+        origin.replace(&keeper.home().display().to_string(), "HOME")
+    };
+    assert_eq!(origin("queen.port"), "environment RBEE_QUEEN_PORT");
+    assert_eq!(origin("models.default"), "HOME/config.toml:2");
+    assert_eq!(origin("narration"), "flag --narration");
+    assert_eq!(origin("worker.parallel"), "default");
+    let table = keeper.run(&["config"]).await.exits(0).stdout;
+    assert!(table.starts_with("KEY"), "{table}");
+    assert_eq!(table.lines().count(), values.len() + 1);
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_refused_with_its_place() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "[queen]\nprot = 1\n");
+    let output = keeper.run(&["status"]).await.exits(2);
+    let stderr = output.stderr.replace(&keeper.home().display().to_string(), "HOME");
+    assert_snapshot!(stderr, @r"
+    error: HOME/config.toml:2: unknown key `queen.prot`; did you mean `queen.port`?
+    hint: `./rbee doctor` goes through everything
+    ");
+}
+
+#[tokio::test]
+async fn doctor_names_a_wrong_configuration_among_its_findings() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "[queen]\nprot = 1\n");
+    let output = keeper.run(&["doctor", "--json"]).await.exits(1);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(report["checks"][0]["what"], "configuration");
+    assert_eq!(report["checks"][0]["verdict"], "missing");
+}
+
+#[tokio::test]
+async fn doctor_finds_a_stranger_on_a_port() {
+    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    // Accepts, and hangs up without a word.
+    let hang_up = async {
+        loop {
+            drop(stranger.accept().await.unwrap());
+        }
+    };
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", &format!("[[hive]]\nalias = \"h\"\nport = {port}\n"));
+    let output = tokio::select! {
+        output = keeper.run(&["doctor", "--json"]) => output.exits(1),
+        () = hang_up => unreachable!(),
+    };
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let what = format!("port {port} (hive `h`)");
+    let check = checks.iter().find(|check| check["what"] == what.as_str()).unwrap();
+    assert_eq!(check["verdict"], "missing");
+    assert_eq!(check["found"], "taken by another program");
+}
+
+#[tokio::test]
+async fn doctor_is_content_with_a_free_port_and_lists_for_people_too() {
+    let keeper = Keeper::alone();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    keeper.write("config.toml", &format!("[[hive]]\nalias = \"h\"\nport = {port}\n"));
+    let output = keeper.run(&["doctor"]).await.exits(0);
+    let line = output.stdout.lines().find(|line| line.contains(&port.to_string())).unwrap();
+    assert!(line.starts_with("ok") && line.ends_with("free"), "{line}");
+}
+
+#[tokio::test]
+async fn a_check_where_nothing_is_built_finds_nothing_stale() {
+    let output = Keeper::alone().run(&["update", "--check", "--json"]).await.exits(0);
+    assert_eq!(output.stdout, "{\n  \"levels\": []\n}\n");
+    assert!(output.stderr.starts_with("auto-update is off"), "{}", output.stderr);
+}

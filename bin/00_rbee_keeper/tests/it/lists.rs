@@ -1,0 +1,259 @@
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::{
+    keeper::Keeper,
+    queen::{self, JOBS, Queen, Reply, job_of},
+};
+
+fn health(role: &str, pid: u32) -> Value {
+    json!({
+        "status": "ok", "role": role, "instance_id": "i", "pid": pid, "start_time": 1,
+        "exe_hash": "0123456789abcdef0123456789abcdef", "source_root": null, "version": "0.1.0",
+        "uptime_s": 3700,
+    })
+}
+
+fn worker() -> Value {
+    json!({
+        "id": "w-1", "model": "smollm2:135m", "kind": "llama_cpp", "device": "cpu",
+        "state": "ready", "active_requests": 2, "memory_bytes": 150_000_000, "detail": null,
+        "health": health("llamacpp-worker", 13),
+    })
+}
+
+fn hives() -> Value {
+    let ready = json!({
+        "alias": "my-hive", "host": "localhost", "port": 8600,
+        "base_url": "http://127.0.0.1:8600", "state": "ready", "detail": null,
+        "health": health("rbee-hive", 12),
+        "capabilities": {
+            "devices": [{ "id": "cpu", "name": "A processor", "cores": 2, "memory_bytes": null }],
+            "memory_total_bytes": 8_000_000_000u64, "memory_available_bytes": 4_000_000_000u64,
+        },
+        "workers": { "workers": [worker()] },
+        "models": { "models": [] },
+    });
+    let failed = json!({
+        "alias": "broken", "host": "localhost", "port": 8601, "base_url": null,
+        "state": "failed", "detail": "died 5 times in 10 minutes", "health": null,
+        "capabilities": null, "workers": { "workers": [] }, "models": { "models": [] },
+    });
+    json!({ "hives": [ready, failed] })
+}
+
+async fn queen() -> Queen {
+    let queen = Queen::start().await;
+    queen.on("GET /health", Reply::Json(200, health("queen-rbee", 11)));
+    queen.on("GET /v1/hives", Reply::Json(200, hives()));
+    queen.on("GET /v1/workers", Reply::Json(200, json!({ "workers": [worker()] })));
+    queen
+}
+
+fn json_of(stdout: &str) -> Value {
+    serde_json::from_str(stdout).unwrap()
+}
+
+#[tokio::test]
+async fn status_shows_every_level() {
+    let queen = queen().await;
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["status"]).await.exits(0);
+    let port = format!("{:<5}", queen.port());
+    assert_snapshot!(output.stdout.replace(&port, "PORT "), @r"
+    LEVEL   NAME          STATE   PID  PORT   BUILD         AGE    FRESH  DETAIL
+    queen   queen         ready   11   PORT   0123456789ab  1h 1m
+    hive    my-hive       ready   12   8600   0123456789ab  1h 1m
+    worker  smollm2:135m  ready   13          0123456789ab  1h 1m
+    hive    broken        failed       8601                               died 5 times in 10 minutes
+    ");
+}
+
+#[tokio::test]
+async fn status_as_json_has_whole_hashes_and_plain_numbers() {
+    let queen = queen().await;
+    let output = Keeper::of(&queen).run(&["status", "--json"]).await.exits(0);
+    let status = json_of(&output.stdout);
+    assert_eq!(status["running"], true);
+    assert_eq!(status["levels"][0]["port"], queen.port());
+    assert_eq!(status["levels"][1]["exe_hash"], "0123456789abcdef0123456789abcdef");
+    assert_eq!(status["levels"][2]["age_s"], 3700);
+    assert_eq!(status["levels"][3]["detail"], "died 5 times in 10 minutes");
+}
+
+#[tokio::test]
+async fn status_of_a_queen_that_is_gone_is_no_error() {
+    let keeper = Keeper::alone().with("RBEE_QUEEN_URL", "http://127.0.0.1:1");
+    let output = keeper.run(&["status"]).await.exits(0);
+    assert_eq!(output.stdout, "");
+    assert_snapshot!(output.stderr, @"Nothing runs; `./rbee queen start` or a first prompt starts the chain");
+    let output = keeper.run(&["status", "--json"]).await.exits(0);
+    assert_eq!(json_of(&output.stdout)["running"], false);
+}
+
+#[tokio::test]
+async fn status_of_the_queen_is_one_row() {
+    let queen = queen().await;
+    let output = Keeper::of(&queen).run(&["queen", "status", "--json"]).await.exits(0);
+    let status = json_of(&output.stdout);
+    assert_eq!(status["levels"].as_array().unwrap().len(), 1);
+    assert_eq!(status["levels"][0]["pid"], 11);
+    assert!(queen.requests("GET /v1/hives").is_empty());
+}
+
+#[tokio::test]
+async fn hives_are_listed() {
+    let queen = queen().await;
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["hive", "list"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    ALIAS    HOST       PORT  STATE   WORKERS  DETAIL
+    my-hive  localhost  8600  ready   1
+    broken   localhost  8601  failed  0        died 5 times in 10 minutes
+    ");
+    let output = keeper.run(&["hive", "list", "--json"]).await.exits(0);
+    assert_eq!(json_of(&output.stdout), hives());
+}
+
+#[tokio::test]
+async fn without_a_queen_the_configured_hives_are_listed() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "[[hive]]\nalias = \"a\"\n[[hive]]\nalias = \"b\"\nport = 9000\n");
+    let keeper = keeper.with("RBEE_QUEEN_URL", "http://127.0.0.1:1");
+    let output = keeper.run(&["hive", "list"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    ALIAS  HOST       PORT  STATE    WORKERS  DETAIL
+    a      localhost  8600  stopped  0        no queen runs
+    b      localhost  9000  stopped  0        no queen runs
+    ");
+}
+
+#[tokio::test]
+async fn one_hive_is_described() {
+    let queen = queen().await;
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["hive", "status", "my-hive"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    alias    my-hive
+    state    ready
+    address  http://127.0.0.1:8600
+    pid      12
+    build    0123456789ab
+    age      1h 1m
+    device   cpu: A processor, 2 cores
+    memory   4.0 GB free of 8.0 GB
+
+    ID   MODEL         STATE  DEVICE  PID  MEMORY    AGE    BUSY  DETAIL
+    w-1  smollm2:135m  ready  cpu     13   150.0 MB  1h 1m  2
+    ");
+    let output = keeper.run(&["hive", "status", "nobody"]).await.exits(2);
+    assert_snapshot!(output.stderr, @r"
+    error: the queen knows no hive `nobody`
+    hint: `./rbee hive list` shows the hives
+    ");
+}
+
+#[tokio::test]
+async fn workers_are_listed() {
+    let queen = queen().await;
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["worker", "list"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    ID   MODEL         STATE  DEVICE  PID  MEMORY    AGE    BUSY  DETAIL
+    w-1  smollm2:135m  ready  cpu     13   150.0 MB  1h 1m  2
+    ");
+    let output = keeper.run(&["worker", "list", "--json"]).await.exits(0);
+    assert_eq!(json_of(&output.stdout), json!({ "workers": [worker()] }));
+}
+
+#[tokio::test]
+async fn models_are_listed_and_removed() {
+    let model = json!({
+        "name": "smollm2:135m", "size_bytes": 98_123_456, "local": true, "path": "/m", "sha256": null,
+        "license": "Apache-2.0", "description": "small",
+    });
+    let queen = Queen::start().await;
+    let list = json!({ "models": [model] });
+    queen.on_job(job_of(&json!(null)));
+    queen.on("GET /v1/models/store?hive=b", Reply::Json(200, list.clone()));
+    let removed = json!({ "name": "smollm2:135m", "freed_bytes": 98_123_456 });
+    queen.on("DELETE /v1/models/store/smollm2:135m", Reply::Json(200, removed.clone()));
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["model", "list", "--hive", "b"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    NAME          SIZE     HERE  LICENCE     DESCRIPTION
+    smollm2:135m  98.1 MB  yes   Apache-2.0  small
+    ");
+    let output = keeper.run(&["model", "list", "--hive", "b", "--json"]).await.exits(0);
+    assert_eq!(json_of(&output.stdout), list);
+    let output = keeper.run(&["model", "rm", "smollm2:135m", "--json"]).await.exits(0);
+    assert_eq!(json_of(&output.stdout), removed);
+    assert_snapshot!(output.stderr, @"[keeper] model_rm: Removed smollm2:135m, 98.1 MB are free again");
+    // The hive is made sure of in a job, which tells what it takes.
+    let started = queen.requests(JOBS);
+    assert_eq!(started[0].body, json!({ "operation": "hive_start", "alias": "b" }));
+    assert_eq!(started[2].body, json!({ "operation": "hive_start", "alias": null }));
+}
+
+#[tokio::test]
+async fn management_jobs_name_their_operation_and_print_their_result() {
+    for (arguments, body) in [
+        (&["hive", "start", "h", "--json"][..], json!({ "operation": "hive_start", "alias": "h" })),
+        (&["hive", "stop", "--json"], json!({ "operation": "hive_stop", "alias": null })),
+        (
+            &["model", "pull", "m", "--hive", "h", "--json"],
+            json!({ "operation": "model_pull", "hive": "h", "model": "m" }),
+        ),
+    ] {
+        let queen = Queen::start().await;
+        queen.on_job(job_of(&json!({ "fine": true })));
+        let output = Keeper::of(&queen).run(arguments).await.exits(0);
+        assert_eq!(queen.requests(JOBS)[0].body, body);
+        assert_eq!(json_of(&output.stdout), json!({ "fine": true }));
+    }
+}
+
+#[tokio::test]
+async fn an_update_asks_for_the_whole_chain_and_shows_it() {
+    let queen = queen().await;
+    queen.on_job(job_of(&hives()));
+    let output = Keeper::of(&queen).run(&["update", "--json"]).await.exits(0);
+    assert_eq!(queen.requests(JOBS)[0].body, json!({ "operation": "chain_update" }));
+    assert_eq!(json_of(&output.stdout)["levels"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn an_unknown_alias_names_the_known_ones_before_anything_starts() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "[[hive]]\nalias = \"my-hive\"\n");
+    let output = keeper.run(&["hive", "start", "my-hvie"]).await.exits(2);
+    assert_snapshot!(output.stderr, @r"
+    error: no hive is called `my-hvie`; did you mean `my-hive`?; configured: `my-hive`
+    hint: `./rbee hive list` shows the hives
+    ");
+    assert!(!keeper.home().join("run").exists());
+}
+
+#[tokio::test]
+async fn a_refused_list_is_told_as_the_queen_tells_it() {
+    let queen = Queen::start().await;
+    queen.on("GET /health", Reply::Json(200, health("queen-rbee", 11)));
+    let refusal = queen::error(401, "unauthorized", "this needs the token");
+    queen.on("GET /v1/hives", Reply::Json(401, refusal));
+    let output = Keeper::of(&queen).run(&["hive", "list"]).await.exits(1);
+    assert_snapshot!(output.stderr, @r"
+    error: this needs the token
+    hint: the token of this `RBEE_HOME` is not that queen's
+    ");
+}
+
+#[tokio::test]
+async fn a_queen_that_somebody_else_runs_is_not_stopped() {
+    let queen = queen().await;
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["queen", "stop"]).await.exits(2);
+    assert_snapshot!(output.stderr_of(&keeper, &queen), @r"
+    error: the queen at `http://127.0.0.1:PORT` is not this keeper's to stop
+    hint: `queen.url` says that somebody else runs it; stop it there
+    ");
+}

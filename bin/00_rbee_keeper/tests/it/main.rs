@@ -1,0 +1,12 @@
+//! The real keeper against a scripted queen.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod queen; // a queen that says what it is told to
+mod keeper; // runs the binary in a world of its own
+mod infer; // tokens, errors, exit codes
+mod streams; // broken connections, interrupts, readers that leave
+mod narration; // modes, progress
+mod chat;
+mod lists; // tables and JSON
+mod files; // logs, config, doctor
+mod usage; // help, completions, what is not a verb
