@@ -49,24 +49,30 @@ const INHERITED: &[&str] = &[
     "SSL_CERT_*",
 ];
 
-/// The environment of a daemon: what is inherited by default or by `allowed`, then `set`.
+/// The environment of a daemon: what is inherited by default, for `building` or by `allowed`,
+/// then what is `set`.
 pub(crate) fn of_daemon(
+    building: Vec<(OsString, OsString)>,
     allowed: &[String],
     set: &BTreeMap<String, String>,
     channel: u64,
 ) -> Vec<(OsString, OsString)> {
-    let is_inherited = |name: &OsStr| {
+    let is_allowed = |name: &OsStr| {
         let Some(name) = name.to_str() else { return false };
         let mut patterns = INHERITED.iter().copied().chain(allowed.iter().map(String::as_str));
-        !name.starts_with("LD_")
-            && !name.starts_with("DYLD_")
-            && patterns.any(|pattern| matches(pattern, name))
+        patterns.any(|pattern| matches(pattern, name))
     };
+    let inherited = env::vars_os().filter(|(name, _)| is_allowed(name));
     let mut environment: BTreeMap<OsString, OsString> =
-        env::vars_os().filter(|(name, _)| is_inherited(name)).collect();
+        inherited.chain(building).filter(|(name, _)| !is_for_the_loader(name)).collect();
     environment.extend(set.iter().map(|(name, value)| (name.into(), value.into())));
     environment.insert(CHANNEL.into(), channel.to_string().into());
     environment.into_iter().collect()
+}
+
+fn is_for_the_loader(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"LD_") || name.starts_with(b"DYLD_")
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -109,8 +115,9 @@ mod tests {
     #[test]
     fn the_dynamic_loader_is_never_told_anything() {
         let allowed = ["*".to_owned()];
-        let inherited = of_daemon(&allowed, &BTreeMap::new(), 1);
-        assert!(inherited.iter().any(|(name, _)| name == "PATH"));
+        let building = vec![("LD_PRELOAD".into(), "x".into()), ("CC".into(), "cc".into())];
+        let inherited = of_daemon(building, &allowed, &BTreeMap::new(), 1);
+        assert!(["PATH", "CC"].iter().all(|known| inherited.iter().any(|(name, _)| name == known)));
         assert!(!inherited.iter().any(|(name, _)| name.to_string_lossy().starts_with("LD_")));
     }
 }

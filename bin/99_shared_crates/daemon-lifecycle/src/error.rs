@@ -10,7 +10,7 @@ use std::{
 pub enum Error {
     #[error("no binary named `{name}`; looked for {}", list(.looked))]
     BinaryNotFound { name: String, looked: Vec<PathBuf> },
-    /// A name becomes a folder: letters, digits, `-`, `_` and `.`, at most 64.
+    /// A name becomes a folder: letters, digits, `-`, `_`, `.` and `@`, at most 64.
     #[error("`{name}` cannot name an instance")]
     InstanceName { name: String },
     #[error(
@@ -24,9 +24,9 @@ pub enum Error {
     Io { what: &'static str, path: PathBuf, source: io::Error },
     /// The sources of the binary cannot be examined.
     #[error("cannot tell whether `{binary}` is up to date")]
-    AutoUpdate { binary: String, source: crate::seam::Error },
+    AutoUpdate { binary: String, source: auto_update::Error },
     #[error("`{binary}` does not build; what runs is left as it is")]
-    Build { binary: String, source: crate::seam::Error },
+    Build { binary: String, source: auto_update::Error },
     #[error("`{binary}` does not build, and no binary of it has served well before\n{build_error}")]
     NoLastGood { binary: String, build_error: String },
     #[error("cannot start `{}`", .path.display())]

@@ -51,7 +51,7 @@ pub(crate) struct Good {
 impl Instance {
     /// Names the folder without touching it.
     pub(crate) fn new(run_dir: &Path, name: &str) -> Result<Self, Error> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
         if name.is_empty()
             || name.len() > MAX_NAME_BYTES
             || name.starts_with('.')

@@ -4,7 +4,6 @@
 //! The starter's side is [`DaemonManager`], the daemon's own side is [`Daemon`]. Neither knows
 //! what the daemon is for.
 
-mod seam; // auto-update, until it is there
 mod error;
 mod identity; // who a process is
 mod process; // what the kernel says; signals

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{net::UnixStream, process::Command, sync::watch};
 
-use super::update::Binary;
+use super::update::{self, Binary};
 use crate::{
     DaemonManager, Error, Identity, LogTail, client, environment,
     identity::hash_args,
@@ -69,7 +69,12 @@ pub(super) fn launch(
         .args(&manager.args)
         .current_dir(binary.source_root.as_deref().unwrap_or("/".as_ref()))
         .env_clear()
-        .envs(environment::of_daemon(&manager.env_allow, &manager.env, inode))
+        .envs(environment::of_daemon(
+            update::build_environment(manager),
+            &manager.env_allow,
+            &manager.env,
+            inode,
+        ))
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::from(out.try_clone().map_err(failed)?))
         .stderr(Stdio::from(out))

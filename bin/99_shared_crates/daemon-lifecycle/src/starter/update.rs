@@ -1,10 +1,11 @@
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
+    sync::Once,
     time::Duration,
 };
 
-use crate::seam as auto_update;
-use crate::seam::{AutoUpdater, BuildEvent, Freshness};
+use auto_update::{AutoUpdater, BuildEvent, Freshness, StaleReason};
 use narration_core::{
     Narration,
     lines::{self, DAEMON_LIFECYCLE},
@@ -53,7 +54,6 @@ pub(super) async fn wanted(manager: &DaemonManager, instance: &Instance) -> Resu
             if let Some(binary) = trusted(manager, instance) {
                 return Ok(Wanted::Binary(binary));
             }
-            lines::checking(&update.binary).emit();
             built(manager, instance, update, Say::Everything).await
         }
     }
@@ -90,17 +90,24 @@ pub(crate) async fn is_current(manager: &DaemonManager, running: &Identity) -> b
     }
 }
 
-/// The last binary that stood its probation, if it is still there.
+/// The last binary that stood its probation; where none has, the last that was built.
 pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
-    let good: Good = instance.load("good.json")?;
-    if hash_file(&good.exe).ok()? != good.exe_hash {
-        return None;
-    }
+    let updater = updater(manager, manager.auto_update.as_ref()?).ok()?;
+    let served = instance
+        .load("good.json")
+        .filter(|good: &Good| hash_file(&good.exe).is_ok_and(|exe_hash| exe_hash == good.exe_hash));
+    let good = match served {
+        Some(good) => good,
+        None => {
+            let built = updater.last_good().ok()??;
+            Good { exe: built.path, exe_hash: built.hash.to_string() }
+        }
+    };
     Some(Binary {
         shown: good.exe.display().to_string(),
         exe: good.exe,
         exe_hash: good.exe_hash,
-        source_root: source_root(manager),
+        source_root: Some(updater.workspace_root().to_owned()),
     })
 }
 
@@ -127,6 +134,16 @@ fn as_it_is(manager: &DaemonManager) -> Result<Binary, Error> {
     Ok(Binary { exe, exe_hash, shown, source_root })
 }
 
+/// What the daemon needs of this process's environment to judge and build as this one does.
+pub(super) fn build_environment(manager: &DaemonManager) -> Vec<(OsString, OsString)> {
+    let Some(update) = &manager.auto_update else { return Vec::new() };
+    let found = updater(manager, update).and_then(|updater| updater.child_environment());
+    found.unwrap_or_else(|error| {
+        tracing::debug!(%error, "no build environment to pass on");
+        Vec::new()
+    })
+}
+
 fn updater(
     manager: &DaemonManager,
     update: &AutoUpdate,
@@ -147,7 +164,17 @@ async fn built(
     how_much: Say,
 ) -> Result<Wanted, Error> {
     let unknown = |source| Error::AutoUpdate { binary: update.binary.clone(), source };
-    let updater = updater(manager, update).map_err(unknown)?;
+    let updater = match updater(manager, update) {
+        // An installed release: there is nothing to be kept up with.
+        Err(auto_update::Error::NoWorkspace { path }) => {
+            say_off_once(update, &path);
+            return as_it_is(manager).map(Wanted::Binary);
+        }
+        found => found.map_err(unknown)?,
+    };
+    if matches!(how_much, Say::Everything) {
+        lines::checking(&update.binary).emit();
+    }
     // Nobody is served while nothing runs, so then the build may have the whole machine.
     let serving = running::is_serving(instance);
     let updater = updater.idle_priority(serving);
@@ -159,12 +186,11 @@ async fn built(
         tracing::dispatcher::with_default(&dispatch, || {
             span.in_scope(|| {
                 let root = updater.workspace_root().to_owned();
-                let shown = relative(updater.target_path(), Some(&root));
                 let artifact = updater.ensure_built_with(|event| narrate(&name, &event, &how_much));
                 artifact.map(|artifact| Binary {
+                    shown: relative(&artifact.target_path, Some(&root)),
                     exe: artifact.path,
                     exe_hash: artifact.hash.to_string(),
-                    shown,
                     source_root: Some(root),
                 })
             })
@@ -189,6 +215,18 @@ async fn built(
         }
         Err(source) => Err(unknown(source)),
     }
+}
+
+fn say_off_once(update: &AutoUpdate, path: &Path) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let name = &update.binary;
+        let human = format!(
+            "Not checking whether '{name}' needs a rebuild: there is no source tree at {}",
+            path.display()
+        );
+        Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name).emit();
+    });
 }
 
 fn trusted(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
@@ -220,21 +258,54 @@ fn relative(path: &Path, root: Option<&Path>) -> String {
 }
 
 fn narrate(name: &str, event: &BuildEvent, how_much: &Say) {
+    let say = |human: String| Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name);
     match event {
         BuildEvent::Fresh => {
             if matches!(how_much, Say::Everything) {
                 lines::up_to_date(name).emit();
             }
         }
-        BuildEvent::WaitingFor { pid, .. } => {
-            let human = format!("Waiting for process {pid}, which is building '{name}'");
-            Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name).emit();
+        BuildEvent::WaitingFor { pid: Some(pid) } => {
+            say(format!("Waiting for process {pid}, which is building '{name}'")).emit();
         }
-        BuildEvent::Building { .. } => {
+        BuildEvent::WaitingFor { pid: None } => {
+            say(format!("Waiting for whoever is building '{name}'")).emit();
+        }
+        BuildEvent::Building { reasons } => {
+            if !reasons.is_empty() {
+                say(format!("'{name}' is stale: {}", told(reasons))).emit();
+            }
             lines::rebuilding(name).emit();
         }
         BuildEvent::Line(line) => Narration::verbatim(DAEMON_LIFECYCLE, line).emit(),
-        BuildEvent::Finished { .. } => lines::rebuilt(name).emit(),
-        BuildEvent::Failed { .. } => lines::rebuild_failed(name).emit(),
+        BuildEvent::Finished { duration, identical } => {
+            lines::rebuilt(name).took(*duration).emit();
+            if *identical {
+                say(format!("'{name}' is the same as before, byte for byte")).emit();
+            }
+        }
+        BuildEvent::Failed { diagnostics, remembered } => {
+            // A build that was not run again has printed nothing.
+            if *remembered {
+                for line in diagnostics.lines() {
+                    Narration::verbatim(DAEMON_LIFECYCLE, line).emit();
+                }
+            }
+            lines::rebuild_failed(name).emit();
+        }
+        // An event of a later auto-update, of which this crate knows no words.
+        _ => {}
     }
+}
+
+/// The first reasons, and how many more there are.
+fn told(reasons: &[StaleReason]) -> String {
+    const TOLD: usize = 3;
+    let mut told: Vec<String> = reasons.iter().take(TOLD).map(ToString::to_string).collect();
+    match reasons.len().saturating_sub(TOLD) {
+        0 => {}
+        1 => told.push("and one more".to_owned()),
+        more => told.push(format!("and {more} more")),
+    }
+    told.join("; ")
 }

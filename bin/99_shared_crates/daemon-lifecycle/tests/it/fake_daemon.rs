@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use daemon_lifecycle::{Daemon, Listener, State};
+use daemon_lifecycle::{Daemon, DaemonManager, Listener, State};
 use hyper::{
     Request, Response,
     body::{Body, Bytes, Frame, Incoming},
@@ -46,7 +46,12 @@ struct Script {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(script(), std::env::args().skip(1).collect()).await {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match &args[..] {
+        [flag, manager] if flag == "--start" => start(manager).await,
+        _ => run(script(), args).await,
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             report(&format!("fake-daemon: {error}"));
@@ -70,6 +75,12 @@ fn script() -> Script {
     read.map_or_else(Script::default, |script| {
         serde_json::from_slice(&script).expect("the test wrote a script")
     })
+}
+
+/// Not a daemon this time, but the starter of one.
+async fn start(manager: &str) -> Result<ExitCode, Box<dyn std::error::Error + Send + Sync>> {
+    serde_json::from_str::<DaemonManager>(manager)?.spawn().await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(

@@ -81,12 +81,9 @@ impl World {
     }
 
     /// Stops the daemon, and shows that nothing is left.
-    #[track_caller]
-    pub(crate) fn finish(self) -> impl Future<Output = ()> {
-        async move {
-            self.manager().stop(StopMode::Now).await.unwrap();
-            assert_eq!(self.processes(), Vec::<u32>::new(), "processes are left");
-        }
+    pub(crate) async fn finish(self) {
+        self.manager().stop(StopMode::Now).await.unwrap();
+        assert_eq!(self.processes(), Vec::<u32>::new(), "processes are left");
     }
 }
 
@@ -102,16 +99,10 @@ impl Drop for World {
 }
 
 /// Waits until `holds`.
-#[track_caller]
-pub(crate) fn eventually(
-    what: &str,
-    mut holds: impl AsyncFnMut() -> bool,
-) -> impl Future<Output = ()> {
-    async move {
-        let deadline = Instant::now() + SOON;
-        while !holds().await {
-            assert!(Instant::now() < deadline, "not in time: {what}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,0 +1,221 @@
+//! With a real workspace and a real cargo: the binary is built, and a running daemon follows it.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, Outcome, StopMode, UpdatePolicy};
+use narration_core::{NarrationLayer, human};
+use serde_json::{Value, json};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use crate::{http::who, world::World};
+
+/// A workspace whose crate `d` links to the scripted daemon: its linker puts that program in the
+/// place of the compiled one, with the script that the source includes.
+struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    fn new(world: &World, name: &str, script: Value) -> Self {
+        let root = world.dir().join(name);
+        fs::create_dir_all(root.join("d/src")).unwrap();
+        fs::create_dir_all(root.join(".cargo")).unwrap();
+        fs::write(root.join("Cargo.toml"), "[workspace]\nmembers = [\"d\"]\nresolver = \"3\"\n")
+            .unwrap();
+        let manifest = "[package]\nname = \"d\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+        fs::write(root.join("d/Cargo.toml"), manifest).unwrap();
+        let linker = root.join("link.sh");
+        fs::write(
+            &linker,
+            format!(
+                "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\n\
+                 script={}/d/src/script.json\ncat {} \"$script\" > \"$2\"\n\
+                 printf '%08d#script!' \"$(wc -c < \"$script\")\" >> \"$2\"\n",
+                root.display(),
+                env!("CARGO_BIN_EXE_fake-daemon")
+            ),
+        )
+        .unwrap();
+        fs::set_permissions(&linker, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!("[build]\nrustflags = [\"-Clinker={}\"]\n", linker.display());
+        fs::write(root.join(".cargo/config.toml"), config).unwrap();
+        let tree = Self { root };
+        tree.edit(script);
+        tree
+    }
+
+    fn edit(&self, script: Value) {
+        fs::write(self.root.join("d/src/script.json"), script.to_string()).unwrap();
+        let main = "const SCRIPT: &str = include_str!(\"script.json\");\n\
+                    fn main() {\n    std::process::exit(SCRIPT.len() as i32);\n}\n";
+        fs::write(self.root.join("d/src/main.rs"), main).unwrap();
+    }
+
+    fn break_source(&self) {
+        fs::write(self.root.join("d/src/main.rs"), "fn main() { this does not compile }\n")
+            .unwrap();
+    }
+
+    fn manager(&self, world: &World) -> DaemonManager {
+        let binary: &Path = "target/debug/d".as_ref();
+        DaemonManager::new(self.root.join(binary), ["--listen", "127.0.0.1:0"])
+            .enable_auto_update("d", self.root.join("d"))
+            .instance(world.run_dir(), "fake")
+            .env("FAKE_WORLD", world.dir().to_str().unwrap())
+    }
+}
+
+/// What a person is told from now on.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let told = Self::default();
+        let sink = told.clone();
+        let layer = NarrationLayer::new(move |n| sink.0.lock().unwrap().push(human(&n)));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        (told, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// Since the last time, without what cargo printed.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = std::mem::take(&mut *self.0.lock().unwrap());
+        lines.retain(|line| line.starts_with("[dmn-life]"));
+        lines
+    }
+}
+
+#[tokio::test]
+async fn a_stale_binary_is_built_and_the_running_daemon_replaced_and_every_step_told() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let (told, _guard) = Told::listen();
+    let first = tree.manager(&world).spawn().await.unwrap();
+    assert_eq!(first.outcome(), &Outcome::Started);
+    assert_eq!(who(first.address()).await.0, "1");
+    assert_eq!(first.identity().source_root.as_deref(), Some(tree.root.as_path()));
+    let lines = told.lines();
+    assert_eq!(lines[0], "[dmn-life] auto_update: Checking if 'd' needs rebuild...");
+    assert_eq!(
+        lines[lines.len() - 3..],
+        [
+            "[dmn-life] auto_rebuild: \u{1f528} Rebuilding 'd'...",
+            "[dmn-life] auto_rebuild: \u{2705} Rebuild complete",
+            "[dmn-life] spawn: Spawning daemon: target/debug/d with args: [\"--listen\", \"127.0.0.1:0\"]",
+        ]
+    );
+
+    let again = tree.manager(&world).spawn().await.unwrap();
+    assert_eq!(again.outcome(), &Outcome::Reused);
+    assert_eq!(
+        told.lines(),
+        [
+            "[dmn-life] auto_update: Checking if 'd' needs rebuild...",
+            "[dmn-life] auto_update: \u{2705} 'd' is up to date",
+        ]
+    );
+
+    tree.edit(json!({ "version": "2" }));
+    let second = tree.manager(&world).spawn().await.unwrap();
+    assert_eq!(second.outcome(), &Outcome::Replaced { from: first.identity().clone() });
+    assert_eq!(who(first.address()).await.0, "2");
+    let lines = told.lines();
+    assert!(
+        lines[1].starts_with("[dmn-life] auto_update: 'd' is stale: ")
+            && lines[1].contains("script.json"),
+        "{lines:?}"
+    );
+    let pid = first.id();
+    let replacing = format!(
+        "[dmn-life] replace: Replacing the running 'd' (process {pid}): its binary changed"
+    );
+    assert!(lines.contains(&replacing), "{lines:?}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn sources_that_do_not_build_are_refused_and_the_running_daemon_is_left_alone() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let first = tree.manager(&world).spawn().await.unwrap();
+    tree.break_source();
+    let (told, _guard) = Told::listen();
+    let error = tree.manager(&world).spawn().await.unwrap_err();
+    assert!(matches!(error, Error::Build { .. }), "{error}");
+    assert_eq!(
+        told.lines().last().unwrap(),
+        "[dmn-life] auto_rebuild: \u{274c} Rebuild of 'd' failed"
+    );
+    assert_eq!(who(first.address()).await, ("1".to_owned(), first.id()));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn with_last_good_what_does_not_build_goes_on_from_the_binary_before() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let policy =
+        UpdatePolicy { on_build_failure: OnBuildFailure::LastGood, ..UpdatePolicy::default() };
+    let manager = tree.manager(&world).auto_update_policy(policy);
+    let first = manager.spawn().await.unwrap();
+    tree.break_source();
+    let reused = manager.spawn().await.unwrap();
+    assert!(matches!(reused.outcome(), Outcome::Stale { .. }), "{:?}", reused.outcome());
+    assert_eq!(reused.id(), first.id());
+    manager.stop(StopMode::Now).await.unwrap();
+    let started = manager.spawn().await.unwrap();
+    assert!(matches!(started.outcome(), Outcome::Stale { .. }), "{:?}", started.outcome());
+    assert_eq!(started.identity().exe_hash, first.identity().exe_hash);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn with_updates_off_nothing_is_built() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let policy = UpdatePolicy { enabled: false, ..UpdatePolicy::default() };
+    let manager = tree.manager(&world).auto_update_policy(policy);
+    let error = manager.spawn().await.unwrap_err();
+    assert!(matches!(error, Error::BinaryNotFound { .. }), "{error}");
+    assert!(!tree.root.join("target").exists());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn within_its_interval_a_check_is_trusted() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let policy =
+        UpdatePolicy { check_interval: Duration::from_secs(600), ..UpdatePolicy::default() };
+    let manager = tree.manager(&world).auto_update_policy(policy);
+    let first = manager.spawn().await.unwrap();
+    tree.edit(json!({ "version": "2" }));
+    assert_eq!(manager.spawn().await.unwrap().outcome(), &Outcome::Reused);
+    let at_once = tree.manager(&world).spawn().await.unwrap();
+    assert_eq!(at_once.outcome(), &Outcome::Replaced { from: first.identity().clone() });
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn another_source_tree_is_refused_until_it_is_told_to_take_over() {
+    let world = World::new(json!({}));
+    let ours = Tree::new(&world, "ours", json!({ "version": "ours" }));
+    let theirs = Tree::new(&world, "theirs", json!({ "version": "theirs" }));
+    let running = ours.manager(&world).spawn().await.unwrap();
+    let error = theirs.manager(&world).spawn().await.unwrap_err();
+    let message = error.to_string();
+    let names = |tree: &Tree| message.contains(tree.root.to_str().unwrap());
+    assert!(names(&ours) && names(&theirs), "{message}");
+    assert_eq!(who(running.address()).await.0, "ours");
+    let taken = theirs.manager(&world).takeover(true).spawn().await.unwrap();
+    assert_eq!(taken.outcome(), &Outcome::Replaced { from: running.identity().clone() });
+    assert_eq!(who(running.address()).await.0, "theirs");
+    world.finish().await;
+}
