@@ -1,0 +1,102 @@
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    Workspace,
+    failure::{self, USAGE},
+    flags,
+    itself::{self, Generation},
+    tasks::{bench, rbee, setup, test, tidy},
+};
+
+/// The developer's tasks of rbee; everything else is the keeper's.
+#[derive(Debug, Parser)]
+#[command(name = "./rbee", bin_name = "./rbee", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Get what the build needs: compilers, cmake and libclang
+    #[command(after_help = "\
+What the system lacks comes as Python wheels into .tools, without root, or else from the system's \
+package manager where that asks for no password.")]
+    Setup {
+        /// Only say what is there and what is missing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build and run every test
+    #[command(after_help = "\
+Examples:
+  ./rbee test                          everything
+  ./rbee test -p auto-update           the tests of one crate
+  ./rbee test -E 'test(stale)'         those whose name holds `stale`")]
+    Test {
+        /// Arguments of `cargo nextest run`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Check what neither the compiler nor clippy does
+    Tidy,
+    /// Measure something, or list what can be measured
+    Bench {
+        name: Option<String>,
+        /// Arguments of the measurement
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// The verbs of [`Task`]; every other command line is the keeper's.
+const TASKS: &[&str] = &["setup", "test", "tidy", "bench"];
+
+/// Does what the arguments ask for, and says how it ended: 0 done, 1 failed, 2 not understood, 3
+/// something could not be built. Where the keeper takes over, its exit codes count.
+pub fn main(mut args: Vec<OsString>) -> ExitCode {
+    let generation = itself::take_generation(&mut args);
+    run(&args, generation).unwrap_or_else(|error| failure::report(&error))
+}
+
+fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find(&flags::overrides(args))?;
+    // Before anything is understood: a stale xtask may not know the task.
+    itself::make_fresh(&workspace, args, generation)?;
+    let Some(line) = own_task(args) else {
+        rbee::run_in(&workspace, args)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let task = match Args::try_parse_from(line) {
+        Ok(args) => args.task,
+        Err(message) => {
+            // Help and usage, each to the stream that clap chose; nobody may be there to read it.
+            message.print().unwrap_or(());
+            return Ok(ExitCode::from(if message.use_stderr() { USAGE } else { 0 }));
+        }
+    };
+    let root = workspace.root();
+    match task {
+        Task::Setup { check: true } => setup::check(root),
+        Task::Setup { check: false } => setup::run(root),
+        Task::Test { args } => test::run(root, &args),
+        Task::Tidy => tidy::run(root),
+        Task::Bench { name, args } => bench::run(root, name.as_deref(), &args),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// The command line for [`Args`] if the task is one of ours; `help TASK` is `TASK --help`.
+fn own_task(args: &[OsString]) -> Option<Vec<OsString>> {
+    const PROGRAM: &str = "./rbee";
+    let is_own = |arg: &OsString| TASKS.iter().any(|task| *task == arg);
+    match args {
+        [first, ..] if is_own(first) => Some([&[PROGRAM.into()], args].concat()),
+        [help, task] if help == "help" && is_own(task) => {
+            Some(vec![PROGRAM.into(), task.clone(), "--help".into()])
+        }
+        _ => None,
+    }
+}

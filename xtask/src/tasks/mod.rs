@@ -1,0 +1,7 @@
+//! One module for each task.
+
+pub mod rbee; // run the keeper
+pub mod setup; // get what building needs
+pub mod test; // run every test
+pub mod tidy; // check what compiler and lints cannot
+pub mod bench; // measure

