@@ -25,8 +25,6 @@ async fn main() -> anyhow::Result<()> {
     let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
     let jobs = JobServer::new(Limits::default());
     chain_daemon::init_tracing(config.current().log.as_deref(), narrate_into(jobs.clone()));
-    let config =
-        RbeeConfig::load(&Overrides::default()).context("cannot read the configuration")?;
     let daemon = Daemon::attach("queen-rbee")?;
     let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
     let address = listener.local_addr()?;

@@ -34,7 +34,9 @@ impl Hive {
         jobs: JobServer,
         identity: Identity,
     ) -> anyhow::Result<Self> {
-        let sources = Sources::new(&config.models.hf_endpoint, config.models.environment.clone())?;
+        let config = live.current();
+        let environment = config.models.environment.clone();
+        let sources = Sources::new(&config.models.hf_endpoint, environment)?;
         let store = ModelStore::open(config.paths.models.clone(), sources)
             .with_context(|| format!("cannot open {}", config.paths.models.display()))?;
         let token = Token::load_or_create(&config.paths.token)

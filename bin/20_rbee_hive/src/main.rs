@@ -28,17 +28,21 @@ async fn main() -> anyhow::Result<()> {
     let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
     let jobs = JobServer::new(Limits::default());
     chain_daemon::init_tracing(config.current().log.as_deref(), narrate_into(jobs.clone()));
-    let config =
-        RbeeConfig::load(&Overrides::default()).context("cannot read the configuration")?;
     let daemon = Daemon::attach("rbee-hive")?;
     let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
     let address = listener.local_addr()?;
     let identity = daemon.identity().clone();
     let hive = Hive::open(&args.alias, config, jobs, identity)?;
-    let keeping = tokio::spawn(hive.clone().keep_workers());
+    let (keeping, ending) = (hive.clone().keep_workers(), daemon.shutdown());
+    // A hive that is being replaced leaves its workers to the next one.
+    tokio::spawn(async move {
+        tokio::select! {
+            () = keeping => {}
+            _ = ending => {}
+        }
+    });
     daemon.ready(address).await?;
     tracing::info!(%address, "hive is ready");
     daemon.serve(listener, router(hive, address.port())).await?;
-    keeping.abort();
     Ok(())
 }
