@@ -147,7 +147,7 @@ fn a_source_that_refuses_is_left_for_the_next_one() {
 #[test]
 fn a_host_that_accepts_and_never_answers_is_left_at_the_first_silence() {
     let server = Server::start(|_| Answer::silence());
-    let world = World::new(&server.url());
+    let world = World::impatient(&server.url());
     let refusal = world.refusal(NAME);
     assert!(refusal.contains("the download from `127.0.0.1` broke off after 0 bytes"), "{refusal}");
     assert_eq!((server.requests().len(), world.retries()), (1, 0));

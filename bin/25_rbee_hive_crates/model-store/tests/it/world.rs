@@ -11,10 +11,10 @@ pub(crate) struct World {
     events: RefCell<Vec<PullEvent>>,
 }
 
-/// Short enough for a test, long enough for a busy machine to answer in time.
+/// Pauses short enough for a test, and time enough for a busy machine to answer.
 pub(crate) const PATIENCE: Patience = Patience {
-    connect: Duration::from_secs(2),
-    stall: Duration::from_secs(2),
+    connect: Duration::from_secs(20),
+    stall: Duration::from_secs(20),
     first_pause: Duration::from_millis(1),
     longest_pause: Duration::from_millis(5),
     retries: 3,
@@ -26,6 +26,14 @@ pub(crate) const NOWHERE: &str = "http://127.0.0.1:1";
 impl World {
     pub(crate) fn new(endpoint: &str) -> Self {
         Self::with_sources(Sources::new(endpoint, []).unwrap().with_python("/does/not/exist"))
+    }
+
+    /// One that soon takes a silent server for a dead one.
+    pub(crate) fn impatient(endpoint: &str) -> Self {
+        let mut world = Self::new(endpoint);
+        let patience = Patience { stall: Duration::from_millis(500), ..PATIENCE };
+        world.store = world.store.with_patience(patience);
+        world
     }
 
     pub(crate) fn with_sources(sources: Sources) -> Self {
