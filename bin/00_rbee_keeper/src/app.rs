@@ -87,7 +87,7 @@ impl App {
 pub(crate) fn lifecycle_failure(error: queen_lifecycle::Error) -> Failure {
     if error.is_build_failure() {
         return Failure::new(Kind::Build, error)
-            .hint("what was serving goes on serving; mend the source and run this again")
+            .hint("mend the source and run this again")
             .hint("`--auto-update false` uses the binaries that there are");
     }
     match error {

@@ -25,7 +25,6 @@ pub(crate) struct Terminal {
     paint: Paint,
     /// Both are the same screen, on which a line has to begin where tokens stopped.
     shared_screen: bool,
-    stderr_is_terminal: bool,
     bars: MultiProgress,
     state: Mutex<State>,
 }
@@ -45,7 +44,6 @@ impl Terminal {
             narration,
             paint: Paint::of_stderr(),
             shared_screen: stdout && stderr,
-            stderr_is_terminal: stderr,
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
             state: Mutex::default(),
         }
@@ -54,15 +52,14 @@ impl Terminal {
     /// Writes data to standard output, at once.
     pub(crate) fn out(&self, text: &str) -> Result<(), Failure> {
         let mut state = self.state();
-        self.bars
-            .suspend(|| {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-            })
-            .map_err(|error| match error.kind() {
+        state.end_bars();
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(
+            |error| match error.kind() {
                 io::ErrorKind::BrokenPipe => Failure::said(Kind::Closed),
                 _ => Failure::from(anyhow!(error).context("cannot write to standard output")),
-            })?;
+            },
+        )?;
         state.mid_line = match text.chars().next_back() {
             Some(last) => last != '\n',
             None => state.mid_line,
@@ -87,11 +84,11 @@ impl Terminal {
         }
     }
 
-    /// Draws a bar for each target; where there is no screen, a line for each tenth of the way.
+    /// Draws a bar for each target; where nothing can be drawn, a line for each tenth of the way.
     pub(crate) fn progress(&self, progress: &Progress) {
         match self.narration {
             NarrationMode::Off => {}
-            NarrationMode::Human if self.stderr_is_terminal => self.draw(progress),
+            NarrationMode::Human if !self.bars.is_hidden() => self.draw(progress),
             NarrationMode::Human => self.say_step(progress, |line| line),
             NarrationMode::Json => self.say_step(progress, |_| progress_json(progress)),
         }
@@ -99,9 +96,7 @@ impl Terminal {
 
     /// Removes the bars.
     pub(crate) fn end_progress(&self) {
-        for (_, bar) in self.state().bars.drain() {
-            bar.finish_and_clear();
-        }
+        self.state().end_bars();
     }
 
     /// How text on standard error may be coloured.
@@ -111,6 +106,10 @@ impl Terminal {
 
     fn draw(&self, progress: &Progress) {
         let mut state = self.state();
+        if self.shared_screen && state.mid_line {
+            // A bar has a line of its own, and this one belongs to the answer.
+            return;
+        }
         let bar = state.bars.entry(progress.target.clone()).or_insert_with(|| {
             // Complete before it is drawn for the first time.
             let hidden = ProgressDrawTarget::hidden();
@@ -150,6 +149,14 @@ impl Terminal {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end_bars(&mut self) {
+        for (_, bar) in self.bars.drain() {
+            bar.finish_and_clear();
+        }
     }
 }
 

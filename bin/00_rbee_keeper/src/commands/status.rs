@@ -113,7 +113,9 @@ async fn queen_row(queen: &QueenClient) -> Result<Row, Failure> {
 }
 
 fn stopped_queen(app: &App) -> Row {
-    Row { port: Some(app.config.queen.port), ..Row::stopped("queen", "queen") }
+    // 0 is no port: the system chooses one.
+    let port = Some(app.config.queen.port).filter(|port| *port != 0);
+    Row { port, ..Row::stopped("queen", "queen") }
 }
 
 fn hive_row(hive: &Hive) -> Row {

@@ -85,6 +85,12 @@ impl Keeper {
         Running::of(self.command(arguments).spawn().unwrap())
     }
 
+    /// Runs with each of its streams as `stdio` gives it.
+    pub(crate) fn spawn_on(&self, arguments: &[&str], stdio: impl Fn() -> Stdio) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap()
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rbee-keeper"));
         command
@@ -120,8 +126,7 @@ impl Running {
     }
 
     pub(crate) fn interrupt(&self) {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
+        interrupt(&self.child);
     }
 
     pub(crate) async fn finish(self) -> Output {
@@ -145,6 +150,12 @@ impl Running {
         let code = status.as_ref().ok().and_then(ExitStatus::code);
         Output { stdout, stderr, code }
     }
+}
+
+/// What Ctrl-C does.
+pub(crate) fn interrupt(child: &Child) {
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
 }
 
 impl Output {

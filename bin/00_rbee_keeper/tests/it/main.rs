@@ -6,6 +6,7 @@ mod keeper; // runs the binary in a world of its own
 mod infer; // tokens, errors, exit codes
 mod streams; // broken connections, interrupts, readers that leave
 mod narration; // modes, progress
+mod terminal; // what a person sees
 mod chat;
 mod lists; // tables and JSON
 mod files; // logs, config, doctor
