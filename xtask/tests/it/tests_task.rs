@@ -24,7 +24,7 @@ fn the_examples_run_first_and_the_tests_get_their_model() {
         [
             "cargo-nextest nextest --version",
             "cargo test --workspace --doc --quiet",
-            "cargo-nextest nextest run --workspace",
+            "cargo-nextest nextest run",
         ]
     );
 }
@@ -34,7 +34,7 @@ fn arguments_are_nextests_and_leave_the_examples_out() {
     let world = checkout("exit 0");
     test(&world, &["-p", "auto-update", "--no-capture"]).with(0);
     let calls = world.calls();
-    assert_eq!(calls[1..], ["cargo-nextest nextest run --workspace -p auto-update --no-capture"]);
+    assert_eq!(calls[1..], ["cargo-nextest nextest run -p auto-update --no-capture"]);
 }
 
 #[test]

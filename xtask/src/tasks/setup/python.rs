@@ -60,6 +60,9 @@ impl Python {
         let mut command = Command::new(&self.program);
         command.args(["-m", "pip", verb, "--disable-pip-version-check", "--no-input"]);
         command.args(["--only-binary", ":all:"]);
+        // A person's configuration may ask for what does not go with a folder of our own, and
+        // being root does no harm there.
+        command.env("PIP_USER", "0").env("PIP_ROOT_USER_ACTION", "ignore");
         command
     }
 }

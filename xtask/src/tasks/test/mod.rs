@@ -30,7 +30,7 @@ pub fn run(root: &Path, args: &[OsString]) -> anyhow::Result<()> {
     }
 
     let mut tests = Command::new(nextest);
-    tests.args(["nextest", "run", "--workspace"]).args(args);
+    tests.args(["nextest", "run"]).args(args);
     tests.current_dir(root).env("RBEE_TEST_MODEL", &model);
     let status = descendants::run(&mut tests)?;
     let left = descendants::left()?;
