@@ -17,7 +17,7 @@ fn an_edit_of_a_shared_crate_rebuilds_and_replaces_every_level() {
 
     assert_eq!(run.stdout.trim_end(), "one two");
     for level in LEVELS {
-        let line = format!("[dmn-life] auto_rebuild: 🔨 Rebuilding '{level}'...");
+        let line = format!("[dmn-life] auto_rebuild: \u{1f528} Rebuilding '{level}'...");
         assert!(run.stderr.contains(&line), "no `{line}` in\n{}", run.stderr);
     }
     assert!(run.stderr.contains("Compiling rbee-hive"), "{}", run.stderr);
