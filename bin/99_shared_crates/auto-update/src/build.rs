@@ -155,16 +155,21 @@ impl<'a> Attempts<'a> {
                 ArtifactHash::from_bytes(hash_file(&executable).map_err(on("read", &executable))?);
             let is_damaged = self.is_damaged(&report, hash);
             let is_last = attempt == MAX_ATTEMPTS;
-            if !is_last && is_damaged {
-                unlink(&executable, scene)?;
-            } else if !is_last && !gathered.suspects.is_empty() {
-                gathered.suspects.iter().try_for_each(inputs::Suspect::touch)?;
-            } else if is_last || gathered.changed_during.is_none() {
+            if is_last {
                 if let Some(path) = gathered.changed_during.take() {
                     gathered.opaque.get_or_insert_with(|| {
                         format!("`{}` changed each time while it was built", path.display())
                     });
                 }
+                break (report, gathered, executable, hash);
+            }
+            if is_damaged {
+                unlink(&executable, scene)?;
+            } else if gathered.changed_during.is_some() {
+                // Once more, with what is known now.
+            } else if !gathered.overlooked.is_empty() {
+                cargo::clean(self.layout, &gathered.overlooked)?;
+            } else {
                 break (report, gathered, executable, hash);
             }
             attempt += 1;

@@ -1,6 +1,7 @@
 //! Runs cargo, and passes on what it says.
 
 use std::{
+    collections::BTreeSet,
     io::{self, BufRead as _, BufReader, Read},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{environment::BuildEnvironment, error::Error, priority};
+use crate::{environment::BuildEnvironment, error::Error, layout::Layout, priority};
 
 /// Lines that may wait for the observer before cargo does.
 const LINE_QUEUE_LEN: usize = 256;
@@ -40,7 +41,6 @@ pub(crate) struct ArtifactMessage {
 pub(crate) struct TargetMessage {
     pub(crate) kind: Vec<String>,
     pub(crate) name: String,
-    pub(crate) src_path: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -134,6 +134,26 @@ pub(crate) fn metadata(root: &Path, environment: &BuildEnvironment) -> Option<Me
         return None;
     }
     serde_json::from_slice(&output.stdout).ok()
+}
+
+/// Makes cargo forget what it built of `packages`, so that it looks at their files again.
+pub(crate) fn clean(layout: &Layout, packages: &BTreeSet<String>) -> Result<(), Error> {
+    let mut command = cargo(layout.root(), &layout.environment);
+    command.args(["clean", "--profile", &layout.options.profile]);
+    if let Some(target) = &layout.options.target {
+        command.args(["--target", target]);
+    }
+    packages.iter().for_each(|package| {
+        command.args(["-p", package]);
+    });
+    let output =
+        command.output().map_err(|source| Error::Spawn { program: "cargo".into(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let packages = packages.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let diagnostics = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    Err(Error::Clean { packages, diagnostics })
 }
 
 fn cargo(root: &Path, environment: &BuildEnvironment) -> Command {

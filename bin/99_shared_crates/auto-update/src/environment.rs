@@ -1,7 +1,6 @@
 //! The variables that a build sees, and which of them decide what is built.
 //!
 //! This is the one module of the crate that reads the process's environment.
-#![expect(clippy::disallowed_methods, reason = "a build's environment is what this module is for")]
 
 use std::{
     collections::BTreeMap,

@@ -33,12 +33,10 @@ pub enum Error {
     },
     #[error("the build of `{binary}` was interrupted by signal {signal}")]
     Interrupted { binary: String, signal: i32 },
-    #[error("`{path}` kept changing while `{binary}` was built")]
-    Unstable { binary: String, path: PathBuf },
     #[error("cargo did not say where it put `{binary}`")]
     NoExecutable { binary: String },
-    #[error("cargo believes `{path}` unchanged, and its time cannot be set so that it looks again")]
-    Force { path: PathBuf, source: io::Error },
+    #[error("cargo cannot forget what it built of `{packages}`: {diagnostics}")]
+    Clean { packages: String, diagnostics: String },
     #[error("the thread that builds `{binary}` ended without an answer")]
     BuilderLost { binary: String },
 }

@@ -7,7 +7,7 @@ mod suspects; // what cargo wrongly took for unchanged
 mod units; // one compilation or one run of a build script
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
@@ -29,8 +29,6 @@ use units::Units;
 
 pub(crate) use units::twins;
 
-pub(crate) use suspects::Suspect;
-
 /// More files than any package has; past it a build script's directory is not listed.
 const MAX_LISTED: usize = 500_000;
 
@@ -44,8 +42,8 @@ pub(crate) struct Gathered {
     pub(crate) toolchain: Option<OsString>,
     /// Why the list is not complete, if it is not.
     pub(crate) opaque: Option<String>,
-    /// Files that cargo did not look into, though they changed.
-    pub(crate) suspects: Vec<Suspect>,
+    /// Packages that cargo took for unchanged, though a file of theirs changed.
+    pub(crate) overlooked: BTreeSet<String>,
     /// A file that may have changed while it was being compiled.
     pub(crate) changed_during: Option<PathBuf>,
 }
@@ -112,7 +110,6 @@ pub(crate) fn gather(
     }
 
     let before = hashes.clone();
-    let suspects = suspects::find(&units, scene);
     let mut gathered = Gathered {
         entries: Vec::new(),
         packages: graph.packages,
@@ -120,7 +117,7 @@ pub(crate) fn gather(
         sysroot: scene.sysroot.map(Path::to_owned),
         toolchain: scene.world.environment.get(toolchain::OVERRIDE).map(OsStr::to_owned),
         opaque: wishes.opaque,
-        suspects,
+        overlooked: BTreeSet::new(),
         changed_during: None,
     };
     for ((path, look), kind) in wishes.wanted {
@@ -133,7 +130,25 @@ pub(crate) fn gather(
         }
         gathered.entries.push(entry);
     }
+    let changed = changed_since(scene, &gathered.entries);
+    gathered.overlooked = suspects::find(&units, scene, &changed);
     Ok(gathered)
+}
+
+/// The inputs whose content is not the one in the last receipt, or that are not in it.
+fn changed_since<'a>(scene: Scene<'_>, entries: &'a [Entry]) -> HashSet<&'a Path> {
+    let Some(last) = scene.last else { return HashSet::new() };
+    let recorded: HashMap<PathBuf, Digest> = last
+        .entries()
+        .filter(|entry| matches!(entry.look, Look::File | Look::Followed))
+        .map(|entry| entry.to_entry(scene.world.root))
+        .map(|entry| (entry.path, entry.hash))
+        .collect();
+    let files = entries.iter().filter(|entry| matches!(entry.look, Look::File | Look::Followed));
+    files
+        .filter(|entry| recorded.get(&entry.path) != Some(&entry.hash))
+        .map(|entry| entry.path.as_path())
+        .collect()
 }
 
 /// Records what a failed build can have been made from: everything in the packages of the
@@ -162,7 +177,7 @@ pub(crate) fn gather_all(
                 .or_insert(entry.kind);
         }
     }
-    let known: std::collections::HashSet<(PathBuf, Look)> =
+    let known: HashSet<(PathBuf, Look)> =
         gathered.entries.iter().map(|entry| (entry.path.clone(), entry.look)).collect();
     let before = hashes.clone();
     for ((path, look), kind) in wishes.wanted {

@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::Read as _,
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -53,13 +54,10 @@ impl Lock {
     }
 
     /// Writes who holds it, for those who wait.
-    fn signed(mut self, path: &Path) -> Result<Self, Error> {
-        let mut sign = || {
-            self.file.set_len(0)?;
-            self.file.seek(SeekFrom::Start(0))?;
-            self.file.write_all(std::process::id().to_string().as_bytes())
-        };
-        sign().map_err(on("write", path))?;
+    fn signed(self, path: &Path) -> Result<Self, Error> {
+        // One write of a fixed length: whoever reads meanwhile sees the old owner or the new one.
+        let sign = format!("{:<10}", std::process::id());
+        self.file.write_all_at(sign.as_bytes(), 0).map_err(on("write", path))?;
         Ok(self)
     }
 }

@@ -22,7 +22,11 @@ impl StatVector {
     /// The vector of something that was not there, or whose state must not be relied upon.
     pub(crate) const NONE: Self = Self([0; Self::LEN]);
 
-    #[expect(clippy::unnecessary_cast, reason = "the widths differ between platforms")]
+    #[expect(
+        clippy::unnecessary_cast,
+        clippy::cast_lossless,
+        reason = "the widths differ between platforms"
+    )]
     pub(crate) fn of(stat: &Stat) -> Self {
         let nanos = |seconds: i64, nanos: u64| {
             seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos as i64).to_le_bytes()

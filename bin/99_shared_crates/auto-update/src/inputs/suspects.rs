@@ -2,80 +2,76 @@
 //!
 //! Cargo compares a file's mtime with the time of the last compilation, and tools that copy or
 //! restore files set old mtimes. The ctime cannot be set: a file whose ctime is later than the
-//! compilation and whose mtime is not was changed behind cargo's back.
+//! compilation and whose mtime is not was changed behind cargo's back. A folder that takes the
+//! place of another brings files that show neither; there the folder's own ctime tells.
 
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+};
 
 use super::{
     Scene,
     units::{ScriptRun, Units},
 };
 use crate::{
-    compare::matters_to_package,
-    error::Error,
+    compare::{Hashes, matters_to_package},
     receipt::Look,
-    stat::{StatVector, lstat, stat},
+    stat::{lstat, stat},
 };
 
-/// A file that cargo must be made to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Suspect {
-    pub(crate) path: PathBuf,
+/// The packages, by cargo's ids, whose compilations or build scripts missed a change.
+///
+/// `changed` are the inputs whose content is not the one in the last receipt.
+pub(crate) fn find(units: &Units, scene: Scene<'_>, changed: &HashSet<&Path>) -> BTreeSet<String> {
+    let sight = Sight { root: scene.world.root, changed };
+    let compiled = units.compiled.iter().filter(|unit| {
+        unit.is_fresh && unit.files.iter().any(|file| sight.missed(file, unit.read_at))
+    });
+    let run = units.scripts.iter().filter(|run| {
+        let mut files = run.watched.iter().filter(|file| !file.is_dir());
+        files.any(|file| sight.missed(file, run.run_at))
+            || run.is_silent && package_changed_unseen(run, scene, &sight)
+    });
+    compiled.map(|unit| &unit.package_id).chain(run.map(|run| &run.package_id)).cloned().collect()
 }
 
-impl Suspect {
-    /// Gives the file the present time as mtime, which is what cargo looks at.
-    pub(crate) fn touch(&self) -> Result<(), Error> {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
-        };
-        utimensat(CWD, &self.path, &times, AtFlags::empty())
-            .map_err(|error| Error::Force { path: self.path.clone(), source: error.into() })
-    }
+/// What cargo can and cannot have seen.
+struct Sight<'a> {
+    root: &'a Path,
+    changed: &'a HashSet<&'a Path>,
 }
 
-pub(crate) fn find(units: &Units, scene: Scene<'_>) -> Vec<Suspect> {
-    let mut suspects = Vec::new();
-    let mut add = |path: &Path| {
-        if !suspects.iter().any(|known: &Suspect| known.path == path) {
-            suspects.push(Suspect { path: path.to_owned() });
+impl Sight<'_> {
+    /// Whether what is at `path` may have come there after `seen_at` without cargo noticing.
+    fn missed(&self, path: &Path, seen_at: i64) -> bool {
+        let Ok(Some(state)) = stat(path) else { return false };
+        if state.mtime() > seen_at {
+            // Cargo was asked and did nothing, as it does for what `cargo vendor` put there.
+            return self.changed.contains(path);
         }
-    };
-    for unit in units.compiled.iter().filter(|unit| unit.is_fresh) {
-        for file in &unit.files {
-            if is_hidden_change(file, unit.read_at) {
-                add(file);
-            }
-        }
+        let later = |path: &Path| matches!(lstat(path), Ok(Some(state)) if state.ctime() > seen_at);
+        // The file itself, or the link that leads to it, or, where another file than last time is
+        // there now, a folder that was put in the place of another.
+        state.ctime() > seen_at
+            || later(path)
+            || self.changed.contains(path) && self.folders_of(path).any(later)
     }
-    for run in &units.scripts {
-        for file in run.watched.iter().filter(|file| !file.is_dir()) {
-            if is_hidden_change(file, run.run_at) {
-                add(file);
-            }
-        }
-        if run.is_silent
-            && let Some(source) = &run.source
-            && package_changed_unseen(run, scene)
-        {
-            add(source);
-        }
-    }
-    suspects
-}
 
-fn is_hidden_change(path: &Path, seen_at: i64) -> bool {
-    let hidden = |state: StatVector| state.ctime() > seen_at && state.mtime() <= seen_at;
-    matches!(stat(path), Ok(Some(state)) if hidden(state))
-        || matches!(lstat(path), Ok(Some(state)) if state.is_symlink() && hidden(state))
+    /// Cargo has seen it change; where it did nothing the file is one that git ignores.
+    fn is_newer(&self, path: &Path, seen_at: i64) -> bool {
+        matches!(stat(path), Ok(Some(state)) if state.mtime() > seen_at)
+    }
+
+    fn folders_of<'p>(&self, path: &'p Path) -> impl Iterator<Item = &'p Path> {
+        let above_root = self.root.parent();
+        path.ancestors().skip(1).take_while(move |dir| Some(*dir) != above_root)
+    }
 }
 
 /// Whether a package that its build script watches as a whole lost a file, or got one with an old
 /// time, since the script ran.
-fn package_changed_unseen(run: &ScriptRun, scene: Scene<'_>) -> bool {
+fn package_changed_unseen(run: &ScriptRun, scene: Scene<'_>, sight: &Sight<'_>) -> bool {
     let Some(dir) = &run.package_dir else { return false };
     let recorded = scene.last.into_iter().flat_map(|receipt| receipt.entries());
     for entry in recorded {
@@ -87,19 +83,18 @@ fn package_changed_unseen(run: &ScriptRun, scene: Scene<'_>) -> bool {
             Look::PackageListing => {
                 let Ok(Some(now)) = stat(&path) else { return true };
                 if now.ctime() > run.run_at && now.0 != entry.stat {
-                    let mut hashes = crate::compare::Hashes::default();
-                    let same = hashes.content(&path, entry.look, now);
-                    if !matches!(same, Ok(Some((_, hash))) if hash == entry.hash) {
+                    let listed = Hashes::default().content(&path, entry.look, now);
+                    if !matches!(listed, Ok(Some((_, hash))) if hash == entry.hash) {
                         return true;
                     }
                 }
             }
             Look::File | Look::Followed | Look::Link
-                if path.file_name().is_some_and(matters_to_package) =>
+                if path.file_name().is_some_and(matters_to_package)
+                    && !sight.is_newer(&path, run.run_at)
+                    && sight.missed(&path, run.run_at) =>
             {
-                if is_hidden_change(&path, run.run_at) {
-                    return true;
-                }
+                return true;
             }
             _ => {}
         }

@@ -27,6 +27,7 @@ pub(crate) struct Units {
 /// One compilation.
 #[derive(Debug)]
 pub(crate) struct Compiled {
+    pub(crate) package_id: String,
     /// Cargo did not compile it now.
     pub(crate) is_fresh: bool,
     /// When the compiler had read its files, in nanoseconds since the epoch.
@@ -38,6 +39,7 @@ pub(crate) struct Compiled {
 /// One run of a build script.
 #[derive(Debug)]
 pub(crate) struct ScriptRun {
+    pub(crate) package_id: String,
     /// Where its package lies, if it is not a registry's.
     pub(crate) package_dir: Option<PathBuf>,
     pub(crate) watched: Vec<PathBuf>,
@@ -45,8 +47,6 @@ pub(crate) struct ScriptRun {
     pub(crate) is_silent: bool,
     /// When it was started last, in nanoseconds since the epoch.
     pub(crate) run_at: i64,
-    /// Its source, which makes cargo run it again when touched.
-    pub(crate) source: Option<PathBuf>,
 }
 
 impl Units {
@@ -118,6 +118,7 @@ impl Units {
             );
             let files = info.files.into_iter().map(|file| normalized(&base.join(file)));
             self.compiled.push(Compiled {
+                package_id: artifact.package_id.clone(),
                 is_fresh: artifact.fresh,
                 read_at: modified(&path).unwrap_or(i64::MAX),
                 files: files.filter(|file| !immutable.holds(file)).collect(),
@@ -128,11 +129,6 @@ impl Units {
     fn add_script(&mut self, script: &ScriptMessage, report: &Report, immutable: &Immutable) {
         let is_own = |artifact: &&ArtifactMessage| artifact.package_id == script.package_id;
         let of_package = report.artifacts.iter().find(is_own);
-        let source = report
-            .artifacts
-            .iter()
-            .filter(is_own)
-            .find(|artifact| artifact.target.kind.iter().any(|kind| kind == "custom-build"));
         let dir = of_package.and_then(|artifact| artifact.manifest_path.parent());
         let state = script.out_dir.parent().unwrap_or(&script.out_dir);
         let output = match fs::read(state.join("output")) {
@@ -154,11 +150,11 @@ impl Units {
         let local_dir = dir.filter(|dir| !immutable.holds(dir));
         let run_at = modified(&state.join("invoked.timestamp"));
         self.scripts.push(ScriptRun {
+            package_id: script.package_id.clone(),
             package_dir: local_dir.map(Path::to_owned),
             watched: resolved.filter(|file| !immutable.holds(file)).collect(),
             is_silent: is_silent && local_dir.is_some(),
             run_at: run_at.or_else(|| modified(&state.join("output"))).unwrap_or(i64::MAX),
-            source: source.map(|artifact| artifact.target.src_path.clone()),
         });
     }
 }

@@ -1,0 +1,264 @@
+use std::{
+    fs,
+    future::Future as _,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    pin::pin,
+    process::Command,
+    sync::{Arc, Barrier, Mutex, mpsc},
+    task::{Context, Poll, Wake},
+    thread,
+    time::Duration,
+};
+
+use auto_update::BuildEvent;
+
+use crate::world::{World, printed};
+
+/// Makes `cargo` a script that writes a line for each build and then runs the real one.
+fn count_builds(world: &mut World) -> PathBuf {
+    let log = world.path("builds.log");
+    let path = world.environment.get("PATH").unwrap().to_owned();
+    let real = std::env::split_paths(&path)
+        .map(|dir| dir.join("cargo"))
+        .find(|cargo| cargo.is_file())
+        .unwrap();
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = build ]; then echo build >> {log:?}; fi\nexec {real:?} \"$@\"\n"
+    );
+    world.write("front/cargo", &script);
+    fs::set_permissions(world.path("front/cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+    let dirs = std::iter::once(world.path("front")).chain(std::env::split_paths(&path));
+    world.environment = world.environment.clone().set("PATH", std::env::join_paths(dirs).unwrap());
+    log
+}
+
+fn builds(log: &PathBuf) -> usize {
+    fs::read_to_string(log).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn sixteen_callers_run_one_cargo_and_get_one_binary() {
+    let mut world = World::chain();
+    let log = count_builds(&mut world);
+    world.ensure();
+    fs::remove_file(&log).unwrap();
+    world.leaf_says("two");
+    let barrier = Barrier::new(16);
+    let waited_for = Mutex::new(Vec::new());
+    let hashes: Vec<_> = thread::scope(|scope| {
+        let callers: Vec<_> = (0..16)
+            .map(|_| {
+                scope.spawn(|| {
+                    let updater = world.updater();
+                    barrier.wait();
+                    let observer = |event| {
+                        if let BuildEvent::WaitingFor { pid } = event {
+                            waited_for.lock().unwrap().push(pid);
+                        }
+                    };
+                    updater.ensure_built_with(observer).unwrap().hash
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    assert_eq!(builds(&log), 1);
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]));
+    let waited_for = waited_for.into_inner().unwrap();
+    assert!(
+        !waited_for.is_empty() && waited_for.iter().all(|pid| *pid == Some(std::process::id()))
+    );
+    assert_eq!(world.prints(), "two");
+}
+
+#[test]
+fn a_fresh_answer_starts_no_cargo() {
+    let mut world = World::chain();
+    let log = count_builds(&mut world);
+    world.ensure();
+    let before = builds(&log);
+    for _ in 0..20 {
+        assert!(world.ensure().is_fresh());
+    }
+    assert_eq!(builds(&log), before);
+}
+
+#[test]
+fn a_fresh_answer_does_not_wait_for_a_cargo_that_holds_the_lock() {
+    let world = World::chain();
+    world.ensure();
+    // A build script that runs until its input closes holds cargo's lock meanwhile.
+    let fifo = world.path("gate");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    world.package("slow", "");
+    world.write("slow/src/lib.rs", "");
+    world.write("slow/build.rs", &format!("fn main() {{ std::fs::write({:?}, \"\").unwrap(); std::fs::read({fifo:?}).unwrap(); }}\n", world.path("started")));
+    world.replace("Cargo.toml", "\"leaf\"", "\"leaf\", \"slow\"");
+    world.ensure();
+    let mut command = Command::new("cargo");
+    command.args(["build", "-q", "-p", "slow"]).current_dir(world.root());
+    command.env_clear().envs(world.environment.vars());
+    let mut outside = command.spawn().unwrap();
+    let gate = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    assert!(world.path("started").is_file());
+    world.assert_fresh();
+    assert!(world.ensure().is_fresh());
+    drop(gate);
+    assert!(outside.wait().unwrap().success());
+}
+
+#[test]
+fn an_edit_made_while_it_is_built_is_not_lost() {
+    let world = World::chain();
+    world.ensure();
+    world.leaf_says("two");
+    let edited = Mutex::new(false);
+    let artifact = world
+        .updater()
+        .ensure_built_with(|event| {
+            let mut edited = edited.lock().unwrap();
+            if let BuildEvent::Line(line) = event
+                && line.contains("Compiling mid")
+                && !*edited
+            {
+                *edited = true;
+                world.leaf_says("three");
+            }
+        })
+        .unwrap();
+    assert!(*edited.lock().unwrap());
+    assert_eq!(printed(&artifact.path), "three");
+    world.assert_fresh();
+}
+
+#[test]
+fn edits_at_any_moment_of_a_build_are_never_lost() {
+    let world = World::chain();
+    world.ensure();
+    for round in 0..12_u64 {
+        world.leaf_says(&format!("before {round}"));
+        let after = format!("after {round}");
+        let (_open, never) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let (world, after) = (&world, &after);
+            scope.spawn(move || {
+                // The moment is what is tested, so here a delay is the event.
+                never.recv_timeout(Duration::from_millis(40 * round)).unwrap_err();
+                world.leaf_says(after);
+            });
+            world.updater().ensure_built_with(|_| {}).unwrap();
+        });
+        // Whenever it came, the next answer has it.
+        assert_eq!(world.prints(), after, "round {round}");
+        world.assert_fresh();
+    }
+}
+
+#[test]
+fn edits_in_the_same_tick_of_the_clock_are_seen() {
+    let world = World::single("fn main() { print!(\"{}\", include_str!(\"../n\")); }\n");
+    world.write("app/n", "00");
+    world.ensure();
+    for n in 1..60_u32 {
+        // The same length, right after a check that found it equal or built it.
+        world.write("app/n", &format!("{n:02}"));
+        assert_eq!(world.stale(), ["Modified Source app/n"], "edit {n}");
+        if n % 20 == 0 {
+            assert_eq!(world.prints(), format!("{n:02}"));
+        }
+    }
+}
+
+#[test]
+fn a_lock_dies_with_its_owner() {
+    let world = World::chain();
+    world.ensure();
+    world.leaf_says("two");
+    let receipts = fs::read_dir(world.path("target/.auto-update/receipts")).unwrap();
+    let lock = receipts.flatten().next().unwrap().path().join("lock");
+    let mut owner = Command::new("flock")
+        .arg(&lock)
+        .args(["-c", "echo held; exec sleep 600"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(owner.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    assert_eq!(line, "held\n");
+    let (told, waits) = mpsc::channel();
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let told = told;
+            world.updater().ensure_built_with(|event| {
+                if matches!(event, BuildEvent::WaitingFor { .. }) {
+                    told.send(()).unwrap();
+                }
+            })
+        });
+        waits.recv_timeout(Duration::from_secs(30)).unwrap();
+        // The shell that took the lock became `sleep`, which `flock` waits for: end both.
+        let children =
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", owner.id())).unwrap();
+        for child in children.split_whitespace() {
+            assert!(Command::new("kill").args(["-9", child]).status().unwrap().success());
+        }
+        owner.wait().unwrap();
+        assert_eq!(printed(&caller.join().unwrap().unwrap().path), "two");
+    });
+}
+
+#[test]
+fn an_interrupted_build_is_no_failure_and_leaves_nothing_half_made() {
+    let mut world = World::chain();
+    world.ensure();
+    let real = world.environment.clone();
+    world.write("front/cargo", "#!/bin/sh\nkill -INT $$\n");
+    fs::set_permissions(world.path("front/cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+    world.environment = real.clone().set("PATH", world.path("front"));
+    world.leaf_says("two");
+    let error = world.updater().ensure_built_with(|_| {}).unwrap_err();
+    assert!(matches!(error, auto_update::Error::Interrupted { signal: 2, .. }), "{error}");
+    world.environment = real;
+    assert_eq!(world.prints(), "two");
+    world.assert_fresh();
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn a_build_can_be_awaited_without_any_runtime() {
+    let world = World::chain();
+    let mut pending = pin!(world.updater().ensure_built());
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let artifact = loop {
+        match pending.as_mut().poll(&mut context) {
+            Poll::Ready(artifact) => break artifact.unwrap(),
+            Poll::Pending => thread::park_timeout(Duration::from_secs(60)),
+        }
+    };
+    assert_eq!(printed(&artifact.path), "one");
+}
+
+#[test]
+fn a_build_at_idle_priority_is_idle_down_to_the_compiler() {
+    let world = World::single("fn main() { print!(\"{}\", env!(\"POLICY\")); }\n");
+    world.write("app/build.rs", "fn main() { let stat = std::fs::read_to_string(\"/proc/self/stat\").unwrap(); let rest = stat.rsplit(')').next().unwrap(); println!(\"cargo:rustc-env=POLICY={}\", rest.split_whitespace().nth(38).unwrap()); }\n");
+    let idle = world.updater().idle_priority(true);
+    // The scheduling policy, by number: 5 is the idle class.
+    assert_eq!(printed(&world.ensure_with(&idle).artifact.path), "5");
+    let own = fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let own = own.rsplit(')').next().unwrap().split_whitespace().nth(38).unwrap().to_owned();
+    assert_eq!(own, "0");
+}

@@ -1,0 +1,12 @@
+//! What `auto-update` promises, observed against real cargo on workspaces that the tests make.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod world; // a workspace of a test's own
+mod sources; // what the compiler reads
+mod scripts; // what build scripts watch
+mod manifests; // manifests, lock file, members, patches
+mod surroundings; // variables, configuration, toolchain, target directories
+mod outputs; // the binary, the store, branches
+mod concurrency; // several callers, edits during builds
+mod receipts; // damaged, cut short, foreign
+mod failures; // builds that fail
