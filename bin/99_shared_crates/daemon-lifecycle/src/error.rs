@@ -38,6 +38,10 @@ pub enum Error {
     /// The daemon said itself why it cannot start.
     #[error("`{name}` cannot start: {reason}")]
     CannotStart { name: String, reason: String, log: LogTail },
+    /// Neither its own fault nor a stranger's: the generation before did not hand over, or
+    /// something could not be written.
+    #[error("`{name}` was kept from starting: {reason}")]
+    Hindered { name: String, reason: String },
     /// Somebody else listens there. Nothing was done to whoever it is.
     #[error("`{name}` cannot listen on {address}: another program does")]
     AddressInUse { name: String, address: String },
@@ -58,6 +62,8 @@ pub enum Error {
     Listen { address: String, source: io::Error },
     #[error("what the starter said cannot be read")]
     Attach { source: io::Error },
+    #[error("cannot announce that this daemon is ready")]
+    Announce { source: io::Error },
 }
 
 impl Error {

@@ -26,5 +26,8 @@ pub use crate::{
     manager::{DaemonManager, OnBuildFailure, UpdatePolicy},
     process::memory_bytes,
     protocol::State,
-    starter::{DaemonHandle, Outcome, StopMode, Stopped, instances, stop_all, stop_instance},
+    starter::{
+        DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised, Supervisor, instances,
+        stop_all, stop_instance,
+    },
 };

@@ -7,10 +7,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DaemonHandle, Error, Identity, StopMode, Stopped, environment,
+    DaemonHandle, Error, Identity, RestartPolicy, StopMode, Stopped, Supervisor, environment,
     identity::hash_args,
     instance::Instance,
-    starter::{find, running, spawn, stop, update},
+    starter::{find, running, spawn, stop, supervise, update},
 };
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -240,6 +240,13 @@ impl DaemonManager {
     pub async fn spawn(&self) -> Result<DaemonHandle, Error> {
         // Boxed, so that a caller's future need not hold all of a hand-over.
         Box::pin(spawn::spawn(self)).await
+    }
+
+    /// Starts the daemon and, whenever it dies, starts it again: with growing delays, and not for
+    /// ever. Its replacements are followed; one that is stopped on purpose stays stopped. Needs a
+    /// Tokio runtime.
+    pub fn supervise(self, policy: RestartPolicy) -> Supervisor {
+        supervise::supervise(self, policy)
     }
 
     /// The daemon that is running, if it is alive and answers. Starts and changes nothing.

@@ -47,8 +47,19 @@ pub(crate) enum FromDaemon {
     Serving,
     Failed {
         reason: String,
-        address_in_use: Option<String>,
+        fault: Fault,
     },
+}
+
+/// Whose fault it is that a daemon did not start.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fault {
+    Own,
+    /// Somebody else listens on this address.
+    AddressInUse(String),
+    /// The generation before did not hand over, or the machine is out of something.
+    Other,
 }
 
 /// From the starter to its daemon, through the channel.

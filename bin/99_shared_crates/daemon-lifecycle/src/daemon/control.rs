@@ -20,7 +20,7 @@ use super::{
 use crate::{
     instance::{self, Good},
     logs, process,
-    protocol::{self, Connection, FromDaemon, Reply, Request, State},
+    protocol::{self, Connection, Fault, FromDaemon, Reply, Request, State},
 };
 
 /// After the drain deadline streams have this long to say goodbye before they are cut.
@@ -182,8 +182,12 @@ async fn keep_log_short(core: Arc<Core>) {
 pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
     let waits = core.predecessor_generation().is_some();
     if !waits {
-        if let Some(instance) = &core.instance {
-            instance.set_current(core.identity())?;
+        if let Some(instance) = &core.instance
+            && let Err(error) = instance.set_current(core.identity())
+        {
+            let reason = format!("cannot record that it runs: {error}");
+            core.report(&FromDaemon::Failed { reason, fault: Fault::Other }).await.ok();
+            return Err(error);
         }
         core.set_state(State::Serving);
         drop(tokio::spawn(stand_probation(Arc::clone(&core))));

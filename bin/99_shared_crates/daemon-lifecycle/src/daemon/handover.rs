@@ -32,7 +32,10 @@ const PROBE_LIMIT: Duration = Duration::from_secs(3);
 const PROBES_FAILED: u32 = 2;
 
 /// How long a new generation that failed may take to die.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
+const KILL_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a next one waits for that.
+const CLEAR_LIMIT: Duration = Duration::from_secs(4);
 
 /// How a hand-over ended.
 enum Verdict {
@@ -53,7 +56,9 @@ pub(super) async fn give(
     terms: Terms,
 ) -> io::Result<()> {
     let refuse = |why: &str| Reply::Refused { why: why.to_owned() };
-    let Ok(_only_one) = core.handing_over.try_lock() else {
+    // One that has just failed may not have been cleared away yet.
+    let only_one = tokio::time::timeout(CLEAR_LIMIT, core.handing_over.lock()).await;
+    let Ok(_only_one) = only_one else {
         return control.send(&refuse("another generation is taking over")).await;
     };
     let peer = control.get_ref().peer_cred()?.pid();

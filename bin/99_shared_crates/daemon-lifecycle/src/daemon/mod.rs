@@ -3,6 +3,7 @@
 mod channel; // what the starter left
 mod control; // the lifecycle thread
 mod core; // shared by handle, thread and servers
+mod fresh; // its own replacement
 mod handover; // towards the next generation
 mod listener; // sockets, and passing them on
 mod serve; // HTTP on a listener
@@ -15,7 +16,7 @@ pub use self::{
 
 use std::{
     error::Error as StdError, fmt::Display, io, net::SocketAddr, os::fd::AsFd as _, path::Path,
-    sync::Arc,
+    sync::Arc, time::Duration,
 };
 
 use hyper::{
@@ -28,7 +29,7 @@ use tower::Service;
 use self::core::Core;
 use crate::{
     DaemonManager, Error, Identity,
-    protocol::{FromDaemon, State},
+    protocol::{Fault, FromDaemon, State},
 };
 
 /// This process, as a daemon. Clones are the same daemon.
@@ -88,14 +89,17 @@ impl Daemon {
             let core = Arc::clone(&self.core);
             async move { successor::listener(&core, &address.to_string()).await }
         });
-        let bound = match inherited.await {
-            Ok(Some(fd)) => TcpListener::from_fd(fd),
-            Ok(None) => tokio::net::TcpListener::bind(address).await.map(TcpListener),
-            Err(error) => Err(error),
+        let (bound, fault) = match inherited.await {
+            Ok(Some(fd)) => (TcpListener::from_fd(fd), Fault::Other),
+            Ok(None) => {
+                let bound = tokio::net::TcpListener::bind(address).await;
+                (bound.map(TcpListener), Fault::Own)
+            }
+            Err(error) => (Err(error), Fault::Other),
         };
         let listener = match bound {
             Ok(listener) => listener,
-            Err(error) => return Err(self.cannot_listen(address.to_string(), error).await),
+            Err(error) => return Err(self.cannot_listen(address.to_string(), fault, error).await),
         };
         let local = listener.local_addr().map_err(listen)?;
         let copy = listener.0.as_fd().try_clone_to_owned().map_err(listen)?;
@@ -109,14 +113,19 @@ impl Daemon {
     pub async fn listen_unix(&self, path: &Path) -> Result<UnixListener, Error> {
         match UnixListener::bind(path) {
             Ok(listener) => Ok(listener),
-            Err(error) => Err(self.cannot_listen(path.display().to_string(), error).await),
+            Err(error) => {
+                let path = path.display().to_string();
+                Err(self.cannot_listen(path, Fault::Own, error).await)
+            }
         }
     }
 
-    async fn cannot_listen(&self, address: String, source: io::Error) -> Error {
-        let in_use = source.kind() == io::ErrorKind::AddrInUse;
-        let reason = format!("cannot listen on {address}: {source}");
-        self.report_failure(reason, in_use.then(|| address.clone())).await;
+    async fn cannot_listen(&self, address: String, fault: Fault, source: io::Error) -> Error {
+        let fault = match source.kind() {
+            io::ErrorKind::AddrInUse => Fault::AddressInUse(address.clone()),
+            _ => fault,
+        };
+        self.report_failure(format!("cannot listen on {address}: {source}"), fault).await;
         Error::Listen { address, source }
     }
 
@@ -127,11 +136,11 @@ impl Daemon {
 
     /// Tells the starter why this daemon cannot start, in words for a person. Exit afterwards.
     pub async fn fail(&self, reason: impl Display) {
-        self.report_failure(reason.to_string(), None).await;
+        self.report_failure(reason.to_string(), Fault::Own).await;
     }
 
-    async fn report_failure(&self, reason: String, address_in_use: Option<String>) {
-        self.report(FromDaemon::Failed { reason, address_in_use }).await;
+    async fn report_failure(&self, reason: String, fault: Fault) {
+        self.report(FromDaemon::Failed { reason, fault }).await;
     }
 
     /// Says that requests to `address` will be answered; call [`Daemon::serve`] next.
@@ -141,7 +150,7 @@ impl Daemon {
     pub async fn ready(&self, address: impl Display) -> Result<(), Error> {
         self.core.set_address(address.to_string());
         let core = Arc::clone(&self.core);
-        self.control(control::announce(core)).await.map_err(|source| Error::Attach { source })
+        self.control(control::announce(core)).await.map_err(|source| Error::Announce { source })
     }
 
     /// Who this process is; without an address until it is ready.
@@ -181,6 +190,18 @@ impl Daemon {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         serve::serve(&self.core, listener.into(), service).await
+    }
+
+    /// Watches this daemon's own sources, and when they say another binary has that built and
+    /// replaces this process by it, as any starter would; so a daemon that nobody starts any more
+    /// does not go stale either.
+    ///
+    /// Looks again after each `every`, about a microsecond for each source file. An edit is built
+    /// when the sources have been quiet for half a second, at idle priority; what does not build
+    /// or fails to start is not tried again until it changes. Returns when this daemon is to end;
+    /// at once where there is no starter, or no automatic update.
+    pub async fn keep_fresh(&self, every: Duration) {
+        Box::pin(fresh::keep_fresh(self, every)).await;
     }
 
     /// Runs on the lifecycle thread, which owns the control sockets.

@@ -9,7 +9,7 @@ use super::{
     core::{Core, Gate, ShutdownReason, ToPredecessor, lock},
     listener,
 };
-use crate::protocol::{Connection, FromDaemon, Reply, Request, State};
+use crate::protocol::{Connection, Fault, FromDaemon, Reply, Request, State};
 
 /// How long the old generation may take for an answer; a thread of its own gives it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ fn refused(reply: &Reply) -> io::Error {
 pub(super) async fn take(core: &Arc<Core>) {
     if let Err(error) = try_take(core).await {
         tracing::error!(%error, "cannot take over");
-        let failed = FromDaemon::Failed { reason: error.to_string(), address_in_use: None };
+        let failed = FromDaemon::Failed { reason: error.to_string(), fault: Fault::Other };
         drop(core.report(&failed).await);
         core.session.lock().await.take();
         core.begin_shutdown(ShutdownReason::Abandoned, Duration::ZERO);

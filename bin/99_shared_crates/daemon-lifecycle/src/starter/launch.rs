@@ -14,7 +14,7 @@ use crate::{
     identity::hash_args,
     instance::Instance,
     logs, process,
-    protocol::{Attachment, Connection, FromDaemon, ToDaemon, to_line},
+    protocol::{Attachment, Connection, Fault, FromDaemon, ToDaemon, to_line},
     unsafety::in_new_session,
 };
 
@@ -154,12 +154,13 @@ impl Launched {
                     deadline = Instant::now() + limit;
                 }
                 Ok(Some(FromDaemon::Ready { identity })) => return Ok(identity),
-                Ok(Some(FromDaemon::Failed { address_in_use: Some(address), .. })) => {
-                    return Err(Error::AddressInUse { name: self.name.clone(), address });
-                }
-                Ok(Some(FromDaemon::Failed { reason, .. })) => {
+                Ok(Some(FromDaemon::Failed { reason, fault })) => {
                     let (name, log) = (self.name.clone(), self.tail());
-                    return Err(Error::CannotStart { name, reason, log });
+                    return Err(match fault {
+                        Fault::AddressInUse(address) => Error::AddressInUse { name, address },
+                        Fault::Own => Error::CannotStart { name, reason, log },
+                        Fault::Other => Error::Hindered { name, reason },
+                    });
                 }
                 Ok(Some(FromDaemon::Serving)) => {}
                 Ok(None) | Err(_) => {
@@ -193,18 +194,24 @@ impl Launched {
         Err(Error::NotServing { name: self.name.clone(), why, log })
     }
 
-    /// Lets the process take over; the reason when it does not.
-    pub(super) async fn take(&mut self) -> Result<(), String> {
+    /// Lets the process take over; kills it when it does not.
+    pub(super) async fn take(&mut self) -> Result<(), Error> {
         let exchange = async {
             self.channel.send(&ToDaemon::Take).await?;
             self.channel.next::<FromDaemon>().await
         };
-        match tokio::time::timeout(TAKE_LIMIT, exchange).await {
-            Ok(Ok(Some(FromDaemon::Serving))) => Ok(()),
-            Ok(Ok(Some(FromDaemon::Failed { reason, .. }))) => Err(reason),
-            Ok(_) => Err("died as it took over".to_owned()),
-            Err(_) => Err("did not take over in time".to_owned()),
-        }
+        let why = match tokio::time::timeout(TAKE_LIMIT, exchange).await {
+            Ok(Ok(Some(FromDaemon::Serving))) => return Ok(()),
+            Ok(Ok(Some(FromDaemon::Failed { reason, .. }))) => {
+                self.kill().await;
+                return Err(Error::Hindered { name: self.name.clone(), reason });
+            }
+            Ok(_) => "died as it took over",
+            Err(_) => "did not take over in time",
+        };
+        let (name, log) = (self.name.clone(), self.tail());
+        self.kill().await;
+        Err(Error::NotServing { name, why: why.to_owned(), log })
     }
 
     /// Ends the process and everything it has started.

@@ -7,10 +7,12 @@ mod replace; // a running daemon by a new one
 pub(crate) mod running; // who is there, by their own word and the kernel's
 pub(crate) mod spawn; // the decision
 pub(crate) mod stop; // until nothing is left
+pub(crate) mod supervise; // again and again
 pub(crate) mod update; // the binary that should run
 
 pub use self::{
     handle::{DaemonHandle, Outcome},
     running::instances,
     stop::{StopMode, Stopped, stop_all, stop_instance},
+    supervise::{RestartPolicy, Supervised, Supervisor},
 };

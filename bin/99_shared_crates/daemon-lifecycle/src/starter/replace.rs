@@ -75,19 +75,17 @@ async fn try_replace(
 ) -> Result<Identity, Failure> {
     let identity = launched.ready(manager.ready_timeout).await.map_err(Failure::of)?;
     launched.verify(manager, instance, &identity).await.map_err(Failure::of)?;
-    if let Err(why) = launched.take().await {
-        launched.kill().await;
-        return Err(Failure::Binary(why));
-    }
+    launched.take().await.map_err(Failure::of)?;
     Ok(identity)
 }
 
 impl Failure {
     fn of(error: Error) -> Self {
         match error {
-            Error::AddressInUse { .. } | Error::Io { .. } | Error::Launch { .. } => {
-                Self::Circumstances(error)
-            }
+            Error::AddressInUse { .. }
+            | Error::Hindered { .. }
+            | Error::Io { .. }
+            | Error::Launch { .. } => Self::Circumstances(error),
             other => Self::Binary(other.to_string()),
         }
     }

@@ -11,6 +11,9 @@ use crate::{
 const RESUME_LIMIT: Duration = Duration::from_secs(8);
 const RESUME_POLL: Duration = Duration::from_millis(50);
 
+/// From SIGKILL to giving up.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
 /// Who holds an instance.
 pub(crate) enum Running {
     Nobody,
@@ -43,12 +46,19 @@ pub(super) fn is_serving(instance: &Instance) -> bool {
     instance.current().is_some_and(|current| current.is_alive())
 }
 
-/// The serving generation, if the recorded one answers. The quick way, for which no lock is
-/// needed.
+/// The serving generation, by its own word. Needs no lock and changes nothing.
 pub(crate) async fn answering(instance: &Instance) -> Option<Hello> {
-    let current = instance.current()?;
-    let hello = client::hello(&instance.socket(current.generation)).await.ok()?;
-    accepts(hello.state).then_some(hello)
+    let recorded = instance.current().map(|current| current.generation);
+    // A lost record does not hide a daemon.
+    let others = instance.generations().into_iter().rev();
+    for generation in recorded.into_iter().chain(others.filter(|&one| Some(one) != recorded)) {
+        if let Ok(hello) = client::hello(&instance.socket(generation)).await
+            && accepts(hello.state)
+        {
+            return Some(hello);
+        }
+    }
+    None
 }
 
 /// Whoever holds the instance, whatever the record says. Call it with the lock held.
@@ -61,6 +71,13 @@ pub(crate) async fn find(instance: &Instance) -> Running {
         for generation in instance.generations().into_iter().rev() {
             match ask(instance, generation).await {
                 Answer::Hello(hello) if accepts(hello.state) => return Running::Answering(hello),
+                // Only the holder of the lock starts a generation, so whoever started this one is
+                // gone, and while it lives it stands in the way of the next.
+                Answer::Hello(hello) if hello.state == State::Starting => {
+                    let (pid, start_time) = (hello.identity.pid, hello.identity.start_time);
+                    process::end_session(pid, start_time, Duration::ZERO, KILL_LIMIT).await;
+                    instance::remove(&instance.socket(generation));
+                }
                 Answer::Hello(hello) => {
                     may_resume |= matches!(hello.state, State::LameDuck | State::Probation);
                 }

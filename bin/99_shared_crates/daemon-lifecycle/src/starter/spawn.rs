@@ -8,7 +8,7 @@ use super::{
     launch::launch,
     replace::replace,
     running::{self, Running},
-    stop::{StopMode, end_all, end_one},
+    stop::{OnPurpose, StopMode, end_all, end_one},
     update::{self, Binary, Wanted},
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
                     identity.pid,
                 ),
             );
-            end_all(&instance, StopMode::Now).await?;
+            end_all(&instance, StopMode::Now, OnPurpose::No).await?;
             let outcome = Outcome::Replaced { from: *identity };
             return start(manager, &instance, &binary, outcome).await;
         }

@@ -17,6 +17,9 @@ const TERM_GRACE: Duration = Duration::from_secs(3);
 /// From SIGKILL to giving up.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
+/// The instance ids that were ended last.
+const STOPPED: &str = "stopped.json";
+
 /// How a daemon is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
@@ -70,29 +73,59 @@ pub(crate) async fn stop(instance: &Instance, mode: StopMode) -> Result<Stopped,
         return Ok(nothing);
     }
     let _lock = instance.lock().await?;
-    end_all(instance, mode).await
+    end_all(instance, mode, OnPurpose::Yes).await
+}
+
+/// Whether a supervisor is to let it be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnPurpose {
+    Yes,
+    No,
+}
+
+/// Whether it ended because somebody asked for that, and not by itself.
+pub(super) fn was_stopped(instance: &Instance, identity: &Identity) -> bool {
+    let ids: Vec<String> = instance.load(STOPPED).unwrap_or_default();
+    ids.contains(&identity.instance_id)
 }
 
 /// The same with the lock held.
-pub(super) async fn end_all(instance: &Instance, mode: StopMode) -> Result<Stopped, Error> {
+pub(super) async fn end_all(
+    instance: &Instance,
+    mode: StopMode,
+    on_purpose: OnPurpose,
+) -> Result<Stopped, Error> {
     let drain = match mode {
         StopMode::Drain(drain) => drain,
         StopMode::Now => Duration::ZERO,
     };
     let mut ended = Vec::new();
+    let mut answering = Vec::new();
+    for generation in instance.generations() {
+        match ask(instance, generation).await {
+            Answer::Hello(hello) => {
+                answering.push(generation);
+                ended.push(hello.identity);
+            }
+            Answer::Silent(identity) => ended.push(Identity { generation, ..*identity }),
+            Answer::Gone => {}
+        }
+    }
+    if on_purpose == OnPurpose::Yes && !ended.is_empty() {
+        // Said before it is done: a supervisor looks as soon as the process has ended.
+        let ids: Vec<&str> = ended.iter().map(|one| one.instance_id.as_str()).collect();
+        if let Err(error) = instance.store(STOPPED, &ids) {
+            tracing::warn!(%error, "a supervisor may start again what is stopped");
+        }
+    }
     let mut ending = tokio::task::JoinSet::new();
     // The oldest first: one that could resume must not find its successor gone and do so.
-    for generation in instance.generations() {
-        let (identity, patience) = match ask(instance, generation).await {
-            Answer::Hello(hello) => {
-                let asked = client::stop(&instance.socket(generation), drain).await.is_ok();
-                (hello.identity, if asked { drain + EXIT_GRACE } else { Duration::ZERO })
-            }
-            Answer::Silent(identity) => (*identity, Duration::ZERO),
-            Answer::Gone => continue,
-        };
-        ended.push(identity.clone());
-        ending.spawn(end(identity, patience));
+    for identity in &ended {
+        let socket = instance.socket(identity.generation);
+        let asked =
+            answering.contains(&identity.generation) && client::stop(&socket, drain).await.is_ok();
+        let patience = if asked { drain + EXIT_GRACE } else { Duration::ZERO };
+        ending.spawn(end(identity.clone(), patience));
     }
     // One that died by itself may have left children behind.
     if let Some(dead) = instance.current().filter(|current| !current.is_alive()) {

@@ -1,8 +1,10 @@
 use std::{
     ffi::OsString,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Once,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use auto_update::{AutoUpdater, BuildEvent, Freshness, StaleReason};
@@ -45,11 +47,24 @@ struct Trusted {
     binary: Binary,
 }
 
+/// What is remembered of a binary that is not kept up to date.
+const HASHED: &str = "hashed.json";
+
+/// The coarsest clock of a file system.
+const CLOCK_TICK: Duration = Duration::from_secs(2);
+
+#[derive(Serialize, Deserialize)]
+struct Hashed {
+    /// Everything that the file system says about the file.
+    state: String,
+    exe_hash: String,
+}
+
 /// The binary that the sources say should run, built if need be; or the one there is, where it is
 /// not kept up to date.
 pub(super) async fn wanted(manager: &DaemonManager, instance: &Instance) -> Result<Wanted, Error> {
     match up_to_date(manager) {
-        None => as_it_is(manager).map(Wanted::Binary),
+        None => as_it_is(manager, instance).map(Wanted::Binary),
         Some(update) => {
             if let Some(binary) = trusted(manager, instance) {
                 return Ok(Wanted::Binary(binary));
@@ -122,13 +137,13 @@ fn up_to_date(manager: &DaemonManager) -> Option<&AutoUpdate> {
 }
 
 /// The binary at the given path, whatever its sources say.
-fn as_it_is(manager: &DaemonManager) -> Result<Binary, Error> {
+fn as_it_is(manager: &DaemonManager, instance: &Instance) -> Result<Binary, Error> {
     let exe = std::path::absolute(&manager.binary_path)
         .map_err(|source| Error::io("resolve", &manager.binary_path, source))?;
     if !exe.is_file() {
         return Err(Error::BinaryNotFound { name: manager.binary_name(), looked: vec![exe] });
     }
-    let exe_hash = hash_file(&exe).map_err(|source| Error::io("read", &exe, source))?;
+    let exe_hash = known_hash(&exe, instance).map_err(|source| Error::io("read", &exe, source))?;
     let source_root = source_root(manager);
     let shown = relative(&exe, source_root.as_deref());
     Ok(Binary { exe, exe_hash, shown, source_root })
@@ -142,6 +157,53 @@ pub(super) fn build_environment(manager: &DaemonManager) -> Vec<(OsString, OsStr
         tracing::debug!(%error, "no build environment to pass on");
         Vec::new()
     })
+}
+
+/// The hash of a file, remembered for as long as nothing about the file changes.
+fn known_hash(exe: &Path, instance: &Instance) -> io::Result<String> {
+    let meta = fs::metadata(exe)?;
+    let changed = Duration::new(meta.ctime().unsigned_abs(), meta.ctime_nsec() as u32);
+    let state = format!(
+        "{} {} {} {} {changed:?} {}.{}",
+        exe.display(),
+        meta.dev(),
+        meta.ino(),
+        meta.size(),
+        meta.mtime(),
+        meta.mtime_nsec()
+    );
+    if let Some(known) = instance.load::<Hashed>(HASHED)
+        && known.state == state
+    {
+        return Ok(known.exe_hash);
+    }
+    let exe_hash = hash_file(exe)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // A file that changed just now could change again within the same tick of its clock.
+    if now.saturating_sub(changed) > CLOCK_TICK {
+        let hashed = Hashed { state, exe_hash: exe_hash.clone() };
+        if let Err(error) = instance.store(HASHED, &hashed) {
+            tracing::debug!(%error, "cannot remember a hash");
+        }
+    }
+    Ok(exe_hash)
+}
+
+/// For a daemon that looks after itself: it has just seen that it is stale, whatever was trusted.
+pub(crate) fn unhurried(mut manager: DaemonManager) -> DaemonManager {
+    manager.policy.check_interval = Duration::ZERO;
+    manager
+}
+
+/// `None` where the binary is not kept up to date.
+pub(crate) fn updater_of(manager: &DaemonManager) -> Option<AutoUpdater> {
+    match updater(manager, up_to_date(manager)?) {
+        Ok(updater) => Some(updater),
+        Err(error) => {
+            tracing::warn!(%error, "not kept up to date");
+            None
+        }
+    }
 }
 
 fn updater(
@@ -168,7 +230,7 @@ async fn built(
         // An installed release: there is nothing to be kept up with.
         Err(auto_update::Error::NoWorkspace { path }) => {
             say_off_once(update, &path);
-            return as_it_is(manager).map(Wanted::Binary);
+            return as_it_is(manager, instance).map(Wanted::Binary);
         }
         found => found.map_err(unknown)?,
     };

@@ -33,6 +33,7 @@ struct Script {
     exit_before_ready: Option<u8>,
     never_ready: bool,
     fail: Option<String>,
+    die_when_ready: bool,
     die_after_serving_ms: Option<u64>,
     /// Stops itself, as if it hung, this long after it began to serve.
     hang_after_serving_ms: Option<u64>,
@@ -42,6 +43,8 @@ struct Script {
     never_exit: bool,
     flood_stderr_bytes: usize,
     grandchild: bool,
+    /// Watches its own sources, this often.
+    keep_fresh_every_ms: Option<u64>,
 }
 
 #[tokio::main]
@@ -105,11 +108,21 @@ async fn run(
         return Ok(ExitCode::FAILURE);
     }
     let (listener, address) = listen(&daemon, &args).await?;
+    if daemon.identity().generation > 1 {
+        report("listening again");
+    }
     start_slowly(&daemon, &script).await;
     if script.never_ready {
         std::future::pending::<()>().await;
     }
     daemon.ready(&address).await?;
+    if script.die_when_ready {
+        return Ok(ExitCode::from(4));
+    }
+    if let Some(every) = script.keep_fresh_every_ms {
+        let daemon = daemon.clone();
+        tokio::spawn(async move { daemon.keep_fresh(Duration::from_millis(every)).await });
+    }
     tokio::spawn(misbehave(daemon.clone(), script.clone()));
     let service = {
         let (daemon, script) = (daemon.clone(), script.clone());

@@ -113,6 +113,7 @@ async fn every_new_binary_that_fails_to_start_leaves_the_old_one_serving() {
         json!({ "fail": "no" }),
         json!({ "never_ready": true }),
         json!({ "answer_500": true }),
+        json!({ "die_when_ready": true }),
     ] {
         let rolled_back = rolled_back(&world, &old, bad.clone()).await;
         assert_eq!(rolled_back.id(), old.id(), "{bad}");
@@ -215,6 +216,99 @@ async fn a_new_one_stays_when_the_old_one_is_killed_in_the_probation() {
     assert_eq!(who(new.address()).await, ("new".to_owned(), new.id()));
     assert_eq!(world.manager().spawn().await.unwrap().outcome(), &Outcome::Reused);
     world.finish().await;
+}
+
+#[tokio::test]
+async fn the_listener_outlives_an_old_one_that_is_killed_while_the_new_one_starts() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    world.install(json!({ "version": "new", "ready_after_ms": 1000 }));
+    let manager = world.manager();
+    let starting = tokio::spawn(async move { manager.spawn().await });
+    // The new one has its copy of the listener once the old one says that it is prepared.
+    eventually("the old one is prepared", async || {
+        let log = fs::read_to_string(world.dir().join("log/fake.log")).unwrap();
+        log.contains("listening again")
+    })
+    .await;
+    kill(old.id(), Signal::KILL);
+    // Waits in the listener until the new one accepts.
+    let answer = Client::new(old.address()).get("/who").await.unwrap();
+    assert!(answer.1.starts_with("new "), "{answer:?}");
+    let new = starting.await.unwrap().unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_written_is_reported() {
+    let world = World::new(json!({}));
+    let record = world.run_dir().join("fake/current.json");
+    fs::create_dir_all(record.join("in the way")).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(world.run_dir().join("fake"), private).unwrap();
+    let error = world.manager().spawn().await.unwrap_err();
+    assert!(matches!(error, Error::Hindered { .. }), "{error}");
+    fs::remove_dir_all(record).unwrap();
+    assert_eq!(world.manager().spawn().await.unwrap().outcome(), &Outcome::Started);
+    world.finish().await;
+}
+
+/// Whatever is killed and whenever: afterwards one generation serves, and nothing else is left.
+#[tokio::test]
+async fn a_replacement_survives_kill_9_of_any_party_at_any_moment() {
+    let world = World::new(json!({ "version": "0" }));
+    let mut random = Random::seeded();
+    println!("seed {}", random.0);
+    let manager = world.manager().probation(Duration::from_millis(300));
+    manager.spawn().await.unwrap();
+    for round in 1..=12 {
+        world.install(json!({ "version": round.to_string(), "ready_after_ms": random.below(100) }));
+        let old = manager.running().await.unwrap().unwrap();
+        let mut starter = starter(&manager);
+        tokio::time::sleep(Duration::from_millis(random.below(500))).await;
+        let victim = random.below(3);
+        match victim {
+            0 => kill_if_alive(old.pid),
+            1 => drop(starter.start_kill()),
+            _ => world
+                .processes()
+                .iter()
+                .filter(|&&pid| pid != old.pid)
+                .for_each(|&pid| kill_if_alive(pid)),
+        }
+        starter.wait().await.unwrap();
+        let healed = tokio::time::timeout(Duration::from_secs(15), manager.spawn()).await;
+        let healed = healed.unwrap_or_else(|_| panic!("round {round}, victim {victim}: no answer"));
+        let serving =
+            healed.unwrap_or_else(|error| panic!("round {round}, victim {victim}: {error}"));
+        // A listener that died with its last holder leaves its port; the others keep it.
+        assert_eq!(who(serving.address()).await.1, serving.id(), "round {round}, victim {victim}");
+        eventually("one generation is left", async || world.processes() == [serving.id()]).await;
+        assert_eq!(manager.running().await.unwrap().unwrap().pid, serving.id());
+    }
+    world.finish().await;
+}
+
+/// A small generator whose seed can be named (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Self(now.as_nanos() as u64 | 1)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn kill_if_alive(pid: u32) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).ok();
 }
 
 #[tokio::test]

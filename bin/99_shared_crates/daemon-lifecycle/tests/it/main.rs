@@ -6,5 +6,6 @@ mod faults; // new and running daemons that misbehave
 mod http; // a client that hides nothing
 mod lifecycle; // start, reuse, replace, stop
 mod load; // replacement while requests and streams go on
+mod supervise; // started again and again
 mod update; // with a real workspace and a real cargo
 mod world; // a hermetic place with scripted binaries

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, Outcome, StopMode, UpdatePolicy};
@@ -13,7 +13,10 @@ use narration_core::{NarrationLayer, human};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::{http::who, world::World};
+use crate::{
+    http::who,
+    world::{World, eventually},
+};
 
 /// A workspace whose crate `d` links to the scripted daemon: its linker puts that program in the
 /// place of the compiled one, with the script that the source includes.
@@ -217,5 +220,38 @@ async fn another_source_tree_is_refused_until_it_is_told_to_take_over() {
     let taken = theirs.manager(&world).takeover(true).spawn().await.unwrap();
     assert_eq!(taken.outcome(), &Outcome::Replaced { from: running.identity().clone() });
     assert_eq!(who(running.address()).await.0, "theirs");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_nobody_starts_any_more_replaces_itself_when_it_is_stale() {
+    let world = World::new(json!({}));
+    let script = |version: &str| json!({ "version": version, "keep_fresh_every_ms": 100 });
+    let tree = Tree::new(&world, "tree", script("1"));
+    let first = tree.manager(&world).spawn().await.unwrap();
+    tree.edit(script("2"));
+    eventually("the second serves", async || who(first.address()).await.0 == "2").await;
+    tree.break_source();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(who(first.address()).await.0, "2");
+    tree.edit(script("3"));
+    eventually("the third serves", async || who(first.address()).await.0 == "3").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_warm_reuse_takes_few_milliseconds() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let manager = tree.manager(&world);
+    manager.spawn().await.unwrap();
+    let mut shortest = Duration::MAX;
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert_eq!(manager.spawn().await.unwrap().outcome(), &Outcome::Reused);
+        shortest = shortest.min(began.elapsed());
+    }
+    println!("a warm spawn() takes {shortest:?}, its check of {} included", tree.root.display());
+    assert!(shortest < Duration::from_millis(5), "{shortest:?}");
     world.finish().await;
 }
