@@ -1,6 +1,6 @@
 use std::{
     fs, io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Context as _;
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) struct App {
     pub(crate) config: RbeeConfig,
     pub(crate) terminal: Arc<Terminal>,
+    queen: Mutex<Option<QueenClient>>,
     current: Mutex<Option<CurrentJob>>,
 }
 
@@ -30,18 +31,32 @@ pub(crate) struct CurrentJob {
 
 impl App {
     pub(crate) fn new(config: RbeeConfig, terminal: Arc<Terminal>) -> Self {
-        Self { config, terminal, current: Mutex::new(None) }
+        Self { config, terminal, queen: Mutex::new(None), current: Mutex::new(None) }
     }
 
-    /// A queen that answers: started, or replaced when it was stale.
-    ///
-    /// With `queen.url` set, whatever answers there; it is neither started nor replaced.
+    /// A queen that answers; made sure of once, however many ask.
     pub(crate) async fn queen(&self) -> Result<QueenClient, Failure> {
-        if let Some(url) = &self.config.queen.url {
-            return self.client(url.as_str());
+        let known = lock(&self.queen).clone();
+        match known {
+            Some(queen) => Ok(queen),
+            None => self.ensure_queen().await,
         }
-        let handle = Box::pin(ensure_queen(&self.config)).await.map_err(lifecycle_failure)?;
-        self.client(handle.base_url())
+    }
+
+    /// Makes sure of a queen: starts one, or replaces one that is stale.
+    ///
+    /// With `queen.url` set, it is whatever answers there, and neither started nor replaced.
+    pub(crate) async fn ensure_queen(&self) -> Result<QueenClient, Failure> {
+        let queen = match &self.config.queen.url {
+            Some(url) => self.client(url.as_str())?,
+            None => {
+                self.config.paths.create().map_err(|error| Failure::new(Kind::Failed, error))?;
+                let ensured = Box::pin(ensure_queen(&self.config)).await;
+                self.client(ensured.map_err(lifecycle_failure)?.base_url())?
+            }
+        };
+        *lock(&self.queen) = Some(queen.clone());
+        Ok(queen)
     }
 
     /// The queen that runs, stale or not; nothing is started.
@@ -60,11 +75,11 @@ impl App {
 
     /// Names the job that [`Self::take_current`] gives to whoever cancels it.
     pub(crate) fn set_current(&self, job: Option<CurrentJob>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = job;
+        *lock(&self.current) = job;
     }
 
     pub(crate) fn take_current(&self) -> Option<CurrentJob> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.current).take()
     }
 
     fn client(&self, base_url: &str) -> Result<QueenClient, Failure> {
@@ -82,6 +97,10 @@ impl App {
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn lifecycle_failure(error: queen_lifecycle::Error) -> Failure {

@@ -51,49 +51,53 @@ pub(crate) enum JobError {
 impl<'a> Job<'a> {
     /// Starts a management job.
     pub(crate) async fn start(app: &'a App, request: &JobRequest) -> Result<Self, Failure> {
-        let ask = async |queen: &QueenClient| queen.start(request).await;
-        Self::open(app, ask).await
+        let queen = app.queen().await?;
+        let mut job = Self::open(app, queen, async |queen| queen.start(request).await).await?;
+        if let Some(job_id) = &job.job_id {
+            // Where this fails, following the job tries again and tells why.
+            job.events = app.queen().await?.resume(job_id, None).await.ok();
+        }
+        Ok(job)
     }
 
     /// Asks for a completion; `body` is OpenAI's.
+    ///
+    /// Each request makes sure of the queen anew: a conversation outlives many an edit.
     pub(crate) async fn chat(app: &'a App, body: &Value) -> Result<Self, Failure> {
-        let ask = async |queen: &QueenClient| queen.chat(body).await;
-        Self::open(app, ask).await
+        let queen = app.ensure_queen().await?;
+        Self::open(app, queen, async |queen| queen.chat(body).await).await
     }
 
     async fn open(
         app: &'a App,
+        mut queen: QueenClient,
         ask: impl AsyncFn(&QueenClient) -> Result<Started, ClientError>,
     ) -> Result<Self, Failure> {
         let mut delays = START_DELAYS.into_iter();
-        loop {
-            let queen = app.queen().await?;
+        let Started { job_id, events } = loop {
             tracing::debug!(url = queen.base_url(), "asking the queen");
             match ask(&queen).await {
-                Ok(Started { job_id, events }) => {
-                    if let Some(job_id) = job_id.clone() {
-                        app.set_current(Some(CurrentJob { queen, job_id }));
-                    }
-                    return Ok(Self {
-                        app,
-                        job_id,
-                        events,
-                        last_id: None,
-                        replayed_up_to: None,
-                        ended: false,
-                        done: false,
-                    });
+                Ok(started) => break started,
+                Err(error) if error.is_worth_another_try() => {
+                    let Some(delay) = delays.next() else { return Err(error.into()) };
+                    sleep(delay).await;
+                    queen = app.ensure_queen().await?;
                 }
-                Err(error) if error.is_worth_another_try() => match delays.next() {
-                    Some(delay) => {
-                        tracing::debug!(?delay, %error, "asking again");
-                        sleep(delay).await;
-                    }
-                    None => return Err(error.into()),
-                },
                 Err(error) => return Err(error.into()),
             }
+        };
+        if let Some(job_id) = job_id.clone() {
+            app.set_current(Some(CurrentJob { queen, job_id }));
         }
+        Ok(Self {
+            app,
+            job_id,
+            events,
+            last_id: None,
+            replayed_up_to: None,
+            ended: false,
+            done: false,
+        })
     }
 
     pub(crate) fn id(&self) -> Option<&str> {
@@ -188,7 +192,7 @@ impl<'a> Job<'a> {
     }
 
     async fn try_connect(&mut self, job_id: &str) -> Result<(), Refusal> {
-        let queen = self.app.queen().await.map_err(Refusal::Passing)?;
+        let queen = self.app.ensure_queen().await.map_err(Refusal::Passing)?;
         match queen.resume(job_id, self.last_id).await {
             Ok(events) => {
                 self.events = Some(events);

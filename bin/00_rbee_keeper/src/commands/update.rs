@@ -36,8 +36,8 @@ async fn check(app: &App, args: UpdateArgs) -> Result<(), Failure> {
 /// The queen through its lifecycle, and through it everything below.
 async fn update(app: &App, args: UpdateArgs) -> Result<(), Failure> {
     Job::start(app, &JobRequest::ChainUpdate {}).await?.finish().await?;
-    let queen = app.running_queen().await?;
-    status::show(app, queen.as_ref(), args.output).await
+    let queen = app.queen().await?;
+    status::show(app, Some(&queen), args.output).await
 }
 
 fn table(verdicts: &Verdicts) -> String {
