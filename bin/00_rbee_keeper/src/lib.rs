@@ -1,6 +1,6 @@
 //! rbee-keeper: what a person at a terminal says to rbee, and what they are shown.
 //!
-//! [`Cli`] is what was typed, [`run`] does it. The keeper makes sure of the queen through
+//! [`Cli`] is what was typed, [`run()`] does it. The keeper makes sure of the queen through
 //! queen-lifecycle and then only speaks HTTP with it; hives and workers are the queen's business.
 //! Answers and lists go to standard output, everything else to standard error.
 

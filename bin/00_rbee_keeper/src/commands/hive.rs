@@ -66,7 +66,7 @@ fn configured(app: &App) -> Vec<Hive> {
         port: hive.port,
         base_url: None,
         state: HiveState::Stopped,
-        detail: Some("no queen runs".to_owned()),
+        detail: Some("not known: no queen runs".to_owned()),
         health: None,
         capabilities: None,
         workers: Default::default(),

@@ -51,7 +51,7 @@ pub(crate) async fn show(
 ) -> Result<(), Failure> {
     let report = report(app, queen).await?;
     if !report.running && !output.json {
-        app.terminal.say("Nothing runs; `./rbee queen start` or a first prompt starts the chain");
+        app.terminal.say("No queen runs; `./rbee queen start` or a first prompt starts the chain");
         return Ok(());
     }
     print(app, output.json, &report, table)

@@ -86,9 +86,22 @@ async fn status_of_a_queen_that_is_gone_is_no_error() {
     let keeper = Keeper::alone().with("RBEE_QUEEN_URL", "http://127.0.0.1:1");
     let output = keeper.run(&["status"]).await.exits(0);
     assert_eq!(output.stdout, "");
-    assert_snapshot!(output.stderr, @"Nothing runs; `./rbee queen start` or a first prompt starts the chain");
+    assert_snapshot!(output.stderr, @"No queen runs; `./rbee queen start` or a first prompt starts the chain");
     let output = keeper.run(&["status", "--json"]).await.exits(0);
     assert_eq!(json_of(&output.stdout)["running"], false);
+}
+
+#[tokio::test]
+async fn where_nothing_was_ever_started_a_look_starts_and_writes_nothing() {
+    let keeper = Keeper::alone();
+    for arguments in [&["status"][..], &["queen", "status"], &["worker", "list"], &["hive", "list"]]
+    {
+        keeper.run(arguments).await.exits(0);
+    }
+    let output = keeper.run(&["queen", "stop", "--json"]).await.exits(0);
+    assert_eq!(json_of(&output.stdout), json!({ "stopped": [] }));
+    assert_snapshot!(output.stderr, @"[keeper] queen_stop: Nothing was running");
+    assert_eq!(std::fs::read_dir(keeper.home()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -123,8 +136,8 @@ async fn without_a_queen_the_configured_hives_are_listed() {
     let output = keeper.run(&["hive", "list"]).await.exits(0);
     assert_snapshot!(output.stdout, @r"
     ALIAS  HOST       PORT  STATE    WORKERS  DETAIL
-    a      localhost  8600  stopped  0        no queen runs
-    b      localhost  9000  stopped  0        no queen runs
+    a      localhost  8600  stopped  0        not known: no queen runs
+    b      localhost  9000  stopped  0        not known: no queen runs
     ");
 }
 
