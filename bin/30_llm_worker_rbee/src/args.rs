@@ -67,9 +67,8 @@ impl FromStr for Device {
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(lease) if !lease.is_zero() => Ok(lease),
+    match text.parse().map(Duration::try_from_secs_f64) {
+        Ok(Ok(lease)) if !lease.is_zero() => Ok(lease),
         _ => Err(format!("`{text}` is not a lease: give seconds above zero")),
     }
 }

@@ -6,7 +6,7 @@
 use std::io;
 
 use minijinja::{Environment, Error, ErrorKind, Value, syntax::SyntaxConfig, value::Serde};
-use serde::Serialize;
+use serde::Serialize as _;
 use serde_json::ser::Formatter;
 
 /// What llama.cpp too falls back to for a model without a template.

@@ -13,7 +13,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let daemon = Daemon::attach("llamacpp-worker").context("cannot become a daemon")?;
     // What a worker does is narrated by its hive.
-    chain_daemon::init_tracing(&args.log, |_| ());
+    chain_daemon::init_tracing(Some(&args.log), |_| ());
     let served = serve(&daemon, args).await;
     if let Err(error) = &served {
         tracing::error!("{error:#}");

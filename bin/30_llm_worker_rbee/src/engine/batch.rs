@@ -29,8 +29,8 @@ impl Pace {
     pub(super) fn chunk(&self, generating: usize) -> usize {
         let step = if generating > 0 { SHARED_STEP } else { LONE_STEP };
         let tokens = self.tokens_per_second * step.as_secs_f64();
-        // Positive and small: the cast loses only the fraction.
-        (tokens as usize).clamp(CHUNK_MIN, BATCH_LEN)
+        // Positive and small: the cast is exact.
+        (tokens.round() as usize).clamp(CHUNK_MIN, BATCH_LEN)
     }
 
     /// Learns from a batch of `tokens` that took `took`.

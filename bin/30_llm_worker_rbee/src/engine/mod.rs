@@ -102,7 +102,7 @@ impl Engine {
                 move || thread::run(&model, config, incoming, &load, ready)
             })
             .map_err(|source| LoadError::Thread { source })?;
-        started.await.map_err(|_| LoadError::Died)??;
+        started.await.map_err(|_ended| LoadError::Died)??;
         let places = Arc::new(Semaphore::new(places));
         Ok((Self { jobs, places, model, config, load }, EngineThread(thread)))
     }
@@ -137,13 +137,13 @@ impl Engine {
             return Err(Rejected::Full { waiting: QUEUE_LEN, retry_after: self.retry_after() });
         };
         let sampler =
-            Sampler::new(&self.model, &request.sampling).map_err(|_| Rejected::Grammar)?;
+            Sampler::new(&self.model, &request.sampling).map_err(|_refused| Rejected::Grammar)?;
         // Room for an event a token: the engine never waits for a client, and what it buffers for
         // a slow one is bounded by the answer's length.
         let room = request.max_tokens.min(context) as usize + 2;
         let (events, receiver) = mpsc::channel(room);
         let job = Job { request, sampler, events, _place: place };
-        self.jobs.try_send(job).map_err(|_| Rejected::Stopped)?;
+        self.jobs.try_send(job).map_err(|_closed| Rejected::Stopped)?;
         Ok(receiver)
     }
 

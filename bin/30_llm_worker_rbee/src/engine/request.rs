@@ -79,7 +79,7 @@ pub struct TokenLogprob {
     pub logprob: f32,
     pub bytes: Vec<u8>,
     /// The most probable tokens, falling.
-    pub top: Vec<TokenLogprob>,
+    pub top: Vec<Self>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::{Body, Bytes},
     http::header,
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
 };
 use futures::{Stream, stream};
 use rbee_api::EVENT_ERROR;

@@ -13,14 +13,15 @@ use crate::{engine::Rejected, template::TemplateError};
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
-    body: ErrorBody,
+    // Boxed: every fallible function here returns one.
+    body: Box<ErrorBody>,
     retry_after: Option<Duration>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, kind: &str, code: &str, message: impl Into<String>) -> Self {
         let body = ErrorBody::new(status.as_u16(), kind, code, message);
-        Self { status, body, retry_after: None }
+        Self { status, body: Box::new(body), retry_after: None }
     }
 
     /// The request is at fault.
@@ -65,7 +66,7 @@ impl ApiError {
     }
 
     pub(super) fn into_body(self) -> ErrorBody {
-        self.body
+        *self.body
     }
 
     /// Names the field that carries the prompt.

@@ -69,7 +69,7 @@ fn convert(schema: &str) -> Result<String, ApiError> {
         return Err(refused(format!("a pattern nests more than {PATTERN_DEPTH_MAX} groups")));
     }
     llama_cpp_2::json_schema_to_grammar(schema)
-        .map_err(|_| refused("llama.cpp cannot express it as a grammar".to_owned()))
+        .map_err(|_ffi| refused("llama.cpp cannot express it as a grammar".to_owned()))
 }
 
 /// The deepest nesting of parentheses in any `pattern`.

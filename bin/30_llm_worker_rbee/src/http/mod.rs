@@ -66,7 +66,6 @@ impl fmt::Debug for Service {
 }
 
 /// Every route of the worker.
-#[must_use]
 pub fn router(service: Service) -> Router {
     Router::new()
         .route("/health", get(health))
