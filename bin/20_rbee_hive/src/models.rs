@@ -57,6 +57,12 @@ impl Models {
         pulled
     }
 
+    /// Refuses a file that is not a whole GGUF file, with what is wrong with it.
+    pub(crate) async fn inspect(&self, path: PathBuf) -> Result<(), ErrorBody> {
+        let inspect = move |_: &ModelStore| model_store::gguf::inspect(&path).map(drop);
+        self.blocking(inspect).await
+    }
+
     /// Runs `act` where it may block, in the caller's span.
     async fn blocking<T: Send + 'static>(
         &self,

@@ -17,6 +17,9 @@ pub use crate::{
 use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, UpdatePolicy};
 use rbee_config::RbeeConfig;
 
+/// What says how to download here: a hive gets models, the last level of a chain of daemons.
+const DOWNLOADS: [&str; 4] = ["PIP_*", "REQUESTS_CA_BUNDLE", "ALL_PROXY", "all_proxy"];
+
 /// One daemon of the chain.
 #[derive(Debug, Clone)]
 pub struct Spec<'a> {
@@ -43,6 +46,7 @@ pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Err
     let manager = DaemonManager::new(DaemonManager::find_in_target(binary)?, spec.args)
         .instance(&config.paths.run, spec.instance)
         .log_dir(&config.paths.logs)
+        .env_allow(DOWNLOADS)
         .drain_timeout(config.queen.drain_timeout);
     Ok(match source_dir {
         Some(root) => manager
