@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    #[error("the folder `{path}` is in no cargo workspace")]
+    #[error("there is no cargo workspace around `{path}`")]
     NoWorkspace { path: PathBuf },
     #[error("`{path}` holds no cargo package")]
     NoPackage { path: PathBuf },

@@ -20,14 +20,18 @@ mod lock; // one build at a time
 mod store; // built binaries by content
 mod pending; // a build that is awaited
 mod updater; // all of it behind one type
+mod chain; // several binaries in one call of cargo
+mod watch; // a verdict that holds until something happens
 mod error;
 
 pub use crate::{
     build::BuildEvent,
+    chain::ensure_all,
     environment::BuildEnvironment,
     error::Error,
     freshness::{Artifact, Change, Doubt, Freshness, InputKind, StaleReason},
     hash::{ArtifactHash, BadArtifactHash},
     store::{Store, StoredArtifact},
     updater::{AutoUpdater, Inspection},
+    watch::Watcher,
 };

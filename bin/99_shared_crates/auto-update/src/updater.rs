@@ -18,6 +18,7 @@ use crate::{
     pending::Pending,
     records,
     store::Store,
+    watch::Watcher,
     workspace::Package,
 };
 
@@ -221,6 +222,11 @@ impl AutoUpdater {
         build::ensure(&*self.layout()?, self.manner, &mut observer)
     }
 
+    /// Watches the inputs, for a process that asks often.
+    pub fn watch(&self) -> Watcher {
+        Watcher::new(self.clone())
+    }
+
     /// The name of the binary.
     pub fn name(&self) -> &str {
         &self.options.binary
@@ -281,6 +287,10 @@ impl AutoUpdater {
         change(&mut self.options);
         self.layout = Arc::default();
         self
+    }
+
+    pub(crate) fn manner(&self) -> Manner {
+        self.manner
     }
 
     pub(crate) fn layout(&self) -> Result<Arc<Layout>, Error> {

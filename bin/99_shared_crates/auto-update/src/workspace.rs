@@ -37,12 +37,12 @@ impl Package {
             env::current_dir().ok(),
             env::current_exe().ok().and_then(|exe| exe.canonicalize().ok()),
         ];
-        let candidates = places.iter().flatten().flat_map(|place| place.ancestors());
-        let found = candidates
-            .map(|dir| (dir, dir.join(source_dir)))
-            .find(|(root, dir)| is_root(root) && dir.join("Cargo.toml").is_file());
-        match found {
-            Some((_, dir)) => Self::open(&dir),
+        let above = places.iter().flatten().flat_map(|place| place.ancestors());
+        let roots: Vec<&Path> = above.filter(|dir| is_root(dir)).collect();
+        let mut dirs = roots.iter().map(|root| root.join(source_dir));
+        match dirs.find(|dir| dir.join("Cargo.toml").is_file()) {
+            Some(dir) => Self::open(&dir),
+            None if roots.is_empty() => Err(Error::NoWorkspace { path: source_dir.into() }),
             None => Err(Error::NoPackage { path: source_dir.into() }),
         }
     }
@@ -51,7 +51,12 @@ impl Package {
         let dir = normalized(dir);
         let manifest_path = dir.join("Cargo.toml");
         let Some(manifest) = read_toml(&manifest_path)? else {
-            return Err(Error::NoPackage { path: dir });
+            let is_in_workspace = dir.ancestors().any(is_root);
+            return Err(if is_in_workspace {
+                Error::NoPackage { path: dir }
+            } else {
+                Error::NoWorkspace { path: dir }
+            });
         };
         let Some(package) = manifest.get("package").and_then(Value::as_table) else {
             return Err(Error::NoPackage { path: dir });

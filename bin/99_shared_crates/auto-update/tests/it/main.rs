@@ -9,4 +9,6 @@ mod surroundings; // variables, configuration, toolchain, target directories
 mod outputs; // the binary, the store, branches
 mod concurrency; // several callers, edits during builds
 mod receipts; // damaged, cut short, foreign
+mod together; // several binaries at once
+mod watching; // the resident answer
 mod failures; // builds that fail
