@@ -1,20 +1,40 @@
 #![expect(unsafe_code, reason = "two calls whose conditions the compiler cannot check")]
 
-use std::os::fd::OwnedFd;
+use std::{
+    fs,
+    os::fd::{BorrowedFd, OwnedFd, RawFd},
+};
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     process::Command,
 };
 
-/// Starts the command in a session and process group of its own: no terminal's Ctrl-C or hang-up
-/// reaches it, and everything it forks can be found by the session's number.
-pub(crate) fn in_new_session(command: &mut Command) {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; setsid is one, and
-    // converting its error number allocates nothing.
+/// Starts the command in a session and process group of its own, with no descriptor beside the
+/// standard three.
+///
+/// No terminal's Ctrl-C or hang-up reaches it, and everything it forks can be found by the
+/// session's number. Whoever waits for the end of a pipe that this process happens to have
+/// inherited, such as a shell or a build tool, does not wait for the daemon.
+pub(crate) fn detach(command: &mut Command) {
+    let others: Vec<RawFd> = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&fd| fd > 2)
+        .collect();
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; setsid and fcntl
+    // are, and converting an error number allocates nothing. A descriptor that has been closed
+    // since is only reported as such.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             rustix::process::setsid()?;
+            for &fd in &others {
+                let fd = BorrowedFd::borrow_raw(fd);
+                fcntl_setfd(fd, FdFlags::CLOEXEC).ok();
+            }
             Ok(())
         });
     }

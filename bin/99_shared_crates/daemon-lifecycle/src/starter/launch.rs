@@ -15,7 +15,7 @@ use crate::{
     instance::Instance,
     logs, process,
     protocol::{Attachment, Connection, Fault, FromDaemon, ToDaemon, to_line},
-    unsafety::in_new_session,
+    unsafety::detach,
 };
 
 /// A process that failed to start well has this long to end by itself once it has been told.
@@ -79,7 +79,7 @@ pub(super) fn launch(
         .stdout(Stdio::from(out.try_clone().map_err(failed)?))
         .stderr(Stdio::from(out))
         .kill_on_drop(false);
-    in_new_session(&mut command);
+    detach(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     let pid = child.id().unwrap_or_default();
     let start_time = process::stat(pid).map_or(0, |stat| stat.start_time);

@@ -37,6 +37,8 @@ struct Script {
     die_after_serving_ms: Option<u64>,
     /// Stops itself, as if it hung, this long after it began to serve.
     hang_after_serving_ms: Option<u64>,
+    /// Computes so hard, once it serves, that no request is answered any more.
+    starve: bool,
     answer_500: bool,
     /// The same, from this long after it began to serve.
     answer_500_after_serving_ms: Option<u64>,
@@ -175,6 +177,12 @@ async fn misbehave(daemon: Daemon, script: Script) {
     while daemon.state() != State::Serving {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    if script.starve {
+        // Far more than there are threads that run tasks.
+        for _ in 0..256 {
+            tokio::spawn(async { std::thread::park() });
+        }
+    }
     if let Some(after) = script.die_after_serving_ms {
         tokio::time::sleep(Duration::from_millis(after)).await;
         std::process::exit(9);
@@ -206,8 +214,15 @@ async fn answer(
         if let Some((count, every)) = path.strip_prefix("/stream/").and_then(|p| p.split_once('/'))
         {
             let (count, every) = (count.parse().unwrap_or(0), every.parse().unwrap_or(0));
+            let shutdown = daemon.shutdown();
             for number in 0..count {
-                tokio::time::sleep(Duration::from_millis(every)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(every)) => {}
+                    () = shutdown.drained() => {
+                        drop(tokens.send(Bytes::from_static(b"hand-off\n")).await);
+                        return;
+                    }
+                }
                 if tokens.send(Bytes::from(format!("token {number}\n"))).await.is_err() {
                     return;
                 }

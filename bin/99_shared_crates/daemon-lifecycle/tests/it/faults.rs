@@ -370,6 +370,20 @@ async fn a_stopped_process_that_does_not_answer_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_too_busy_to_answer_requests_is_still_known_to_live() {
+    let world = World::new(json!({ "starve": true }));
+    let daemon = world.manager().without_health_check().spawn().await.unwrap();
+    let starved = async || {
+        let answer = tokio::time::timeout(Duration::from_millis(300), who(daemon.address())).await;
+        answer.is_err()
+    };
+    eventually("it answers nothing", starved).await;
+    let again = world.manager().spawn().await.unwrap();
+    assert_eq!((again.outcome(), again.id()), (&Outcome::Reused, daemon.id()));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_lost_or_spoilt_record_does_not_hide_a_running_daemon() {
     let world = World::new(json!({}));
     let daemon = world.manager().spawn().await.unwrap();
@@ -474,11 +488,18 @@ fn starter(manager: &DaemonManager) -> tokio::process::Child {
 async fn without_descriptors_a_daemon_waits_and_then_goes_on() {
     let world = World::new(json!({}));
     let daemon = world.manager().spawn().await.unwrap();
-    let limit = rustix::process::Rlimit { current: Some(14), maximum: Some(1024) };
+    let open = || -> Vec<u64> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    };
+    // A few more than it has.
+    let limit = open().into_iter().max().unwrap() + 4;
+    let to = rustix::process::Rlimit { current: Some(limit), maximum: Some(1024) };
     let pid = Pid::from_raw(daemon.id().cast_signed());
-    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, to).unwrap();
     let idle: Vec<_> =
         (0..20).map(|_| std::net::TcpStream::connect(daemon.address()).unwrap()).collect();
+    eventually("every descriptor is in use", async || open().len() as u64 == limit).await;
     drop(idle);
     let answer = Client::new(daemon.address()).get("/who").await.unwrap();
     assert_eq!(answer.0, 200);

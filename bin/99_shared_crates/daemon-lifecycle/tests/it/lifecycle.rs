@@ -1,4 +1,7 @@
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use daemon_lifecycle::{DaemonManager, Error, Outcome, StopMode, instances, stop_instance};
 use serde_json::json;
@@ -126,14 +129,64 @@ async fn a_stop_lets_a_stream_run_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_stop_at_once_cuts_a_stream() {
+async fn a_stream_that_goes_on_past_the_drain_deadline_can_say_goodbye() {
     let world = World::new(json!({}));
     let daemon = world.manager().spawn().await.unwrap();
     let mut stream = Client::new(daemon.address()).begin("/stream/100000/50").await.unwrap();
     assert!(chunk(&mut stream).await.unwrap().is_some());
-    let stopped = stop_instance(&world.run_dir(), "fake", StopMode::Now).await.unwrap();
-    assert_eq!(stopped.ended.len(), 1);
+    let drain = StopMode::Drain(Duration::from_millis(300));
+    let began = Instant::now();
+    let stopped = stop_instance(&world.run_dir(), "fake", drain).await.unwrap();
     assert!(!stopped.killed, "it ended by itself");
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    let mut last = String::new();
+    while let Some(token) = chunk(&mut stream).await.unwrap() {
+        last = token;
+    }
+    assert_eq!(last, "hand-off\n");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn no_more_generations_drain_than_are_allowed_to() {
+    let world = World::new(json!({ "version": "0" }));
+    let manager = world.manager().max_draining(1).probation(Duration::ZERO);
+    let first = manager.spawn().await.unwrap();
+    let mut stream = Client::new(first.address()).begin("/stream/40/50").await.unwrap();
+    assert!(chunk(&mut stream).await.unwrap().is_some());
+    world.install(json!({ "version": "1" }));
+    manager.spawn().await.unwrap();
+    assert!(world.processes().contains(&first.id()), "the first one drains");
+    world.install(json!({ "version": "2" }));
+    let third = manager.spawn().await.unwrap();
+    assert!(!world.processes().contains(&first.id()), "the third one waited for the first");
+    assert_eq!(who(first.address()).await.1, third.id());
+    let mut last = String::new();
+    while let Some(token) = chunk(&mut stream).await.unwrap() {
+        last = token;
+    }
+    assert_eq!(last, "token 39\n", "and the stream was not cut");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_daemon_run_by_hand_serves_without_a_starter_and_obeys_sigterm() {
+    let world = World::new(json!({ "version": "by hand" }));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut daemon = tokio::process::Command::new(world.binary())
+        .args(["--listen", &port.to_string()])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let pid = daemon.id().unwrap();
+    eventually("it answers", async || {
+        let answer = Client::new(&port.to_string()).get("/who").await;
+        answer.is_ok_and(|(_, text)| text == format!("by hand {pid}\n"))
+    })
+    .await;
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(daemon.wait().await.unwrap().success());
     world.finish().await;
 }
 
@@ -171,6 +224,23 @@ async fn a_daemon_is_no_part_of_its_starters_session() {
     assert_eq!(stdin.to_str(), Some("/dev/null"));
     let cwd = fs::read_link(format!("/proc/{}/cwd", daemon.id())).unwrap();
     assert_eq!(cwd.to_str(), Some("/"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_daemon_holds_no_pipe_open_that_its_starter_happens_to_have() {
+    let world = World::new(json!({}));
+    let (_, ours) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    let of = |pid: &str| -> Vec<_> {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+    };
+    let inode = rustix::fs::fstat(&ours).unwrap().st_ino;
+    let pipe = std::path::PathBuf::from(format!("pipe:[{inode}]"));
+    assert!(of("self").contains(&pipe));
+    let daemon = world.manager().spawn().await.unwrap();
+    assert!(!of(&daemon.id().to_string()).contains(&pipe));
     world.finish().await;
 }
 
