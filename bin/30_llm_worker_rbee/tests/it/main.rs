@@ -1,0 +1,9 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod chat;
+mod completions;
+mod engine;
+mod process;
+mod refusals;
+mod reference;
+mod support;

@@ -1,0 +1,217 @@
+//! What the worker refuses, and how it says so.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use serde_json::json;
+
+use crate::support::{Answer, call, engine, post, post_json, routes};
+
+const CHAT: &str = "/v1/chat/completions";
+const PLAIN: &str = "/v1/completions";
+
+#[track_caller]
+fn assert_refused(answer: &Answer, status: u16, code: &str, param: Option<&str>, what: &str) {
+    let body = answer.json();
+    assert_eq!(answer.status.as_u16(), status, "{what}: {body}");
+    let error = &body["error"];
+    assert_eq!(error["code"], code, "{what}: {body}");
+    assert_eq!(error["param"].as_str(), param, "{what}: {body}");
+    assert_eq!(error["status"], status, "{what}: {body}");
+    assert!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{what}: {body}");
+    assert!(error["type"].is_string(), "{what}: {body}");
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_refused_with_the_field_at_fault() {
+    let engine = engine(1, 512).await;
+    let routes = routes(&engine);
+    for (body, code) in [
+        ("", "invalid_json"),
+        ("{", "invalid_json"),
+        ("not json", "invalid_json"),
+        ("[]", "invalid_body"),
+        ("\"text\"", "invalid_body"),
+        ("{\"messages\": [}", "invalid_json"),
+        ("{\"messages\": []} {}", "invalid_json"),
+        ("\u{0}", "invalid_json"),
+    ] {
+        for path in [CHAT, PLAIN] {
+            assert_refused(&post(&routes, path, body).await, 400, code, None, body);
+        }
+    }
+    let user = r#""messages":[{"role":"user","content":"Hi"}]"#;
+    let nested = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+    let groups =
+        format!(r#"{{"type":"string","pattern":"^{}a{}$"}}"#, "(".repeat(5000), ")".repeat(5000));
+    let format = |schema: &str| {
+        format!(r#""response_format":{{"type":"json_schema","json_schema":{{"schema":{schema}}}}}"#)
+    };
+    for (fields, code, param) in [
+        (r#""x":1"#, "missing_required_parameter", "messages"),
+        (r#""messages":null"#, "missing_required_parameter", "messages"),
+        (r#""messages":"Hi""#, "invalid_type", "messages"),
+        (r#""messages":[]"#, "invalid_value", "messages"),
+        (r#""messages":["Hi"]"#, "invalid_type", "messages[0]"),
+        (r#""messages":[{"content":"Hi"}]"#, "missing_required_parameter", "messages[0].role"),
+        (r#""messages":[{"role":5,"content":"Hi"}]"#, "invalid_type", "messages[0].role"),
+        (r#""messages":[{"role":"bee","content":"Hi"}]"#, "invalid_value", "messages[0].role"),
+        (r#""messages":[{"role":"user"}]"#, "missing_required_parameter", "messages[0].content"),
+        (r#""messages":[{"role":"user","content":5}]"#, "invalid_type", "messages[0].content"),
+        (
+            r#""messages":[{"role":"user","content":[{"type":"image_url"}]}]"#,
+            "unsupported_parameter",
+            "messages[0].content[0]",
+        ),
+        (
+            r#""messages":[{"role":"user","content":[{"type":"text"}]}]"#,
+            "invalid_type",
+            "messages[0].content[0]",
+        ),
+        (
+            r#""messages":[{"role":"user","content":["Hi"]}]"#,
+            "invalid_type",
+            "messages[0].content[0]",
+        ),
+        (&format!(r#""messages":{nested}"#), "invalid_type", "messages"),
+        (&format!(r#"{user},"model":5"#), "invalid_type", "model"),
+        (&format!(r#"{user},"stream":"yes""#), "invalid_type", "stream"),
+        (
+            &format!(r#"{user},"stream_options":{{"include_usage":true}}"#),
+            "invalid_value",
+            "stream_options",
+        ),
+        (&format!(r#"{user},"stream":true,"stream_options":5"#), "invalid_type", "stream_options"),
+        (&format!(r#"{user},"temperature":"hot""#), "invalid_type", "temperature"),
+        (&format!(r#"{user},"temperature":-1"#), "invalid_value", "temperature"),
+        (&format!(r#"{user},"temperature":1e99"#), "invalid_value", "temperature"),
+        (&format!(r#"{user},"top_p":1.5"#), "invalid_value", "top_p"),
+        (&format!(r#"{user},"top_k":-2"#), "invalid_value", "top_k"),
+        (&format!(r#"{user},"min_p":2"#), "invalid_value", "min_p"),
+        (&format!(r#"{user},"max_tokens":0"#), "invalid_value", "max_tokens"),
+        (&format!(r#"{user},"max_tokens":1.5"#), "invalid_type", "max_tokens"),
+        (
+            &format!(r#"{user},"max_completion_tokens":"many""#),
+            "invalid_type",
+            "max_completion_tokens",
+        ),
+        (&format!(r#"{user},"seed":"x""#), "invalid_type", "seed"),
+        (&format!(r#"{user},"n":2"#), "unsupported_parameter", "n"),
+        (&format!(r#"{user},"stop":5"#), "invalid_type", "stop"),
+        (&format!(r#"{user},"stop":["a",5]"#), "invalid_type", "stop"),
+        (
+            &format!(
+                r#"{user},"stop":["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16","17"]"#
+            ),
+            "invalid_value",
+            "stop",
+        ),
+        (&format!(r#"{user},"presence_penalty":3"#), "invalid_value", "presence_penalty"),
+        (&format!(r#"{user},"frequency_penalty":-3"#), "invalid_value", "frequency_penalty"),
+        (&format!(r#"{user},"repeat_penalty":0"#), "invalid_value", "repeat_penalty"),
+        (&format!(r#"{user},"logit_bias":[1]"#), "invalid_type", "logit_bias"),
+        (&format!(r#"{user},"logit_bias":{{"bee":1}}"#), "invalid_value", "logit_bias"),
+        (&format!(r#"{user},"logit_bias":{{"49152":1}}"#), "invalid_value", "logit_bias"),
+        (&format!(r#"{user},"logit_bias":{{"5":101}}"#), "invalid_value", "logit_bias"),
+        (&format!(r#"{user},"logprobs":5"#), "invalid_type", "logprobs"),
+        (&format!(r#"{user},"top_logprobs":5"#), "invalid_value", "top_logprobs"),
+        (&format!(r#"{user},"logprobs":true,"top_logprobs":21"#), "invalid_value", "top_logprobs"),
+        (
+            &format!(r#"{user},"tools":[{{"type":"function","function":{{"name":"f"}}}}]"#),
+            "unsupported_parameter",
+            "tools",
+        ),
+        (&format!(r#"{user},"response_format":"json""#), "invalid_type", "response_format"),
+        (
+            &format!(r#"{user},"response_format":{{"type":"yaml"}}"#),
+            "invalid_value",
+            "response_format",
+        ),
+        (
+            &format!(r#"{user},"response_format":{{"type":"json_schema"}}"#),
+            "invalid_value",
+            "response_format",
+        ),
+        (&format!(r#"{user},{}"#, format("[]")), "invalid_value", "response_format"),
+        (&format!(r#"{user},{}"#, format(r#"{"type":"bee"}"#)), "invalid_value", "response_format"),
+        (&format!(r#"{user},{}"#, format(&groups)), "invalid_value", "response_format"),
+        (
+            &format!(r#"{user},{}"#, format(&format!(r#"{{"const":"{}"}}"#, "x".repeat(70_000)))),
+            "invalid_value",
+            "response_format",
+        ),
+        (
+            &format!(r#"{user},{}"#, format(r##"{"$ref":"#/nowhere"}"##)),
+            "invalid_value",
+            "response_format",
+        ),
+    ] {
+        let body = format!("{{{fields}}}");
+        let what = &body[..body.len().min(200)];
+        assert_refused(&post(&routes, CHAT, body.clone()).await, 400, code, Some(param), what);
+    }
+    for (body, code, param) in [
+        (r#"{"max_tokens":5}"#, "missing_required_parameter", "prompt"),
+        (r#"{"prompt":5}"#, "invalid_type", "prompt"),
+        (r#"{"prompt":""}"#, "invalid_value", "prompt"),
+        (r#"{"prompt":[]}"#, "invalid_value", "prompt"),
+        (r#"{"prompt":[49152]}"#, "invalid_value", "prompt"),
+        (r#"{"prompt":[-1]}"#, "invalid_value", "prompt"),
+        (r#"{"prompt":["a","b"]}"#, "unsupported_parameter", "prompt"),
+        (r#"{"prompt":[[1],[2]]}"#, "unsupported_parameter", "prompt"),
+        (r#"{"prompt":"a","echo":true}"#, "unsupported_parameter", "echo"),
+        (r#"{"prompt":"a","suffix":"b"}"#, "unsupported_parameter", "suffix"),
+        (r#"{"prompt":"a","best_of":3}"#, "unsupported_parameter", "best_of"),
+        (r#"{"prompt":"a","logprobs":21}"#, "invalid_value", "logprobs"),
+        (r#"{"prompt":"a","logprobs":true}"#, "invalid_type", "logprobs"),
+    ] {
+        assert_refused(&post(&routes, PLAIN, body).await, 400, code, Some(param), body);
+    }
+    // And it still answers.
+    let answer = post_json(&routes, PLAIN, json!({ "prompt": "a", "max_tokens": 1 })).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_prompt_longer_than_the_context_is_refused_with_the_numbers() {
+    let engine = engine(1, 64).await;
+    let routes = routes(&engine);
+    let words = "bee ".repeat(100);
+    let answer =
+        post_json(&routes, CHAT, json!({ "messages": [{ "role": "user", "content": words }] }))
+            .await;
+    assert_refused(&answer, 400, "context_length_exceeded", Some("messages"), "chat");
+    let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("context of 64") && message.contains("the prompt has 1"), "{message}");
+    let answer = post_json(&routes, PLAIN, json!({ "prompt": vec![5; 64] })).await;
+    assert_refused(&answer, 400, "context_length_exceeded", Some("prompt"), "plain");
+}
+
+#[tokio::test]
+async fn a_full_queue_answers_429_with_retry_after() {
+    let engine = engine(1, 2048).await;
+    let routes = routes(&engine);
+    let request = || crate::support::greedy(vec![504, 3575], 1500);
+    let mut taken = Vec::new();
+    while let Ok(events) = engine.submit(request()) {
+        taken.push(events);
+    }
+    let answer = post_json(&routes, PLAIN, json!({ "prompt": "a" })).await;
+    assert_refused(&answer, 429, "queue_full", None, "full");
+    let seconds: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    assert_eq!(taken.len(), 65);
+}
+
+#[tokio::test]
+async fn unknown_paths_methods_and_great_bodies_are_refused_in_the_same_form() {
+    let engine = engine(1, 64).await;
+    let routes = routes(&engine);
+    let answer = call(&routes, Request::get("/v1/nothing").body(Body::empty()).unwrap()).await;
+    assert_refused(&answer, 404, "unknown_path", None, "path");
+    let answer = call(&routes, Request::get(CHAT).body(Body::empty()).unwrap()).await;
+    assert_refused(&answer, 405, "method_not_allowed", None, "method");
+    let answer = post(&routes, CHAT, vec![b' '; 17 * 1024 * 1024]).await;
+    assert_refused(&answer, 413, "body_too_large", None, "size");
+}

