@@ -26,6 +26,7 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
+    config.current().paths.create().context("cannot make rbee's folders")?;
     let jobs = JobServer::new(Limits::default());
     chain_daemon::init_tracing(config.current().log.as_deref(), narrate_into(jobs.clone()));
     let daemon = Daemon::attach("rbee-hive")?;

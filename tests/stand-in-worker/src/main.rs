@@ -1,7 +1,11 @@
 //! A worker without a model: the same flags, socket, lease and life as the real one, and OpenAI's
 //! stream with the words of the prompt for tokens.
 
-use std::{convert::Infallible, path::PathBuf, time::{Duration, Instant}};
+use std::{
+    convert::Infallible,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use axum::{
@@ -52,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
     let daemon = Daemon::attach("llamacpp-worker")?;
     let model = tokio::fs::metadata(&args.model).await.context("cannot open the model")?;
     tracing::info!(bytes = model.len(), device = args.device, "a stand-in loads nothing");
-    let listener = daemon.listen_unix(&args.socket)?;
+    let listener = daemon.listen_unix(&args.socket).await?;
     let identity = daemon.identity().clone();
     let worker = Worker { name: args.name, identity, since: Instant::now() };
     let routes = Router::new()
