@@ -115,23 +115,24 @@ fn flags_read_what_they_print() {
     );
 }
 
+/// Runs itself again in a process of its own, whose environment is the test's.
 #[test]
 fn a_process_is_configured_by_its_own_environment() {
+    const CHILD: &str = "RBEE_TEST_CHILD";
+    if env::var_os(CHILD).is_some() {
+        assert_eq!(RbeeConfig::load(&Overrides::default()).unwrap().queen.port, 7);
+        return;
+    }
     let home = Home::with("");
-    let status = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "layers::child_of_the_test_above", "--ignored"])
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "layers::a_process_is_configured_by_its_own_environment"])
         .env_clear()
         .envs([("RBEE_HOME", home.path().as_os_str()), ("RBEE_QUEEN_PORT", OsStr::new("7"))])
+        .env(CHILD, "1")
         .output()
         .unwrap();
-    let output = String::from_utf8_lossy(&status.stdout);
+    let output = String::from_utf8_lossy(&child.stdout);
     assert!(output.contains("1 passed"), "{output}");
-}
-
-#[test]
-#[ignore = "run by the test above, with an environment of its own"]
-fn child_of_the_test_above() {
-    assert_eq!(RbeeConfig::load(&Overrides::default()).unwrap().queen.port, 7);
 }
 
 #[track_caller]
