@@ -1,8 +1,69 @@
-//! Starts, reuses, replaces and stops daemons: one running process for each instance, always from
-//! the binary that its sources say, and never at the price of a request.
+//! Starts, reuses, replaces and stops daemons: of each instance one process runs, from the binary
+//! that its sources say now, and putting a new one in its place costs no request and no stream.
 //!
-//! The starter's side is [`DaemonManager`], the daemon's own side is [`Daemon`]. Neither knows
-//! what the daemon is for.
+//! The starter's side is [`DaemonManager`]; it belongs into whatever needs the daemon to run, and
+//! may be called each time that it does:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use daemon_lifecycle::{DaemonManager, Outcome, StopMode};
+//!
+//! # async fn example() -> Result<(), daemon_lifecycle::Error> {
+//! let manager = DaemonManager::new(DaemonManager::find_in_target("clockd")?, ["--port", "8600"])
+//!     .enable_auto_update("clockd", "crates/clockd")
+//!     .instance("/run/user/1000/clock", "clockd");
+//! let daemon = manager.spawn().await?;
+//! if let Outcome::RolledBack { why } = daemon.outcome() {
+//!     eprintln!("the new clockd failed, the old one goes on: {why}");
+//! }
+//! println!("process {} answers on {}", daemon.id(), daemon.address());
+//! manager.stop(StopMode::Drain(Duration::from_secs(30))).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The daemon's own side is [`Daemon`], in its `main`: attach, listen, ready, serve.
+//!
+//! # What `spawn` does
+//!
+//! | What runs | What happens | [`Outcome`] |
+//! | --- | --- | --- |
+//! | nothing | it is started | `Started` |
+//! | the same binary with the same arguments | nothing | `Reused` |
+//! | another binary, or other arguments | it is replaced | `Replaced` |
+//! | another binary, and the new one fails | the old one goes on; that binary is not tried again until it changes | `RolledBack` |
+//! | something that is alive and does not answer | it is ended, then a new one is started | `Replaced` |
+//! | a daemon of another source tree | nothing, unless [`DaemonManager::takeover`] says so | [`Error::OtherTree`] |
+//! | a stranger on the port | nothing is done to it | [`Error::AddressInUse`] |
+//!
+//! With [`DaemonManager::enable_auto_update`] the binary is checked first, by the `auto-update`
+//! crate, and built when it is stale. What does not build changes nothing that runs.
+//!
+//! # How a running daemon is replaced
+//!
+//! The new process gets a copy of the old one's listening socket over a control socket, so that
+//! connections that wait to be accepted belong to both. It says through its channel that it is
+//! ready and answers a request past the listener; only then does the old one pause and the new
+//! one accept, and `spawn` returns. The old one keeps its listener for a probation of ten seconds
+//! and watches the new one. When that dies, hangs or answers with server errors the old one kills
+//! it and goes on; otherwise it finishes what it has begun, streams to their end or to the drain
+//! deadline, and exits. A kept connection is told to close with its next answer.
+//!
+//! What is lost when a new process dies in its probation is what it had accepted itself.
+//!
+//! # What is relied on
+//!
+//! - A process is named by pid, start time and boot, and signals go through a pidfd: a pid that
+//!   was given to somebody else is never signalled.
+//! - Each daemon is the leader of a session. Stopping it ends the whole session, in the end with
+//!   SIGKILL; a process that it starts in a session of its own is not part of it.
+//! - A daemon's environment is cleared but for an allow-list; its output goes to a log, rotated
+//!   by size; it inherits no descriptor, and no death of its starter touches it.
+//! - Folders and sockets are open to one user, and the other side's user is checked.
+//! - Deadlines count on clocks that nobody can set.
+//!
+//! Linux only: `/proc` and pidfds are used throughout.
 
 mod error;
 mod identity; // who a process is

@@ -14,8 +14,10 @@ use tokio::{
 };
 
 use super::{
-    core::{Core, Gate, ShutdownReason},
-    handover, successor,
+    core::{Core, Gate},
+    handover,
+    shutdown::ShutdownReason,
+    successor,
 };
 use crate::{
     instance::{self, Good},

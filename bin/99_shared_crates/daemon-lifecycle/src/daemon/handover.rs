@@ -13,8 +13,10 @@ use std::{
 };
 
 use super::{
-    core::{Core, Gate, ShutdownReason},
-    listener, successor,
+    core::{Core, Gate},
+    listener,
+    shutdown::ShutdownReason,
+    successor,
 };
 use crate::{
     Identity, client, process,

@@ -6,12 +6,13 @@ mod core; // shared by handle, thread and servers
 mod fresh; // its own replacement
 mod handover; // towards the next generation
 mod listener; // sockets, and passing them on
+mod shutdown; // when it is to end
 mod serve; // HTTP on a listener
 mod successor; // from the generation before
 
 pub use self::{
-    core::{Shutdown, ShutdownReason, ShutdownSignal},
     listener::{Listener, TcpListener, UnixListener},
+    shutdown::{Shutdown, ShutdownReason, ShutdownSignal},
 };
 
 use std::{

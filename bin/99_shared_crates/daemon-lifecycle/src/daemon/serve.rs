@@ -26,8 +26,9 @@ use tower::{Service, ServiceExt as _};
 
 use super::{
     control,
-    core::{Core, Gate, ShutdownReason},
+    core::{Core, Gate},
     listener::{Kind, Listener},
+    shutdown::ShutdownReason,
 };
 use crate::Error;
 

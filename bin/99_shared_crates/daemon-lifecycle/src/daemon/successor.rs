@@ -6,8 +6,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     control,
-    core::{Core, Gate, ShutdownReason, ToPredecessor, lock},
+    core::{Core, Gate, ToPredecessor, lock},
     listener,
+    shutdown::ShutdownReason,
 };
 use crate::protocol::{Connection, Fault, FromDaemon, Reply, Request, State};
 

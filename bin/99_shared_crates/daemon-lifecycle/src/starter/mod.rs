@@ -3,6 +3,7 @@
 pub(crate) mod find; // binaries, also those not built yet
 mod handle; // what a starter gets
 mod launch; // one process, until it is ready
+mod narrate; // what a person is told of a build
 mod replace; // a running daemon by a new one
 pub(crate) mod running; // who is there, by their own word and the kernel's
 pub(crate) mod spawn; // the decision

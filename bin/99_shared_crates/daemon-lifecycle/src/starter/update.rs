@@ -7,14 +7,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use auto_update::{AutoUpdater, BuildEvent, Freshness, StaleReason};
+use auto_update::{AutoUpdater, Freshness};
 use narration_core::{
     Narration,
     lines::{self, DAEMON_LIFECYCLE},
 };
 use serde::{Deserialize, Serialize};
 
-use super::running;
+use super::{narrate, running};
 use crate::{
     DaemonManager, Error, Identity, OnBuildFailure,
     identity::{hash_args, hash_file},
@@ -214,7 +214,7 @@ fn updater(
     Ok(updater.profile(&manager.policy.profile))
 }
 
-enum Say {
+pub(super) enum Say {
     Everything,
     Builds,
 }
@@ -248,7 +248,8 @@ async fn built(
         tracing::dispatcher::with_default(&dispatch, || {
             span.in_scope(|| {
                 let root = updater.workspace_root().to_owned();
-                let artifact = updater.ensure_built_with(|event| narrate(&name, &event, &how_much));
+                let artifact = updater
+                    .ensure_built_with(|event| narrate::build_event(&name, &event, &how_much));
                 artifact.map(|artifact| Binary {
                     shown: relative(&artifact.target_path, Some(&root)),
                     exe: artifact.path,
@@ -317,57 +318,4 @@ fn trust(manager: &DaemonManager, instance: &Instance, binary: &Binary) {
 fn relative(path: &Path, root: Option<&Path>) -> String {
     let within = root.and_then(|root| path.strip_prefix(root).ok());
     within.unwrap_or(path).display().to_string()
-}
-
-fn narrate(name: &str, event: &BuildEvent, how_much: &Say) {
-    let say = |human: String| Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name);
-    match event {
-        BuildEvent::Fresh => {
-            if matches!(how_much, Say::Everything) {
-                lines::up_to_date(name).emit();
-            }
-        }
-        BuildEvent::WaitingFor { pid: Some(pid) } => {
-            say(format!("Waiting for process {pid}, which is building '{name}'")).emit();
-        }
-        BuildEvent::WaitingFor { pid: None } => {
-            say(format!("Waiting for whoever is building '{name}'")).emit();
-        }
-        BuildEvent::Building { reasons } => {
-            if !reasons.is_empty() {
-                say(format!("'{name}' is stale: {}", told(reasons))).emit();
-            }
-            lines::rebuilding(name).emit();
-        }
-        BuildEvent::Line(line) => Narration::verbatim(DAEMON_LIFECYCLE, line).emit(),
-        BuildEvent::Finished { duration, identical } => {
-            lines::rebuilt(name).took(*duration).emit();
-            if *identical {
-                say(format!("'{name}' is the same as before, byte for byte")).emit();
-            }
-        }
-        BuildEvent::Failed { diagnostics, remembered } => {
-            // A build that was not run again has printed nothing.
-            if *remembered {
-                for line in diagnostics.lines() {
-                    Narration::verbatim(DAEMON_LIFECYCLE, line).emit();
-                }
-            }
-            lines::rebuild_failed(name).emit();
-        }
-        // An event of a later auto-update, of which this crate knows no words.
-        _ => {}
-    }
-}
-
-/// The first reasons, and how many more there are.
-fn told(reasons: &[StaleReason]) -> String {
-    const TOLD: usize = 3;
-    let mut told: Vec<String> = reasons.iter().take(TOLD).map(ToString::to_string).collect();
-    match reasons.len().saturating_sub(TOLD) {
-        0 => {}
-        1 => told.push("and one more".to_owned()),
-        more => told.push(format!("and {more} more")),
-    }
-    told.join("; ")
 }

@@ -1,0 +1,62 @@
+//! What a person is told of a check and a build.
+
+use auto_update::{BuildEvent, StaleReason};
+use narration_core::{
+    Narration,
+    lines::{self, DAEMON_LIFECYCLE},
+};
+
+use super::update::Say;
+
+pub(super) fn build_event(name: &str, event: &BuildEvent, how_much: &Say) {
+    let say = |human: String| Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name);
+    match event {
+        BuildEvent::Fresh => {
+            if matches!(how_much, Say::Everything) {
+                lines::up_to_date(name).emit();
+            }
+        }
+        BuildEvent::WaitingFor { pid: Some(pid) } => {
+            say(format!("Waiting for process {pid}, which is building '{name}'")).emit();
+        }
+        BuildEvent::WaitingFor { pid: None } => {
+            say(format!("Waiting for whoever is building '{name}'")).emit();
+        }
+        BuildEvent::Building { reasons } => {
+            if !reasons.is_empty() {
+                say(format!("'{name}' is stale: {}", told(reasons))).emit();
+            }
+            lines::rebuilding(name).emit();
+        }
+        BuildEvent::Line(line) => Narration::verbatim(DAEMON_LIFECYCLE, line).emit(),
+        BuildEvent::Finished { duration, identical } => {
+            lines::rebuilt(name).took(*duration).emit();
+            if *identical {
+                say(format!("'{name}' is the same as before, byte for byte")).emit();
+            }
+        }
+        BuildEvent::Failed { diagnostics, remembered } => {
+            // A build that was not run again has printed nothing.
+            if *remembered {
+                for line in diagnostics.lines() {
+                    Narration::verbatim(DAEMON_LIFECYCLE, line).emit();
+                }
+            }
+            lines::rebuild_failed(name).emit();
+        }
+        // An event of a later auto-update, of which this crate knows no words.
+        _ => {}
+    }
+}
+
+/// The first reasons, and how many more there are.
+fn told(reasons: &[StaleReason]) -> String {
+    const TOLD: usize = 3;
+    let mut told: Vec<String> = reasons.iter().take(TOLD).map(ToString::to_string).collect();
+    match reasons.len().saturating_sub(TOLD) {
+        0 => {}
+        1 => told.push("and one more".to_owned()),
+        more => told.push(format!("and {more} more")),
+    }
+    told.join("; ")
+}
