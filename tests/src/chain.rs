@@ -144,6 +144,7 @@ impl Chain {
     }
 
     /// The file of the model that tests use.
+    #[expect(clippy::disallowed_methods, reason = "`./rbee test` says where the model is")]
     pub fn model() -> PathBuf {
         let path = std::env::var_os("RBEE_TEST_MODEL");
         path.map(PathBuf::from).expect("`./rbee test` sets RBEE_TEST_MODEL")
@@ -163,7 +164,7 @@ impl Drop for Chain {
         let left = self.processes();
         for Process { pid, .. } in &left {
             // Ours by its environment, and the test has failed already.
-            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+            drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
         }
         if !std::thread::panicking() {
             assert!(left.is_empty(), "`queen stop` left {left:?}\n{}", stop.stderr);

@@ -57,7 +57,7 @@ impl Checkout {
 }
 
 /// The workspace that these tests belong to.
-pub fn original() -> PathBuf {
+pub(crate) fn original() -> PathBuf {
     let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest_dir.parent().expect("the crate lies in the workspace").to_owned()
 }

@@ -7,7 +7,7 @@ use axum::{
 use completion_relay::job_refusal;
 use http_guard::{ApiError, ApiJson, ApiPath};
 use job_server::{
-    Error, JobId,
+    Error, JobId, ParseJobIdError,
     sse::{SseOptions, last_event_id, sse_response},
 };
 use rbee_api::{JobCreated, JobInfo, JobList, JobRequest};
@@ -58,5 +58,7 @@ pub(super) async fn cancel(
 }
 
 fn parse(id: &str) -> Result<JobId, ApiError> {
-    id.parse().map_err(|_| ApiError::not_found("job_not_found", format!("there is no job `{id}`")))
+    id.parse().map_err(|error: ParseJobIdError| {
+        ApiError::not_found("job_not_found", format!("there is no such job: {error}"))
+    })
 }

@@ -37,23 +37,18 @@ impl WorkerPool {
         wanted: &Wanted,
     ) -> Result<Arc<Running>, ErrorBody> {
         let turn = slot.bringing_up.lock().await;
-        // Somebody who was in front may have done it.
         let old = slot.current();
-        if !wanted.distrust
-            && let Some(running) = &old
+        let alive = match &old {
+            Some(running) => running.handle.client.health().await.is_ok(),
+            None => false,
+        };
+        // Somebody who was in front may have done it; or the connection was cut, not the process.
+        if let Some(running) = old.as_ref().filter(|_| alive)
             && (!wanted.fresh || self.is_current(running).await)
         {
             return Ok(Arc::clone(running));
         }
         let path = self.model_file(wanted).await?;
-        let alive = match &old {
-            Some(running) => running.handle.client.health().await.is_ok(),
-            None => false,
-        };
-        if wanted.distrust && alive && old.is_some() {
-            // It answers again: the connection was cut, not the process.
-            return Ok(Arc::clone(old.as_ref().expect("checked just above")));
-        }
         let beside = match (&old, alive) {
             (Some(running), true) => self.room_beside(running, &path).await.then_some(running),
             _ => None,

@@ -1,9 +1,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot bring up a worker for the model `{model}`")]
-    Spawn { model: String, source: daemon_lifecycle::Error },
+    Spawn { model: String, source: Box<daemon_lifecycle::Error> },
     #[error("cannot stop `{instance}`")]
-    Stop { instance: String, source: daemon_lifecycle::Error },
+    Stop { instance: String, source: Box<daemon_lifecycle::Error> },
     #[error("cannot make a client for the worker at `{socket}`")]
     Client { socket: String, source: reqwest::Error },
     #[error("the worker at `{socket}` does not answer")]

@@ -43,5 +43,5 @@ pub async fn stop_worker(rbee: &RbeeConfig, id: &str, drain: Duration) -> Result
     stop_instance(&rbee.paths.run, id, StopMode::Drain(drain))
         .await
         .map(drop)
-        .map_err(|source| Error::Stop { instance: id.to_owned(), source })
+        .map_err(|error| Error::Stop { instance: id.to_owned(), source: Box::new(error) })
 }

@@ -65,7 +65,7 @@ pub async fn spawn_worker(
     config: WorkerConfig,
 ) -> Result<WorkerHandle, Error> {
     let id = instance(&config.hive, &config.model, config.slot);
-    let failed = |source| Error::Spawn { model: config.model.clone(), source };
+    let failed = |error| Error::Spawn { model: config.model.clone(), source: Box::new(error) };
     let manager = manager(worker_type, &config, &id).map_err(failed)?;
     let daemon = manager.spawn().await.map_err(failed)?;
     Ok(WorkerHandle {

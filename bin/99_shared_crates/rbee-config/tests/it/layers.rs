@@ -117,6 +117,7 @@ fn flags_read_what_they_print() {
 
 /// Runs itself again in a process of its own, whose environment is the test's.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "tells whether this is that process")]
 fn a_process_is_configured_by_its_own_environment() {
     const CHILD: &str = "RBEE_TEST_CHILD";
     if env::var_os(CHILD).is_some() {
