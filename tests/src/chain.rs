@@ -110,8 +110,10 @@ impl Chain {
     pub fn queen(&self) -> String {
         let status = self.succeed(&["status", "--json"]).stdout;
         let status: serde_json::Value = serde_json::from_str(&status).expect("status is JSON");
-        let url = status["queen"]["base_url"].as_str();
-        url.unwrap_or_else(|| panic!("no queen runs: {status}")).to_owned()
+        let levels = status["levels"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let queen = levels.iter().find(|level| level["level"] == "queen");
+        let port = queen.and_then(|queen| queen["port"].as_u64());
+        format!("http://127.0.0.1:{}", port.unwrap_or_else(|| panic!("no queen runs: {status}")))
     }
 
     /// What the queen, its hive and its worker say of themselves, in this order.
