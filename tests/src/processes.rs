@@ -1,4 +1,9 @@
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 /// A process of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,4 +33,16 @@ pub fn processes(home: &Path) -> Vec<Process> {
     }
     found.sort_by_key(|process| process.pid);
     found
+}
+
+impl Process {
+    /// Waits until the process has ended; `false` when it has not within `limit`.
+    pub fn ends_within(&self, limit: Duration) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).expect("a pid is positive");
+        // Without a process of that pid it has ended already.
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+        let limit = Timespec::try_from(limit).expect("a limit is a number of seconds");
+        let mut ended = [PollFd::new(&handle, PollFlags::IN)];
+        poll(&mut ended, Some(&limit)).is_ok_and(|ready| ready == 1)
+    }
 }
