@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
+use chain_daemon::keep_fresh;
 use clap::Parser;
 use completion_relay::narrate_into;
 use daemon_lifecycle::Daemon;
@@ -29,9 +30,11 @@ async fn main() -> anyhow::Result<()> {
     let daemon = Daemon::attach("queen-rbee")?;
     let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
     let address = listener.local_addr()?;
-    let queen = Queen::open(config, jobs, daemon.identity().clone())?;
+    let queen = Queen::open(config.clone(), jobs, daemon.identity().clone())?;
     daemon.ready(address).await?;
     tracing::info!(%address, "queen is ready");
-    daemon.serve(listener, router(queen, address.port())).await?;
-    Ok(())
+    tokio::select! {
+        served = daemon.serve(listener, router(queen, address.port())) => Ok(served?),
+        never = keep_fresh(&daemon, &config) => never,
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
+use chain_daemon::keep_fresh;
 use clap::Parser;
 use completion_relay::narrate_into;
 use daemon_lifecycle::Daemon;
@@ -33,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
     let address = listener.local_addr()?;
     let identity = daemon.identity().clone();
-    let hive = Hive::open(&args.alias, config, jobs, identity)?;
+    let hive = Hive::open(&args.alias, config.clone(), jobs, identity)?;
     let (keeping, ending) = (hive.clone().keep_workers(), daemon.shutdown());
     // A hive that is being replaced leaves its workers to the next one.
     tokio::spawn(async move {
@@ -44,6 +45,8 @@ async fn main() -> anyhow::Result<()> {
     });
     daemon.ready(address).await?;
     tracing::info!(%address, "hive is ready");
-    daemon.serve(listener, router(hive, address.port())).await?;
-    Ok(())
+    tokio::select! {
+        served = daemon.serve(listener, router(hive, address.port())) => Ok(served?),
+        never = keep_fresh(&daemon, &config) => never,
+    }
 }

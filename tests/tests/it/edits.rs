@@ -1,6 +1,7 @@
 use std::{fs, time::Duration};
 
-use chain_tests::Chain;
+use chain_tests::{Chain, Process, post};
+use serde_json::{Value, json};
 
 const NARRATION: &str = "bin/99_shared_crates/narration-core/src/lib.rs";
 const HIVE: &str = "bin/20_rbee_hive/src/devices.rs";
@@ -8,6 +9,9 @@ const LEVELS: [&str; 4] = ["rbee-keeper", "queen-rbee", "rbee-hive", "llamacpp-w
 
 /// A replaced daemon stands by for 10 s before it leaves; the rest is for a busy machine.
 const STANDS_BY: Duration = Duration::from_secs(60);
+
+/// From an edit that nobody announces to the end of what it replaces, builds included.
+const FOLLOWS: Duration = Duration::from_secs(240);
 
 #[test]
 fn an_edit_of_a_shared_crate_rebuilds_and_replaces_every_level() {
@@ -66,6 +70,31 @@ fn what_changes_no_binary_replaces_nothing() {
 
     assert_eq!(chain.processes(), before, "{}", run.stderr);
     assert!(!run.stderr.contains("Rebuilding"), "{}", run.stderr);
+}
+
+#[test]
+fn a_chain_that_is_only_used_through_its_api_follows_an_edit_by_itself() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    let (queen, before, replaced) = (chain.queen(), chain.healths(), chain.processes());
+
+    chain.checkout().edit(NARRATION, r#""narration""#, r#""narration-edited""#);
+    let is_worker = |process: &&Process| process.name == "llamacpp-worker";
+    for daemon in replaced.iter().filter(|process| !is_worker(process)) {
+        assert!(daemon.ends_within(FOLLOWS), "{daemon:?} was not replaced");
+    }
+    // A hive looks at its workers' freshness when they are used.
+    let body = json!({"messages": [{"role": "user", "content": "two"}]});
+    let answer: Value = post(&format!("{queen}/v1/chat/completions"), &body);
+    assert_eq!(answer["choices"][0]["message"]["content"], "two");
+    for worker in replaced.iter().filter(is_worker) {
+        assert!(worker.ends_within(FOLLOWS), "{worker:?} was not replaced");
+    }
+
+    assert_eq!(chain.queen(), queen, "the address stays");
+    for (before, after) in before.iter().zip(chain.healths()) {
+        assert_ne!(before.exe_hash, after.exe_hash, "{}", after.role);
+    }
 }
 
 /// The hashes of the executables that serve: queen, hive, worker.

@@ -6,10 +6,12 @@
 //! side of it: what goes to its log, and where its narrations go; [`health`] is what it answers for
 //! itself.
 
+mod fresh; // a daemon that watches itself
 mod health; // the answer to GET /health
 mod log; // a daemon's log
 
 pub use crate::{
+    fresh::keep_fresh, // (&Daemon, &LiveConfig), while serving
     health::health,    // (&Identity, since) -> Health
     log::init_tracing, // (filter, narrate)
 };

@@ -23,7 +23,11 @@ enum Staleness {
 }
 
 /// Replaces this process whenever its sources say another binary. Returns when it is to end.
-pub(super) async fn keep_fresh(daemon: &Daemon, every: Duration) {
+pub(super) async fn keep_fresh(
+    daemon: &Daemon,
+    every: Duration,
+    allowed: impl Fn() -> bool + Send + Sync,
+) {
     let Some(manager) = daemon.manager().map(update::unhurried) else { return };
     let Some(updater) = update::updater_of(&manager) else { return };
     let every = every.max(SHORTEST_INTERVAL);
@@ -35,7 +39,7 @@ pub(super) async fn keep_fresh(daemon: &Daemon, every: Duration) {
             () = tokio::time::sleep(every) => {}
             _ = &mut shutdown => return,
         }
-        if daemon.state() != State::Serving || !daemon.core.hello().hands_over {
+        if !allowed() || daemon.state() != State::Serving || !daemon.core.hello().hands_over {
             continue;
         }
         let Some(mut seen) = look(daemon, &updater).await else {
@@ -52,8 +56,10 @@ pub(super) async fn keep_fresh(daemon: &Daemon, every: Duration) {
                 _ => break,
             }
         }
-        replace(daemon, &manager).await;
-        tried = Some(seen);
+        if allowed() {
+            replace(daemon, &manager).await;
+            tried = Some(seen);
+        }
     }
 }
 

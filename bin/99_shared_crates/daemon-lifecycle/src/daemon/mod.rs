@@ -197,12 +197,13 @@ impl Daemon {
     /// replaces this process by it, as any starter would; so a daemon that nobody starts any more
     /// does not go stale either.
     ///
-    /// Looks again after each `every`, about a microsecond for each source file. An edit is built
+    /// Looks again after each `every`, about a microsecond for each source file, and does nothing
+    /// while `allowed` says no. An edit is built
     /// when the sources have been quiet for half a second, at idle priority; what does not build
     /// or fails to start is not tried again until it changes. Returns when this daemon is to end;
     /// at once where there is no starter, or no automatic update.
-    pub async fn keep_fresh(&self, every: Duration) {
-        Box::pin(fresh::keep_fresh(self, every)).await;
+    pub async fn keep_fresh(&self, every: Duration, allowed: impl Fn() -> bool + Send + Sync) {
+        Box::pin(fresh::keep_fresh(self, every, allowed)).await;
     }
 
     /// Runs on the lifecycle thread, which owns the control sockets.

@@ -123,7 +123,7 @@ async fn run(
     }
     if let Some(every) = script.keep_fresh_every_ms {
         let daemon = daemon.clone();
-        tokio::spawn(async move { daemon.keep_fresh(Duration::from_millis(every)).await });
+        tokio::spawn(async move { daemon.keep_fresh(Duration::from_millis(every), || true).await });
     }
     tokio::spawn(misbehave(daemon.clone(), script.clone()));
     let service = {
