@@ -112,6 +112,8 @@ struct Attempts<'a> {
     manner: Manner,
     last: Option<Receipt>,
     reasons: Vec<StaleReason>,
+    /// The reasons are all there are: the last receipt was compared with the world.
+    is_compared: bool,
     /// Cargo will probably find nothing to do, so nothing is said before it does.
     is_quiet: bool,
     began: Instant,
@@ -119,6 +121,7 @@ struct Attempts<'a> {
 
 impl<'a> Attempts<'a> {
     fn new(layout: &'a Layout, manner: Manner, checked: Checked) -> Self {
+        let is_compared = matches!(checked.freshness, Freshness::Stale(_));
         let (reasons, is_quiet) = match checked.freshness {
             Freshness::Stale(reasons) => {
                 let quiet = reasons.iter().all(|reason| {
@@ -128,7 +131,9 @@ impl<'a> Attempts<'a> {
             }
             Freshness::Unknown(_) | Freshness::Fresh(_) => (Vec::new(), true),
         };
-        Self { layout, manner, last: checked.receipt, reasons, is_quiet, began: Instant::now() }
+        // Where the current receipt is lost, an earlier one still tells what has changed since.
+        let last = checked.receipt.or_else(|| records::newest(&layout.records, &layout.key));
+        Self { layout, manner, last, reasons, is_compared, is_quiet, began: Instant::now() }
     }
 
     fn run(self, observer: Observer<'_>) -> Result<Artifact, Error> {
@@ -234,7 +239,7 @@ impl<'a> Attempts<'a> {
         let recorded = self.last.as_ref().and_then(|last| last.head.sysroot.clone());
         let layout = self.layout;
         recorded
-            .filter(|_| !changed)
+            .filter(|_| self.is_compared && !changed)
             .or_else(|| toolchain::sysroot(layout.root(), &layout.config, &layout.environment))
     }
 

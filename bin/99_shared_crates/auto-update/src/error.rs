@@ -12,6 +12,13 @@ pub enum Error {
     UnknownBinary { name: String, package: String, path: PathBuf },
     #[error("no workspace package provides a binary named `{name}`")]
     NoSuchBinary { name: String },
+    #[error(
+        "the package `{package}` has {} binaries{}{}; name one of them",
+        binaries.len(),
+        if binaries.is_empty() { "" } else { ": " },
+        binaries.join(", ")
+    )]
+    WhichBinary { package: String, binaries: Vec<String> },
     #[error("`{path}` is not valid TOML")]
     Manifest { path: PathBuf, source: Box<toml::de::Error> },
     #[error("`{path}` names the build target in a way that is not supported: {reason}")]

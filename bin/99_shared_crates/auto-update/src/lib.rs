@@ -1,4 +1,75 @@
-//! Decides exactly whether a binary of a cargo workspace is what its sources say now.
+//! Decides exactly whether a binary of a cargo workspace is what its sources say now, says why not,
+//! and builds it.
+//!
+//! ```no_run
+//! use auto_update::{AutoUpdater, Freshness};
+//!
+//! # fn main() -> Result<(), auto_update::Error> {
+//! let server = AutoUpdater::new("server", "crates/server")?;
+//! match server.check()? {
+//!     Freshness::Fresh(artifact) => println!("run {}", artifact.path.display()),
+//!     Freshness::Stale(reasons) => reasons.iter().for_each(|reason| println!("{reason}")),
+//!     Freshness::Unknown(doubt) => println!("only cargo can tell: {doubt}"),
+//! }
+//! let artifact = server.ensure_built_with(|event| println!("{event:?}"))?;
+//! # let _ = artifact;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`AutoUpdater::check`] starts no process and takes about a microsecond for each input. Nothing
+//! here prints or narrates, [`AutoUpdater::rebuild`] apart: what a person is told is the caller's choice, made from
+//! [`StaleReason`] and [`BuildEvent`].
+//!
+//! # How it decides
+//!
+//! After each build a *receipt* is written: every input with its state (device, inode, size, mode,
+//! mtime, ctime) and the hash of its content, and what came out. Inputs are what the compiler says
+//! it read, what build scripts watch, the manifests that cargo reads, the lock file, cargo's
+//! configuration and the toolchain's, the variables that code and build scripts name, those of
+//! cargo and rustc, and *what is not there*: the build script, library, configuration or compiler
+//! that would take part if it appeared. A check then climbs a ladder, and the first rung that can
+//! answer does:
+//!
+//! 1. Every state is the recorded one: fresh. Nothing is read.
+//! 2. Some states differ: those files are hashed. Equal content is fresh, and the new state is kept.
+//! 3. The inputs are those of an earlier build: fresh, and that build is the artifact.
+//! 4. Only manifests, configuration or the toolchain differ: cargo is asked, and usually does nothing.
+//! 5. It is built.
+//!
+//! Everything is compared for equality. No time is ever compared with another to decide that
+//! something is fresh, so clocks that are wrong, set back or coarse do no harm. Any doubt, a damaged
+//! receipt as much as an input that cannot be recorded, is [`Freshness::Unknown`], and leads to
+//! cargo.
+//!
+//! # What it guarantees
+//!
+//! - A binary is not called fresh after any of its inputs changed, by whatever means: an old mtime,
+//!   an exchange of files or folders, another target of a link, an edit in the same tick of the
+//!   clock, an edit while it was being built.
+//! - Where cargo takes such a change for none, it is made to forget what it built of that package.
+//!   Your files are never written, not even their times.
+//! - [`Artifact::path`] is a copy named by its content. No later build touches it, so what runs from it
+//!   is what its hash says, and it stays there while it is the newest or a process runs it.
+//! - One cargo runs for a binary however many ask, in one process or in many. The lock that sees to
+//!   that dies with its owner.
+//! - A build that is killed, at any moment, leaves the previous receipt and artifact whole.
+//!
+//! # What it does not
+//!
+//! - It sees what cargo and rustc report. System libraries, the linker, and what a build script or a
+//!   procedural macro reads without saying so are not inputs, as they are not for cargo.
+//! - Crates from registries and from git are vouched for by the lock file and not looked at.
+//! - Builds made before there was any receipt are believed as far as cargo believes them, but for
+//!   files that changed after they were compiled.
+//! - A compiler that is replaced counts as changed by its state, not by its bytes.
+//! - Intermediate libraries that were damaged in place in the target directory are not noticed.
+//!
+//! # Daemons
+//!
+//! Processes that must agree about what is fresh must judge under one environment:
+//! see [`BuildEnvironment`] and [`AutoUpdater::child_environment`]. Those that ask often keep a
+//! [`Watcher`]. Several binaries that share crates are built by [`ensure_all`].
 
 mod environment; // what a build sees of its surroundings
 mod workspace; // the package, its workspace, its binaries
@@ -32,6 +103,6 @@ pub use crate::{
     freshness::{Artifact, Change, Doubt, Freshness, InputKind, StaleReason},
     hash::{ArtifactHash, BadArtifactHash},
     store::{Store, StoredArtifact},
-    updater::{AutoUpdater, Inspection},
+    updater::{AutoUpdater, Input, Inspection},
     watch::Watcher,
 };

@@ -72,6 +72,11 @@ pub(crate) fn history(records: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
+/// The receipt of the last build that is still remembered.
+pub(crate) fn newest(records: &Path, key: &Digest) -> Option<Receipt> {
+    history(records).iter().find_map(|path| read(path, key).receipt())
+}
+
 /// Writes the receipt of a build as the current one, and keeps it for later.
 pub(crate) fn write_built(
     records: &Path,

@@ -4,7 +4,7 @@
 //! cloned where the file system can, under the hash of its bytes, and is never written again.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
@@ -43,9 +43,16 @@ pub struct StoredArtifact {
     pub last_used: SystemTime,
     /// It is the newest of some binary, or is running: it will not be removed.
     pub in_use: bool,
+    /// It is the newest of some binary.
+    pub current: bool,
+    /// The processes of this user that run it, in ascending order.
+    pub pids: Vec<u32>,
 }
 
 impl Store {
+    /// How many bytes are kept by whoever does not say otherwise.
+    pub const DEFAULT_LIMIT: u64 = 4 << 30;
+
     pub(crate) fn new(home: PathBuf) -> Self {
         Self { home }
     }
@@ -64,7 +71,7 @@ impl Store {
             Err(error) => return Err(on("list", dir)(error)),
         };
         let current = records::current_artifacts(&self.home);
-        let running = running_executables(&dir);
+        let mut running = running_executables(&dir);
         let mut artifacts = Vec::new();
         for entry in entries.flatten() {
             let Some(hash) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -72,13 +79,17 @@ impl Store {
             };
             for file in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
                 let Ok(metadata) = file.metadata() else { continue };
+                let pids = running.remove(&file.path()).unwrap_or_default();
+                let current = current.contains(&hash);
                 artifacts.push(StoredArtifact {
                     binary: file.file_name().to_string_lossy().into_owned(),
                     hash,
                     path: file.path(),
                     size: metadata.len(),
                     last_used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                    in_use: current.contains(&hash) || running.contains(&file.path()),
+                    in_use: current || !pids.is_empty(),
+                    current,
+                    pids,
                 });
             }
         }
@@ -188,14 +199,20 @@ pub(crate) fn mark_used(path: &Path) {
     utimensat(CWD, path, &times, AtFlags::empty()).unwrap_or(());
 }
 
-/// What this user's processes run from `store`.
-fn running_executables(store: &Path) -> HashSet<PathBuf> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let executables =
-        processes.filter_map(|process| fs::read_link(process.path().join("exe")).ok());
+/// What this user's processes run from `store`, and which processes those are.
+fn running_executables(store: &Path) -> HashMap<PathBuf, Vec<u32>> {
     // The kernel names files without links in the path; so is the store looked at.
     let real = store.canonicalize().unwrap_or_else(|_| store.to_owned());
-    executables
-        .filter_map(|path| path.strip_prefix(&real).ok().map(|within| store.join(within)))
-        .collect()
+    let mut running: HashMap<PathBuf, Vec<u32>> = HashMap::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let Ok(executable) = fs::read_link(process.path().join("exe")) else { continue };
+        if let Ok(within) = executable.strip_prefix(&real) {
+            running.entry(store.join(within)).or_default().push(pid);
+        }
+    }
+    running.values_mut().for_each(|pids| pids.sort_unstable());
+    running
 }

@@ -7,23 +7,25 @@ use std::{
     thread,
 };
 
+use serde::Serialize;
+
 use crate::{
     build::{self, BuildEvent, Manner},
     cargo,
     check::{self, Holding},
+    compare,
     environment::BuildEnvironment,
     error::Error,
-    freshness::{Artifact, Freshness},
+    freshness::{Artifact, Freshness, InputKind},
     layout::{Layout, Options},
     pending::Pending,
+    receipt::EntryRef,
     records,
+    stat::StatVector,
     store::Store,
     watch::Watcher,
     workspace::Package,
 };
-
-/// How much the artifact store may hold by default, in bytes.
-const STORE_LIMIT: u64 = 4 << 30;
 
 /// Knows one binary of a cargo workspace: whether it is what its sources say, and how to build it.
 ///
@@ -79,6 +81,16 @@ impl AutoUpdater {
         }
     }
 
+    /// The binary that `cargo run` would run in `dir`: the package's only one, or its default.
+    pub fn find_only(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        let nearest = dir.ancestors().find(|dir| dir.join("Cargo.toml").is_file());
+        let Some(nearest) = nearest else { return Err(Error::NoWorkspace { path: dir.into() }) };
+        let package = Package::open(nearest)?;
+        let binary = package.only_binary()?;
+        Ok(Self::of(package, binary))
+    }
+
     fn of(package: Package, binary: String) -> Self {
         Self {
             package,
@@ -91,7 +103,12 @@ impl AutoUpdater {
                 no_default_features: false,
             },
             environment: BuildEnvironment::capture(),
-            manner: Manner { idle: false, colours: false, force: false, store_limit: STORE_LIMIT },
+            manner: Manner {
+                idle: false,
+                colours: false,
+                force: false,
+                store_limit: Store::DEFAULT_LIMIT,
+            },
             layout: Arc::default(),
         }
     }
@@ -160,7 +177,8 @@ impl AutoUpdater {
         self
     }
 
-    /// How many bytes of built binaries are kept. What is newest or running stays in any case.
+    /// How many bytes of built binaries are kept, [`Store::DEFAULT_LIMIT`] unless set. What is
+    /// newest or running stays in any case.
     #[must_use]
     pub fn store_limit(mut self, bytes: u64) -> Self {
         self.manner.store_limit = bytes;
@@ -225,6 +243,27 @@ impl AutoUpdater {
     /// Watches the inputs, for a process that asks often.
     pub fn watch(&self) -> Watcher {
         Watcher::new(self.clone())
+    }
+
+    /// Every input that the last build is known to have had, sorted by folder.
+    ///
+    /// Empty where no build is recorded.
+    pub fn inputs(&self) -> Result<Vec<Input>, Error> {
+        let layout = self.layout()?;
+        let receipt = records::read(&records::current(&layout.records), &layout.key).receipt();
+        let Some(receipt) = receipt else { return Ok(Vec::new()) };
+        let input = |entry: EntryRef<'_>| Input {
+            path: entry.absolute(layout.root()),
+            kind: entry.kind,
+            is_absent: entry.stat == StatVector::NONE.0,
+            via: compare::via(&receipt.head, entry.owner),
+        };
+        Ok(receipt.entries().map(input).collect())
+    }
+
+    /// The name of the package that has the binary.
+    pub fn package_name(&self) -> &str {
+        &self.package.name
     }
 
     /// The name of the binary.
@@ -315,4 +354,16 @@ pub struct Inspection {
     pub freshness: Freshness,
     /// How many inputs were compared.
     pub inputs: usize,
+}
+
+/// Something that a binary was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Input {
+    pub path: PathBuf,
+    pub kind: InputKind,
+    /// It was not there, and its appearing would make the binary stale.
+    pub is_absent: bool,
+    /// The crates through which it reaches the binary, from its own up to the binary's package.
+    pub via: Vec<String>,
 }

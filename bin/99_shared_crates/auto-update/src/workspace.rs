@@ -24,6 +24,7 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// The names of its binaries.
     binaries: Vec<String>,
+    default_run: Option<String>,
 }
 
 impl Package {
@@ -66,7 +67,9 @@ impl Package {
         };
         let (workspace_root, is_rooted) = root_of(&dir, &manifest)?;
         let binaries = binaries_of(&dir, name, &manifest);
-        Ok(Self { workspace_root, is_rooted, name: name.to_owned(), binaries, dir })
+        let default_run = package.get("default-run").and_then(Value::as_str).map(str::to_owned);
+        let name = name.to_owned();
+        Ok(Self { workspace_root, is_rooted, name, binaries, default_run, dir })
     }
 
     pub(crate) fn require_binary(&self, name: &str) -> Result<(), Error> {
@@ -78,6 +81,16 @@ impl Package {
             package: self.name.clone(),
             path: self.dir.clone(),
         })
+    }
+
+    pub(crate) fn only_binary(&self) -> Result<String, Error> {
+        let default = self.default_run.iter().find(|name| self.binaries.contains(name));
+        match (default, self.binaries.as_slice()) {
+            (Some(name), _) | (None, [name]) => Ok(name.clone()),
+            (None, binaries) => {
+                Err(Error::WhichBinary { package: self.name.clone(), binaries: binaries.to_vec() })
+            }
+        }
     }
 
     /// Where cargo puts what it builds, by variable, configuration or default.
@@ -165,6 +178,7 @@ fn binaries_of(dir: &Path, package: &str, manifest: &Table) -> Vec<String> {
     if dir.join("src/main.rs").is_file() {
         names.push(package.to_owned());
     }
+    // What has an entry of its own may also be where a binary without one would be.
     for entry in fs::read_dir(dir.join("src/bin")).into_iter().flatten().flatten() {
         let path = entry.path();
         let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
@@ -173,5 +187,7 @@ fn binaries_of(dir: &Path, package: &str, manifest: &Table) -> Vec<String> {
             names.push(stem.to_owned());
         }
     }
+    names.sort_unstable();
+    names.dedup();
     names
 }

@@ -73,6 +73,10 @@ impl Sight<'_> {
 /// time, since the script ran.
 fn package_changed_unseen(run: &ScriptRun, scene: Scene<'_>, sight: &Sight<'_>) -> bool {
     let Some(dir) = &run.package_dir else { return false };
+    if scene.last.is_none() {
+        // Nothing tells which names were there when it ran.
+        return matches!(stat(dir), Ok(Some(state)) if state.ctime() > run.run_at);
+    }
     let recorded = scene.last.into_iter().flat_map(|receipt| receipt.entries());
     for entry in recorded {
         let path = entry.absolute(scene.world.root);

@@ -10,5 +10,7 @@ mod outputs; // the binary, the store, branches
 mod concurrency; // several callers, edits during builds
 mod receipts; // damaged, cut short, foreign
 mod together; // several binaries at once
+mod random; // all of it at random, against cargo and clean builds
+mod command; // `cargo fresh`
 mod watching; // the resident answer
 mod failures; // builds that fail

@@ -66,10 +66,12 @@ fn every_kind_of_change_is_heard() {
         (
             "the binary removed",
             &|| {
-                fs::rename(world.path("target/debug/app"), world.path("target/debug/away")).unwrap();
+                fs::rename(world.path("target/debug/app"), world.path("target/debug/away"))
+                    .unwrap();
             },
             &|| {
-                fs::rename(world.path("target/debug/away"), world.path("target/debug/app")).unwrap();
+                fs::rename(world.path("target/debug/away"), world.path("target/debug/app"))
+                    .unwrap();
             },
         ),
         (

@@ -1,3 +1,35 @@
 //! `cargo fresh`: is this binary what its sources say, and if not, make it so.
 
-fn main() {}
+mod args; // the command line
+mod report; // verdicts as text and as JSON
+mod commands; // what each verb does
+
+use std::{
+    error::Error as _,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+
+/// Something could not be decided, built or run.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    // Started as `cargo fresh`, the first argument is the name of the subcommand.
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|argument| argument == "fresh") {
+        arguments.remove(1);
+    }
+    match commands::run(args::Args::parse_from(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            let causes = std::iter::successors(error.source(), |&cause| cause.source());
+            let causes: String = causes.map(|cause| format!("\n  caused by: {cause}")).collect();
+            let text = format!("error: {error}{causes}");
+            // There is nowhere to say that nothing can be said.
+            writeln!(io::stderr(), "{text}").unwrap_or(());
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+
+/// Is this binary what its sources say now?
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo-fresh",
+    bin_name = "cargo fresh",
+    version,
+    after_help = "Exit codes: 0 fresh or built, 1 stale or in doubt, 2 error."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say whether the binary is fresh; build nothing
+    Check {
+        #[command(flatten)]
+        choice: Choice,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the binary if it is stale
+    Build {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        manner: Manner,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the binary if it is stale, then run it
+    Run {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        manner: Manner,
+        /// What the binary is given
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Say what the binary is made from, or how a file reaches it
+    Explain {
+        #[command(flatten)]
+        choice: Choice,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Files to explain
+        files: Vec<PathBuf>,
+    },
+    /// Show or tidy the store of built binaries
+    Store {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Everything that is kept, the least recently used first
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what was least recently used, but nothing that is newest or running
+    Gc {
+        /// How much may stay, in MiB
+        #[arg(long, default_value_t = 0)]
+        keep: u64,
+    },
+}
+
+/// Which binary, and as which of its variants.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Choice {
+    /// The binary; needed where the package has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bin: Option<String>,
+    /// Look for the package from this manifest instead of the working directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifest_path: Option<PathBuf>,
+    /// The profile to build with
+    #[arg(long, value_name = "NAME", conflicts_with = "release")]
+    pub(crate) profile: Option<String>,
+    /// The same as `--profile release`
+    #[arg(short, long)]
+    pub(crate) release: bool,
+    /// Features of the package, separated by commas or spaces
+    #[arg(short = 'F', long, value_name = "FEATURES", action = ArgAction::Append)]
+    pub(crate) features: Vec<String>,
+    #[arg(long)]
+    pub(crate) all_features: bool,
+    #[arg(long)]
+    pub(crate) no_default_features: bool,
+    /// The target triple to build for
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Manner {
+    /// Ask cargo even if nothing changed, and compile again what has failed as it is
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Build only while nothing else wants the processor and the disk
+    #[arg(long)]
+    pub(crate) idle: bool,
+    /// Do not show what cargo says unless it fails
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}

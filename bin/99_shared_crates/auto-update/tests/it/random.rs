@@ -1,0 +1,151 @@
+//! Random edits, judged three ways at every step: by us, by cargo, and by a clean build.
+
+mod edits; // what may happen to a workspace
+mod scene; // the workspace it happens to
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use auto_update::{ArtifactHash, BuildEnvironment, BuildEvent, Error, Freshness};
+
+use crate::world::printed;
+use edits::{Edit, Edited};
+use scene::Scene;
+
+/// Steps of each of the four runs, unless `AUTO_UPDATE_STEPS` says otherwise.
+const STEPS: usize = 130;
+
+#[test]
+fn random_edits_never_leave_a_stale_binary_called_fresh_1() {
+    println!("{}", run(1));
+}
+
+#[test]
+fn random_edits_never_leave_a_stale_binary_called_fresh_2() {
+    println!("{}", run(2));
+}
+
+#[test]
+fn random_edits_never_leave_a_stale_binary_called_fresh_3() {
+    println!("{}", run(3));
+}
+
+#[test]
+fn random_edits_never_leave_a_stale_binary_called_fresh_4() {
+    println!("{}", run(4));
+}
+
+/// A small generator whose sequence a seed repeats.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % limit
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    steps: usize,
+    stale: usize,
+    fresh: usize,
+    restored: usize,
+    broken: usize,
+    /// The truth changed and cargo did not notice.
+    cargo_missed: usize,
+    /// Cargo compiled and the truth was the same.
+    cargo_needless: usize,
+    our_compiles: usize,
+    cargo_compiles: usize,
+}
+
+/// Plays one run, and says how it went.
+fn run(lane: u64) -> String {
+    let environment = BuildEnvironment::capture();
+    let number = |name: &str| environment.get(name)?.to_str()?.parse::<u64>().ok();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = number("AUTO_UPDATE_SEED").unwrap_or(now) ^ lane.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let steps = number("AUTO_UPDATE_STEPS").map_or(STEPS, |steps| steps as usize);
+    let mut random = Random(seed.max(1));
+    let mut log = format!("seed of lane {lane}: {seed}\n");
+    let counts = play(&mut random, steps, &mut log);
+    format!("seed {seed}: {counts:?}")
+}
+
+fn play(random: &mut Random, steps: usize, log: &mut String) -> Counts {
+    let mut scene = Scene::new();
+    let mut counts = Counts::default();
+    let mut truths: HashMap<ArtifactHash, Option<String>> = HashMap::new();
+    // What was edited since the binary was last made sure of.
+    let mut edited = Edited::default();
+    let mut last_truth = scene.truth();
+    let mut last_cargo = scene.cargo_builds();
+    let built = scene.world.ensure();
+    assert_eq!(Some(printed(&built.artifact.path)), last_truth);
+    // Cargo has something left to compile in our target directory that we had no need of.
+    let mut is_behind = false;
+    for step in 0..steps {
+        counts.steps += 1;
+        for _ in 0..=random.below(4) {
+            let edit = Edit::any(random);
+            writeln!(log, "{step}: {edit:?}").unwrap();
+            edit.make(&mut scene, random, &mut edited);
+        }
+        let verdict = scene.world.updater().check().unwrap();
+        let cargo = scene.cargo_builds();
+        let truth = truths.entry(scene.digest()).or_insert_with(|| scene.truth()).clone();
+        let cargo_is_idle = !cargo.compiled && cargo.hash == last_cargo.hash;
+        let same_truth = truth == last_truth;
+        counts.cargo_missed += usize::from(truth.is_some() && cargo.prints != truth);
+        counts.cargo_needless += usize::from(cargo.compiled && same_truth);
+        counts.cargo_compiles += usize::from(cargo.compiled);
+        match &verdict {
+            Freshness::Fresh(artifact) => {
+                counts.fresh += 1;
+                assert_eq!(Some(printed(&artifact.path)), truth, "called fresh\n{log}");
+                // What we know to be the same, cargo will compile when it is asked next.
+                is_behind |= !same_truth || cargo.compiled;
+                counts.restored += usize::from(!same_truth);
+            }
+            Freshness::Stale(reasons) => {
+                counts.stale += 1;
+                for reason in reasons {
+                    assert!(edited.explains(&reason.input), "{reason} was not edited\n{log}");
+                }
+            }
+            Freshness::Unknown(doubt) => assert!(edited.tampered, "{doubt}\n{log}"),
+        }
+        let mut events = Vec::new();
+        let result = scene.world.updater().ensure_built_with(|event| events.push(event));
+        let compiled = events.iter().any(
+            |event| matches!(event, BuildEvent::Line(line) if line.trim_start().starts_with("Compiling")),
+        );
+        counts.our_compiles += usize::from(compiled);
+        match (result, &truth) {
+            (Ok(artifact), Some(_)) => {
+                assert_eq!(Some(printed(&artifact.path)), truth, "after a build\n{log}");
+                assert!(scene.world.updater().check().unwrap().is_fresh(), "after a build\n{log}");
+                if cargo_is_idle && same_truth && !edited.tampered && !is_behind {
+                    assert!(!compiled, "compiled for nothing\n{log}\n{events:#?}");
+                }
+                is_behind &= !compiled;
+                edited = Edited::default();
+            }
+            (Err(Error::BuildFailed { .. }), None) => {
+                counts.broken += 1;
+                assert!(!verdict.is_fresh(), "{log}");
+                edited.tampered = true;
+            }
+            (result, truth) => panic!("{result:?} but the truth is {truth:?}\n{log}"),
+        }
+        last_truth = truth;
+        last_cargo = cargo;
+    }
+    counts
+}

@@ -1,0 +1,311 @@
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    Random,
+    scene::{ROOT, Scene, leaf},
+};
+
+/// What was edited, to judge the reasons that are given.
+#[derive(Debug, Default)]
+pub(crate) struct Edited {
+    paths: HashSet<PathBuf>,
+    /// Something was done to what is built, or to what is recorded of it.
+    pub(crate) tampered: bool,
+}
+
+impl Edited {
+    fn add(&mut self, path: impl Into<PathBuf>) {
+        self.paths.insert(path.into());
+    }
+
+    /// Whether an edit touched `input`, a folder that holds it, or a file in the folder it is.
+    pub(crate) fn explains(&self, input: &Path) -> bool {
+        let is_output = input.components().any(|part| part.as_os_str() == "target");
+        let related = |path: &PathBuf| input.starts_with(path) || path.parent() == Some(input);
+        self.tampered && is_output || self.paths.iter().any(related)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Edit {
+    Leaf,
+    LeafUnderOldTime,
+    Deep,
+    Broken,
+    Text,
+    Outside,
+    WatchedFile,
+    WatchedFileUnderOldTime,
+    WatchedFolder,
+    PackageFile,
+    PackageFileUnderOldTime,
+    Variable,
+    WatchedVariable,
+    Version,
+    Feature,
+    Comment,
+    Profile,
+    Configuration,
+    LockRemoved,
+    Unrelated,
+    Touched,
+    TimeInTheFuture,
+    FoldersExchanged,
+    FilesExchanged,
+    LinkRetargeted,
+    ModuleMoved,
+    BuiltByHand,
+    BuiltByHandWithAll,
+    OutputRemoved,
+    OutputDamaged,
+    Cleaned,
+    RecordRemoved,
+    StoreEmptied,
+}
+
+impl Edit {
+    const ALL: [Self; 33] = [
+        Self::Leaf,
+        Self::LeafUnderOldTime,
+        Self::Deep,
+        Self::Broken,
+        Self::Text,
+        Self::Outside,
+        Self::WatchedFile,
+        Self::WatchedFileUnderOldTime,
+        Self::WatchedFolder,
+        Self::PackageFile,
+        Self::PackageFileUnderOldTime,
+        Self::Variable,
+        Self::WatchedVariable,
+        Self::Version,
+        Self::Feature,
+        Self::Comment,
+        Self::Profile,
+        Self::Configuration,
+        Self::LockRemoved,
+        Self::Unrelated,
+        Self::Touched,
+        Self::TimeInTheFuture,
+        Self::FoldersExchanged,
+        Self::FilesExchanged,
+        Self::LinkRetargeted,
+        Self::ModuleMoved,
+        Self::BuiltByHand,
+        Self::BuiltByHandWithAll,
+        Self::OutputRemoved,
+        Self::OutputDamaged,
+        Self::Cleaned,
+        Self::RecordRemoved,
+        Self::StoreEmptied,
+    ];
+
+    pub(crate) fn any(random: &mut Random) -> Self {
+        Self::ALL[random.below(Self::ALL.len())]
+    }
+
+    /// Does it. Values are taken from few, so that a workspace comes back to where it was.
+    pub(crate) fn make(self, scene: &mut Scene, random: &mut Random, edited: &mut Edited) {
+        let n = random.below(3);
+        let world = &scene.world;
+        let mut write = |path: &str, text: &str| {
+            world.write(path, text);
+            edited.add(world.path(path));
+        };
+        match self {
+            Self::Leaf => write("leaf/src/lib.rs", &leaf(["one", "two", "six"][n])),
+            Self::LeafUnderOldTime => {
+                world.write_with_old_mtime("leaf/src/lib.rs", &leaf(["one", "two", "six"][n]));
+                edited.add(world.path("leaf/src/lib.rs"));
+            }
+            Self::Deep => {
+                let nested = world.path("leaf/src/deep/mod.rs").exists();
+                let path = if nested { "leaf/src/deep/mod.rs" } else { "leaf/src/deep.rs" };
+                write(path, &format!("pub const V: &str = \"d{n}\";\n"));
+            }
+            // Rare enough that most steps have a truth: the next edit of the file mends it.
+            Self::Broken if n == 0 => {
+                write("leaf/src/lib.rs", "mod deep; pub fn text() -> String { 5 }\n");
+            }
+            Self::Broken => write("leaf/src/lib.rs", &leaf("one")),
+            Self::Text => write("app/text.txt", &format!("text{n}")),
+            Self::Outside => {
+                scene.outside_says(&format!("o{n}"));
+                edited.add(scene.outside().join("src/lib.rs"));
+            }
+            Self::WatchedFile => write("scripted/in.txt", &format!("in{n}")),
+            Self::WatchedFileUnderOldTime => {
+                world.write_with_old_mtime("scripted/in.txt", &format!("in{n}"));
+                edited.add(world.path("scripted/in.txt"));
+            }
+            Self::WatchedFolder => toggle(scene, &format!("scripted/dir/f{n}"), "", edited),
+            Self::PackageFile => toggle(scene, &format!("silent/data/f{n}"), "x", edited),
+            Self::PackageFileUnderOldTime => {
+                world.write_with_old_mtime("silent/data/a", &format!("a{n}"));
+                edited.add(world.path("silent/data/a"));
+            }
+            Self::Variable | Self::WatchedVariable => {
+                let name = if matches!(self, Self::Variable) { "FLAVOUR" } else { "SPICE" };
+                let before = scene.world.environment.clone();
+                scene.world.environment = match n {
+                    0 => before.unset(name),
+                    n => before.set(name, format!("v{n}")),
+                };
+                edited.add(name);
+            }
+            Self::Version => {
+                let text = world.read("leaf/Cargo.toml");
+                let version = text.lines().find(|line| line.starts_with("version")).unwrap();
+                write("leaf/Cargo.toml", &text.replace(version, &format!("version = \"0.{n}.0\"")));
+                edited.add(world.path("Cargo.lock"));
+            }
+            Self::Feature => {
+                let text = world.read("app/Cargo.toml");
+                let plain = "leaf = { path = \"../leaf\" }";
+                let extra = "leaf = { path = \"../leaf\", features = [\"extra\"] }";
+                let text = if text.contains(plain) {
+                    text.replace(plain, extra)
+                } else {
+                    text.replace(extra, plain)
+                };
+                write("app/Cargo.toml", &text);
+            }
+            Self::Comment => {
+                let path = ["leaf/Cargo.toml", "app/Cargo.toml", "silent/Cargo.toml"][n];
+                write(path, &(world.read(path) + "# comment\n"));
+            }
+            Self::Profile => write(
+                "Cargo.toml",
+                &[
+                    ROOT.to_owned(),
+                    format!("{ROOT}[profile.dev]\ndebug-assertions = false\n"),
+                    format!("{ROOT}[profile.release]\nopt-level = 1\n"),
+                ][n],
+            ),
+            Self::Configuration if n == 0 => {
+                if world.path(".cargo/config.toml").exists() {
+                    world.remove(".cargo/config.toml");
+                }
+                edited.add(world.path(".cargo/config.toml"));
+            }
+            Self::Configuration => {
+                let text = [
+                    "",
+                    "[alias]\nb = \"build\"\n",
+                    "[build]\nrustflags = [\"--cfg\", \"loud\"]\n",
+                ][n];
+                write(".cargo/config.toml", text);
+            }
+            Self::LockRemoved => {
+                if world.path("Cargo.lock").exists() {
+                    world.remove("Cargo.lock");
+                }
+                edited.add(world.path("Cargo.lock"));
+            }
+            Self::Unrelated => {
+                let path = ["leaf/README.md", "leaf/src/unused.rs", "app/tests/t.rs"][n];
+                world.write(path, "nothing that is read");
+            }
+            Self::Touched | Self::TimeInTheFuture => {
+                let path = ["app/src/main.rs", "leaf/src/lib.rs", "scripted/in.txt"][n];
+                let ahead = if matches!(self, Self::Touched) { 0 } else { 2 };
+                let file = File::options().write(true).open(world.path(path)).unwrap();
+                file.set_modified(SystemTime::now() + Duration::from_secs(ahead)).unwrap();
+            }
+            Self::FoldersExchanged => {
+                exchange(&world.path("leaf/src"), &world.path("leaf/other"));
+                edited.add(world.path("leaf/src"));
+            }
+            Self::FilesExchanged => {
+                exchange(&world.path("app/m0.rs"), &world.path("app/m1.rs"));
+                edited.add(world.path("app/src/m.rs"));
+            }
+            Self::LinkRetargeted => {
+                world.remove("app/src/m.rs");
+                symlink(["../m0.rs", "../m1.rs", "../m0.rs"][n], world.path("app/src/m.rs"))
+                    .unwrap();
+                edited.add(world.path("app/src/m.rs"));
+            }
+            Self::ModuleMoved => {
+                let (flat, nested) =
+                    (world.path("leaf/src/deep.rs"), world.path("leaf/src/deep/mod.rs"));
+                if flat.exists() {
+                    fs::create_dir_all(nested.parent().unwrap()).unwrap();
+                    fs::rename(&flat, &nested).unwrap();
+                } else {
+                    fs::rename(&nested, &flat).unwrap();
+                    fs::remove_dir(nested.parent().unwrap()).unwrap();
+                }
+                edited.add(flat);
+                edited.add(nested);
+            }
+            Self::BuiltByHand | Self::BuiltByHandWithAll => {
+                let scope: &[&str] = if matches!(self, Self::BuiltByHand) {
+                    &["-p", "app"]
+                } else {
+                    &["--workspace"]
+                };
+                let mut command = std::process::Command::new("cargo");
+                command.args(["build", "-q"]).args(scope).current_dir(world.root());
+                command.env_clear().envs(world.environment.vars());
+                // It may well fail: there may be an error in the sources.
+                command.output().unwrap();
+                edited.add(world.path("Cargo.lock"));
+                edited.tampered = true;
+            }
+            Self::OutputRemoved => {
+                fs::remove_file(world.path("target/debug/app")).unwrap_or(());
+                edited.tampered = true;
+            }
+            Self::OutputDamaged => {
+                if let Ok(mut bytes) = fs::read(world.path("target/debug/app")) {
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                    fs::write(world.path("target/debug/app"), bytes).unwrap();
+                }
+                edited.tampered = true;
+            }
+            Self::Cleaned => {
+                let name = ["leaf", "app", "silent"][n];
+                let mut command = std::process::Command::new("cargo");
+                command.args(["clean", "-q", "-p", name]).current_dir(world.root());
+                command.env_clear().envs(world.environment.vars()).output().unwrap();
+                edited.add(world.path("Cargo.lock"));
+                edited.tampered = true;
+            }
+            Self::RecordRemoved => {
+                for dir in fs::read_dir(world.path("target/.auto-update/receipts")).unwrap() {
+                    fs::remove_file(dir.unwrap().path().join("current")).unwrap_or(());
+                }
+                edited.tampered = true;
+            }
+            Self::StoreEmptied => {
+                fs::remove_dir_all(world.path("target/.auto-update/store")).unwrap_or(());
+                edited.tampered = true;
+            }
+        }
+    }
+}
+
+fn toggle(scene: &Scene, path: &str, text: &str, edited: &mut Edited) {
+    let there = scene.world.path(path);
+    if there.exists() {
+        fs::remove_file(&there).unwrap();
+    } else {
+        fs::write(&there, text).unwrap();
+    }
+    edited.add(there);
+}
+
+fn exchange(a: &Path, b: &Path) {
+    let aside = a.with_extension("aside");
+    fs::rename(a, &aside).unwrap();
+    fs::rename(b, a).unwrap();
+    fs::rename(&aside, b).unwrap();
+}
