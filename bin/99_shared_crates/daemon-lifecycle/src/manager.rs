@@ -59,7 +59,7 @@ pub(crate) struct AutoUpdate {
 /// How a daemon's binary is kept what its sources say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdatePolicy {
-    /// `false`: never build; use the binary that there is.
+    /// `false`: never build, leave what runs, and start the binary that there is.
     pub enabled: bool,
     /// A check is trusted for this long; zero checks every time.
     pub check_interval: Duration,

@@ -128,7 +128,8 @@ fn decide(
 }
 
 fn is_same(running: &Identity, wanted: &Binary, args_hash: &str) -> bool {
-    running.exe_hash == wanted.exe_hash && running.args_hash == args_hash
+    let same_binary = running.exe_hash == wanted.exe_hash || !wanted.replaces_others;
+    same_binary && running.args_hash == args_hash
 }
 
 fn announce(manager: &DaemonManager, running: &Identity, wanted: &Binary) {

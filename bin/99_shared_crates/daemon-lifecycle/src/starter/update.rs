@@ -31,6 +31,9 @@ pub(super) struct Binary {
     /// How a person would name it: within the workspace, where cargo puts it.
     pub(super) shown: String,
     pub(super) source_root: Option<PathBuf>,
+    /// Whether it takes the place of a running daemon that has another. Not where updates are
+    /// switched off: what runs may be newer than what there is.
+    pub(super) replaces_others: bool,
 }
 
 pub(super) enum Wanted {
@@ -123,6 +126,7 @@ pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<
         exe: good.exe,
         exe_hash: good.exe_hash,
         source_root: Some(updater.workspace_root().to_owned()),
+        replaces_others: true,
     })
 }
 
@@ -146,7 +150,8 @@ fn as_it_is(manager: &DaemonManager, instance: &Instance) -> Result<Binary, Erro
     let exe_hash = known_hash(&exe, instance).map_err(|source| Error::io("read", &exe, source))?;
     let source_root = source_root(manager);
     let shown = relative(&exe, source_root.as_deref());
-    Ok(Binary { exe, exe_hash, shown, source_root })
+    let replaces_others = manager.auto_update.is_none();
+    Ok(Binary { exe, exe_hash, shown, source_root, replaces_others })
 }
 
 /// What the daemon needs of this process's environment to judge and build as this one does.
@@ -255,6 +260,7 @@ async fn built(
                     exe: artifact.path,
                     exe_hash: artifact.hash.to_string(),
                     source_root: Some(root),
+                    replaces_others: true,
                 })
             })
         })

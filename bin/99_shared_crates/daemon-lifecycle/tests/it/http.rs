@@ -8,6 +8,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::world::SOON;
+
 /// One connection, kept for as long as the server lets it. Nothing is ever sent twice.
 pub(crate) struct Client {
     address: String,
@@ -20,6 +22,10 @@ impl Client {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<(u16, String)> {
+        tokio::time::timeout(SOON, self.whole(path)).await.map_err(io::Error::from)?
+    }
+
+    async fn whole(&mut self, path: &str) -> io::Result<(u16, String)> {
         let mut response = self.begin(path).await?;
         let status = response.status().as_u16();
         let mut body = String::new();

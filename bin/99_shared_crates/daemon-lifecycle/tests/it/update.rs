@@ -192,6 +192,20 @@ async fn with_updates_off_nothing_is_built() {
 }
 
 #[tokio::test]
+async fn with_updates_off_what_runs_is_left_whatever_lies_in_the_target_directory() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let first = tree.manager(&world).spawn().await.unwrap();
+    tree.edit(json!({ "version": "2" }));
+    tree.manager(&world).instance(world.run_dir(), "other").spawn().await.unwrap();
+    let policy = UpdatePolicy { enabled: false, ..UpdatePolicy::default() };
+    let manager = tree.manager(&world).auto_update_policy(policy);
+    let again = manager.spawn().await.unwrap();
+    assert_eq!((again.outcome(), again.id()), (&Outcome::Reused, first.id()));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn within_its_interval_a_check_is_trusted() {
     let world = World::new(json!({}));
     let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
