@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     fs::File,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
+    net::SocketAddr,
     pin::Pin,
     process::ExitCode,
     task::{Context, Poll},
@@ -42,6 +43,8 @@ struct Script {
     answer_500: bool,
     /// The same, from this long after it began to serve.
     answer_500_after_serving_ms: Option<u64>,
+    /// Listens where it should by itself, and has another listener to hand over.
+    binds_itself: bool,
     never_exit: bool,
     flood_stderr_bytes: usize,
     grandchild: bool,
@@ -109,7 +112,7 @@ async fn run(
         daemon.fail(why).await;
         return Ok(ExitCode::FAILURE);
     }
-    let (listener, address) = listen(&daemon, &args).await?;
+    let (listener, address) = listen(&daemon, &script, &args).await?;
     if daemon.identity().generation > 1 {
         report("listening again");
     }
@@ -139,6 +142,7 @@ async fn run(
 
 async fn listen(
     daemon: &Daemon,
+    script: &Script,
     args: &[String],
 ) -> Result<(Listener, String), daemon_lifecycle::Error> {
     match args {
@@ -146,7 +150,12 @@ async fn listen(
             Ok((daemon.listen_unix(path.as_ref()).await?.into(), path.clone()))
         }
         [flag, address, ..] if flag == "--listen" => {
-            let address = address.parse().expect("--listen takes an address");
+            let address: SocketAddr = address.parse().expect("--listen takes an address");
+            if script.binds_itself {
+                daemon.listen_tcp(([127, 0, 0, 1], 0).into()).await?;
+                let bound = tokio::net::TcpListener::bind(address).await;
+                return Ok((bound.expect("the port is free").into(), address.to_string()));
+            }
             let listener = daemon.listen_tcp(address).await?;
             let local = listener.local_addr().expect("a bound listener has an address");
             Ok((listener.into(), local.to_string()))

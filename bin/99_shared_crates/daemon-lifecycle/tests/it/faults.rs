@@ -67,6 +67,31 @@ async fn a_daemon_that_answers_with_server_errors_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_does_not_hand_its_port_over_is_stopped_first() {
+    let world = World::new(json!({ "version": "old", "binds_itself": true }));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let manager = world.manager_with(&["--listen", &port.to_string()]);
+    let old = manager.spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = manager.spawn().await.unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_eq!(who(old.address()).await, ("new".to_owned(), new.id()));
+    assert_eq!(world.processes(), [new.id()]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_starter_of_another_version_is_not_held_against_the_binary() {
+    let world = World::new(json!({ "version": "old" }));
+    let mut manager = serde_json::to_value(world.manager()).unwrap();
+    // An older version knows nothing of some of the settings, and says nothing of them.
+    manager.as_object_mut().unwrap().remove("max_draining").unwrap();
+    let manager: DaemonManager = serde_json::from_value(manager).unwrap();
+    assert_eq!(manager.spawn().await.unwrap().outcome(), &Outcome::Started);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_flood_of_output_ends_in_the_log() {
     let world = World::new(json!({ "flood_stderr_bytes": 2_000_000 }));
     world.manager().spawn().await.unwrap();

@@ -197,11 +197,13 @@ async fn with_updates_off_what_runs_is_left_whatever_lies_in_the_target_director
     let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
     let first = tree.manager(&world).spawn().await.unwrap();
     tree.edit(json!({ "version": "2" }));
-    tree.manager(&world).instance(world.run_dir(), "other").spawn().await.unwrap();
+    let other = tree.manager(&world).instance(world.run_dir(), "other");
+    other.spawn().await.unwrap();
     let policy = UpdatePolicy { enabled: false, ..UpdatePolicy::default() };
     let manager = tree.manager(&world).auto_update_policy(policy);
     let again = manager.spawn().await.unwrap();
     assert_eq!((again.outcome(), again.id()), (&Outcome::Reused, first.id()));
+    other.stop(StopMode::Now).await.unwrap();
     world.finish().await;
 }
 
