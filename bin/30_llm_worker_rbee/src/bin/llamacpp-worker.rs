@@ -50,6 +50,5 @@ async fn serve(daemon: &Daemon, args: Args) -> anyhow::Result<()> {
         served = daemon.serve(listener, service) => served?,
         () = lease.ended() => tracing::info!("nobody has renewed the lease: leaving"),
     }
-    // The routes are gone, and with them every way to the engine.
     tokio::task::spawn_blocking(|| thread.join()).await.context("the engine broke off")
 }

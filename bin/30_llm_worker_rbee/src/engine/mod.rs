@@ -26,7 +26,10 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::request::{Event, Finish, FinishReason, Request, Sampling, TokenLogprob, Usage};
-use self::{request::Job, sampler::Sampler};
+use self::{
+    request::{Job, Message},
+    sampler::Sampler,
+};
 use crate::model::{LoadError, Model};
 
 /// Requests that may wait while others are answered.
@@ -48,7 +51,7 @@ pub struct EngineConfig {
 /// The thread ends when the last clone is gone and the requests under way have ended.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Message>,
     places: Arc<Semaphore>,
     model: Arc<Model>,
     config: EngineConfig,
@@ -64,7 +67,10 @@ struct Load {
 
 /// The engine's thread, to wait for.
 #[derive(Debug)]
-pub struct EngineThread(JoinHandle<()>);
+pub struct EngineThread {
+    handle: JoinHandle<()>,
+    jobs: mpsc::WeakSender<Message>,
+}
 
 /// Why a request was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +98,8 @@ impl Engine {
         config: EngineConfig,
     ) -> Result<(Self, EngineThread), LoadError> {
         let places = config.parallel as usize + QUEUE_LEN;
-        let (jobs, incoming) = mpsc::channel(places);
+        // A message for each place, and the last one.
+        let (jobs, incoming) = mpsc::channel(places + 1);
         let (ready, started) = oneshot::channel();
         let load = Arc::new(Load::default());
         let thread = std::thread::Builder::new()
@@ -104,7 +111,8 @@ impl Engine {
             .map_err(|source| LoadError::Thread { source })?;
         started.await.map_err(|_ended| LoadError::Died)??;
         let places = Arc::new(Semaphore::new(places));
-        Ok((Self { jobs, places, model, config, load }, EngineThread(thread)))
+        let thread = EngineThread { handle: thread, jobs: jobs.downgrade() };
+        Ok((Self { jobs, places, model, config, load }, thread))
     }
 
     #[must_use]
@@ -143,7 +151,7 @@ impl Engine {
         let room = request.max_tokens.min(context) as usize + 2;
         let (events, receiver) = mpsc::channel(room);
         let job = Job { request, sampler, events, _place: place };
-        self.jobs.try_send(job).map_err(|_closed| Rejected::Stopped)?;
+        self.jobs.try_send(Message::Job(Box::new(job))).map_err(|_closed| Rejected::Stopped)?;
         Ok(receiver)
     }
 
@@ -156,9 +164,13 @@ impl Engine {
 }
 
 impl EngineThread {
-    /// Waits until the thread has ended.
+    /// Has requests refused from now on, and waits until those under way have ended.
     pub fn join(self) {
-        if self.0.join().is_err() {
+        if let Some(jobs) = self.jobs.upgrade() {
+            // Fails only when the thread has ended.
+            drop(jobs.try_send(Message::Stop));
+        }
+        if self.handle.join().is_err() {
             tracing::error!("the engine's thread panicked");
         }
     }

@@ -17,7 +17,7 @@ use super::{
     EngineConfig, Load,
     batch::{BATCH_LEN, Pace},
     cache::{Slots, sequence},
-    request::Job,
+    request::{Job, Message},
     sequence::{Sequence, Step},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
 pub(super) fn run(
     model: &Model,
     config: EngineConfig,
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<Message>,
     load: &Load,
     ready: oneshot::Sender<Result<(), LoadError>>,
 ) {
@@ -112,7 +112,7 @@ struct Loop<'m> {
     context: LlamaContext<'m>,
     config: EngineConfig,
     load: &'m Load,
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<Message>,
     batch: LlamaBatch<'static>,
     slots: Slots,
     /// The sequence of each slot.
@@ -137,15 +137,23 @@ impl Loop<'_> {
         let idle = self.waiting.is_empty() && self.running.iter().all(Option::is_none);
         if idle {
             match self.jobs.blocking_recv() {
-                Some(job) => self.enqueue(job),
+                Some(message) => self.take(message),
                 None => return false,
             }
         }
         loop {
             match self.jobs.try_recv() {
-                Ok(job) => self.enqueue(job),
+                Ok(message) => self.take(message),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
             }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Job(job) => self.enqueue(*job),
+            // What was sent before is still received.
+            Message::Stop => self.jobs.close(),
         }
     }
 

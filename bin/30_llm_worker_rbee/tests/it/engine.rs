@@ -310,3 +310,21 @@ async fn the_engine_ends_when_nobody_holds_it() {
         .expect("the thread ends")
         .unwrap();
 }
+
+#[tokio::test]
+async fn an_engine_that_is_told_to_end_answers_what_it_has_taken_and_nothing_more() {
+    let config = *engine(1, 256).await.config();
+    let (engine, thread) = Engine::start(model().await, config).await.unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(engine.submit(greedy(chat(&engine, "Hi"), 5)).unwrap());
+    }
+    timeout(DEADLINE, tokio::task::spawn_blocking(|| thread.join()))
+        .await
+        .expect("the thread ends while the engine is held")
+        .unwrap();
+    for events in taken {
+        assert!(finish(events).await.finish.usage.completion_tokens > 0);
+    }
+    assert!(matches!(engine.submit(greedy(vec![1], 1)), Err(Rejected::Stopped)));
+}
