@@ -32,7 +32,9 @@ const MAX_DRAINING: usize = 2;
 /// # Ok(())
 /// # }
 /// ```
+// It is written by one version of this crate and read by the next: what that one adds is missing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DaemonManager {
     pub(crate) binary_path: PathBuf,
     pub(crate) args: Vec<String>,
@@ -87,6 +89,13 @@ pub enum OnBuildFailure {
     Refuse,
     /// Use what runs, or start the last binary that served well, and say so.
     LastGood,
+}
+
+/// Runs nothing yet: what another version of this crate has left out is filled in from it.
+impl Default for DaemonManager {
+    fn default() -> Self {
+        Self::new(PathBuf::new(), std::iter::empty::<String>())
+    }
 }
 
 impl DaemonManager {

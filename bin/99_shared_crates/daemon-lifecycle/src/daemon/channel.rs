@@ -1,6 +1,6 @@
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     os::{fd::AsFd as _, unix::net::UnixStream},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::{
     environment,
-    protocol::{Attachment, ToDaemon},
+    protocol::{Attachment, Fault, FromDaemon, ToDaemon, to_line},
 };
 
 /// The starter has written before this process existed.
@@ -31,8 +31,17 @@ pub(super) fn take() -> io::Result<Option<(Attachment, UnixStream)>> {
     let mut line = Vec::new();
     // Nothing is lost to the buffer: the starter says no more until this daemon is ready.
     BufReader::new(&stream).read_until(b'\n', &mut line)?;
-    let ToDaemon::Attach(attachment) = serde_json::from_slice(&line)? else {
-        return Err(io::Error::other("the starter did not begin with how it started this daemon"));
+    let attachment = match serde_json::from_slice(&line) {
+        Ok(ToDaemon::Attach(attachment)) => attachment,
+        // A starter of another version, such as a daemon that replaces itself by the next one;
+        // that is not this binary's fault, and a starter of its own version will do.
+        other => {
+            let why = other.err().map_or_else(|| "unexpected words".to_owned(), |e| e.to_string());
+            let reason = format!("its starter speaks another language: {why}");
+            let failed = FromDaemon::Failed { reason: reason.clone(), fault: Fault::Other };
+            (&stream).write_all(&to_line(&failed))?;
+            return Err(io::Error::other(reason));
+        }
     };
     stream.set_nonblocking(true)?;
     Ok(Some((*attachment, stream)))

@@ -6,7 +6,7 @@ use super::{
     handle::{DaemonHandle, Outcome},
     launch::{Launched, launch},
     running::{self, Running},
-    spawn::say,
+    spawn::{say, stop_and_start},
     update::Binary,
 };
 use crate::{DaemonManager, Error, Identity, instance::Instance, process::Process};
@@ -39,6 +39,13 @@ pub(super) async fn replace(
     let why = match try_replace(manager, instance, &mut launched).await {
         Ok(identity) => {
             return Ok(DaemonHandle::new(identity, Outcome::Replaced { from }));
+        }
+        // The old one listens there itself and does not hand that over.
+        Err(Failure::Circumstances(Error::AddressInUse { address, .. }))
+            if from.address.ends_with(&address) =>
+        {
+            crate::instance::remove(&instance.socket(generation));
+            return stop_and_start(manager, instance, binary, from).await;
         }
         Err(Failure::Circumstances(error)) => {
             crate::instance::remove(&instance.socket(generation));

@@ -98,11 +98,20 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
         }
         Decision::StopAndStart => {
             announce(manager, &hello.identity, &binary);
-            end_one(&instance, &hello.identity, manager.drain_timeout).await?;
-            let outcome = Outcome::Replaced { from: hello.identity };
-            start(manager, &instance, &binary, outcome).await
+            stop_and_start(manager, &instance, &binary, hello.identity).await
         }
     }
+}
+
+/// Replaces a daemon that cannot hand over: what it has begun it finishes first.
+pub(super) async fn stop_and_start(
+    manager: &DaemonManager,
+    instance: &Instance,
+    binary: &Binary,
+    from: Identity,
+) -> Result<DaemonHandle, Error> {
+    end_one(instance, &from, manager.drain_timeout).await?;
+    start(manager, instance, binary, Outcome::Replaced { from }).await
 }
 
 fn decide(

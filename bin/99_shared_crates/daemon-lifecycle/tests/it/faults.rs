@@ -81,7 +81,7 @@ async fn a_daemon_that_does_not_hand_its_port_over_is_stopped_first() {
 }
 
 #[tokio::test]
-async fn a_starter_of_another_version_is_not_held_against_the_binary() {
+async fn settings_that_another_version_of_the_starter_does_not_know_have_their_defaults() {
     let world = World::new(json!({ "version": "old" }));
     let mut manager = serde_json::to_value(world.manager()).unwrap();
     // An older version knows nothing of some of the settings, and says nothing of them.
