@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::process;
 
 /// Which process answers, and from which binary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+// It crosses versions of this crate: what the other one does not know is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Identity {
     /// Differs for every start of a process.
     pub instance_id: String,

@@ -133,6 +133,7 @@ pub(crate) struct Hello {
     pub(crate) identity: Identity,
     pub(crate) state: State,
     /// Whether it has listeners that it can hand over.
+    #[serde(default)]
     pub(crate) hands_over: bool,
 }
 

@@ -117,19 +117,8 @@ pub(crate) async fn ask(instance: &Instance, generation: u64) -> Answer {
 async fn listener_of(socket: &Path) -> Option<Identity> {
     let pid = Connection::open(socket).await.ok()?.get_ref().peer_cred().ok()?.pid()?;
     let pid = u32::try_from(pid).ok()?;
-    Some(Identity {
-        instance_id: String::new(),
-        role: String::new(),
-        pid,
-        start_time: process::stat(pid)?.start_time,
-        boot_id: process::boot_id(),
-        exe_hash: String::new(),
-        args_hash: String::new(),
-        source_root: None,
-        address: String::new(),
-        generation: 0,
-        started_at_ms: 0,
-    })
+    let start_time = process::stat(pid)?.start_time;
+    Some(Identity { pid, start_time, boot_id: process::boot_id(), ..Identity::default() })
 }
 
 fn is_refusal(error: &io::Error) -> bool {
