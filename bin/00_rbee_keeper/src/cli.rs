@@ -2,7 +2,7 @@
 
 mod generate; // infer, chat
 mod manage; // queen, hive, worker, model
-mod system; // status, update, logs, config, doctor
+mod system; // update, logs, doctor, service, completions
 
 use clap::{Parser, Subcommand};
 use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
@@ -10,7 +10,7 @@ use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
 pub(crate) use self::{
     generate::{ChatArgs, InferArgs, message},
     manage::{HiveArgs, HiveVerb, ModelArgs, ModelVerb, OfHive, QueenVerb, WorkerVerb},
-    system::{CompletionsArgs, DoctorArgs, Level, LogsArgs, UpdateArgs},
+    system::{CompletionsArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
 };
 
 const ABOUT: &str = "Serves language models from machines you own; no stale binary ever runs.";
@@ -113,6 +113,9 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),
+    /// Have the chain started without you: a service of systemd or launchd
+    #[command(subcommand)]
+    Service(ServiceVerb),
     Completions(CompletionsArgs),
 }
 

@@ -9,6 +9,7 @@ mod infer;
 mod logs;
 mod model;
 mod queen;
+mod service;
 mod status;
 mod update;
 mod worker;
@@ -29,6 +30,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
         Verb::Update(args) => update::run(app, args).await,
         Verb::Logs(args) => logs::run(app, args).await,
         Verb::Config(args) => config::run(app, &args),
+        Verb::Service(verb) => service::run(app, verb).await,
         Verb::Doctor(args) => doctor::run(app, &args).await,
         Verb::Chat(_) | Verb::Completions(_) => unreachable!("`run` handles these itself"),
     }

@@ -1,6 +1,6 @@
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::Output;
+use super::{Output, manage::OutputArgs};
 
 /// Bring every level of the chain up to date
 ///
@@ -67,6 +67,23 @@ The exit code is 1 when something is missing without which rbee does not work.")
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  ./rbee service install
+  ./rbee service status --json | jq -r .active")]
+pub(crate) enum ServiceVerb {
+    /// Install the service and start it; the environment of now is its environment
+    Install(OutputArgs),
+    /// Stop the service, after the requests under way, and remove it
+    Uninstall(OutputArgs),
+    /// Show whether the service is installed and runs
+    Status(OutputArgs),
+    /// Keep the queen running until SIGTERM, then drain the chain
+    #[command(hide = true)]
+    Run,
 }
 
 /// Print a script that completes rbee's words in a shell

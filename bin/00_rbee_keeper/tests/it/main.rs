@@ -10,4 +10,5 @@ mod terminal; // what a person sees
 mod chat;
 mod lists; // tables and JSON
 mod files; // logs, config, doctor
+mod service; // against a systemctl of its own
 mod usage; // help, completions, what is not a verb

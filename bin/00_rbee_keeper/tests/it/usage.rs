@@ -1,6 +1,6 @@
 use crate::keeper::Keeper;
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "infer",
     "chat",
     "status",
@@ -12,6 +12,7 @@ const VERBS: [&str; 12] = [
     "logs",
     "config",
     "doctor",
+    "service",
     "completions",
 ];
 

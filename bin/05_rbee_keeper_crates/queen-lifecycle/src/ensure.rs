@@ -1,5 +1,5 @@
 use chain_daemon::Spec;
-use daemon_lifecycle::{DaemonManager, Outcome};
+use daemon_lifecycle::{DaemonManager, Outcome, RestartPolicy, Supervisor};
 use rbee_config::{Overrides, RbeeConfig};
 
 use crate::{BINARY, Error, QueenHandle, SOURCE_DIR};
@@ -48,6 +48,16 @@ pub async fn find_queen(config: &RbeeConfig) -> Result<Option<QueenHandle>, Erro
     Ok(running.map(|identity| {
         QueenHandle::already_running(format!("http://{}", identity.address)).identified(identity)
     }))
+}
+
+/// Keeps a queen running, through its failures and replacements, for as long as the value lives.
+/// The queen outlives it. Needs a Tokio runtime.
+///
+/// # Errors
+///
+/// When there is no queen's binary to be found; that it fails later is told by the supervisor.
+pub fn supervise_queen(config: &RbeeConfig) -> Result<Supervisor, Error> {
+    Ok(manager(config).map_err(Error::Start)?.supervise(RestartPolicy::default()))
 }
 
 pub(crate) fn manager(config: &RbeeConfig) -> Result<DaemonManager, daemon_lifecycle::Error> {

@@ -9,11 +9,18 @@ mod handle; // a running queen
 mod stop;
 
 pub use crate::{
-    ensure::{ensure_queen, ensure_queen_running, find_queen}, // -> QueenHandle
+    ensure::{
+        ensure_queen,         // (&RbeeConfig) -> QueenHandle
+        ensure_queen_running, // (base_url) -> QueenHandle
+        find_queen,           // (&RbeeConfig) -> Option<QueenHandle>
+        supervise_queen,      // (&RbeeConfig) -> Supervisor
+    },
     error::Error,
     handle::QueenHandle,
     stop::{StopReport, stop_queen}, // (&RbeeConfig, keep_hives) -> StopReport
 };
+
+pub use daemon_lifecycle::{Supervised, Supervisor};
 
 pub(crate) const BINARY: &str = "queen-rbee";
 pub(crate) const SOURCE_DIR: &str = "bin/10_queen_rbee";
