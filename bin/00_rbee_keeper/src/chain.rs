@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Error};
-use auto_update::{AutoUpdater, Freshness as Checked};
+use auto_update::{AutoUpdater, Freshness as Checked, Store};
 use rbee_config::RbeeConfig;
 use serde::Serialize;
 
@@ -68,6 +68,12 @@ pub(crate) async fn verdicts(
     let check = move || binaries.iter().map(|binary| verdict(&root, &profile, binary)).collect();
     let verdicts = tokio::task::spawn_blocking(check).await;
     Ok(verdicts.context("the thread that checks for freshness died")?)
+}
+
+/// Where the built binaries of all levels are kept; they share one target directory.
+pub(crate) fn store(root: &Path) -> Result<Store, auto_update::Error> {
+    let [first, ..] = &CHAIN;
+    AutoUpdater::new(first.name, root.join(first.source_dir))?.store()
 }
 
 fn verdict(root: &Path, profile: &str, binary: &Binary) -> Verdict {

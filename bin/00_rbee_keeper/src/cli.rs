@@ -2,6 +2,7 @@
 
 mod generate; // infer, chat
 mod manage; // queen, hive, worker, model
+mod store; // built binaries
 mod system; // update, logs, doctor, service, completions
 
 use clap::{Parser, Subcommand};
@@ -10,6 +11,7 @@ use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
 pub(crate) use self::{
     generate::{ChatArgs, InferArgs, message},
     manage::{HiveArgs, HiveVerb, ModelArgs, ModelVerb, OfHive, QueenVerb, WorkerVerb},
+    store::StoreVerb,
     system::{CompletionsArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
 };
 
@@ -109,6 +111,9 @@ pub(crate) enum Verb {
     /// Get, list or remove models
     #[command(subcommand)]
     Model(ModelVerb),
+    /// List or remove built binaries
+    #[command(subcommand)]
+    Store(StoreVerb),
     Update(UpdateArgs),
     Logs(LogsArgs),
     Config(ConfigArgs),

@@ -11,6 +11,7 @@ mod model;
 mod queen;
 mod service;
 mod status;
+mod store;
 mod update;
 mod worker;
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
         Verb::Hive(verb) => hive::run(app, verb).await,
         Verb::Worker(verb) => worker::run(app, verb).await,
         Verb::Model(verb) => model::run(app, verb).await,
+        Verb::Store(verb) => store::run(app, verb).await,
         Verb::Update(args) => update::run(app, args).await,
         Verb::Logs(args) => logs::run(app, args).await,
         Verb::Config(args) => config::run(app, &args),

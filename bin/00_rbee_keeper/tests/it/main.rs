@@ -11,4 +11,5 @@ mod chat;
 mod lists; // tables and JSON
 mod files; // logs, config, doctor
 mod service; // against a systemctl of its own
+mod store; // built binaries
 mod usage; // help, completions, what is not a verb
