@@ -5,6 +5,7 @@ mod handle; // what a starter gets
 mod launch; // one process, until it is ready
 mod narrate; // what a person is told of a build
 mod replace; // a running daemon by a new one
+mod remembered; // what earlier starters have found out
 pub(crate) mod running; // who is there, by their own word and the kernel's
 pub(crate) mod spawn; // the decision
 pub(crate) mod stop; // until nothing is left

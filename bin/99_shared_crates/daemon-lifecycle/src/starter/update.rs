@@ -1,10 +1,8 @@
 use std::{
     ffi::OsString,
-    fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Once,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use auto_update::{AutoUpdater, Freshness};
@@ -14,13 +12,16 @@ use narration_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{narrate, running};
+use super::{
+    narrate,
+    remembered::{known_hash, trust, trusted},
+    running,
+};
 use crate::{
     DaemonManager, Error, Identity, OnBuildFailure,
     identity::{hash_args, hash_file},
     instance::{Good, Instance},
     manager::AutoUpdate,
-    process,
 };
 
 /// The binary that a daemon should run from.
@@ -40,27 +41,6 @@ pub(super) enum Wanted {
     Binary(Binary),
     /// With the compiler's message. Only where the policy is to go on without.
     DoesNotBuild(String),
-}
-
-/// A check that is trusted for a while; its time is one that nobody can set.
-#[derive(Serialize, Deserialize)]
-struct Trusted {
-    boot_id: String,
-    since_boot: Duration,
-    binary: Binary,
-}
-
-/// What is remembered of a binary that is not kept up to date.
-const HASHED: &str = "hashed.json";
-
-/// The coarsest clock of a file system.
-const CLOCK_TICK: Duration = Duration::from_secs(2);
-
-#[derive(Serialize, Deserialize)]
-struct Hashed {
-    /// Everything that the file system says about the file.
-    state: String,
-    exe_hash: String,
 }
 
 /// The binary that the sources say should run, built if need be; or the one there is, where it is
@@ -162,36 +142,6 @@ pub(super) fn build_environment(manager: &DaemonManager) -> Vec<(OsString, OsStr
         tracing::debug!(%error, "no build environment to pass on");
         Vec::new()
     })
-}
-
-/// The hash of a file, remembered for as long as nothing about the file changes.
-fn known_hash(exe: &Path, instance: &Instance) -> io::Result<String> {
-    let meta = fs::metadata(exe)?;
-    let changed = Duration::new(meta.ctime().unsigned_abs(), meta.ctime_nsec() as u32);
-    let state = format!(
-        "{} {} {} {} {changed:?} {}.{}",
-        exe.display(),
-        meta.dev(),
-        meta.ino(),
-        meta.size(),
-        meta.mtime(),
-        meta.mtime_nsec()
-    );
-    if let Some(known) = instance.load::<Hashed>(HASHED)
-        && known.state == state
-    {
-        return Ok(known.exe_hash);
-    }
-    let exe_hash = hash_file(exe)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // A file that changed just now could change again within the same tick of its clock.
-    if now.saturating_sub(changed) > CLOCK_TICK {
-        let hashed = Hashed { state, exe_hash: exe_hash.clone() };
-        if let Err(error) = instance.store(HASHED, &hashed) {
-            tracing::debug!(%error, "cannot remember a hash");
-        }
-    }
-    Ok(exe_hash)
 }
 
 /// For a daemon that looks after itself: it has just seen that it is stale, whatever was trusted.
@@ -296,29 +246,6 @@ fn say_off_once(update: &AutoUpdate, path: &Path) {
         );
         Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name).emit();
     });
-}
-
-fn trusted(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
-    if manager.policy.check_interval.is_zero() {
-        return None;
-    }
-    let trusted: Trusted = instance.load("checked.json")?;
-    let age = process::since_boot().checked_sub(trusted.since_boot)?;
-    let holds = trusted.boot_id == process::boot_id()
-        && age < manager.policy.check_interval
-        && trusted.binary.exe.is_file();
-    holds.then_some(trusted.binary)
-}
-
-fn trust(manager: &DaemonManager, instance: &Instance, binary: &Binary) {
-    if manager.policy.check_interval.is_zero() {
-        return;
-    }
-    let (boot_id, since_boot) = (process::boot_id(), process::since_boot());
-    let trusted = Trusted { boot_id, since_boot, binary: binary.clone() };
-    if let Err(error) = instance.store("checked.json", &trusted) {
-        tracing::warn!(%error, "cannot record the check");
-    }
 }
 
 fn relative(path: &Path, root: Option<&Path>) -> String {

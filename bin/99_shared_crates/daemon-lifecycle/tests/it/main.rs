@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod faults; // new and running daemons that misbehave
+mod faults; // daemons that misbehave, and what is in their way
+mod rollback; // new binaries that fail to replace the old one
+mod kills; // whoever is killed, whenever
 mod http; // a client that hides nothing
 mod lifecycle; // start, reuse, replace, stop
 mod load; // replacement while requests and streams go on

@@ -8,6 +8,7 @@ use std::{
 };
 
 use daemon_lifecycle::{DaemonManager, StopMode};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// For whatever happens within a moment; a test that waits this long has failed.
@@ -91,9 +92,7 @@ impl Drop for World {
     fn drop(&mut self) {
         // Only after a failure is there anything to kill.
         for pid in self.processes() {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
-            }
+            kill_if_alive(pid);
         }
     }
 }
@@ -105,4 +104,13 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Sends a signal to a process that is there.
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+pub(crate) fn kill_if_alive(pid: u32) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).ok();
 }

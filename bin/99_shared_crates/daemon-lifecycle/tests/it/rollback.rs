@@ -1,0 +1,152 @@
+use std::{fs, time::Duration};
+
+use daemon_lifecycle::{DaemonHandle, DaemonManager, Error, Outcome, StopMode};
+use serde_json::{Value, json};
+
+use crate::{
+    http::who,
+    world::{World, eventually},
+};
+
+#[tokio::test]
+async fn a_daemon_that_does_not_hand_its_port_over_is_stopped_first() {
+    let world = World::new(json!({ "version": "old", "binds_itself": true }));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let manager = world.manager_with(&["--listen", &port.to_string()]);
+    let old = manager.spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = manager.spawn().await.unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_eq!(who(old.address()).await, ("new".to_owned(), new.id()));
+    assert_eq!(world.processes(), [new.id()]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn settings_that_another_version_of_the_starter_does_not_know_have_their_defaults() {
+    let world = World::new(json!({ "version": "old" }));
+    let mut manager = serde_json::to_value(world.manager()).unwrap();
+    // An older version knows nothing of some of the settings, and says nothing of them.
+    manager.as_object_mut().unwrap().remove("max_draining").unwrap();
+    let manager: DaemonManager = serde_json::from_value(manager).unwrap();
+    assert_eq!(manager.spawn().await.unwrap().outcome(), &Outcome::Started);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_port_taken_by_a_stranger_is_not_held_against_the_new_binary() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = stranger.local_addr().unwrap().to_string();
+    let elsewhere = world.manager_with(&["--listen", &address]);
+    let error = elsewhere.spawn().await.unwrap_err();
+    assert!(matches!(error, Error::AddressInUse { .. }), "{error}");
+    assert_eq!(who(old.address()).await.1, old.id());
+    drop(stranger);
+    let moved = elsewhere.spawn().await.unwrap();
+    assert_eq!(moved.address(), address);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn every_new_binary_that_fails_to_start_leaves_the_old_one_serving() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    for bad in [
+        json!({ "exit_before_ready": 3 }),
+        json!({ "exit_before_ready": 0 }),
+        json!({ "fail": "no" }),
+        json!({ "never_ready": true }),
+        json!({ "answer_500": true }),
+        json!({ "die_when_ready": true }),
+    ] {
+        let rolled_back = rolled_back(&world, &old, bad.clone()).await;
+        assert_eq!(rolled_back.id(), old.id(), "{bad}");
+        eventually("the new one is gone", async || world.processes() == [old.id()]).await;
+    }
+    world.install(json!({ "version": "good" }));
+    let good = world.manager().spawn().await.unwrap();
+    assert_eq!(good.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_eq!(who(old.address()).await.0, "good");
+    world.finish().await;
+}
+
+/// Lets a bad binary try to replace `old`, under requests none of which may fail.
+async fn rolled_back(world: &World, old: &DaemonHandle, bad: Value) -> DaemonHandle {
+    world.install(bad);
+    let asking = tokio::spawn({
+        let address = old.address().to_owned();
+        async move {
+            loop {
+                assert_eq!(who(&address).await.0, "old");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    let manager = world.manager().ready_timeout(Duration::from_secs(1));
+    let rolled_back = manager.spawn().await.unwrap();
+    assert!(!asking.is_finished(), "{:?}", asking.await);
+    asking.abort();
+    assert!(matches!(rolled_back.outcome(), Outcome::RolledBack { .. }));
+    rolled_back
+}
+
+#[tokio::test]
+async fn a_binary_that_failed_is_not_tried_again_until_it_changes() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    let bad = json!({ "exit_before_ready": 3 });
+    let first = rolled_back(&world, &old, bad).await;
+    let log = world.dir().join("log/fake.log");
+    let starts = || fs::read_to_string(&log).unwrap().matches("fake-daemon").count();
+    let before = starts();
+    let again = world.manager().spawn().await.unwrap();
+    assert_eq!(again.outcome(), first.outcome());
+    assert_eq!(starts(), before);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_binary_that_failed_is_tried_when_nothing_else_runs() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    rolled_back(&world, &old, json!({ "exit_before_ready": 3 })).await;
+    world.manager().stop(StopMode::Now).await.unwrap();
+    let error = world.manager().spawn().await.unwrap_err();
+    assert!(matches!(error, Error::ExitedBeforeReady { .. }), "{error}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_old_one_resumes_when_the_new_one_dies_in_its_probation() {
+    resumes(json!({ "version": "new", "die_after_serving_ms": 300 })).await;
+}
+
+#[tokio::test]
+async fn the_old_one_resumes_when_the_new_one_hangs_in_its_probation() {
+    resumes(json!({ "version": "new", "hang_after_serving_ms": 300 })).await;
+}
+
+#[tokio::test]
+async fn the_old_one_resumes_when_the_new_one_begins_to_answer_with_errors() {
+    resumes(json!({ "version": "new", "answer_500_after_serving_ms": 1500 })).await;
+}
+
+async fn resumes(bad: Value) {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    world.install(bad);
+    let new = world.manager().spawn().await.unwrap();
+    assert!(matches!(new.outcome(), Outcome::Replaced { .. }), "{:?}", new.outcome());
+    eventually("the new one is gone", async || world.processes() == [old.id()]).await;
+    eventually("the old one is recorded", async || {
+        world.manager().running().await.unwrap().is_some_and(|running| running.pid == old.id())
+    })
+    .await;
+    assert_eq!(who(old.address()).await, ("old".to_owned(), old.id()));
+    let again = world.manager().spawn().await.unwrap();
+    assert!(matches!(again.outcome(), Outcome::RolledBack { .. }), "{:?}", again.outcome());
+    assert_eq!(again.id(), old.id());
+    world.finish().await;
+}
