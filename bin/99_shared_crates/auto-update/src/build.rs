@@ -14,10 +14,10 @@ use crate::{
     error::{Error, on},
     freshness::{Artifact, Change, Freshness, InputKind, StaleReason},
     hash::{ArtifactHash, hash_file},
-    inputs::{self, Gathered, Scene},
+    inputs::{self, Before, Gathered, Scene},
     layout::Layout,
     lock::Lock,
-    receipt::{Head, Outcome, Output, Receipt},
+    receipt::{Head, Look, Outcome, Output, Receipt},
     records,
     stat::{StatVector, stat},
     store::Store,
@@ -146,14 +146,15 @@ impl<'a> Attempts<'a> {
             hashes.learn(last, self.layout.root());
         }
         let mut attempt = 1;
+        let mut known = self.last.as_ref().map_or_else(Vec::new, |last| self.listed(last));
         let (report, mut gathered, executable, hash) = loop {
-            let started = build_start(self.layout)?;
+            let before = Before::look(build_start(self.layout)?, known.into_iter());
             let (report, metadata) = self.call_cargo(&mut talk)?;
             if !report.status.success() {
-                return Err(self.failed(&report, metadata.as_ref(), started, talk));
+                return Err(self.failed(&report, metadata.as_ref(), &before, talk));
             }
             let sysroot = self.sysroot();
-            let scene = self.scene(metadata.as_ref(), sysroot.as_deref(), started);
+            let scene = self.scene(metadata.as_ref(), sysroot.as_deref(), &before);
             let mut gathered = inputs::gather(scene, &report, &mut hashes)?;
             let executable = self.executable(&report)?;
             let hash =
@@ -178,6 +179,7 @@ impl<'a> Attempts<'a> {
                 break (report, gathered, executable, hash);
             }
             attempt += 1;
+            known = gathered.entries.into_iter().map(|entry| (entry.path, entry.look)).collect();
         };
         let artifact = self.record(&mut gathered, executable, hash)?;
         let identical = self.last_hash() == Some(hash);
@@ -214,11 +216,17 @@ impl<'a> Attempts<'a> {
         })
     }
 
+    /// The inputs of `receipt`.
+    fn listed(&self, receipt: &Receipt) -> Vec<(PathBuf, Look)> {
+        let root = self.layout.root();
+        receipt.entries().map(|entry| (entry.absolute(root), entry.look)).collect()
+    }
+
     fn scene<'s>(
         &'s self,
         metadata: Option<&'s Metadata>,
         sysroot: Option<&'s Path>,
-        started: StatVector,
+        before: &'s Before,
     ) -> Scene<'s> {
         Scene {
             package: &self.layout.package,
@@ -227,7 +235,7 @@ impl<'a> Attempts<'a> {
             target_dir: &self.layout.target_dir,
             sysroot,
             last: self.last.as_ref(),
-            started,
+            before,
         }
     }
 
@@ -301,6 +309,7 @@ impl<'a> Attempts<'a> {
             outcome,
             packages: std::mem::take(&mut gathered.packages),
             variables: std::mem::take(&mut gathered.variables),
+            marks: std::mem::take(&mut gathered.marks),
             sysroot: gathered.sysroot.take(),
             toolchain: gathered.toolchain.take(),
         }
@@ -310,13 +319,13 @@ impl<'a> Attempts<'a> {
         &self,
         report: &Report,
         metadata: Option<&Metadata>,
-        started: StatVector,
+        before: &Before,
         mut talk: Talk<'_, '_>,
     ) -> Error {
         talk.announce();
         if is_the_sources_fault(&report.text) {
             // Only an optimisation: what is not remembered is compiled again.
-            self.remember_failure(report, metadata, started).unwrap_or(());
+            self.remember_failure(report, metadata, before).unwrap_or(());
         }
         fail(self.layout, report.text.clone(), false, talk.observer)
     }
@@ -325,10 +334,10 @@ impl<'a> Attempts<'a> {
         &self,
         report: &Report,
         metadata: Option<&Metadata>,
-        started: StatVector,
+        before: &Before,
     ) -> Result<(), Error> {
         let sysroot = self.sysroot();
-        let scene = self.scene(metadata, sysroot.as_deref(), started);
+        let scene = self.scene(metadata, sysroot.as_deref(), before);
         let mut hashes = Hashes::default();
         let mut gathered = inputs::gather_all(scene, report, &mut hashes)?;
         if gathered.opaque.is_some() || gathered.changed_during.is_some() {

@@ -243,11 +243,6 @@ impl Hashes {
         }
     }
 
-    /// Whether `path` was seen in this very state before.
-    pub(crate) fn knows(&self, path: &Path, look: Look, stat: StatVector) -> bool {
-        self.known.get(&(path.to_owned(), look)).is_some_and(|(known, _)| *known == stat)
-    }
-
     /// The content of what is at `path` and the state in which it was read; `None` where it is
     /// not what `look` looks at, or does not stay the same while it is read.
     pub(crate) fn content(

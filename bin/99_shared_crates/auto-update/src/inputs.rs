@@ -38,6 +38,7 @@ pub(crate) struct Gathered {
     pub(crate) entries: Vec<Entry>,
     pub(crate) packages: Vec<PackageOf>,
     pub(crate) variables: Vec<(OsString, Option<Digest>)>,
+    pub(crate) marks: Vec<(PathBuf, StatVector)>,
     pub(crate) sysroot: Option<PathBuf>,
     pub(crate) toolchain: Option<OsString>,
     /// Why the list is not complete, if it is not.
@@ -58,14 +59,45 @@ pub(crate) struct Scene<'a> {
     pub(crate) sysroot: Option<&'a Path>,
     /// The last receipt, to tell which names a directory listed.
     pub(crate) last: Option<&'a Receipt>,
-    /// The state of a file written right before cargo was started.
-    pub(crate) started: StatVector,
+    /// What was seen right before cargo was started.
+    pub(crate) before: &'a Before,
+}
+
+/// The world right before cargo was started.
+#[derive(Debug)]
+pub(crate) struct Before {
+    /// Of a file written at that moment.
+    pub(crate) clock: StatVector,
+    /// Of the inputs that were known then.
+    states: HashMap<(PathBuf, Look), StatVector>,
+}
+
+impl Before {
+    /// Looks at what `known` lists.
+    pub(crate) fn look(clock: StatVector, known: impl Iterator<Item = (PathBuf, Look)>) -> Self {
+        let states = known.map(|(path, look)| {
+            let state = if look.follows() { stat(&path) } else { lstat(&path) };
+            ((path, look), state.ok().flatten().unwrap_or(StatVector::NONE))
+        });
+        Self { clock, states: states.collect() }
+    }
+
+    /// Whether the content that was recorded may not be the one that was compiled.
+    fn may_differ(&self, entry: &Entry) -> bool {
+        if matches!(entry.look, Look::Absent | Look::Program) || entry.kind == InputKind::Generated
+        {
+            return false;
+        }
+        if let Some(state) = self.states.get(&(entry.path.clone(), entry.look)) {
+            return *state != entry.stat;
+        }
+        // The same clock stamped both, so "not before the build began" is decidable.
+        let same_clock = entry.stat.device() == self.clock.device();
+        !same_clock || entry.stat.ctime() >= self.clock.ctime()
+    }
 }
 
 /// Lists and records everything that the build reported by `report` depends on.
-///
-/// `hashes` holds what was known before the build: an input that is still in the state known
-/// then did not change during it.
 pub(crate) fn gather(
     scene: Scene<'_>,
     report: &Report,
@@ -109,11 +141,11 @@ pub(crate) fn gather(
         wishes.add_as(path, Look::Program, InputKind::Toolchain);
     }
 
-    let before = hashes.clone();
     let mut gathered = Gathered {
         entries: Vec::new(),
         packages: graph.packages,
         variables: variables(&units.variables, scene.world),
+        marks: units.marks(),
         sysroot: scene.sysroot.map(Path::to_owned),
         toolchain: scene.world.environment.get(toolchain::OVERRIDE).map(OsStr::to_owned),
         opaque: wishes.opaque,
@@ -125,7 +157,7 @@ pub(crate) fn gather(
         let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) else {
             continue;
         };
-        if gathered.changed_during.is_none() && may_have_changed(&entry, scene.started, &before) {
+        if gathered.changed_during.is_none() && scene.before.may_differ(&entry) {
             gathered.changed_during = Some(entry.path.clone());
         }
         gathered.entries.push(entry);
@@ -135,18 +167,22 @@ pub(crate) fn gather(
     Ok(gathered)
 }
 
+/// What the compiler or a build script reads, as opposed to what decides whether it does.
+fn has_content(look: Look) -> bool {
+    matches!(look, Look::File | Look::Followed | Look::Listing)
+}
+
 /// The inputs whose content is not the one in the last receipt, or that are not in it.
 fn changed_since<'a>(scene: Scene<'_>, entries: &'a [Entry]) -> HashSet<&'a Path> {
     let Some(last) = scene.last else { return HashSet::new() };
     let recorded: HashMap<PathBuf, Digest> = last
         .entries()
-        .filter(|entry| matches!(entry.look, Look::File | Look::Followed))
+        .filter(|entry| has_content(entry.look))
         .map(|entry| entry.to_entry(scene.world.root))
         .map(|entry| (entry.path, entry.hash))
         .collect();
-    let files = entries.iter().filter(|entry| matches!(entry.look, Look::File | Look::Followed));
-    files
-        .filter(|entry| recorded.get(&entry.path) != Some(&entry.hash))
+    let now = entries.iter().filter(|entry| has_content(entry.look));
+    now.filter(|entry| recorded.get(&entry.path) != Some(&entry.hash))
         .map(|entry| entry.path.as_path())
         .collect()
 }
@@ -179,7 +215,6 @@ pub(crate) fn gather_all(
     }
     let known: HashSet<(PathBuf, Look)> =
         gathered.entries.iter().map(|entry| (entry.path.clone(), entry.look)).collect();
-    let before = hashes.clone();
     for ((path, look), kind) in wishes.wanted {
         if known.contains(&(path.clone(), look)) {
             continue;
@@ -187,7 +222,7 @@ pub(crate) fn gather_all(
         let owner = owner_of(&path, kind, &gathered.packages);
         let look = if look == Look::Absent { Look::File } else { look };
         if let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) {
-            if may_have_changed(&entry, scene.started, &before) {
+            if scene.before.may_differ(&entry) {
                 gathered.changed_during = Some(entry.path.clone());
             }
             gathered.entries.push(entry);
@@ -319,19 +354,6 @@ fn record(
     }
     opaque.get_or_insert_with(|| format!("`{}` cannot be recorded", path.display()));
     None
-}
-
-/// Whether the content that was recorded may not be the one that was compiled.
-fn may_have_changed(entry: &Entry, started: StatVector, before: &Hashes) -> bool {
-    if matches!(entry.look, Look::Absent | Look::Program) || entry.kind == InputKind::Generated {
-        return false;
-    }
-    if before.knows(&entry.path, entry.look, entry.stat) {
-        return false;
-    }
-    // The same clock stamped both, so "not before the build began" is decidable.
-    let same_clock = entry.stat.device() == started.device();
-    !same_clock || entry.stat.ctime() >= started.ctime()
 }
 
 fn owner_of(path: &Path, kind: InputKind, packages: &[PackageOf]) -> Option<u16> {

@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) use decode::{EntryRef, Group, Receipt};
 
-const MAGIC: &[u8; 8] = b"AUTOUPD1";
+const MAGIC: &[u8; 8] = b"AUTOUPD2";
 /// Magic, length of the file, checksum of what follows.
 const PREAMBLE: usize = 8 + 8 + 32;
 
@@ -32,6 +32,9 @@ pub(crate) struct Head {
     pub(crate) packages: Vec<PackageOf>,
     /// Variables by name, with the hash of their value.
     pub(crate) variables: Vec<(OsString, Option<Digest>)>,
+    /// What each compilation and each run of a build script left last, and the state of that: while
+    /// it is the same, nobody has compiled or run it again.
+    pub(crate) marks: Vec<(PathBuf, StatVector)>,
     /// The compiler's directory, and what the variable that chooses one said then.
     pub(crate) sysroot: Option<PathBuf>,
     pub(crate) toolchain: Option<OsString>,

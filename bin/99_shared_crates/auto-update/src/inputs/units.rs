@@ -8,7 +8,7 @@ use super::{Scene, depinfo::DepInfo, script::Watches};
 use crate::{
     cargo::{ArtifactMessage, Report, ScriptMessage},
     environment::is_set_by_cargo,
-    stat::stat,
+    stat::{StatVector, stat},
     workspace::{Package, normalized},
 };
 
@@ -24,14 +24,23 @@ pub(crate) struct Units {
     local_dirs: Vec<PathBuf>,
 }
 
+/// A file that is written anew whenever something is done again.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) path: PathBuf,
+    pub(crate) state: StatVector,
+    /// When its inputs had been read, or were about to be, in nanoseconds since the epoch.
+    pub(crate) at: i64,
+}
+
 /// One compilation.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) package_id: String,
     /// Cargo did not compile it now.
     pub(crate) is_fresh: bool,
-    /// When the compiler had read its files, in nanoseconds since the epoch.
-    pub(crate) read_at: i64,
+    /// The list that the compiler wrote once it had read its files.
+    pub(crate) mark: Mark,
     /// What it read, but for what a registry's checksum vouches for.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -45,8 +54,8 @@ pub(crate) struct ScriptRun {
     pub(crate) watched: Vec<PathBuf>,
     /// It watches nothing by name, so cargo watches its package.
     pub(crate) is_silent: bool,
-    /// When it was started last, in nanoseconds since the epoch.
-    pub(crate) run_at: i64,
+    /// What it said when it was run last.
+    pub(crate) mark: Mark,
 }
 
 impl Units {
@@ -73,6 +82,13 @@ impl Units {
     pub(crate) fn local_dirs(&self, package: &Package) -> Vec<PathBuf> {
         let others = self.local_dirs.iter().filter(|dir| **dir != package.dir).cloned();
         std::iter::once(package.dir.clone()).chain(others).collect()
+    }
+
+    /// The marks of all, to be recorded.
+    pub(crate) fn marks(&self) -> Vec<(PathBuf, StatVector)> {
+        let compiled = self.compiled.iter().filter(|unit| !unit.files.is_empty());
+        let marks = compiled.map(|unit| &unit.mark).chain(self.scripts.iter().map(|run| &run.mark));
+        marks.map(|mark| (mark.path.clone(), mark.state)).collect()
     }
 
     /// Whether a build script writes there.
@@ -120,7 +136,7 @@ impl Units {
             self.compiled.push(Compiled {
                 package_id: artifact.package_id.clone(),
                 is_fresh: artifact.fresh,
-                read_at: modified(&path).unwrap_or(i64::MAX),
+                mark: Mark::of(&path, None),
                 files: files.filter(|file| !immutable.holds(file)).collect(),
             });
         }
@@ -154,8 +170,15 @@ impl Units {
             package_dir: local_dir.map(Path::to_owned),
             watched: resolved.filter(|file| !immutable.holds(file)).collect(),
             is_silent: is_silent && local_dir.is_some(),
-            run_at: run_at.or_else(|| modified(&state.join("output"))).unwrap_or(i64::MAX),
+            mark: Mark::of(&state.join("output"), run_at),
         });
+    }
+}
+
+impl Mark {
+    fn of(path: &Path, at: Option<i64>) -> Self {
+        let state = stat(path).ok().flatten().unwrap_or(StatVector::NONE);
+        Self { path: path.to_owned(), state, at: at.unwrap_or_else(|| state.mtime()) }
     }
 }
 

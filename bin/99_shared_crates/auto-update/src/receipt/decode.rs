@@ -228,9 +228,13 @@ impl<'a> Reader<'a> {
             };
             variables.push((name, value));
         }
+        let mut marks = Vec::new();
+        for _ in 0..self.number()? {
+            marks.push((self.os_text()?.into(), self.stat()?));
+        }
         let sysroot = self.optional()?.map(|path| PathBuf::from(OsStr::from_bytes(path)));
         let toolchain = self.optional()?.map(|name| OsString::from(OsStr::from_bytes(name)));
-        Some(Head { key, outcome, packages, variables, sysroot, toolchain })
+        Some(Head { key, outcome, packages, variables, marks, sysroot, toolchain })
     }
 
     fn entry(&mut self) -> Option<EntryRef<'a>> {

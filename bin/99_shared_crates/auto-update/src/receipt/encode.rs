@@ -70,6 +70,11 @@ impl Head {
             to.blob(name.as_bytes());
             to.optional(value.as_ref().map(Digest::as_slice));
         }
+        to.number(self.marks.len());
+        for (path, state) in &self.marks {
+            to.path(path);
+            to.bytes.extend_from_slice(&state.0);
+        }
         to.optional(self.sysroot.as_deref().map(|path| path.as_os_str().as_bytes()));
         to.optional(self.toolchain.as_deref().map(OsStr::as_bytes));
     }

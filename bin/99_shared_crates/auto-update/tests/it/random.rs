@@ -16,7 +16,7 @@ use edits::{Edit, Edited};
 use scene::Scene;
 
 /// Steps of each of the four runs, unless `AUTO_UPDATE_STEPS` says otherwise.
-const STEPS: usize = 130;
+const STEPS: usize = 125;
 
 #[test]
 fn random_edits_never_leave_a_stale_binary_called_fresh_1() {

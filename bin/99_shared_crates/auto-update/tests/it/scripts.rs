@@ -62,6 +62,17 @@ fn a_watched_folder_matters_with_everything_below_it() {
 }
 
 #[test]
+fn a_file_with_an_old_mtime_below_a_watched_folder_is_stale() {
+    let world = scripted(
+        "println!(\"cargo:rerun-if-changed=data\"); fs::read_to_string(\"data/deep/b\").unwrap()",
+    );
+    world.write("app/data/deep/b", "1");
+    assert_eq!(world.prints(), "1");
+    world.write_with_old_mtime("app/data/deep/b", "2");
+    world.assert_stale_then_prints(&["Modified BuildScript app/data/deep/b"], "2");
+}
+
+#[test]
 fn a_silent_script_watches_its_package() {
     let world = scripted(&format!("{COUNTS} count(\"data\").to_string()"));
     world.write("app/data/a", "");

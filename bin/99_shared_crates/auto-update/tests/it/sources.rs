@@ -276,3 +276,40 @@ fn a_link_to_a_folder_that_leads_elsewhere_is_stale() {
     symlink("other", world.path("leaf/src")).unwrap();
     world.assert_stale_then_prints(&["Modified Source leaf/src/lib.rs"], "two");
 }
+
+#[test]
+fn a_clock_that_was_set_back_hides_no_edit() {
+    let world = World::chain();
+    world.ensure();
+    // What was built is an hour ahead of what is edited, as it is once the clock was set back.
+    let ahead = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    advance(&world.path("target/debug"), ahead);
+    world.ensure_with(&world.updater().force(true));
+    world.leaf_says("two");
+    let output = world.cargo(&["build", "-p", "app"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("Compiling"));
+    world.assert_stale_then_prints(&["Modified Source leaf/src/lib.rs"], "two");
+}
+
+fn advance(dir: &std::path::Path, to: std::time::SystemTime) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            advance(&entry.path(), to);
+        } else {
+            std::fs::File::open(entry.path()).unwrap().set_modified(to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_link_made_again_as_it_was_costs_no_build_later() {
+    let world = World::single("mod m; fn main() { print!(\"{}\", m::V); }\n");
+    world.write("app/one.rs", "pub const V: u8 = 1;\n");
+    symlink("../one.rs", world.path("app/src/m.rs")).unwrap();
+    world.ensure();
+    world.remove("app/src/m.rs");
+    symlink("../one.rs", world.path("app/src/m.rs")).unwrap();
+    world.assert_fresh();
+    world.write("app/Cargo.toml", &(world.read("app/Cargo.toml") + "# asks cargo\n"));
+    assert!(world.ensure().is_fresh());
+}

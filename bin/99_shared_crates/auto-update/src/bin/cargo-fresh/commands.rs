@@ -2,7 +2,7 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal as _, Write as _},
     os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::{self, ExitCode},
     time::Instant,
 };
@@ -79,9 +79,8 @@ fn explain(choice: &Choice, json: bool, files: &[PathBuf]) -> Result<ExitCode, F
     let inspection = updater.inspect()?;
     let files: Vec<PathBuf> = files
         .iter()
-        .map(|file| {
-            std::path::absolute(file).map_err(|source| Failure::WorkingDirectory { source })
-        })
+        .map(|file| std::path::absolute(file).map(|file| without_dots(&file)))
+        .map(|file| file.map_err(|source| Failure::WorkingDirectory { source }))
         .collect::<Result<_, _>>()?;
     let text = if json {
         report::explanation_json(&updater, &inspection, &inputs, &files)
@@ -168,6 +167,19 @@ fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
     });
     let artifact = result?;
     Ok(Built { artifact, compiled, identical, took: began.elapsed() })
+}
+
+/// Resolves `..` by name, as inputs are named.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut result = PathBuf::new();
+    for component in path.components() {
+        if component == Component::ParentDir {
+            result.pop();
+        } else {
+            result.push(component);
+        }
+    }
+    result
 }
 
 fn print(text: &str) -> Result<(), Failure> {

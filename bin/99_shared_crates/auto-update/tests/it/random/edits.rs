@@ -28,7 +28,9 @@ impl Edited {
     pub(crate) fn explains(&self, input: &Path) -> bool {
         let is_output = input.components().any(|part| part.as_os_str() == "target");
         let related = |path: &PathBuf| input.starts_with(path) || path.parent() == Some(input);
-        self.tampered && is_output || self.paths.iter().any(related)
+        // A link is named by itself, also when it was the file behind it that was edited.
+        let real = fs::canonicalize(input).is_ok_and(|real| self.paths.contains(&real));
+        self.tampered && is_output || real || self.paths.iter().any(related)
     }
 }
 
@@ -67,10 +69,12 @@ pub(crate) enum Edit {
     Cleaned,
     RecordRemoved,
     StoreEmptied,
+    /// The whole tree as it was some time ago, as a switch of branches brings it.
+    WentBack,
 }
 
 impl Edit {
-    const ALL: [Self; 33] = [
+    const ALL: [Self; 36] = [
         Self::Leaf,
         Self::LeafUnderOldTime,
         Self::Deep,
@@ -104,6 +108,9 @@ impl Edit {
         Self::Cleaned,
         Self::RecordRemoved,
         Self::StoreEmptied,
+        Self::WentBack,
+        Self::WentBack,
+        Self::WentBack,
     ];
 
     pub(crate) fn any(random: &mut Random) -> Self {
@@ -130,7 +137,7 @@ impl Edit {
                 write(path, &format!("pub const V: &str = \"d{n}\";\n"));
             }
             // Rare enough that most steps have a truth: the next edit of the file mends it.
-            Self::Broken if n == 0 => {
+            Self::Broken if n == 0 && random.below(2) == 0 => {
                 write("leaf/src/lib.rs", "mod deep; pub fn text() -> String { 5 }\n");
             }
             Self::Broken => write("leaf/src/lib.rs", &leaf("one")),
@@ -178,7 +185,9 @@ impl Edit {
             }
             Self::Comment => {
                 let path = ["leaf/Cargo.toml", "app/Cargo.toml", "silent/Cargo.toml"][n];
-                write(path, &(world.read(path) + "# comment\n"));
+                let text = world.read(path);
+                let plain = text.replace("# comment\n", "");
+                write(path, &if plain == text { text + "# comment\n" } else { plain });
             }
             Self::Profile => write(
                 "Cargo.toml",
@@ -285,6 +294,7 @@ impl Edit {
                 }
                 edited.tampered = true;
             }
+            Self::WentBack => scene.go_back(n, |path| edited.add(path)),
             Self::StoreEmptied => {
                 fs::remove_dir_all(world.path("target/.auto-update/store")).unwrap_or(());
                 edited.tampered = true;

@@ -1,4 +1,9 @@
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use auto_update::ArtifactHash;
 use tempfile::TempDir;
@@ -9,8 +14,18 @@ use crate::world::{World, printed};
 pub(crate) struct Scene {
     pub(crate) world: World,
     outside: TempDir,
+    earlier: Vec<Tree>,
     /// Cargo's own target directory, in which nobody helps it.
     cargo_target: TempDir,
+}
+
+/// The files and links of the workspace, by path.
+type Tree = BTreeMap<PathBuf, Node>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Node {
+    File(Vec<u8>),
+    Link(PathBuf),
 }
 
 /// What cargo by itself makes of the workspace.
@@ -54,7 +69,8 @@ impl Scene {
     pub(crate) fn new() -> Self {
         let world = World::empty();
         let outside = tempfile::tempdir().unwrap();
-        let scene = Self { world, outside, cargo_target: tempfile::tempdir().unwrap() };
+        let cargo_target = tempfile::tempdir().unwrap();
+        let scene = Self { world, outside, earlier: Vec::new(), cargo_target };
         let world = &scene.world;
         world.write("Cargo.toml", ROOT);
         world.package(
@@ -135,17 +151,43 @@ impl Scene {
         (text.contains("\"fresh\":false"), output.status.success().then_some(()))
     }
 
+    /// Makes the tree what it was at some earlier call, writing only what differs, and tells what
+    /// that was. Remembers what it is now.
+    pub(crate) fn go_back(&mut self, n: usize, mut on_edit: impl FnMut(PathBuf)) {
+        let now = self.tree();
+        if let Some(then) = self.earlier.iter().rev().nth(n) {
+            for path in now.keys().filter(|path| !then.contains_key(*path)) {
+                fs::remove_file(path).unwrap();
+                // A folder that is left empty would be one more way for a module to be there.
+                fs::remove_dir(path.parent().unwrap()).unwrap_or(());
+                on_edit(path.clone());
+            }
+            for (path, node) in then.iter().filter(|(path, node)| now.get(*path) != Some(node)) {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::remove_file(path).unwrap_or(());
+                match node {
+                    Node::File(bytes) => fs::write(path, bytes).unwrap(),
+                    Node::Link(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+                }
+                on_edit(path.clone());
+            }
+        }
+        self.earlier.push(now);
+    }
+
     /// The content of everything that a build can see.
     pub(crate) fn digest(&self) -> ArtifactHash {
-        let mut all = Vec::new();
-        collect(self.world.root(), &mut all);
-        collect(self.outside.path(), &mut all);
-        all.sort_unstable();
-        let mut bytes = format!("{:?}", self.world.environment).into_bytes();
-        all.iter().for_each(|part| bytes.extend(part));
+        let all = format!("{:?} {:?}", self.world.environment, self.tree());
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), bytes).unwrap();
+        fs::write(file.path(), all).unwrap();
         ArtifactHash::of_file(file.path()).unwrap()
+    }
+
+    fn tree(&self) -> Tree {
+        let mut tree = Tree::new();
+        collect(self.world.root(), &mut tree);
+        collect(self.outside.path(), &mut tree);
+        tree
     }
 }
 
@@ -158,21 +200,19 @@ pub(crate) fn leaf(word: &str) -> String {
     )
 }
 
-fn collect(dir: &Path, into: &mut Vec<Vec<u8>>) {
+fn collect(dir: &Path, into: &mut Tree) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
         let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            if entry.file_name() != "target" {
-                collect(&path, into);
-            }
-            continue;
+        if !kind.is_dir() {
+            let node = if kind.is_symlink() {
+                Node::Link(fs::read_link(&path).unwrap())
+            } else {
+                Node::File(fs::read(&path).unwrap())
+            };
+            into.insert(path, node);
+        } else if entry.file_name() != "target" {
+            collect(&path, into);
         }
-        let mut part = format!("{path:?}\n").into_bytes();
-        part.extend(match kind.is_symlink() {
-            true => format!("{:?}", fs::read_link(&path).unwrap()).into_bytes(),
-            false => fs::read(&path).unwrap(),
-        });
-        into.push(part);
     }
 }
