@@ -248,7 +248,8 @@ async fn a_daemon_that_nobody_starts_any_more_replaces_itself_when_it_is_stale()
     tree.edit(script("2"));
     eventually("the second serves", async || who(first.address()).await.0 == "2").await;
     tree.break_source();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let updater = auto_update::AutoUpdater::new("d", tree.root.join("d")).unwrap();
+    updater.ensure_built().await.unwrap_err();
     assert_eq!(who(first.address()).await.0, "2");
     tree.edit(script("3"));
     eventually("the third serves", async || who(first.address()).await.0 == "3").await;
