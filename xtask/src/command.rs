@@ -7,7 +7,7 @@ use crate::{
     failure::{self, USAGE},
     flags,
     itself::{self, Generation},
-    tasks::{bench, rbee, setup, test, tidy},
+    tasks::{bench, fuzz_freshness, rbee, setup, test, tidy},
 };
 
 /// The developer's tasks of rbee; everything else is the keeper's.
@@ -49,10 +49,22 @@ Examples:
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Judge random edits three ways: by auto-update, by cargo and by clean builds
+    #[command(after_help = "\
+The longer form of a test of auto-update. The seed is said first; with it and the same number of \
+steps the same edits are made again.")]
+    FuzzFreshness {
+        /// How many steps, of one to four edits each, over all runs together
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        steps: u64,
+        /// What decides the edits; without it the time does
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+    },
 }
 
 /// The verbs of [`Task`]; every other command line is the keeper's.
-const TASKS: &[&str] = &["setup", "test", "tidy", "bench"];
+const TASKS: &[&str] = &["setup", "test", "tidy", "bench", "fuzz-freshness"];
 
 /// Does what the arguments ask for, and says how it ended: 0 done, 1 failed, 2 not understood, 3
 /// something could not be built. Where the keeper takes over, its exit codes count.
@@ -83,7 +95,8 @@ fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
         Task::Setup { check: false } => setup::run(root),
         Task::Test { args } => test::run(root, &args),
         Task::Tidy => tidy::run(root),
-        Task::Bench { name, args } => bench::run(root, name.as_deref(), &args),
+        Task::Bench { name, args } => bench::run(&workspace, name.as_deref(), &args),
+        Task::FuzzFreshness { steps, seed } => fuzz_freshness::run(root, steps, seed),
     }
     .map(|()| ExitCode::SUCCESS)
 }

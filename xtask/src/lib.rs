@@ -1,6 +1,6 @@
 //! The tasks behind `./rbee`.
 //!
-//! `setup`, `test`, `tidy` and `bench` are done here; everything else is the keeper's, which is
+//! `setup`, `test`, `tidy`, `bench` and `fuzz-freshness` are done here; everything else is the keeper's, which is
 //! made fresh and becomes this process. Before either, xtask makes sure that it is itself what its
 //! sources say.
 //!

@@ -23,6 +23,8 @@ Workspace tasks (of xtask, before the keeper is started):
   test         Run every test of the workspace
   tidy         Check style and the arrows between crates
   bench        Measure
+  fuzz-freshness
+               Judge random edits for as long as you like
 
 Examples:
   ./rbee infer \"Write a haiku about bees\"

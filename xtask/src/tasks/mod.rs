@@ -5,3 +5,4 @@ pub mod setup; // get what building needs
 pub mod test; // run every test
 pub mod tidy; // check what compiler and lints cannot
 pub mod bench; // measure
+pub mod fuzz_freshness; // random edits, for as long as wanted

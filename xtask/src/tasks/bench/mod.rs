@@ -1,31 +1,51 @@
 //! `./rbee bench NAME`: measurements of this checkout, each with what it is compared with in the
 //! same run.
 
+mod apart; // measurements that are programs of their own
 mod start; // what ./rbee costs before the keeper runs
 
-use std::{ffi::OsString, path::Path};
+use std::ffi::OsString;
 
 use anyhow::bail;
+
+use crate::Workspace;
 
 /// A measurement.
 struct Bench {
     name: &'static str,
     about: &'static str,
     /// Gets the checkout and the arguments, and prints its figures to stdout.
-    run: fn(&Path, &[OsString]) -> anyhow::Result<()>,
+    run: fn(&Workspace, &[OsString]) -> anyhow::Result<()>,
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "start",
-    about: "./rbee with everything fresh, against the keeper started by hand",
-    run: start::run,
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "start",
+        about: "./rbee with everything fresh, against the keeper started by hand",
+        run: start::run,
+    },
+    Bench {
+        name: "freshness",
+        about: "a verdict, against a bare loop over the same files, cargo and git",
+        run: apart::freshness,
+    },
+    Bench {
+        name: "fresh-run",
+        about: "cargo fresh run with nothing changed, against cargo run",
+        run: apart::fresh_run,
+    },
+    Bench {
+        name: "tokens-under-build",
+        about: "a worker while the chain rebuilds, against the same undisturbed",
+        run: apart::tokens_under_build,
+    },
+];
 
 /// Runs the measurement of that name, or lists them all.
-pub fn run(root: &Path, name: Option<&str>, args: &[OsString]) -> anyhow::Result<()> {
+pub fn run(workspace: &Workspace, name: Option<&str>, args: &[OsString]) -> anyhow::Result<()> {
     let Some(name) = name else {
         for bench in BENCHES {
-            println!("{:<12} {}", bench.name, bench.about);
+            println!("{:<20} {}", bench.name, bench.about);
         }
         return Ok(());
     };
@@ -33,5 +53,5 @@ pub fn run(root: &Path, name: Option<&str>, args: &[OsString]) -> anyhow::Result
         let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
         bail!("there is no measurement `{name}`; there are: {}", names.join(", "));
     };
-    (bench.run)(root, args)
+    (bench.run)(workspace, args)
 }

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::Workspace;
+
 /// Pairs of runs; the two kinds take turns, so that both see the same machine.
 const RUNS: usize = 50;
 
@@ -15,9 +17,9 @@ const RUNS: usize = 50;
 const GOAL: Duration = Duration::from_millis(10);
 
 /// Measures `./rbee --version` against `rbee-keeper --version`, since that does nothing else.
-pub(super) fn run(root: &Path, args: &[OsString]) -> anyhow::Result<()> {
+pub(super) fn run(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
     ensure!(args.is_empty(), "this measurement takes no arguments");
-    let script = root.join("rbee");
+    let script = workspace.root().join("rbee");
     let keeper = env::current_exe().context("cannot find xtask itself")?;
     let keeper = keeper.with_file_name("rbee-keeper");
     // Whatever is stale is built here and not measured.

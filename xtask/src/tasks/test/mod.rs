@@ -1,7 +1,7 @@
 //! `./rbee test`: builds and runs every test of the workspace.
 
-mod model; // the model that tests of the real worker use
-mod runner; // cargo-nextest, from PATH or installed here
+pub(crate) mod model; // the model that tests of the real worker use
+pub(crate) mod runner; // cargo-nextest, from PATH or installed here
 mod descendants; // whatever the tests started
 
 use std::{ffi::OsString, path::Path, process::Command};

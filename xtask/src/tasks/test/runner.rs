@@ -11,7 +11,7 @@ use crate::tasks::setup::{TOOLS, output_of};
 const VERSION: &str = "0.9.143";
 
 /// A `cargo-nextest` that runs: the one on PATH, else one of the checkout's own.
-pub(super) fn nextest(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn nextest(root: &Path) -> anyhow::Result<PathBuf> {
     let works = |program: &PathBuf| output_of(program, &["nextest", "--version"]).is_some();
     let tools = root.join(TOOLS);
     let own = tools.join("bin/cargo-nextest");

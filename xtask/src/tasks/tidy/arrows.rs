@@ -3,7 +3,7 @@ use crate::tasks::tidy::{Tree, Violation};
 /// The crates from top to bottom: a crate uses only those of lower rows. ARCHITECTURE.md says what
 /// each is for.
 const LAYERS: &[&[&str]] = &[
-    &["xtask", "chain-tests"],
+    &["xtask", "chain-bench", "chain-tests"],
     &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee"],
     &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "completion-relay"],
     &["chain-daemon"],

@@ -6,7 +6,8 @@ use std::{
 use crate::tasks::tidy::{Tree, Violation};
 
 /// Folders whose crate has another name.
-const NAMED_OTHERWISE: &[(&str, &str)] = &[("tests", "chain-tests")];
+const NAMED_OTHERWISE: &[(&str, &str)] =
+    &[("tests", "chain-tests"), ("xtask/bench", "chain-bench")];
 
 pub(super) fn check(tree: &Tree) -> anyhow::Result<Vec<Violation>> {
     let architecture = tree.text("ARCHITECTURE.md")?;

@@ -1,0 +1,85 @@
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    programs,
+    samples::{Samples, shown, verdict},
+    scene::Scene,
+};
+
+/// How many of ours should fit into one of cargo's.
+const GOAL: f64 = 5.0;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The program `cargo-fresh`
+    #[arg(long)]
+    cargo_fresh: PathBuf,
+    /// About how many files the program is made from
+    #[arg(long, default_value_t = 1_000)]
+    inputs: usize,
+    #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let scene = Scene::of_inputs(args.inputs)?;
+    let built = scene.updater()?.ensure_built_with(|_| {})?;
+    let plain = ["run", "--quiet", "--bin", "app"];
+    let app = scene.root().join("app");
+    let fresh = ["fresh", "run", "--quiet", "--bin", "app"];
+    let path = path_with(&args.cargo_fresh)?;
+    let through_cargo = |args: &[&str]| {
+        let mut command = programs::command("cargo", args, &app);
+        command.env("PATH", &path);
+        command
+    };
+    let mut kinds: [(&str, Command, Samples); 4] = [
+        ("cargo run", through_cargo(&plain), Samples::default()),
+        ("cargo fresh run", through_cargo(&fresh), Samples::default()),
+        (
+            "cargo-fresh run",
+            programs::command(&args.cargo_fresh, &fresh[1..], &app),
+            Samples::default(),
+        ),
+        ("the program itself", programs::command(&built.path, &[], &app), Samples::default()),
+    ];
+    for (_, command, _) in &mut kinds {
+        programs::run(command)?;
+    }
+    // In turn, so that all see the same machine.
+    for _ in 0..args.rounds {
+        for (_, command, samples) in &mut kinds {
+            samples.time(1, || programs::run(command))?;
+        }
+    }
+    let medians = kinds.map(|(name, _, samples)| (name, samples.median()));
+    let cargo = medians[0].1;
+    for (name, median) in medians {
+        println!(
+            "{name:<20} {:>10}  {:>6.1} x faster than cargo run",
+            shown(median),
+            cargo / median
+        );
+    }
+    let ratio = cargo / medians[1].1;
+    println!(
+        "`cargo fresh run` at least {GOAL} x faster: {} ({ratio:.1} x)",
+        verdict(ratio >= GOAL)
+    );
+    Ok(())
+}
+
+/// The search path with the folder of `program` first, where cargo finds its subcommands.
+fn path_with(program: &Path) -> anyhow::Result<std::ffi::OsString> {
+    let environment = programs::environment();
+    let own = program.parent().context("`cargo-fresh` lies in no folder")?;
+    let others = environment.get("PATH").map(env::split_paths).into_iter().flatten();
+    let path = env::join_paths([own.to_owned()].into_iter().chain(others));
+    path.context("the folder of `cargo-fresh` cannot be named in PATH")
+}

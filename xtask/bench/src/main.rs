@@ -1,0 +1,41 @@
+//! Measurements that `./rbee bench` builds and runs on demand: each compares what is measured with
+//! what it is judged by in the same run, on workspaces made for it.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
+
+mod fresh_run; // a whole process that ends in the program
+mod freshness; // one verdict against the least it can cost, cargo and git
+mod load; // builds going on and on
+mod plot; // figures as a picture
+mod programs; // commands that must succeed
+mod samples; // medians
+mod scene; // workspaces of a given size
+mod tokens; // a worker while something is built
+mod worker; // a worker and what it says
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "chain-bench", bin_name = "./rbee bench")]
+struct Args {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// What a verdict costs, against a bare loop over the same files, cargo and git
+    Freshness(freshness::Args),
+    /// `cargo fresh run` against `cargo run` with nothing changed
+    FreshRun(fresh_run::Args),
+    /// Tokens per second of a worker, alone and while something is built
+    TokensUnderBuild(tokens::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().bench {
+        Bench::Freshness(args) => freshness::run(&args),
+        Bench::FreshRun(args) => fresh_run::run(&args),
+        Bench::TokensUnderBuild(args) => tokens::run(&args),
+    }
+}

@@ -1,0 +1,108 @@
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::samples::seconds;
+
+/// No token takes so long, whatever else the machine does.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What the worker logs when it answers.
+const READY: &str = "the worker is ready";
+
+/// A worker of its own, that ends with this.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Worker {
+    /// Starts `program` with `model`, and returns when it answers.
+    pub(crate) fn start(program: &Path, model: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("cannot create a folder for the socket")?;
+        let child = Command::new(program)
+            .args(["--name", "bench", "--parallel", "1", "--context", "2048", "--lease", "600"])
+            .arg("--model")
+            .arg(model)
+            .arg("--socket")
+            .arg(folder.path().join("socket"))
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", program.display()))?;
+        let mut worker = Self { child, folder };
+        let log = worker.child.stderr.take().context("the worker's log is not there")?;
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+        let mut said = Vec::new();
+        for line in lines.by_ref() {
+            let is_ready = line.contains(READY);
+            said.push(line);
+            if is_ready {
+                // Read on, or the worker would stop when the pipe is full.
+                thread::spawn(move || lines.for_each(drop));
+                return Ok(worker);
+            }
+        }
+        bail!("the worker ended before it was ready:\n{}", said.join("\n"));
+    }
+
+    /// Tokens per second while `tokens` of them are generated after a short prompt; what reading
+    /// the prompt takes is left out.
+    pub(crate) fn tokens_per_second(&self, tokens: u32) -> anyhow::Result<f64> {
+        let body = json!({
+            "prompt": "Bees live in", "max_tokens": tokens, "temperature": 0.0, "stream": true,
+            "ignore_eos": true, "stream_options": { "include_usage": true },
+        })
+        .to_string();
+        let mut stream = UnixStream::connect(self.folder.path().join("socket"))
+            .context("the worker does not answer")?;
+        stream.set_read_timeout(Some(PATIENCE)).context("cannot bound the wait for tokens")?;
+        write!(
+            stream,
+            "POST /v1/completions HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .context("the worker does not listen")?;
+        let (mut first, mut last, mut generated, mut said) = (None, None, None, String::new());
+        for line in BufReader::new(stream).lines() {
+            let line = line.context("the worker stopped answering")?;
+            let chunk =
+                line.strip_prefix("data: ").and_then(|data| serde_json::from_str(data).ok());
+            let Some(chunk): Option<Value> = chunk else {
+                said += &line;
+                said.push('\n');
+                continue;
+            };
+            if chunk["choices"][0]["text"].as_str().is_some_and(|text| !text.is_empty()) {
+                last = Some(Instant::now());
+                first = first.or(last);
+            }
+            generated = chunk["usage"]["completion_tokens"].as_u64().or(generated);
+        }
+        let (Some(first), Some(last), Some(generated)) = (first, last, generated) else {
+            bail!("the worker gave no tokens:\n{said}");
+        };
+        ensure!(generated == u64::from(tokens), "{generated} tokens came instead of {tokens}");
+        Ok(f64::from(tokens - 1) / seconds(last - first))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It is gone if that fails.
+        self.child.kill().unwrap_or(());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,77 @@
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    Workspace,
+    tasks::{setup, test::model},
+    update::Binary,
+};
+
+/// What is measured must be compiled as it is when installed.
+const OPTIMISED: &str = "release";
+
+const BENCH: Binary<'_> =
+    Binary { name: "chain-bench", sources: "xtask/bench", profile: OPTIMISED };
+const CARGO_FRESH: Binary<'_> =
+    Binary { name: "cargo-fresh", sources: "bin/99_shared_crates/auto-update", profile: OPTIMISED };
+
+/// Without arguments, the picture in the documentation is drawn anew.
+pub(super) fn freshness(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    let mut all = vec!["freshness".into()];
+    if args.is_empty() {
+        all.extend(["--svg", "docs/freshness.svg"].map(OsString::from));
+    }
+    measure(workspace, &[&all[..], args].concat())
+}
+
+pub(super) fn fresh_run(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    let program = executable(workspace, &CARGO_FRESH)?;
+    let all: [OsString; 3] = ["fresh-run".into(), "--cargo-fresh".into(), program.into()];
+    measure(workspace, &[&all[..], args].concat())
+}
+
+pub(super) fn tokens_under_build(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    setup::ensure(workspace.root())?;
+    let profile = &workspace.config()?.auto_update.profile;
+    let worker = Binary { name: "llamacpp-worker", sources: "bin/30_llm_worker_rbee", profile };
+    let worker = executable(workspace, &worker)?;
+    let model = model::fetch(workspace.root())?;
+    let all: [OsString; 5] = [
+        "tokens-under-build".into(),
+        "--worker".into(),
+        worker.into(),
+        "--model".into(),
+        model.into(),
+    ];
+    measure(workspace, &[&all[..], args].concat())
+}
+
+fn measure(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    let program = executable(workspace, &BENCH)?;
+    let status = Command::new(&program)
+        .args(args)
+        .current_dir(workspace.root())
+        .status()
+        .with_context(|| format!("cannot start `{}`", program.display()))?;
+    if !status.success() {
+        bail!("the measurement ended with {status}");
+    }
+    Ok(())
+}
+
+/// The binary as its sources say, or as it is where nothing may be built.
+fn executable(workspace: &Workspace, binary: &Binary<'_>) -> anyhow::Result<PathBuf> {
+    let root: &Path = workspace.root();
+    if let Some(policy) = workspace.build_policy() {
+        return binary.fresh(root, policy);
+    }
+    let last = binary.last(root)?;
+    last.with_context(|| {
+        format!("`{}` was never built, and `[auto_update] enabled = false` forbids it", binary.name)
+    })
+}

@@ -1,0 +1,88 @@
+use crate::world::{Ended, World, executable};
+
+/// A checkout whose programs were built before, and only say what they are given.
+fn checkout() -> World {
+    let world = World::new();
+    world.write(".tools/config.toml", "[env]\n");
+    world.write("target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf", "a model");
+    for (folder, name, profile) in [
+        ("xtask/bench", "chain-bench", "release"),
+        ("bin/99_shared_crates/auto-update", "cargo-fresh", "release"),
+        ("bin/30_llm_worker_rbee", "llamacpp-worker", "debug"),
+    ] {
+        let package = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\n");
+        world.write(format!("{folder}/Cargo.toml"), &package);
+        world.write(format!("{folder}/src/main.rs"), "fn main() {}\n");
+        let program = world.root().join("target").join(profile).join(name);
+        executable(&program, "#!/bin/sh\nfor arg; do echo \"$arg\"; done\n[ \"$2\" != --fail ]\n");
+    }
+    world.write(
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"xtask/bench\", \
+         \"bin/99_shared_crates/auto-update\", \"bin/30_llm_worker_rbee\"]\n",
+    );
+    world
+}
+
+fn bench(world: &World, args: &[&str]) -> Ended {
+    world.xtask(&[&["bench"], args].concat())
+}
+
+#[test]
+fn the_list_names_every_measurement() {
+    let list = bench(&World::new(), &[]).with(0).stdout;
+    let names: Vec<_> = list.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["start", "freshness", "fresh-run", "tokens-under-build"]);
+}
+
+#[test]
+fn a_measurement_gets_the_programs_that_it_is_about() {
+    let world = checkout();
+    let target = |path: &str| world.root().join("target").join(path).display().to_string();
+    let said = bench(&world, &["fresh-run", "--rounds", "3"]).with(0).stdout;
+    let fresh = target("release/cargo-fresh");
+    assert_eq!(said, format!("fresh-run\n--cargo-fresh\n{fresh}\n--rounds\n3\n"));
+
+    let said = bench(&world, &["tokens-under-build"]).with(0).stdout;
+    let worker = target("debug/llamacpp-worker");
+    let model = target("test-models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert_eq!(said, format!("tokens-under-build\n--worker\n{worker}\n--model\n{model}\n"));
+}
+
+#[test]
+fn only_a_whole_run_draws_the_picture_of_the_documentation() {
+    let world = checkout();
+    let whole = bench(&world, &["freshness"]).with(0).stdout;
+    assert_eq!(whole, "freshness\n--svg\ndocs/freshness.svg\n");
+    let part = bench(&world, &["freshness", "--inputs", "100"]).with(0).stdout;
+    assert_eq!(part, "freshness\n--inputs\n100\n");
+}
+
+#[test]
+fn a_measurement_that_fails_or_was_never_built_fails_the_task() {
+    let world = checkout();
+    bench(&world, &["freshness", "--fail"]).with(1).says("the measurement ended with");
+    std::fs::remove_file(world.root().join("target/release/chain-bench")).unwrap();
+    bench(&world, &["freshness"]).with(1).says("`chain-bench` was never built");
+}
+
+#[test]
+fn random_edits_are_made_by_the_tests_of_auto_update() {
+    let world = World::new();
+    let script = "[ \"$2\" = --version ] || echo \"$AUTO_UPDATE_STEPS $AUTO_UPDATE_SEED\"";
+    world.program("cargo-nextest", script);
+    let fuzz = |args: &[&str]| world.xtask(&[&["fuzz-freshness"], args].concat());
+    // Over four runs, and none too few.
+    let ended = fuzz(&["--steps", "402", "--seed", "7"]).with(0).says("--steps 402 --seed 7");
+    assert_eq!(ended.stdout, "101 7\n");
+    let call = world.calls().pop().unwrap();
+    assert!(call.contains("--package auto-update --filterset test("), "{call}");
+    let ended = fuzz(&["--steps", "4"]).with(0);
+    let seed = ended.stdout.trim().strip_prefix("1 ").unwrap().to_owned();
+    assert!(ended.stderr.contains(&format!("--seed {seed}` repeats")), "{}", ended.stderr);
+    fuzz(&["--steps", "0"]).with(2);
+    fuzz(&[]).with(2).says("--steps");
+
+    world.program("cargo-nextest", "[ \"$2\" = --version ] || exit 100");
+    fuzz(&["--steps", "4", "--seed", "9"]).with(1).says("seed 9");
+}
