@@ -13,7 +13,7 @@ pub(crate) struct Binary {
     /// What `status` and `update` call it.
     pub(crate) level: &'static str,
     pub(crate) name: &'static str,
-    source_dir: &'static str,
+    pub(crate) source_dir: &'static str,
 }
 
 /// In the order of the chain.
@@ -79,15 +79,21 @@ pub(crate) fn store(root: &Path) -> Result<Store, auto_update::Error> {
 fn verdict(root: &Path, profile: &str, binary: &Binary) -> Verdict {
     let checked = AutoUpdater::new(binary.name, root.join(binary.source_dir))
         .and_then(|updater| updater.profile(profile).check());
-    let (freshness, reasons, exe_hash) = match checked {
-        Ok(Checked::Fresh(artifact)) => {
-            (Freshness::Fresh, Vec::new(), Some(artifact.hash.to_string()))
-        }
-        Ok(Checked::Stale(reasons)) => {
-            (Freshness::Stale, reasons.iter().map(ToString::to_string).collect(), None)
-        }
-        Ok(Checked::Unknown(doubt)) => (Freshness::Unknown, vec![doubt.to_string()], None),
-        Err(error) => (Freshness::Unknown, vec![format!("{:#}", Error::from(error))], None),
-    };
-    Verdict { level: binary.level, binary: binary.name, freshness, reasons, exe_hash }
+    Verdict::of(binary, checked)
+}
+
+impl Verdict {
+    pub(crate) fn of(binary: &Binary, checked: Result<Checked, auto_update::Error>) -> Self {
+        let (freshness, reasons, exe_hash) = match checked {
+            Ok(Checked::Fresh(artifact)) => {
+                (Freshness::Fresh, Vec::new(), Some(artifact.hash.to_string()))
+            }
+            Ok(Checked::Stale(reasons)) => {
+                (Freshness::Stale, reasons.iter().map(ToString::to_string).collect(), None)
+            }
+            Ok(Checked::Unknown(doubt)) => (Freshness::Unknown, vec![doubt.to_string()], None),
+            Err(error) => (Freshness::Unknown, vec![format!("{:#}", Error::from(error))], None),
+        };
+        Self { level: binary.level, binary: binary.name, freshness, reasons, exe_hash }
+    }
 }

@@ -3,7 +3,7 @@
 mod generate; // infer, chat
 mod manage; // queen, hive, worker, model
 mod store; // built binaries
-mod system; // update, logs, doctor, service, completions
+mod system; // update, dev, logs, doctor, service, completions
 
 use clap::{Parser, Subcommand};
 use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
@@ -12,7 +12,7 @@ pub(crate) use self::{
     generate::{ChatArgs, InferArgs, message},
     manage::{HiveArgs, HiveVerb, ModelArgs, ModelVerb, OfHive, QueenVerb, WorkerVerb},
     store::StoreVerb,
-    system::{CompletionsArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
+    system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
 };
 
 const ABOUT: &str = "Serves language models from machines you own; no stale binary ever runs.";
@@ -117,6 +117,7 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Store(StoreVerb),
     Update(UpdateArgs),
+    Dev(DevArgs),
     Logs(LogsArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),

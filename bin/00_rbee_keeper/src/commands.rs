@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 pub(crate) mod completions;
 mod config;
+pub(crate) mod dev;
 pub(crate) mod doctor;
 mod hive;
 mod infer;
@@ -16,6 +17,8 @@ mod update;
 mod worker;
 
 use serde::Serialize;
+
+pub(crate) use self::status::Row;
 
 use crate::{app::App, cli::Verb, failure::Failure};
 
@@ -34,7 +37,9 @@ pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
         Verb::Config(args) => config::run(app, &args),
         Verb::Service(verb) => service::run(app, verb).await,
         Verb::Doctor(args) => doctor::run(app, &args).await,
-        Verb::Chat(_) | Verb::Completions(_) => unreachable!("`run` handles these itself"),
+        Verb::Chat(_) | Verb::Completions(_) | Verb::Dev(_) => {
+            unreachable!("`run` handles these itself")
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod answer; // a model's answer from its chunks
 mod job; // a job's events, across broken connections
 mod client; // the queen's HTTP interface
 mod chain; // the binaries of the chain and whether they are fresh
+mod dev; // what is known while edits are watched
 mod service; // systemd and launchd
 mod tail; // the end of a file that others write to
 mod terminal; // the one way to standard output and standard error

@@ -71,6 +71,7 @@ async fn drive(app: &App, verb: Verb) -> Result<(), Failure> {
     let result = match verb {
         // Ctrl-C means something else there.
         Verb::Chat(args) => commands::chat::run(app, &args, &mut interrupts).await,
+        Verb::Dev(args) => Box::pin(commands::dev::run(app, &args, &mut interrupts)).await,
         verb => tokio::select! {
             result = Box::pin(commands::run(app, verb)) => result,
             _ = interrupts.recv() => Err(Failure::interrupted()),

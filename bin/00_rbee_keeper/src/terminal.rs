@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use narration_core::Narration;
 use rbee_api::Progress;
 use rbee_config::NarrationMode;
+use tokio::sync::mpsc;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
@@ -35,6 +36,24 @@ struct State {
     mid_line: bool,
     bars: HashMap<String, ProgressBar>,
     steps: ProgressSteps,
+    listener: Option<Listener>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    narrations: mpsc::Sender<Narration>,
+    /// The screen belongs to the listener.
+    takes_all: bool,
+}
+
+/// Narrations are given to a listener for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Listening<'a>(&'a Terminal);
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.0.state().listener = None;
+    }
 }
 
 impl Terminal {
@@ -78,7 +97,24 @@ impl Terminal {
         self.write_error(&format!("{line}\n"));
     }
 
+    /// Gives narrations to `narrations` too; with `takes_all`, to it alone, and every other line
+    /// of standard error as well. What it has no room for is dropped.
+    pub(crate) fn listen(
+        &self,
+        narrations: mpsc::Sender<Narration>,
+        takes_all: bool,
+    ) -> Listening<'_> {
+        self.state().listener = Some(Listener { narrations, takes_all });
+        Listening(self)
+    }
+
     pub(crate) fn narrate(&self, narration: &Narration) {
+        if let Some(listener) = &self.state().listener {
+            listener.narrations.try_send(narration.clone()).ok();
+            if listener.takes_all {
+                return;
+            }
+        }
         if let Some(line) = narration_line(narration, self.narration, self.paint) {
             self.say(&line);
         }
@@ -88,7 +124,9 @@ impl Terminal {
     pub(crate) fn progress(&self, progress: &Progress) {
         match self.narration {
             NarrationMode::Off => {}
-            NarrationMode::Human if !self.bars.is_hidden() => self.draw(progress),
+            NarrationMode::Human if !self.bars.is_hidden() && !self.is_taken() => {
+                self.draw(progress);
+            }
             NarrationMode::Human => self.say_step(progress, |line| line),
             NarrationMode::Json => self.say_step(progress, |_| progress_json(progress)),
         }
@@ -135,8 +173,19 @@ impl Terminal {
         }
     }
 
+    /// Whether the screen belongs to a listener.
+    fn is_taken(&self) -> bool {
+        self.state().listener.as_ref().is_some_and(|listener| listener.takes_all)
+    }
+
     fn write_error(&self, text: &str) {
         let mut state = self.state();
+        if let Some(listener) = state.listener.as_ref().filter(|listener| listener.takes_all) {
+            for line in text.lines() {
+                listener.narrations.try_send(Narration::verbatim("keeper", line)).ok();
+            }
+            return;
+        }
         let break_first = self.shared_screen && state.mid_line;
         self.bars.suspend(|| {
             let mut stderr = io::stderr().lock();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::{Workspace, flags, tasks::setup, update::Binary};
 
 /// The keeper's verbs that may end in a build of the worker, and so of llama.cpp.
-const NEEDS_WORKER: &[&str] = &["infer", "chat", "update"];
+const NEEDS_WORKER: &[&str] = &["infer", "chat", "update", "dev", "service"];
 
 /// Makes the keeper fresh and becomes it: on success this does not return.
 ///

@@ -19,6 +19,19 @@ pub(crate) struct UpdateArgs {
     pub(crate) output: Output,
 }
 
+/// Keep the chain up to date while you edit, and show what each level does
+///
+/// Builds and replaces what an edit made stale, as soon as the sources have been still for a
+/// moment. What does not build is tried again after the next edit; what runs goes on meanwhile.
+/// Ctrl-C or `q` leaves, and the chain goes on.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ./rbee dev\n  ./rbee dev --no-tui 2>dev.log")]
+pub(crate) struct DevArgs {
+    /// Print lines, also where there is a terminal to draw on
+    #[arg(long)]
+    pub(crate) no_tui: bool,
+}
+
 /// Show what a level has logged
 #[derive(Debug, Args)]
 #[command(after_help = "\

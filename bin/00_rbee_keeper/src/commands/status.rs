@@ -22,20 +22,20 @@ pub(crate) struct Report {
 }
 
 /// One process, or one that is configured and does not run.
-#[derive(Debug, Serialize)]
-struct Row {
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
     /// `queen`, `hive` or `worker`.
-    level: &'static str,
-    name: String,
-    state: &'static str,
-    pid: Option<u32>,
-    port: Option<u16>,
-    exe_hash: Option<String>,
-    age_s: Option<u64>,
+    pub(crate) level: &'static str,
+    pub(crate) name: String,
+    pub(crate) state: &'static str,
+    pub(crate) pid: Option<u32>,
+    pub(crate) port: Option<u16>,
+    pub(crate) exe_hash: Option<String>,
+    pub(crate) age_s: Option<u64>,
     /// `None` while it does not run, and where there are no sources to compare with.
-    freshness: Option<Freshness>,
+    pub(crate) freshness: Option<Freshness>,
     /// What made it stale, or why it failed.
-    detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 pub(crate) async fn run(app: &App, args: StatusArgs) -> Result<(), Failure> {
@@ -75,13 +75,19 @@ async fn report(app: &App, queen: Option<&QueenClient>) -> Result<Report, Failur
     let Some(queen) = queen else {
         return Ok(Report { running: false, levels: vec![stopped_queen(app)] });
     };
-    let mut levels = vec![queen_row(queen).await?];
-    for hive in queen.hives().await?.hives {
-        levels.push(hive_row(&hive));
-        levels.extend(hive.workers.workers.iter().map(worker_row));
-    }
+    let mut levels = rows(queen).await?;
     judge(&mut levels, &verdicts(&app.config, &CHAIN[2..]).await?);
     Ok(Report { running: true, levels })
+}
+
+/// Every process that the queen knows, itself included, without a verdict.
+pub(crate) async fn rows(queen: &QueenClient) -> Result<Vec<Row>, Failure> {
+    let mut rows = vec![queen_row(queen).await?];
+    for hive in queen.hives().await?.hives {
+        rows.push(hive_row(&hive));
+        rows.extend(hive.workers.workers.iter().map(worker_row));
+    }
+    Ok(rows)
 }
 
 /// Compares each running binary with the verdict on its level.
@@ -145,7 +151,7 @@ fn worker_row(worker: &Worker) -> Row {
 }
 
 impl Row {
-    fn stopped(level: &'static str, name: &str) -> Self {
+    pub(crate) fn stopped(level: &'static str, name: &str) -> Self {
         Self {
             level,
             name: name.to_owned(),

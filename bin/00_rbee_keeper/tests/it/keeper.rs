@@ -120,6 +120,15 @@ impl Running {
         assert_eq!(String::from_utf8(said).unwrap(), expected);
     }
 
+    /// Waits until standard error has brought `text`, and gives all that came up to it.
+    pub(crate) async fn hears(&mut self, text: &str) -> String {
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains(text) {
+            heard.push(self.stderr.read_u8().await.expect("the keeper has not left"));
+        }
+        String::from_utf8(heard).unwrap()
+    }
+
     /// Closes the reading end of standard output.
     pub(crate) fn stop_reading(&mut self) {
         self.stdout = None;

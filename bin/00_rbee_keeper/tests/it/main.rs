@@ -10,6 +10,7 @@ mod terminal; // what a person sees
 mod chat;
 mod lists; // tables and JSON
 mod files; // logs, config, doctor
+mod dev; // edits of a small workspace
 mod service; // against a systemctl of its own
 mod store; // built binaries
 mod usage; // help, completions, what is not a verb

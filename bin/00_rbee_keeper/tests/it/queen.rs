@@ -120,17 +120,23 @@ impl Queen {
 
     /// The first request of that kind, as soon as it is there.
     pub(crate) async fn wait_for(&self, line: &str) -> Request {
+        self.wait_for_all(line, 1).await.swap_remove(0)
+    }
+
+    /// The requests of that kind, as soon as there are `count`.
+    pub(crate) async fn wait_for_all(&self, line: &str, count: usize) -> Vec<Request> {
         let wait = async {
             loop {
                 let arrived = self.script.arrived.notified();
-                if let Some(request) = self.requests(line).into_iter().next() {
-                    return request;
+                let requests = self.requests(line);
+                if requests.len() >= count {
+                    return requests;
                 }
                 arrived.await;
             }
         };
         match timeout(DEADLINE, wait).await {
-            Ok(request) => request,
+            Ok(requests) => requests,
             Err(_) => panic!("`{line}` was never asked: {:?}", self.script.requests.lock()),
         }
     }

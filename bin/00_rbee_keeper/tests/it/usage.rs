@@ -1,6 +1,6 @@
 use crate::keeper::Keeper;
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "infer",
     "chat",
     "status",
@@ -9,6 +9,7 @@ const VERBS: [&str; 13] = [
     "worker",
     "model",
     "update",
+    "dev",
     "logs",
     "config",
     "doctor",

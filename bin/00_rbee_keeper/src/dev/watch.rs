@@ -1,0 +1,149 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use auto_update::{AutoUpdater, Freshness as Checked, Watcher};
+use tokio::sync::mpsc;
+
+use super::{Event, model::QUIET};
+use crate::{
+    chain::{Binary, Verdict},
+    failure::Failure,
+};
+
+/// How long a fresh binary's watch waits before it sees whether anybody still listens.
+const LISTENING: Duration = Duration::from_secs(1);
+
+/// Where the sources of the workspace are, and what stands beside them.
+const SOURCES: [&str; 3] = ["bin", "Cargo.toml", "Cargo.lock"];
+
+/// Tells of each of `binaries` what its sources make it, now and whenever that may have changed;
+/// while one is not fresh, each [`QUIET`] moment. Ends when nobody listens.
+pub(crate) fn watch(
+    root: &Path,
+    profile: &str,
+    binaries: &'static [Binary],
+    events: &mpsc::Sender<Event>,
+) -> Result<(), Failure> {
+    for (level, binary) in binaries.iter().enumerate() {
+        let updater = AutoUpdater::new(binary.name, root.join(binary.source_dir))
+            .with_context(|| format!("cannot watch `{}`", binary.name))?;
+        let watcher = updater.profile(profile).watch();
+        let (root, events) = (root.to_owned(), events.clone());
+        thread::spawn(move || follow(level, binary, &root, &watcher, &events));
+    }
+    Ok(())
+}
+
+fn follow(
+    level: usize,
+    binary: &Binary,
+    root: &Path,
+    watcher: &Watcher,
+    events: &mpsc::Sender<Event>,
+) {
+    loop {
+        let checked = watcher.check();
+        let is_fresh = checked.as_ref().is_ok_and(Checked::is_fresh);
+        let inputs = match &checked {
+            Ok(Checked::Fresh(artifact)) => artifact.hash.to_string(),
+            checked => fingerprint(root, checked.as_ref().ok()),
+        };
+        let verdict = Verdict::of(binary, checked);
+        if events.blocking_send(Event::Looked { level, verdict, inputs }).is_err() {
+            return;
+        }
+        let waited = if is_fresh {
+            loop {
+                match watcher.wait(LISTENING) {
+                    Ok(false) if !events.is_closed() => {}
+                    waited => break waited,
+                }
+            }
+        } else {
+            watcher.wait(QUIET)
+        };
+        if let Err(error) = waited {
+            events.blocking_send(Event::Blind(format!("{:#}", anyhow::Error::from(error)))).ok();
+            return;
+        }
+    }
+}
+
+/// Differs when there is something else to build: an edit, or another one of the same file.
+///
+/// What the last build read is not enough, since what is missing is not among it.
+fn fingerprint(root: &Path, checked: Option<&Checked>) -> String {
+    let mut states = BTreeMap::new();
+    for source in SOURCES {
+        collect(&root.join(source), &mut states);
+    }
+    if let Some(Checked::Stale(reasons)) = checked {
+        for reason in reasons {
+            collect_file(root.join(&reason.input), &mut states);
+        }
+    }
+    let mut hasher = DefaultHasher::new();
+    states.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+type States = BTreeMap<PathBuf, Option<(u64, u64, i64, i64)>>;
+
+fn collect(path: &Path, states: &mut States) {
+    let Ok(entries) = fs::read_dir(path) else { return collect_file(path.to_owned(), states) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        // Neither is what editors leave beside a file.
+        if name.to_string_lossy().starts_with('.') || name == "target" {
+            continue;
+        }
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => collect(&entry.path(), states),
+            _ => collect_file(entry.path(), states),
+        }
+    }
+}
+
+fn collect_file(path: PathBuf, states: &mut States) {
+    let state = fs::metadata(&path).ok();
+    let state = state.map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+    states.insert(path, state);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::fingerprint;
+
+    #[test]
+    fn what_is_to_be_built_differs_after_each_edit_and_not_otherwise() {
+        let root = tempfile::tempdir().unwrap();
+        let source = root.path().join("bin/queen/src");
+        fs::create_dir_all(&source).unwrap();
+        let mut seen = vec![fingerprint(root.path(), None)];
+        let mut look = || {
+            let now = fingerprint(root.path(), None);
+            let is_new = !seen.contains(&now);
+            seen.push(now);
+            is_new
+        };
+        assert!(!look());
+        fs::write(source.join("lib.rs"), "one").unwrap();
+        assert!(look());
+        fs::write(source.join("lib.rs"), "three").unwrap();
+        assert!(look());
+        fs::write(source.join(".lib.rs.swp"), "an editor's").unwrap();
+        assert!(!look());
+        fs::write(root.path().join("Cargo.toml"), "[workspace]").unwrap();
+        assert!(look());
+    }
+}
