@@ -7,6 +7,7 @@ mod list; // every hive with what it has
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use daemon_lifecycle::Identity;
@@ -17,6 +18,12 @@ use rbee_config::{LiveConfig, RbeeConfig};
 use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
 
 use crate::failure;
+
+/// How long a hive on this host may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a stream may be silent; a hive sends a comment every 15 s.
+const SILENCE: Duration = Duration::from_secs(60);
 
 type Slot = completion_relay::Slot<HiveHandle>;
 type Running = completion_relay::Running<HiveHandle>;
@@ -29,6 +36,8 @@ pub(crate) struct Hives(Arc<Inner>);
 struct Inner {
     config: LiveConfig,
     http: Client,
+    /// For responses that are streams.
+    streams: Client,
     token: Token,
     /// One for each hive that has been asked for.
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
@@ -52,12 +61,24 @@ pub(crate) struct Wanted {
 }
 
 impl Hives {
-    pub(crate) fn new(config: LiveConfig, http: Client, token: Token) -> Self {
-        Self(Arc::new(Inner { config, http, token, slots: Mutex::default() }))
+    /// # Errors
+    ///
+    /// When the platform's HTTP client cannot be set up.
+    pub(crate) fn new(config: LiveConfig, token: Token) -> reqwest::Result<Self> {
+        let client = || Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let (http, streams) = (client().build()?, client().read_timeout(SILENCE).build()?);
+        Ok(Self(Arc::new(Inner { config, http, streams, token, slots: Mutex::default() })))
     }
 
     fn config(&self) -> Arc<RbeeConfig> {
         self.0.config.current()
+    }
+
+    /// A request for a completion, which takes no right: the body goes as it came. A stream that
+    /// is silent for longer than [`SILENCE`] is broken: a hive that lives sends comments.
+    pub(crate) fn completion(&self, hive: &HiveHandle, path: &str, stream: bool) -> RequestBuilder {
+        let http = if stream { &self.0.streams } else { &self.0.http };
+        http.post(format!("{}{path}", hive.base_url))
     }
 
     /// A request to the hive, with the right to change its state.
@@ -87,6 +108,8 @@ impl Hives {
         let slot = self.slot(alias)?;
         if !wanted.distrust
             && let Some(running) = slot.current()
+            // A port that a dead hive has left may be somebody else's.
+            && running.handle.identity.is_alive()
         {
             if !wanted.fresh {
                 self.refresh_beside(&slot);
@@ -105,6 +128,8 @@ impl Hives {
         let slot = self.slot(alias)?;
         let _turn = slot.bringing_up.lock().await;
         slot.set(None);
+        let human = format!("stopping `{alias}` and its workers when their requests have ended");
+        Narration::new("queen", "hive_stop", human).about(alias).emit();
         let stopped = hive_lifecycle::execute_hive_stop(&self.config(), alias).await;
         let stopped = stopped.map_err(|error| failure::hive(&error))?;
         let human = if stopped.is_empty() {

@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use daemon_lifecycle::Identity;
@@ -8,9 +8,6 @@ use rbee_api::Health;
 use rbee_config::LiveConfig;
 
 use crate::hives::Hives;
-
-/// How long a hive on this host may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The parts of a queen.
 #[derive(Debug, Clone)]
@@ -31,12 +28,8 @@ impl Queen {
         let path = &config.current().paths.token;
         let token = Token::load_or_create(path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .build()
-            .context("cannot set up the HTTP client")?;
-        let hives = Hives::new(config.clone(), http, token.clone());
+        let hives =
+            Hives::new(config.clone(), token.clone()).context("cannot set up the HTTP client")?;
         Ok(Self { jobs, hives, config, token, identity, since: Instant::now() })
     }
 

@@ -84,7 +84,7 @@ impl Queen {
         let (hive, guard) = self.hive(&alias, wanted.fresh, failed).await?;
         let request = self
             .hives
-            .request(&hive, Method::POST, wanted.path)
+            .completion(&hive, wanted.path, wanted.events)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(rbee_api::HEADER_EVENTS, flag(wanted.events))
             .header(rbee_api::HEADER_FRESH, flag(wanted.fresh))
@@ -126,9 +126,12 @@ impl Queen {
     }
 
     async fn update_hive(&self, job: &JobWriter, alias: &str) -> Result<(), ErrorBody> {
-        let (hive, _guard) = self.hive(alias, true, 0).await?;
-        let request = self.hives.request(&hive, Method::POST, "/v1/workers/update");
-        completion_relay::relay(request, job).await.map_err(completion_relay::Failure::into_body)
+        completion_relay::attempts(job, &mut |failed| async move {
+            let (hive, guard) = self.hive(alias, true, failed).await?;
+            let request = self.hives.request(&hive, Method::POST, "/v1/workers/update");
+            Ok(Attempt { request, guard })
+        })
+        .await
     }
 
     async fn start_hive(&self, alias: Option<&str>) -> Result<rbee_api::Hive, ErrorBody> {

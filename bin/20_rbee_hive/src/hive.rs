@@ -50,10 +50,14 @@ impl Hive {
         chain_daemon::health(&self.identity, self.since)
     }
 
-    /// Takes over the workers that an earlier hive left, and from then on keeps the leases of all
-    /// workers and stops idle ones. Runs until it is dropped.
-    pub async fn keep_workers(self) {
+    /// Takes over the workers that an earlier hive left, or still uses.
+    pub async fn adopt_workers(&self) {
         self.pool.adopt().await;
-        self.pool.keep().await;
+    }
+
+    /// Keeps the leases of all workers and, while `serving` says so, stops idle ones. Never returns;
+    /// to be raced against serving.
+    pub async fn keep_workers(&self, serving: impl Fn() -> bool) {
+        self.pool.keep(serving).await;
     }
 }

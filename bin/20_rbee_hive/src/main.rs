@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use chain_daemon::keep_fresh;
 use clap::Parser;
 use completion_relay::narrate_into;
-use daemon_lifecycle::Daemon;
+use daemon_lifecycle::{Daemon, State};
 use job_server::{JobServer, Limits};
 use rbee_config::{LiveConfig, Overrides};
 use rbee_hive::{Hive, router};
@@ -35,18 +35,12 @@ async fn main() -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let identity = daemon.identity().clone();
     let hive = Hive::open(&args.alias, config.clone(), jobs, identity)?;
-    let (keeping, ending) = (hive.clone().keep_workers(), daemon.shutdown());
-    // A hive that is being replaced leaves its workers to the next one.
-    tokio::spawn(async move {
-        tokio::select! {
-            () = keeping => {}
-            _ = ending => {}
-        }
-    });
+    hive.adopt_workers().await;
     daemon.ready(address).await?;
     tracing::info!(%address, "hive is ready");
     tokio::select! {
-        served = daemon.serve(listener, router(hive, address.port())) => Ok(served?),
+        served = daemon.serve(listener, router(hive.clone(), address.port())) => Ok(served?),
+        () = hive.keep_workers(|| daemon.state() == State::Serving) => Ok(()),
         never = keep_fresh(&daemon, &config) => never,
     }
 }

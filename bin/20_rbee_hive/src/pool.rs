@@ -10,7 +10,7 @@ use std::{
 };
 
 use job_server::JobEmitter;
-use narration_core::Narration;
+use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, Worker, WorkerKind, WorkerList, WorkerState};
 use rbee_config::LiveConfig;
 use worker_lifecycle::{WorkerClient, WorkerHandle};
@@ -74,14 +74,16 @@ impl WorkerPool {
 
     /// Replaces every running worker whose binary is stale.
     pub(crate) async fn update(&self, job: &JobEmitter) -> Result<(), ErrorBody> {
+        let mut failed = None;
         for slot in self.slots() {
             if slot.current().is_some() {
                 let model = slot.name.clone();
                 let wanted = Wanted { model, fresh: true, distrust: false, job: Some(job.clone()) };
-                self.acquire(wanted).await?;
+                // One that cannot be replaced keeps no other from it.
+                failed = failed.or(self.acquire(wanted).await.err());
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     pub(crate) async fn list(&self) -> WorkerList {
@@ -109,7 +111,8 @@ impl WorkerPool {
                 let replaced = pool.bring_up(&slot, &wanted).await;
                 if let Err(body) = replaced {
                     let why = format!("`{}` stays as it is: {}", slot.name, body.error.message);
-                    Narration::new("hive", "worker_stale", why).about(&slot.name).emit();
+                    let stale = Narration::new("hive", "worker_stale", why).about(&slot.name);
+                    stale.level(Level::Warn).emit();
                 }
             }
             drop(turn);

@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models))
-        .route("/v1/lease", post(async || Json(json!({}))))
+        .route("/v1/lease", post(async || Json(json!({"active_requests": 0}))))
         .route("/v1/chat/completions", post(chat))
         .with_state(worker);
     daemon.ready(args.socket.display()).await?;

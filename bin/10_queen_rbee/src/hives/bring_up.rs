@@ -28,6 +28,7 @@ impl Hives {
         // Somebody who was in front may have done it.
         if !wanted.distrust
             && let Some(running) = slot.current()
+            && running.handle.identity.is_alive()
             && (!wanted.fresh || self.is_current(&running).await)
         {
             return Ok(running);

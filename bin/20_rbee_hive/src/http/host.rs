@@ -31,7 +31,12 @@ pub(super) async fn update_workers(State(hive): State<Hive>) -> Response {
     };
     let (jobs, id) = (hive.jobs.clone(), job.id());
     let updating = async move {
-        match hive.pool.update(&job.emitter()).await {
+        let emitter = job.emitter();
+        let updated = tokio::select! {
+            () = job.cancelled() => return job.cancelled_end(),
+            updated = hive.pool.update(&emitter) => updated,
+        };
+        match updated {
             Ok(()) => job.complete(),
             Err(body) => {
                 job.emit(Some(EVENT_ERROR), super::json(&body));

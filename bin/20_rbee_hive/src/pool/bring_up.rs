@@ -5,7 +5,8 @@ use narration_core::Narration;
 use rbee_api::ErrorBody;
 use tracing::Instrument as _;
 use worker_lifecycle::{
-    WorkerConfig, WorkerHandle, WorkerType, spawn_worker, stop_worker, worker_is_current,
+    WorkerConfig, WorkerHandle, WorkerType, is_taken, spawn_worker, stop_worker, worker_id,
+    worker_is_current,
 };
 
 use super::{Running, Slot, Wanted, WorkerPool};
@@ -19,6 +20,8 @@ const DEVICE: &str = "cpu";
 
 impl WorkerPool {
     /// Whether the worker runs what its sources and its configuration say now.
+    ///
+    /// One whose model's file is gone is left alone: it has the model in memory.
     pub(super) async fn is_current(&self, running: &Running) -> bool {
         let handle = &running.handle;
         match self.0.models.find(handle.model.clone()).await {
@@ -26,7 +29,7 @@ impl WorkerPool {
                 let config = self.worker_config(&handle.model, path, handle.slot);
                 worker_is_current(WORKER, &config, &handle.identity).await
             }
-            Ok(None) | Err(_) => false,
+            Ok(None) | Err(_) => handle.identity.is_alive(),
         }
     }
 
@@ -37,11 +40,12 @@ impl WorkerPool {
         wanted: &Wanted,
     ) -> Result<Arc<Running>, ErrorBody> {
         let turn = slot.bringing_up.lock().await;
-        let old = slot.current();
-        let alive = match &old {
-            Some(running) => running.handle.client.health().await.is_ok(),
-            None => false,
-        };
+        let (mut old, mut alive) = answering(slot).await;
+        if !alive {
+            // A hive before this one may have left, or just brought up, one that is alive.
+            self.adopt().await;
+            (old, alive) = answering(slot).await;
+        }
         // Somebody who was in front may have done it; or the connection was cut, not the process.
         if let Some(running) = old.as_ref().filter(|_| alive)
             && (!wanted.fresh || self.is_current(running).await)
@@ -53,21 +57,23 @@ impl WorkerPool {
             (Some(running), true) => self.room_beside(running, &path).await.then_some(running),
             _ => None,
         };
-        let number = match (&old, beside) {
-            (_, Some(running)) => 1 - running.handle.slot.min(1),
-            (Some(running), None) => running.handle.slot,
-            (None, None) => 0,
-        };
         if beside.is_none() {
             self.make_room(slot, &path).await?;
         }
-        let config = self.worker_config(&slot.name, path, number);
+        // A worker in whose place another one is put keeps its name: it is drained first. Beside
+        // it, or beside those before it that still finish their streams, another name is needed.
+        let config = match (&old, beside) {
+            (Some(running), None) if alive => {
+                self.worker_config(&slot.name, path, running.handle.slot)
+            }
+            _ => self.free_name(&slot.name, path),
+        };
         let handle = self.spawn(config).await?;
         narrate(&handle);
         let running = Running::new(handle);
         let replaced = slot.set(Some(Arc::clone(&running)));
         if let Some(replaced) = replaced.filter(|old| old.handle.id != running.handle.id) {
-            self.retire(replaced);
+            self.retire(replaced, "which another one has replaced");
         }
         drop(turn);
         Ok(running)
@@ -93,18 +99,11 @@ impl WorkerPool {
         }
     }
 
-    /// Lets a worker that has a successor finish its streams and ends it.
-    fn retire(&self, old: Arc<Running>) {
-        let config = self.0.config.current();
-        tokio::spawn(async move {
-            let drain = config.queen.drain_timeout;
-            if let Err(error) = stop_worker(&config, &old.handle.id, drain).await {
-                tracing::error!(
-                    error = completion_relay::causes(&error),
-                    "a replaced worker does not end"
-                );
-            }
-        });
+    /// Lets a worker that is in no place any more finish its streams and ends it, beside whatever
+    /// goes on.
+    pub(super) fn retire(&self, old: Arc<Running>, why: &'static str) {
+        let pool = self.clone();
+        tokio::spawn(async move { pool.stop(&old, why).await }.in_current_span());
     }
 
     /// Whether a successor can be loaded while the worker still runs.
@@ -126,7 +125,7 @@ impl WorkerPool {
             id: running.handle.id.clone(),
             memory_bytes: daemon_lifecycle::memory_bytes(running.handle.identity.pid)
                 .unwrap_or_default(),
-            busy: running.active() > 0,
+            busy: running.is_busy(),
             idle_ms: running.idle().as_millis(),
         });
         let Some(available) = devices::available_memory() else { return Ok(()) };
@@ -135,22 +134,31 @@ impl WorkerPool {
             .map_err(|too_little| insufficient(&slot.name, too_little))?;
         for (running, other) in others {
             if evicted.contains(&running.handle.id) && other.forget_idle(&running) {
-                self.stop_idle(&running, "to make room").await;
+                self.stop(&running, "to make room").await;
             }
         }
         Ok(())
     }
 
-    pub(super) async fn stop_idle(&self, running: &Running, why: &str) {
-        let human = format!("stopping the worker for `{}` {why}", running.handle.model);
-        Narration::new("hive", "worker_stop", human).about(&running.handle.model).emit();
-        let drain = self.0.config.current().queen.drain_timeout;
-        if let Err(error) = stop_worker(&self.0.config.current(), &running.handle.id, drain).await {
-            tracing::error!(
-                error = completion_relay::causes(&error),
-                "an idle worker does not end"
-            );
+    async fn stop(&self, running: &Running, why: &str) {
+        let model = &running.handle.model;
+        let human = format!("stopping the worker for `{model}` {why}");
+        Narration::new("hive", "worker_stop", human).about(model).emit();
+        let config = self.0.config.current();
+        let drain = config.queen.drain_timeout;
+        if let Err(error) = stop_worker(&config, &running.handle.id, drain).await {
+            tracing::error!(error = completion_relay::causes(&error), "a worker does not end");
         }
+    }
+
+    /// What a worker is to be started with, under a name that no living process has.
+    fn free_name(&self, model: &str, path: PathBuf) -> WorkerConfig {
+        let rbee = self.0.config.current();
+        let mut config = self.worker_config(model, path, 0);
+        while config.slot < u8::MAX && is_taken(&rbee, &worker_id(&config)) {
+            config.slot += 1;
+        }
+        config
     }
 
     fn worker_config(&self, model: &str, model_path: PathBuf, slot: u8) -> WorkerConfig {
@@ -163,6 +171,16 @@ impl WorkerPool {
             slot,
         }
     }
+}
+
+/// The worker in the model's place, and whether it answers.
+async fn answering(slot: &Slot) -> (Option<Arc<Running>>, bool) {
+    let running = slot.current();
+    let alive = match &running {
+        Some(running) => running.handle.client.health().await.is_ok(),
+        None => false,
+    };
+    (running, alive)
 }
 
 fn narrate(handle: &WorkerHandle) {
@@ -182,7 +200,8 @@ async fn file_bytes(path: &PathBuf) -> u64 {
 fn insufficient(model: &str, TooLittle { needed_bytes, reachable_bytes }: TooLittle) -> ErrorBody {
     let message = format!(
         "`{model}` needs about {} MiB of memory; {} MiB are free or held by idle models, the rest \
-         is in use",
+         is in use: wait for the models that are answering (`./rbee worker list`), or take a \
+         smaller one",
         needed_bytes >> 20,
         reachable_bytes >> 20
     );

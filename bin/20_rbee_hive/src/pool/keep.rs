@@ -2,66 +2,87 @@ use std::{sync::Arc, time::Duration};
 
 use narration_core::Narration;
 use tokio::time::{MissedTickBehavior, interval};
-use worker_lifecycle::running_workers;
+use worker_lifecycle::{WorkerHandle, running_workers};
 
-use super::{Running, WorkerPool};
+use super::{Running, Slot, WorkerPool};
 
 /// How often leases are renewed and idle workers looked for; well within the shortest lease.
 const ROUND: Duration = Duration::from_secs(5);
 
 impl WorkerPool {
-    /// Takes over the workers of this hive that are alive.
+    /// Takes over the workers of this hive that are alive and not in the pool; stops none.
     pub(crate) async fn adopt(&self) {
-        let found = match running_workers(&self.0.config.current(), &self.0.hive).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(
-                    error = completion_relay::causes(&error),
-                    "no worker can be adopted"
-                );
-                return;
-            }
-        };
-        for handle in found {
+        for handle in self.unknown().await {
             let slot = self.slot(&handle.model);
-            let running = Running::new(handle);
-            let id = running.handle.id.clone();
-            if slot.current().is_some() {
-                // Two of one model: a replacement was under way. The other one is in use.
-                self.stop_idle(&running, "which another one has replaced").await;
-                continue;
-            }
-            slot.set(Some(running));
-            let human = format!("adopted the worker for `{}`", slot.name);
-            Narration::new("hive", "worker_adopt", human).about(id).emit();
+            self.put(&slot, handle).await;
         }
     }
 
-    /// Renews leases and stops idle workers until it is dropped.
-    pub(crate) async fn keep(&self) {
+    /// Renews leases until it is dropped and, while `serving` says so, stops idle workers and those
+    /// that another one of their model has replaced. A hive that is taking over, or handing over,
+    /// leaves that to the one that serves.
+    pub(crate) async fn keep(&self, serving: impl Fn() -> bool) {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             rounds.tick().await;
+            if serving() {
+                // What the hive before this one brought up while it handed over.
+                self.adopt().await;
+            }
             for slot in self.slots() {
                 let Some(running) = slot.current() else { continue };
-                if running.idle() > self.0.config.current().worker.idle_timeout
-                    && slot.forget_idle(&running)
-                {
-                    self.stop_idle(&running, "which nobody used").await;
+                let unused = running.idle() > self.0.config.current().worker.idle_timeout;
+                if unused && serving() && slot.forget_idle(&running) {
+                    self.retire(running, "which nobody used");
                 } else {
-                    let (slot, running) = (Arc::clone(&slot), Arc::clone(&running));
-                    tokio::spawn(async move {
-                        if let Err(error) = running.handle.client.renew_lease().await {
-                            // The next request for the model brings up another one.
-                            tracing::warn!(
-                                error = completion_relay::causes(&error),
-                                "a worker is gone"
-                            );
-                            slot.forget(&running);
-                        }
-                    });
+                    tokio::spawn(renew(slot, running));
                 }
+            }
+        }
+    }
+
+    async fn unknown(&self) -> Vec<WorkerHandle> {
+        let current = self.slots().into_iter().filter_map(|slot| slot.current());
+        let known: Vec<_> = current.map(|running| running.handle.id.clone()).collect();
+        let is_known = |id: &str| known.iter().any(|known| known == id);
+        match running_workers(&self.0.config.current(), &self.0.hive, is_known).await {
+            Ok(found) => found,
+            Err(error) => {
+                let error = completion_relay::causes(&error);
+                tracing::error!(error, "no worker can be adopted");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Puts a worker that runs into its model's place, unless a fresher one is there: two of one
+    /// model are alive while one replaces the other.
+    async fn put(&self, slot: &Slot, handle: WorkerHandle) {
+        let running = Running::new(handle);
+        if slot.current().is_some() && !self.is_current(&running).await {
+            return;
+        }
+        let human = format!("adopted the worker for `{}`", slot.name);
+        Narration::new("hive", "worker_adopt", human).about(&running.handle.id).emit();
+        slot.set(Some(running));
+    }
+}
+
+/// A worker that misses a renewal may be busy; one whose process has ended is forgotten, and the
+/// next request for its model brings up another.
+async fn renew(slot: Arc<Slot>, running: Arc<Running>) {
+    match running.handle.client.renew_lease().await {
+        Ok(requests) => running.report(requests),
+        Err(error) => {
+            let alive = running.handle.identity.is_alive();
+            tracing::warn!(
+                error = completion_relay::causes(&error),
+                alive,
+                "a lease is not renewed"
+            );
+            if !alive {
+                slot.forget(&running);
             }
         }
     }

@@ -1,6 +1,7 @@
 use std::{path::Path, time::Duration};
 
 use rbee_api::Health;
+use reqwest::RequestBuilder;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::Error;
@@ -31,7 +32,7 @@ impl WorkerClient {
     }
 
     /// A request for `path`, such as `/v1/chat/completions`; it has no deadline.
-    pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
+    pub fn post(&self, path: &str) -> RequestBuilder {
         self.http.post(url(path))
     }
 
@@ -57,18 +58,27 @@ impl WorkerClient {
         })
     }
 
-    /// Tells the worker that a hive still wants it.
+    /// Tells the worker that a hive still wants it, and learns how many requests it is answering,
+    /// whoever sent them.
     ///
     /// # Errors
     ///
     /// When the worker does not answer: it may have ended.
-    pub async fn renew_lease(&self) -> Result<(), Error> {
-        let sent = self.http.post(url("/v1/lease")).timeout(CONTROL_DEADLINE).send().await;
-        self.succeeded(sent.map_err(|source| self.unreachable(source))?).await.map(drop)
+    pub async fn renew_lease(&self) -> Result<u32, Error> {
+        #[derive(Deserialize)]
+        struct Lease {
+            active_requests: u32,
+        }
+        let lease: Lease = self.read(self.http.post(url("/v1/lease"))).await?;
+        Ok(lease.active_requests)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let sent = self.http.get(url(path)).timeout(CONTROL_DEADLINE).send().await;
+        self.read(self.http.get(url(path))).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+        let sent = request.timeout(CONTROL_DEADLINE).send().await;
         let response = self.succeeded(sent.map_err(|source| self.unreachable(source))?).await?;
         response.json().await.map_err(|source| self.unreachable(source))
     }

@@ -11,6 +11,6 @@ mod running; // find and stop
 pub use crate::{
     client::WorkerClient,
     error::Error,
-    running::{running_workers, stop_worker}, // -> Vec<WorkerHandle>
-    spawn::{WorkerConfig, WorkerHandle, WorkerType, spawn_worker, worker_is_current},
+    running::{is_taken, running_workers, stop_worker},
+    spawn::{WorkerConfig, WorkerHandle, WorkerType, spawn_worker, worker_id, worker_is_current},
 };

@@ -2,36 +2,48 @@ use std::time::Duration;
 
 use daemon_lifecycle::{Outcome, StopMode, instances, stop_instance};
 use rbee_config::RbeeConfig;
+use tokio::task::JoinSet;
 
 use crate::{
     Error, WorkerClient, WorkerHandle,
     spawn::{belongs_to, slot_of, socket},
 };
 
-/// The workers of a hive that are alive and answer, whoever spawned them.
+/// The workers of a hive that are alive and answer, whoever spawned them; those whose id `known`
+/// knows are not asked.
 ///
 /// # Errors
 ///
 /// When the platform's HTTP client cannot be set up.
-pub async fn running_workers(rbee: &RbeeConfig, hive: &str) -> Result<Vec<WorkerHandle>, Error> {
+pub async fn running_workers(
+    rbee: &RbeeConfig,
+    hive: &str,
+    known: impl Fn(&str) -> bool,
+) -> Result<Vec<WorkerHandle>, Error> {
+    let mut asked = JoinSet::new();
+    for (id, identity) in instances(&rbee.paths.run) {
+        if belongs_to(&id, hive) && !known(&id) {
+            let client = WorkerClient::new(&socket(rbee, &id))?;
+            asked.spawn(async move {
+                let model = client.model().await;
+                (id, identity, client, model)
+            });
+        }
+    }
     let mut workers = Vec::new();
-    for (id, identity) in
-        instances(&rbee.paths.run).into_iter().filter(|(name, _)| belongs_to(name, hive))
-    {
-        let client = WorkerClient::new(&socket(rbee, &id))?;
-        match client.model().await {
-            Ok(model) => workers.push(WorkerHandle {
-                slot: slot_of(&id),
-                id,
-                model,
-                identity,
-                client,
-                outcome: Outcome::Reused,
-            }),
+    for (id, identity, client, model) in asked.join_all().await {
+        let (slot, outcome) = (slot_of(&id), Outcome::Reused);
+        match model {
+            Ok(model) => workers.push(WorkerHandle { id, model, slot, identity, client, outcome }),
             Err(error) => tracing::warn!(id, %error, "a worker is alive but does not answer"),
         }
     }
     Ok(workers)
+}
+
+/// Whether a living process, perhaps one that only finishes its streams, has the instance's name.
+pub fn is_taken(rbee: &RbeeConfig, id: &str) -> bool {
+    instances(&rbee.paths.run).iter().any(|(name, _)| name == id)
 }
 
 /// Lets the worker finish its streams for as long as `drain`, then ends it.

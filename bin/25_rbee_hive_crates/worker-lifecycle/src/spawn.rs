@@ -64,7 +64,7 @@ pub async fn spawn_worker(
     worker_type: WorkerType,
     config: WorkerConfig,
 ) -> Result<WorkerHandle, Error> {
-    let id = instance(&config.hive, &config.model, config.slot);
+    let id = worker_id(&config);
     let failed = |error| Error::Spawn { model: config.model.clone(), source: Box::new(error) };
     let manager = manager(worker_type, &config, &id).map_err(failed)?;
     let daemon = manager.spawn().await.map_err(failed)?;
@@ -78,6 +78,11 @@ pub async fn spawn_worker(
     })
 }
 
+/// The name of the worker's instance on this host.
+pub fn worker_id(config: &WorkerConfig) -> String {
+    instance(&config.hive, &config.model, config.slot)
+}
+
 /// Whether `identity` runs what the worker's sources say now, with the arguments it would get now.
 ///
 /// Reads file metadata only, narrates nothing and builds nothing. Any doubt is `false`.
@@ -86,7 +91,7 @@ pub async fn worker_is_current(
     config: &WorkerConfig,
     identity: &Identity,
 ) -> bool {
-    let id = instance(&config.hive, &config.model, config.slot);
+    let id = worker_id(config);
     match manager(worker_type, config, &id) {
         Ok(manager) => manager.is_current(identity).await,
         Err(_) => false,

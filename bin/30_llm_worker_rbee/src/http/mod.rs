@@ -107,7 +107,8 @@ async fn models(State(service): State<Service>) -> Json<Value> {
 
 async fn renew_lease(State(service): State<Service>) -> Json<Value> {
     service.lease.renew();
-    Json(json!({ "lease_s": service.lease.duration().as_secs_f64() }))
+    let (lease, requests) = (service.lease.duration(), service.lease.requests());
+    Json(json!({ "lease_s": lease.as_secs_f64(), "active_requests": requests }))
 }
 
 async fn unknown_path(uri: Uri) -> ApiError {

@@ -38,7 +38,12 @@ where
     }
 }
 
-async fn attempts<G, F>(
+/// The part of [`drive`] that is not the job's end: attempts until one is answered.
+///
+/// # Errors
+///
+/// The next level's refusal, or that it was lost. Nothing of it is put into the job.
+pub async fn attempts<G, F>(
     job: &JobWriter,
     acquire: &mut impl FnMut(usize) -> F,
 ) -> Result<(), ErrorBody>

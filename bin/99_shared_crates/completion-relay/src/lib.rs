@@ -15,7 +15,7 @@ mod refusal; // errors as the client is told them
 mod respond; // the job's events to the client
 
 pub use crate::{
-    drive::{Attempt, drive}, // (JobWriter, acquire)
+    drive::{Attempt, attempts, drive}, // (JobWriter, acquire)
     head::Head,
     narration::narrate_into, // (JobServer) -> sink
     refusal::{causes, internal, job_refusal, passed_on}, // errors for clients

@@ -30,6 +30,8 @@ struct Refreshed {
 pub struct Running<T> {
     pub handle: T,
     active: AtomicU32,
+    /// What the process said of itself when it was last asked: others may use it too.
+    reported: AtomicU32,
     used: Mutex<Instant>,
 }
 
@@ -73,8 +75,8 @@ impl<T> Slot<T> {
     /// Empties the place if `running` is still in it and answers no request.
     pub fn forget_idle(&self, running: &Arc<Running<T>>) -> bool {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = running.active() == 0
-            && current.as_ref().is_some_and(|held| Arc::ptr_eq(held, running));
+        let idle =
+            !running.is_busy() && current.as_ref().is_some_and(|held| Arc::ptr_eq(held, running));
         if idle {
             *current = None;
         }
@@ -96,7 +98,7 @@ impl<T> Slot<T> {
 impl<T> Running<T> {
     pub fn new(handle: T) -> Arc<Self> {
         let used = Mutex::new(Instant::now());
-        Arc::new(Self { handle, active: AtomicU32::new(0), used })
+        Arc::new(Self { handle, active: AtomicU32::new(0), reported: AtomicU32::new(0), used })
     }
 
     /// Requests that it is answering now.
@@ -104,9 +106,21 @@ impl<T> Running<T> {
         self.active.load(Ordering::SeqCst)
     }
 
+    /// Whether it answers a request now, ours or, by its own last report, somebody else's.
+    pub fn is_busy(&self) -> bool {
+        self.active() > 0 || self.reported.load(Ordering::SeqCst) > 0
+    }
+
+    /// Notes how many requests the process says that it is answering.
+    pub fn report(&self, requests: u32) {
+        if self.reported.swap(requests, Ordering::SeqCst) > 0 || requests > 0 {
+            self.touch();
+        }
+    }
+
     /// Since its last request began or ended; zero while it answers one.
     pub fn idle(&self) -> Duration {
-        if self.active() > 0 {
+        if self.is_busy() {
             return Duration::ZERO;
         }
         self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
