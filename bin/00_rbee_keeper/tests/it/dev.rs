@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::{
     keeper::{Keeper, Running},
     queen::{JOB, JOBS, Queen, Reply, STREAM, Step, end, job_of, named, narrated},
+    terminal::{Screen, seen},
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -121,6 +122,34 @@ async fn each_edit_is_built_once_and_a_failure_does_not_end_the_watch() {
     assert_eq!(output.stdout, "");
     // Leaving takes nothing back.
     assert!(queen.requests(crate::queen::CANCEL).is_empty());
+}
+
+#[tokio::test]
+async fn a_terminal_gets_a_picture_and_is_given_back_when_q_is_pressed() {
+    let queen = queen(vec![job_of(&Value::Null)]).await;
+    let keeper = keeper(&queen).await.with("TERM", "xterm");
+    let mut screen = Screen::open();
+    let mut child = keeper.spawn_on(&["dev"], || screen.stdio());
+    let mut pieces = screen.pieces();
+    let mut all = Vec::new();
+    let watch = async {
+        queen.wait_for_all(JOBS, 1).await;
+        while !seen(&all).contains("4711") || !seen(&all).contains("watching | q leaves") {
+            all.extend(pieces.recv().await.expect("the keeper has not left"));
+        }
+        let picture = seen(&all);
+        screen.type_in(b"q");
+        while let Some(piece) = pieces.recv().await {
+            all.extend(piece);
+        }
+        (picture, child.wait().await.unwrap().code())
+    };
+    let (picture, code) = timeout(DEADLINE, watch).await.expect("in time");
+    assert_eq!(code, Some(0));
+    for expected in ["rbee dev", "4711", "0123456789ab", "what happens"] {
+        assert!(picture.contains(expected), "{expected} is not in\n{picture}");
+    }
+    assert_eq!(seen(&all).trim(), "", "the screen is as it was");
 }
 
 #[tokio::test]

@@ -25,13 +25,13 @@ const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A screen of 24 lines and 80 columns that the keeper writes to.
-struct Screen {
+pub(crate) struct Screen {
     master: File,
     slave: PathBuf,
 }
 
 impl Screen {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -43,13 +43,18 @@ impl Screen {
         Self { master: File::from(master), slave }
     }
 
-    fn stdio(&self) -> Stdio {
+    pub(crate) fn stdio(&self) -> Stdio {
         let slave = OpenOptions::new().read(true).write(true).open(&self.slave).unwrap();
         Stdio::from(OwnedFd::from(slave))
     }
 
+    /// What the keys would send.
+    pub(crate) fn type_in(&mut self, keys: &[u8]) {
+        self.master.write_all(keys).unwrap();
+    }
+
     /// Everything that is written, piece by piece, until nobody has the screen open any more.
-    fn pieces(&self) -> mpsc::Receiver<Vec<u8>> {
+    pub(crate) fn pieces(&self) -> mpsc::Receiver<Vec<u8>> {
         let (sender, receiver) = mpsc::channel(64);
         let mut master = self.master.try_clone().unwrap();
         spawn_blocking(move || {
@@ -81,7 +86,7 @@ async fn written(keeper: &Keeper, arguments: &[&str]) -> (Vec<u8>, Option<i32>) 
 }
 
 /// What is to be seen in the end, without the blanks at the ends of lines.
-fn seen(written: &[u8]) -> String {
+pub(crate) fn seen(written: &[u8]) -> String {
     let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
     parser.process(written);
     let contents = parser.screen().contents();
@@ -155,12 +160,12 @@ async fn an_interrupt_in_a_chat_cancels_the_answer_and_the_chat_goes_on() {
     let mut all = Vec::new();
     let conversation = async {
         wait_for(&mut pieces, &mut all, "> ").await;
-        screen.master.write_all(b"Are you a bee?\r").unwrap();
+        screen.type_in(b"Are you a bee?\r");
         wait_for(&mut pieces, &mut all, "Bees ").await;
         crate::keeper::interrupt(&child);
         queen.wait_for(CANCEL).await;
         wait_for(&mut pieces, &mut all, "> ").await;
-        screen.master.write_all(b"\x04").unwrap();
+        screen.type_in(b"\x04");
         child.wait().await.unwrap().code()
     };
     let code = timeout(DEADLINE, conversation).await.expect("in time");
