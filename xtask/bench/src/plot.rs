@@ -8,6 +8,8 @@ const LEFT: f64 = 80.0;
 const RIGHT: f64 = 130.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 50.0;
+/// From one name to the next.
+const LINE: f64 = 15.0;
 
 /// A line of the picture: its name, its colour and its value.
 type Curve = (&'static str, &'static str, fn(&Figures) -> f64);
@@ -31,6 +33,7 @@ pub(crate) fn svg(all: &[Figures]) -> String {
              font-family=\"sans-serif\" font-size=\"12\">"
         ),
         format!("<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>"),
+        text(LEFT, 18.0, "start", "black", "Is it fresh? Median time of one answer"),
     ];
     for power in up.powers() {
         let (y, end) = (up.place(power), WIDTH - RIGHT);
@@ -44,6 +47,7 @@ pub(crate) fn svg(all: &[Figures]) -> String {
         lines.push(text(across.place(power), HEIGHT - BOTTOM + 20.0, "middle", "black", &label));
     }
     lines.push(text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10.0, "middle", "black", "inputs"));
+    let mut labels = Vec::new();
     for (name, colour, value) in CURVES {
         let mut path = String::new();
         let mut last = (0.0, 0.0);
@@ -58,9 +62,17 @@ pub(crate) fn svg(all: &[Figures]) -> String {
             ));
         }
         lines.push(format!(
-            "<path d=\"{path}\" stroke=\"{colour}\" stroke-width=\"2\" fill=\"none\"/>{}",
-            text(last.0 + 8.0, last.1 + 4.0, "start", colour, name)
+            "<path d=\"{path}\" stroke=\"{colour}\" stroke-width=\"2\" fill=\"none\"/>"
         ));
+        labels.push((last.1 + 4.0, last.0 + 8.0, colour, name));
+    }
+    // Curves may end close together; their names must not.
+    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut free = f64::NEG_INFINITY;
+    for (y, x, colour, name) in labels {
+        let y = y.max(free);
+        free = y + LINE;
+        lines.push(text(x, y, "start", colour, name));
     }
     lines.push("</svg>\n".to_owned());
     lines.join("\n")
@@ -124,6 +136,13 @@ mod tests {
         assert!(y.iter().all(|y| (TOP..=HEIGHT - BOTTOM).contains(y)), "{y:?}");
         // More inputs lie to the right, and a longer time lies higher.
         assert!(x[0] < x[1] && x[1] < x[2] && y[0] > y[1] && y[1] > y[2], "{x:?} {y:?}");
+        // A curve that ends where another does has its name below the other's.
+        let names = ["bare loop", "check"].map(|name| {
+            let before = picture.split(&format!(">{name}<")).next().unwrap();
+            let y = before.rsplit(" y=\"").next().unwrap();
+            y.split('"').next().unwrap().parse::<f64>().unwrap()
+        });
+        assert!((names[0] - names[1]).abs() >= LINE - 0.1, "{names:?}");
         assert!(picture.contains(">100.0 ms</text>") && picture.contains(">10000</text>"));
     }
 }
