@@ -19,6 +19,8 @@ use crate::{
 
 /// More than there are processors, so that all are wanted.
 const CRATES: usize = 8;
+/// In each of them, so that a build takes seconds.
+const FUNCTIONS: usize = 400;
 
 /// Who builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,7 @@ fn build_on(
     while builds == 0 || !stop.load(Ordering::Relaxed) {
         builds += 1;
         // Unlike all before: auto-update would remember it.
-        scene.edit_anew(CRATES)?;
+        scene.edit_anew()?;
         match builder {
             Builder::Chain => {
                 let updater = scene.updater()?.idle_priority(true);
@@ -104,7 +106,36 @@ fn hear(line: &str, announce: &SyncSender<()>) {
 }
 
 pub(crate) fn scene() -> anyhow::Result<Arc<Scene>> {
-    let scene = Scene::of_work(CRATES)?;
+    let scene = Scene::of_work(CRATES, FUNCTIONS)?;
     scene.updater()?.ensure_built_with(|_| {})?;
     Ok(Arc::new(scene))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn both_builders_compile_what_was_edited_until_they_are_stopped() {
+        let scene = Arc::new(Scene::of_work(2, 3).unwrap());
+        for builder in [Builder::Chain, Builder::Person] {
+            let edit = || fs::read_to_string(scene.root().join("part1/src/edit.rs")).unwrap();
+            let before = edit();
+            let load = Load::start(&scene, builder).unwrap();
+            assert!(load.finish().unwrap() >= 1);
+            assert_ne!(edit(), before, "{builder:?}");
+        }
+    }
+
+    #[test]
+    fn a_build_that_fails_ends_the_load_with_what_failed() {
+        for builder in [Builder::Chain, Builder::Person] {
+            let scene = Arc::new(Scene::of_work(1, 1).unwrap());
+            fs::write(scene.root().join("app/Cargo.toml"), "no manifest").unwrap();
+            let error = Load::start(&scene, builder).unwrap_err();
+            assert!(!error.to_string().is_empty(), "{builder:?}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ const IN_A_CRATE: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Scene {
     folder: TempDir,
+    names: Vec<String>,
     edits: AtomicUsize,
 }
 
@@ -47,14 +48,13 @@ impl Scene {
         Ok(scene)
     }
 
-    /// One with crates that take a while to compile.
-    pub(crate) fn of_work(crates: usize) -> anyhow::Result<Self> {
-        const FUNCTIONS: usize = 400;
+    /// One with crates that each have so many functions to compile.
+    pub(crate) fn of_work(crates: usize, functions: usize) -> anyhow::Result<Self> {
         let names: Vec<_> = (0..crates).map(|n| format!("part{n}")).collect();
         let scene = Self::new(&names)?;
         for name in &names {
             let mut source = "mod edit;\n\npub const VALUE: usize = edit::EDIT;\n\n".to_owned();
-            for function in 0..FUNCTIONS {
+            for function in 0..functions {
                 writeln!(
                     source,
                     "pub fn f{function}(text: &str) -> Vec<(usize, String)> {{\n    \
@@ -66,22 +66,22 @@ impl Scene {
             }
             scene.write(&format!("{name}/src/lib.rs"), &source)?;
         }
-        scene.edit_anew(crates)?;
+        scene.edit_anew()?;
         Ok(scene)
     }
 
     /// Changes each of the crates of [`Scene::of_work`] to what it never was.
-    pub(crate) fn edit_anew(&self, crates: usize) -> anyhow::Result<()> {
+    pub(crate) fn edit_anew(&self) -> anyhow::Result<()> {
         let edit = self.edits.fetch_add(1, Ordering::Relaxed);
-        (0..crates).try_for_each(|n| {
+        self.names.iter().try_for_each(|name| {
             let source = format!("pub(crate) const EDIT: usize = {edit};\n");
-            self.write(&format!("part{n}/src/edit.rs"), &source)
+            self.write(&format!("{name}/src/edit.rs"), &source)
         })
     }
 
     fn new(names: &[String]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot create a folder for a workspace")?;
-        let scene = Self { folder, edits: AtomicUsize::new(0) };
+        let scene = Self { folder, names: names.to_owned(), edits: AtomicUsize::new(0) };
         let mut root = "[workspace]\nresolver = \"3\"\nmembers = [\"app\"".to_owned();
         let mut app = package("app") + "\n[dependencies]\n";
         let mut sum = String::new();

@@ -106,3 +106,51 @@ impl Drop for Worker {
         drop(self.child.wait());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, os::unix::net::UnixListener};
+
+    use super::*;
+
+    /// What a worker with this answer gives for `tokens`.
+    fn rate(tokens: u32, answer: &'static str) -> anyhow::Result<f64> {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let answering = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 32];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            // Hanging up on what was not read would cut the answer short.
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        });
+        let rate = Worker { child, folder }.tokens_per_second(tokens);
+        answering.join().unwrap();
+        rate
+    }
+
+    #[test]
+    fn tokens_are_counted_by_what_the_worker_says_of_them() {
+        const ANSWER: &str = "HTTP/1.1 200 OK\r\n\r\ndata: {\"choices\":[{\"text\":\" a\"}]}\n\n\
+            data: {\"choices\":[{\"text\":\" b\"}]}\n\n\
+            data: {\"choices\":[],\"usage\":{\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+        assert!(rate(2, ANSWER).unwrap() > 0.0);
+        let error = rate(3, ANSWER).unwrap_err().to_string();
+        assert_eq!(error, "2 tokens came instead of 3");
+    }
+
+    #[test]
+    fn a_refusal_is_shown() {
+        let error = rate(2, "HTTP/1.1 400 Bad Request\r\n\r\nno such field\n").unwrap_err();
+        assert!(error.to_string().contains("no such field"), "{error}");
+    }
+
+    #[test]
+    fn a_worker_that_does_not_start_says_why() {
+        let error = Worker::start("ls".as_ref(), "no-such-model".as_ref()).unwrap_err();
+        assert!(error.to_string().contains("before it was ready:\nls: "), "{error}");
+    }
+}
