@@ -194,7 +194,7 @@ impl<'a> Attempts<'a> {
         Ok(artifact)
     }
 
-    /// Runs cargo, and beside it asks what the workspace consists of.
+    /// Runs cargo, and asks it what the workspace consists of.
     fn call_cargo(&self, talk: &mut Talk<'_, '_>) -> Result<(Report, Option<Metadata>), Error> {
         let layout = self.layout;
         let build = Build {
@@ -204,16 +204,14 @@ impl<'a> Attempts<'a> {
             colours: self.manner.colours,
             idle: self.manner.idle,
         };
-        thread::scope(|scope| {
-            let metadata = scope.spawn(|| cargo::metadata(layout.root(), &layout.environment));
-            let report = build.run(&mut |line| talk.line(line))?;
-            let metadata = metadata.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            if let Some(signal) = report.interrupted_by() {
-                let binary = layout.options.binary.clone();
-                return Err(Error::Interrupted { binary, signal });
-            }
-            Ok((report, metadata))
-        })
+        let report = build.run(&mut |line| talk.line(line))?;
+        if let Some(signal) = report.interrupted_by() {
+            let binary = layout.options.binary.clone();
+            return Err(Error::Interrupted { binary, signal });
+        }
+        // Not beside the build: the two would wait for each other's locks, and say so.
+        let metadata = cargo::metadata(layout.root(), &layout.environment);
+        Ok((report, metadata))
     }
 
     /// The inputs of `receipt`.

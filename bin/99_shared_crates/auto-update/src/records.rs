@@ -53,6 +53,8 @@ pub(crate) fn failed(records: &Path) -> PathBuf {
 /// Reads the receipt at `path` for the binary and options that `key` stands for.
 pub(crate) fn read(path: &Path, key: &Digest) -> Found {
     match fs::read(path) {
+        // Written by another version of this crate: as good as none.
+        Ok(bytes) if Receipt::is_of_another_version(&bytes) => Found::Nothing,
         Ok(bytes) => match Receipt::parse(bytes) {
             Some(receipt) if receipt.head.key == *key => Found::Receipt(Box::new(receipt)),
             _ => Found::Damaged,

@@ -63,6 +63,15 @@ impl EntryRef<'_> {
 }
 
 impl Receipt {
+    /// The bytes begin as a receipt does, but not as one of this version.
+    pub(crate) fn is_of_another_version(bytes: &[u8]) -> bool {
+        let (name, version) = MAGIC.split_at(MAGIC.len() - 1);
+        match bytes.strip_prefix(name) {
+            Some([found, ..]) => found.is_ascii_digit() && *found != version[0],
+            Some([]) | None => false,
+        }
+    }
+
     /// `None` if anything about the bytes is not as it was written.
     pub(crate) fn parse(bytes: Vec<u8>) -> Option<Self> {
         let mut preamble = Reader { bytes: &bytes, at: 0 };

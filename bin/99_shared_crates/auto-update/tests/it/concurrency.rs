@@ -213,6 +213,58 @@ fn a_lock_dies_with_its_owner() {
 }
 
 #[test]
+fn a_builder_that_is_killed_leaves_the_last_build_whole_and_the_lock_free() {
+    let world = World::chain();
+    let fifo = world.path("gate");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let before = world.ensure().artifact;
+    let started = world.path("started");
+    world.write(
+        "leaf/build.rs",
+        &format!("fn main() {{ std::fs::write({started:?}, \"\").unwrap(); std::fs::read({fifo:?}).unwrap(); }}\n"),
+    );
+    world.leaf_says("two");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-fresh"));
+    command.args(["build", "-q"]).current_dir(world.path("app"));
+    command.env_clear().envs(world.environment.vars());
+    let mut builder = command.spawn().unwrap();
+    // Opens once the build script, which cargo runs, has opened its side.
+    let gate = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    assert!(started.is_file());
+    builder.kill().unwrap();
+    builder.wait().unwrap();
+    assert_eq!(world.updater().last_good().unwrap(), Some(before));
+    assert_eq!(
+        world.stale(),
+        ["Appeared Manifest leaf/build.rs", "Modified Source leaf/src/lib.rs"]
+    );
+    // The orphaned cargo ends by itself; whoever builds next waits for it.
+    drop(gate);
+    world.write("leaf/build.rs", "fn main() {}\n");
+    assert_eq!(world.prints(), "two");
+    world.assert_fresh();
+}
+
+#[test]
+fn a_writer_that_is_killed_while_it_writes_leaves_the_last_receipt_whole() {
+    let world = World::chain();
+    let before = world.ensure().artifact;
+    world.leaf_says("two");
+    world.cargo(&["build", "-q", "-p", "app"]);
+    // A limit on the size of files kills whoever writes more: cargo-fresh, in the middle of it.
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -f 1; exec {:?} build -q", env!("CARGO_BIN_EXE_cargo-fresh"));
+    command.args(["-c", &script]).current_dir(world.path("app"));
+    command.env_clear().envs(world.environment.vars());
+    let killed = command.output().unwrap();
+    assert!(!killed.status.success(), "{killed:?}");
+    assert_eq!(world.updater().last_good().unwrap(), Some(before));
+    assert_eq!(world.stale(), ["Modified Source leaf/src/lib.rs"]);
+    assert_eq!(world.prints(), "two");
+    world.assert_fresh();
+}
+
+#[test]
 fn an_interrupted_build_is_no_failure_and_leaves_nothing_half_made() {
     let mut world = World::chain();
     world.ensure();

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, sync::Mutex};
+use std::{fs, sync::Mutex};
 
 use auto_update::{AutoUpdater, BuildEvent, Error};
 
@@ -127,12 +127,16 @@ fn a_fresh_binary_is_fresh_though_nothing_can_be_written() {
     let world = World::chain();
     world.ensure();
     let records = world.path("target/.auto-update/receipts");
-    world.touch("leaf/src/lib.rs");
     let dir = fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
+    // No lock can be taken, so nothing is written; permissions would not stop a superuser.
+    fs::remove_file(dir.join("lock")).unwrap();
+    fs::create_dir(dir.join("lock")).unwrap();
+    world.touch("leaf/src/lib.rs");
     world.assert_fresh();
     assert!(world.ensure().is_fresh());
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    world.leaf_says("two");
+    let error = world.updater().ensure_built_with(|_| {}).unwrap_err();
+    assert!(error.to_string().starts_with("cannot open"), "{error}");
 }
 
 #[test]

@@ -32,6 +32,19 @@ fn a_receipt_with_any_bit_flipped_is_never_fresh() {
 }
 
 #[test]
+fn a_receipt_of_another_version_is_no_receipt() {
+    let world = World::chain();
+    world.ensure();
+    let path = receipt(&world);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[7] += 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(world.stale(), ["Unknown: no record of its last build"]);
+    assert!(world.ensure().is_fresh());
+    world.assert_fresh();
+}
+
+#[test]
 fn a_receipt_cut_short_or_grown_is_never_fresh() {
     let world = World::chain();
     world.ensure();

@@ -30,7 +30,10 @@ impl Ensured {
     }
 
     pub(crate) fn is_fresh(&self) -> bool {
-        self.events == [BuildEvent::Fresh]
+        // Cargo may have had to wait for the lock of what all workspaces share.
+        let quiet = |event: &BuildEvent| matches!(event, BuildEvent::Line(line) if line.trim_start().starts_with("Blocking"));
+        let mut telling = self.events.iter().filter(|event| !quiet(event));
+        telling.next() == Some(&BuildEvent::Fresh) && telling.next().is_none()
     }
 }
 
