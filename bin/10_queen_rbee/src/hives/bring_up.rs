@@ -40,7 +40,8 @@ impl Hives {
             Ok(started) => started.map_err(|error| failure::hive(&error))?,
             Err(error) => return Err(completion_relay::internal(&error)),
         };
-        narrate(&hive);
+        let before = slot.current().map(|running| running.handle.identity.instance_id.clone());
+        narrate(&hive, before.as_deref());
         let HiveStartResponse { alias, base_url, identity, .. } = hive;
         let running = Running::new(HiveHandle { alias, base_url, identity });
         slot.set(Some(Arc::clone(&running)));
@@ -60,12 +61,16 @@ impl Hives {
     }
 }
 
-fn narrate(hive: &HiveStartResponse) {
-    let HiveStartResponse { alias, base_url, outcome, .. } = hive;
+/// `before` is the instance that the queen knew.
+fn narrate(hive: &HiveStartResponse, before: Option<&str>) {
+    let HiveStartResponse { alias, base_url, identity, outcome } = hive;
     let (level, human) = match outcome {
         Outcome::Started => (Level::Info, format!("`{alias}` answers at {base_url}")),
         Outcome::Replaced { .. } => {
             (Level::Info, format!("`{alias}` was replaced and answers at {base_url}"))
+        }
+        Outcome::Reused if before.is_some_and(|before| before != identity.instance_id) => {
+            (Level::Info, format!("`{alias}` has replaced itself and answers at {base_url}"))
         }
         Outcome::Reused => return,
         Outcome::RolledBack { why } => {
