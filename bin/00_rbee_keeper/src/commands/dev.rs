@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use narration_core::Narration;
 use rbee_api::JobRequest;
 use tokio::{
-    signal::unix::Signal,
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
@@ -42,6 +43,9 @@ pub(crate) async fn run(app: &App, args: &DevArgs, interrupts: &mut Signal) -> R
         )
         .hint("`./rbee config` shows `source_root` and `auto_update.enabled`"));
     };
+    // Told to end, it still gives the screen back.
+    let mut terminations =
+        signal(SignalKind::terminate()).context("cannot listen for the end of the process")?;
     let (sender, mut events) = mpsc::channel(EVENTS);
     watch(root, &app.config.auto_update.profile, levels, &sender)?;
     let mut screen = if args.no_tui { None } else { Screen::open()? };
@@ -83,6 +87,7 @@ pub(crate) async fn run(app: &App, args: &DevArgs, interrupts: &mut Signal) -> R
                 Some(Key::Leave) | None => break,
             },
             _ = interrupts.recv() => break,
+            _ = terminations.recv() => break,
         }
         for event in happened {
             let said = match &event {

@@ -190,18 +190,25 @@ impl Manager {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim();
         let said = if said.is_empty() { output.status.to_string() } else { said.to_owned() };
-        let (program, arguments) = (self.program(), arguments.join(" "));
-        Err(anyhow!("{said}").context(format!("`{program} {arguments}` failed")).into())
+        let mut command = vec![self.program()];
+        command.extend(self.flag());
+        command.extend(arguments);
+        Err(anyhow!("{said}").context(format!("`{}` failed", command.join(" "))).into())
     }
 
     async fn ask(&self, arguments: &[&str]) -> Result<Output, Failure> {
         let mut command = Command::new(self.program());
-        if matches!(self, Self::Systemd { .. }) {
-            command.arg("--user");
-        }
-        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(self.flag()).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await;
         Ok(output.with_context(|| format!("cannot run `{}`", self.program()))?)
+    }
+
+    /// What makes it the person's own manager.
+    fn flag(&self) -> Option<&'static str> {
+        match self {
+            Self::Systemd { .. } => Some("--user"),
+            Self::Launchd { .. } => None,
+        }
     }
 
     fn program(&self) -> &'static str {

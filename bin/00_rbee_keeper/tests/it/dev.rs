@@ -3,11 +3,12 @@ use std::{fs, path::Path, time::Duration};
 use auto_update::{AutoUpdater, BuildEnvironment};
 use narration_core::{Narration, lines};
 use rbee_api::ErrorBody;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    keeper::{Keeper, Running},
+    keeper::{Keeper, Running, signal},
     queen::{JOB, JOBS, Queen, Reply, STREAM, Step, end, job_of, named, narrated},
     terminal::{Screen, seen},
 };
@@ -149,6 +150,28 @@ async fn a_terminal_gets_a_picture_and_is_given_back_when_q_is_pressed() {
     for expected in ["rbee dev", "4711", "0123456789ab", "what happens"] {
         assert!(picture.contains(expected), "{expected} is not in\n{picture}");
     }
+    assert_eq!(seen(&all).trim(), "", "the screen is as it was");
+}
+
+#[tokio::test]
+async fn a_terminal_is_given_back_when_the_process_is_told_to_end() {
+    let queen = queen(vec![job_of(&Value::Null)]).await;
+    let keeper = keeper(&queen).await.with("TERM", "xterm");
+    let screen = Screen::open();
+    let mut child = keeper.spawn_on(&["dev"], || screen.stdio());
+    let mut pieces = screen.pieces();
+    let mut all = Vec::new();
+    let watch = async {
+        while !seen(&all).contains("watching | q leaves") {
+            all.extend(pieces.recv().await.expect("the keeper has not left"));
+        }
+        signal(&child, Signal::TERM);
+        while let Some(piece) = pieces.recv().await {
+            all.extend(piece);
+        }
+        child.wait().await.unwrap().code()
+    };
+    assert_eq!(timeout(DEADLINE, watch).await.expect("in time"), Some(0));
     assert_eq!(seen(&all).trim(), "", "the screen is as it was");
 }
 

@@ -154,7 +154,7 @@ async fn a_service_that_does_not_stop_stays_installed() {
     keeper.write("bin/systemctl", "#!/bin/sh\n[ $2 = show ] || { echo 'it hangs' >&2; exit 1; }\n");
     let output = keeper.run(&["service", "uninstall"]).await.exits(1);
     assert_snapshot!(shown(&keeper, &output), @r"
-    error: `systemctl disable --now rbee.service` failed
+    error: `systemctl --user disable --now rbee.service` failed
       caused by: it hangs
     ");
     assert!(unit(&keeper).exists());
@@ -176,7 +176,7 @@ async fn without_systemd_nothing_is_written_and_the_reason_is_told() {
     let output = no_bus.run(&["service", "install"]).await.exits(1);
     assert_snapshot!(shown(&no_bus, &output), @r"
     error: services of your own cannot be had here
-      caused by: `systemctl show --property=Version` failed
+      caused by: `systemctl --user show --property=Version` failed
       caused by: Failed to connect to bus: No medium found
     hint: `./rbee queen start` starts the chain without one
     ");
