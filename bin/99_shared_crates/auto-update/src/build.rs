@@ -1,5 +1,7 @@
 //! Builds under a lock, makes sure that cargo saw what there is to see, and records it.
 
+mod talk; // what the observer is told
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -24,35 +26,8 @@ use crate::{
     toolchain,
 };
 
-/// What happens while a binary is made sure of, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BuildEvent {
-    /// Nothing is to be compiled. The last event.
-    Fresh,
-    /// Somebody else builds it; what they build is taken.
-    WaitingFor {
-        /// The process that builds, where it is known.
-        pid: Option<u32>,
-    },
-    /// Something is compiled, because of these inputs; empty where only cargo knows why.
-    Building { reasons: Vec<StaleReason> },
-    /// A line as cargo printed it, with colours if they were asked for.
-    Line(String),
-    /// It is built. The last event.
-    Finished {
-        duration: Duration,
-        /// The binary is, byte for byte, the one that there was before.
-        identical: bool,
-    },
-    /// It cannot be built. The last event; the error has the same words.
-    Failed {
-        /// As cargo printed it, without colours.
-        diagnostics: String,
-        /// Nothing was compiled: these very inputs have failed before.
-        remembered: bool,
-    },
-}
+pub use talk::BuildEvent;
+use talk::{Observer, Talk};
 
 /// How a build is run.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +39,6 @@ pub(crate) struct Manner {
     /// Bytes that the artifact store may hold.
     pub(crate) store_limit: u64,
 }
-
-type Observer<'a> = &'a mut (dyn FnMut(BuildEvent) + Send);
 
 /// How often a build is repeated because files changed under it.
 const MAX_ATTEMPTS: usize = 4;
@@ -137,7 +110,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn run(self, observer: Observer<'_>) -> Result<Artifact, Error> {
-        let mut talk = Talk { observer, held: Vec::new(), reasons: Some(&self.reasons) };
+        let mut talk = Talk::new(observer, &self.reasons);
         if !self.is_quiet {
             talk.announce();
         }
@@ -184,13 +157,7 @@ impl<'a> Attempts<'a> {
         let artifact = self.record(&mut gathered, executable, hash)?;
         let identical = self.last_hash() == Some(hash);
         let compiled = report.artifacts.iter().any(|artifact| !artifact.fresh);
-        if talk.reasons.is_some() && (identical || !compiled) {
-            (talk.observer)(BuildEvent::Fresh);
-        } else {
-            talk.announce();
-            let duration = self.began.elapsed();
-            (talk.observer)(BuildEvent::Finished { duration, identical });
-        }
+        talk.end(identical || !compiled, self.began.elapsed(), identical);
         Ok(artifact)
     }
 
@@ -325,7 +292,7 @@ impl<'a> Attempts<'a> {
             // Only an optimisation: what is not remembered is compiled again.
             self.remember_failure(report, metadata, before).unwrap_or(());
         }
-        fail(self.layout, report.text.clone(), false, talk.observer)
+        fail(self.layout, report.text.clone(), false, talk.observer())
     }
 
     fn remember_failure(
@@ -377,42 +344,5 @@ fn build_start(layout: &Layout) -> Result<StatVector, Error> {
             return Ok(now);
         }
         thread::yield_now();
-    }
-}
-
-/// Tells the observer what is worth telling, in order.
-struct Talk<'o, 'r> {
-    observer: Observer<'o>,
-    /// Lines printed before it was known that something is compiled.
-    held: Vec<String>,
-    /// What to announce, until it is announced.
-    reasons: Option<&'r Vec<StaleReason>>,
-}
-
-impl Talk<'_, '_> {
-    fn announce(&mut self) {
-        if let Some(reasons) = self.reasons.take() {
-            (self.observer)(BuildEvent::Building { reasons: reasons.clone() });
-            for line in self.held.drain(..) {
-                (self.observer)(BuildEvent::Line(line));
-            }
-        }
-    }
-
-    fn line(&mut self, line: String) {
-        if self.reasons.is_none() {
-            (self.observer)(BuildEvent::Line(line));
-            return;
-        }
-        let verb = cargo::without_colours(&line);
-        let verb = verb.trim_start();
-        if verb.starts_with("Blocking") {
-            (self.observer)(BuildEvent::Line(line));
-            return;
-        }
-        self.held.push(line);
-        if verb.starts_with("Compiling") {
-            self.announce();
-        }
     }
 }
