@@ -106,3 +106,8 @@ pub use crate::{
     updater::{AutoUpdater, Input, Inspection},
     watch::Watcher,
 };
+
+/// Compiles the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
