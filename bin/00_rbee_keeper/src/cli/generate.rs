@@ -53,9 +53,10 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
 
-    /// The answer's length at most, in tokens
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: Option<u32>,
+    /// The answer's length at most, in tokens; a small model may find no end by itself
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: u32,
 
     /// 0 always takes the likeliest token; higher is more varied
     #[arg(long, value_name = "T", value_parser = number_within::<2>)]
@@ -80,11 +81,11 @@ impl Sampling {
         let mut body = json!({
             "model": self.model.as_deref().unwrap_or(default_model),
             "messages": messages,
+            "max_tokens": self.max_tokens,
             "stream": true,
             "stream_options": { "include_usage": true },
         });
         let optional = [
-            ("max_tokens", self.max_tokens.map(Value::from)),
             ("temperature", self.temperature.map(Value::from)),
             ("top_p", self.top_p.map(Value::from)),
             ("seed", self.seed.map(Value::from)),
@@ -131,7 +132,8 @@ mod tests {
         let body = body(&[]);
         assert_eq!(body["model"], "default-model");
         assert_eq!(body["stream"], true);
-        for key in ["max_tokens", "temperature", "top_p", "seed", "stop"] {
+        assert_eq!(body["max_tokens"], 512);
+        for key in ["temperature", "top_p", "seed", "stop"] {
             assert!(body.get(key).is_none(), "{key}");
         }
     }
