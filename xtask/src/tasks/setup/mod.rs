@@ -20,8 +20,8 @@ use anyhow::{Context as _, bail};
 
 use crate::tasks::setup::need::{Look, Need};
 
-pub(crate) use crate::tasks::setup::need::output_of;
 pub use crate::tasks::setup::python::Python;
+pub(crate) use crate::tasks::setup::{need::output_of, packages::ensure_programs};
 
 /// The folder of a checkout that holds what setup installed.
 pub(crate) const TOOLS: &str = ".tools";

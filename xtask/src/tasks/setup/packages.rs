@@ -1,5 +1,7 @@
 use std::process::{Command, Stdio};
 
+use anyhow::bail;
+
 use crate::tasks::setup::{
     names,
     need::{Need, output_of},
@@ -97,28 +99,57 @@ const MANAGERS: &[Manager] = &[
 /// Installs what is missing, if this system's package manager is known and may be used without a
 /// password.
 pub(super) fn install(missing: &[Need]) {
-    let Some(manager) = manager() else { return };
+    if let Some(manager) = manager() {
+        install_packages(manager, &names(missing), packages(manager, missing));
+    }
+}
+
+/// Makes sure of programs whose packages are called as they are by every package manager.
+///
+/// # Errors
+///
+/// When one is missing and cannot be installed without a password; says the command.
+pub(crate) fn ensure_programs(programs: &[&'static str]) -> anyhow::Result<()> {
+    let missing = || programs.iter().copied().filter(|p| output_of(p, &["--version"]).is_none());
+    let wanted: Vec<_> = missing().collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let Some(manager) = manager() else {
+        bail!("not here: {}; install it with this system's package manager", wanted.join(", "));
+    };
+    install_packages(manager, &wanted.join(", "), wanted.clone());
+    if missing().next().is_some() {
+        bail!("not here: {}; run: {}", wanted.join(", "), command_for(manager, &wanted));
+    }
+    Ok(())
+}
+
+fn install_packages(manager: &Manager, what: &str, packages: Vec<&'static str>) {
     let sudo = manager.needs_root && !is_root();
     if sudo && output_of("sudo", &["-n", "true"]).is_none() {
         return;
     }
-    eprintln!("setup: installing {} with {}", names(missing), manager.program);
+    eprintln!("setup: installing {what} with {}", manager.program);
     if let Some(verb) = manager.refresh {
         run(manager, sudo, &[verb]);
     }
-    let args: Vec<_> = manager.install.iter().copied().chain(packages(manager, missing)).collect();
+    let args: Vec<_> = manager.install.iter().copied().chain(packages).collect();
     run(manager, sudo, &args);
 }
 
 /// The command that a person would install it with.
 pub(super) fn command(missing: &[Need]) -> Option<String> {
     let manager = manager()?;
+    Some(command_for(manager, &packages(manager, missing)))
+}
+
+fn command_for(manager: &Manager, packages: &[&str]) -> String {
     let sudo = if manager.needs_root && !is_root() { "sudo " } else { "" };
     let program = manager.program;
     let refresh = manager.refresh.map(|verb| format!("{sudo}{program} {verb} && "));
-    let install = manager.install.join(" ");
-    let packages = packages(manager, missing).join(" ");
-    Some(format!("{}{sudo}{program} {install} {packages}", refresh.unwrap_or_default()))
+    let (install, packages) = (manager.install.join(" "), packages.join(" "));
+    format!("{}{sudo}{program} {install} {packages}", refresh.unwrap_or_default())
 }
 
 fn manager() -> Option<&'static Manager> {

@@ -10,6 +10,10 @@ use anyhow::bail;
 
 use crate::tasks::setup;
 
+/// What tests call beside the toolchain, git and Python: an observer of started processes, and a
+/// client that everybody knows.
+const USED_BY_TESTS: [&str; 2] = ["strace", "curl"];
+
 /// Runs the examples in the documentation, then the tests; `args` are nextest's own.
 ///
 /// Nextest comes last, so that its counts stand at the end of the output. With `args`, which
@@ -18,6 +22,7 @@ use crate::tasks::setup;
 pub fn run(root: &Path, args: &[OsString]) -> anyhow::Result<()> {
     setup::ensure(root)?;
     let nextest = runner::nextest(root)?;
+    setup::ensure_programs(&USED_BY_TESTS)?;
     let model = model::fetch(root)?;
     descendants::adopt()?;
     if args.is_empty() {
