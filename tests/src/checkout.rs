@@ -3,11 +3,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The folder of the real worker's crate, and of its stand-in.
 const WORKER: &str = "bin/30_llm_worker_rbee";
 const STAND_IN: &str = "tests/stand-in-worker";
+
+/// A file of a crate that every level uses.
+const SHARED: &str = "bin/99_shared_crates/narration-core/src/lib.rs";
 
 /// A copy of this workspace that a test may edit.
 ///
@@ -48,6 +52,13 @@ impl Checkout {
         let text = fs::read_to_string(&path).expect("the file is in the copy");
         assert!(text.contains(from), "`{from}` does not stand in {file}");
         fs::write(path, text.replacen(from, to, 1)).expect("the copy can be written");
+    }
+
+    /// Changes a crate that every level uses to what no earlier run has built: that would come from
+    /// the artifact store.
+    pub fn edit_to_something_new(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
+        self.edit(SHARED, "\"narration\"", &format!("\"narration-{}\"", now.as_nanos()));
     }
 
     /// Puts the file back as it is in the original.

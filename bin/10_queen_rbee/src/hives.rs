@@ -65,7 +65,12 @@ impl Hives {
     ///
     /// When the platform's HTTP client cannot be set up.
     pub(crate) fn new(config: LiveConfig, token: Token) -> reqwest::Result<Self> {
-        let client = || Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        // A connection of its own for each request: one that was kept would lead to a hive that has
+        // been replaced, and that answers once more before it closes it.
+        let client = || {
+            let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+            client.pool_max_idle_per_host(0)
+        };
         let (http, streams) = (client().build()?, client().read_timeout(SILENCE).build()?);
         Ok(Self(Arc::new(Inner { config, http, streams, token, slots: Mutex::default() })))
     }

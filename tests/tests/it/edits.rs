@@ -1,7 +1,4 @@
-use std::{
-    fs,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, time::Duration};
 
 use chain_tests::{Chain, Process, post};
 use serde_json::{Value, json};
@@ -22,7 +19,7 @@ fn an_edit_of_a_shared_crate_rebuilds_and_replaces_every_level() {
     chain.succeed(&["infer", "one two"]);
     let (before, replaced) = (hashes(&chain), chain.processes());
 
-    chain.checkout().edit(NARRATION, r#""narration""#, &never_built());
+    chain.checkout().edit_to_something_new();
     let run = chain.succeed(&["infer", "one two"]);
 
     assert_eq!(run.stdout.trim_end(), "one two");
@@ -86,7 +83,7 @@ fn a_chain_that_is_only_used_through_its_api_follows_an_edit_by_itself() {
     chain.succeed(&["infer", "one"]);
     let (queen, before, replaced) = (chain.queen(), chain.healths(), chain.processes());
 
-    chain.checkout().edit(NARRATION, r#""narration""#, &never_built());
+    chain.checkout().edit_to_something_new();
     let is_worker = |process: &&Process| process.name == "llamacpp-worker";
     for daemon in replaced.iter().filter(|process| !is_worker(process)) {
         assert!(daemon.ends_within(FOLLOWS), "{daemon:?} was not replaced");
@@ -103,12 +100,6 @@ fn a_chain_that_is_only_used_through_its_api_follows_an_edit_by_itself() {
     for (before, after) in before.iter().zip(chain.healths()) {
         assert_ne!(before.exe_hash, after.exe_hash, "{}", after.role);
     }
-}
-
-/// A target that no earlier run has built: that would come from the artifact store.
-fn never_built() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    format!("\"narration-{}\"", now.as_nanos())
 }
 
 /// The hashes of the executables that serve: queen, hive, worker.

@@ -7,6 +7,7 @@ const PROMPT: &str = "one two three";
 #[test]
 fn ten_first_users_at_once_share_one_build_one_queen_one_hive_and_one_worker() {
     let chain = Chain::new();
+    chain.checkout().edit_to_something_new();
     let runs: Vec<_> = thread::scope(|scope| {
         let runs: Vec<_> =
             (0..10).map(|_| scope.spawn(|| chain.rbee(&["infer", PROMPT]))).collect();
@@ -14,6 +15,11 @@ fn ten_first_users_at_once_share_one_build_one_queen_one_hive_and_one_worker() {
     });
     for run in &runs {
         assert_eq!((run.code, run.stdout.trim_end()), (Some(0), PROMPT), "{}", run.stderr);
+    }
+    for level in ["xtask", "rbee-keeper", "queen-rbee", "rbee-hive", "llamacpp-worker"] {
+        let line = format!("Rebuilding '{level}'...");
+        let builds = runs.iter().map(|run| run.stderr.matches(&line).count()).sum::<usize>();
+        assert_eq!(builds, 1, "{level}");
     }
     let names: Vec<_> = chain.processes().into_iter().map(|process| process.name).collect();
     let mut daemons = names.clone();
