@@ -7,7 +7,9 @@ fn checkout(nextest: &str) -> World {
     let world = World::new();
     world.write(".tools/config.toml", "[env]\n");
     world.write(MODEL, "a model that was verified when it came");
-    world.program("cargo", "");
+    for program in ["cargo", "strace", "curl"] {
+        world.program(program, "");
+    }
     world.program("cargo-nextest", &format!("[ \"$2\" = --version ] && exit 0\n{nextest}"));
     world
 }
@@ -23,6 +25,8 @@ fn the_examples_run_first_and_the_tests_get_their_model() {
         world.calls(),
         [
             "cargo-nextest nextest --version",
+            "strace --version",
+            "curl --version",
             "cargo test --workspace --doc --quiet",
             "cargo-nextest nextest run",
         ]
@@ -34,7 +38,7 @@ fn arguments_are_nextests_and_leave_the_examples_out() {
     let world = checkout("exit 0");
     test(&world, &["-p", "auto-update", "--no-capture"]).with(0);
     let calls = world.calls();
-    assert_eq!(calls[1..], ["cargo-nextest nextest run -p auto-update --no-capture"]);
+    assert_eq!(calls[3..], ["cargo-nextest nextest run -p auto-update --no-capture"]);
 }
 
 #[test]
@@ -63,6 +67,19 @@ fn a_process_that_outlives_the_tests_is_named() {
 fn a_process_that_is_about_to_end_is_waited_for() {
     let world = checkout("setsid sleep 0.3 >/dev/null 2>&1 & exit 0");
     test(&world, &[]).with(0);
+}
+
+#[test]
+fn a_program_that_the_tests_use_is_installed_or_named() {
+    let world = checkout("exit 0");
+    world.remove_program("strace");
+    test(&world, &[]).with(1).says("not here: strace");
+    let installed = world.root().join("strace");
+    let install = format!("case $* in *strace) ln -s /bin/true '{}';; esac", installed.display());
+    world.program("dnf", &install);
+    world.program("sudo", "shift; exec \"$@\"");
+    test(&world, &[]).with(1).says("dnf install -y strace");
+    assert!(installed.is_symlink(), "{:?}", world.calls());
 }
 
 #[test]
