@@ -16,8 +16,8 @@ mod template; // messages to prompt, by the model's own template
 pub use crate::{
     args::{Args, Device},
     engine::{
-        Engine, EngineConfig, Event, Finish, FinishReason, Rejected, Request, Sampling,
-        TokenLogprob, Usage,
+        Engine, EngineConfig, EngineThread, Event, Finish, FinishReason, Rejected, Request,
+        Sampling, TokenLogprob, Usage,
     },
     http::{Service, router},
     lease::Lease,

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     num::NonZeroU32,
+    ops::Deref,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, OnceLock},
@@ -15,8 +16,8 @@ use axum::{
     http::{Request as HttpRequest, StatusCode, header::HeaderMap},
 };
 use llm_worker_rbee::{
-    Engine, EngineConfig, Event, Finish, Lease, Model, Request, Sampling, Service, TokenLogprob,
-    router,
+    Engine, EngineConfig, EngineThread, Event, Finish, Lease, Model, Request, Sampling, Service,
+    TokenLogprob, router,
 };
 use rbee_api::{Health, Status};
 use serde_json::Value;
@@ -73,10 +74,34 @@ pub(crate) async fn model() -> Arc<Model> {
     Arc::new(tokio::task::spawn_blocking(|| Model::load(&model_path())).await.unwrap().unwrap())
 }
 
+/// An engine that has ended when the test has: a process that ends while llama.cpp still computes
+/// takes its memory away from under it.
+pub(crate) struct TestEngine {
+    engine: Engine,
+    thread: Option<EngineThread>,
+}
+
+impl Deref for TestEngine {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Drop for TestEngine {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join();
+        }
+    }
+}
+
 /// An engine with `parallel` slots that share `context` tokens.
-pub(crate) async fn engine(parallel: u32, context: u32) -> Engine {
+pub(crate) async fn engine(parallel: u32, context: u32) -> TestEngine {
     let config = EngineConfig { threads: NonZeroU32::MIN, parallel, context };
-    Engine::start(model().await, config).await.unwrap().0
+    let (engine, thread) = Engine::start(model().await, config).await.unwrap();
+    TestEngine { engine, thread: Some(thread) }
 }
 
 /// A greedy request for `max_tokens` after `prompt`.
