@@ -26,8 +26,12 @@ impl Event {
 pub enum JobState {
     Running,
     Completed,
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
     Cancelled,
+    /// It goes on in another process, which has its events; see [`crate::Snapshot`].
+    Moved,
 }
 
 impl JobState {
@@ -39,7 +43,8 @@ impl JobState {
 impl From<&JobState> for rbee_api::JobState {
     fn from(state: &JobState) -> Self {
         match state {
-            JobState::Running => Self::Running,
+            // Wherever it is.
+            JobState::Running | JobState::Moved => Self::Running,
             JobState::Completed => Self::Completed,
             JobState::Failed { .. } => Self::Failed,
             JobState::Cancelled => Self::Cancelled,
@@ -77,7 +82,9 @@ impl From<JobInfo> for rbee_api::JobInfo {
             state: (&info.state).into(),
             error: match info.state {
                 JobState::Failed { why } => Some(why),
-                JobState::Running | JobState::Completed | JobState::Cancelled => None,
+                JobState::Running | JobState::Completed | JobState::Cancelled | JobState::Moved => {
+                    None
+                }
             },
             last_event_id: info.last_event_id,
             created_at_ms: u64::try_from(created_at.as_millis()).unwrap_or(u64::MAX),

@@ -12,6 +12,7 @@ use crate::{
     id::JobId,
     log::{Log, Read},
     server::{Error, Shared},
+    snapshot::Snapshot,
 };
 
 #[derive(Debug)]
@@ -40,8 +41,10 @@ struct Audience {
     present: usize,
     /// Counts the times that the last of them left.
     departures: u64,
-    /// Set from such a departure to the next subscription: how long to wait for one.
-    vacant: Option<Duration>,
+    /// How long the last of them to come would be waited for.
+    grace: Option<Duration>,
+    /// Set from such a departure to the next subscription.
+    vacant: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub(crate) struct ReaderId(u64);
 pub(crate) struct Admission {
     pub(crate) reader: ReaderId,
     pub(crate) next: u64,
-    /// The grace of those who left, whose place this reader takes.
+    /// The grace of those it joins, or whose place it takes.
     pub(crate) grace: Option<Duration>,
 }
 
@@ -71,6 +74,14 @@ impl Job {
                 audience: Audience::default(),
             }),
         }
+    }
+
+    pub(crate) fn restored(snapshot: &Snapshot, max_bytes: usize, server: Weak<Shared>) -> Self {
+        let mut job = Self::new(snapshot.id, &snapshot.operation, max_bytes, server);
+        job.created_at = snapshot.created_at();
+        job.inner.get_mut().unwrap_or_else(PoisonError::into_inner).log =
+            Log::restored(max_bytes, snapshot.events());
+        job
     }
 
     pub(crate) fn info(&self) -> JobInfo {
@@ -100,7 +111,26 @@ impl Job {
     }
 
     pub(crate) fn end(&self, state: JobState) {
-        let mut inner = self.lock();
+        self.end_within(self.lock(), state);
+    }
+
+    /// Nothing can be added between the events that the snapshot has and the end here.
+    pub(crate) fn depart(&self) -> Snapshot {
+        let inner = self.lock();
+        let (log, watched) = (&inner.log, inner.audience.grace.is_some());
+        let snapshot = Snapshot::new(
+            self.id,
+            &self.operation,
+            self.created_at,
+            watched,
+            log.oldest(),
+            log.events(),
+        );
+        self.end_within(inner, JobState::Moved);
+        snapshot
+    }
+
+    fn end_within(&self, mut inner: MutexGuard<'_, Inner>, state: JobState) {
         if !inner.log.end(state) {
             return;
         }
@@ -126,9 +156,12 @@ impl Job {
         }
         inner.last_reader += 1;
         let reader = ReaderId(inner.last_reader);
-        let grace = inner.audience.vacant.take();
-        inner.audience.present += usize::from(grace.is_some());
-        Ok(Admission { reader, next, grace })
+        // Whoever follows a job that others watch is one of them: it may be one of them come back
+        // before its loss was noticed.
+        let audience = &mut inner.audience;
+        audience.vacant = false;
+        audience.present += usize::from(audience.grace.is_some());
+        Ok(Admission { reader, next, grace: audience.grace })
     }
 
     /// Reads at `id`, and has `waker` woken when that is worth trying again.
@@ -148,9 +181,11 @@ impl Job {
         self.lock().log.state().clone()
     }
 
-    /// Counts one more of those without whom the job need not go on.
-    pub(crate) fn arrive(&self) {
-        self.lock().audience.present += 1;
+    /// Counts one more of those without whom the job need not go on, unless it `is_counted`.
+    pub(crate) fn arrive(&self, grace: Duration, is_counted: bool) {
+        let mut inner = self.lock();
+        inner.audience.grace = Some(grace);
+        inner.audience.present += usize::from(!is_counted);
     }
 
     /// Forgets a reader; `grace` is what it brought to [`Job::arrive`] or got from [`Job::admit`].
@@ -158,7 +193,7 @@ impl Job {
         let mut inner = self.lock();
         let waiting = inner.waiting.iter().position(|(waiting, _)| *waiting == reader);
         let waker = waiting.map(|index| inner.waiting.swap_remove(index));
-        let departure = grace.and_then(|grace| inner.last_of_audience_left(grace));
+        let departure = grace.and_then(|_| inner.last_of_audience_left());
         drop(inner);
         drop(waker);
         let (Some(departure), Some(grace)) = (departure, grace) else { return };
@@ -180,7 +215,7 @@ impl Job {
     fn cancel_if_vacant(&self, departure: u64) {
         let inner = self.lock();
         let audience = &inner.audience;
-        let vacant = audience.vacant.is_some() && audience.departures == departure;
+        let vacant = audience.vacant && audience.departures == departure;
         if !vacant || inner.log.state().is_ended() {
             return;
         }
@@ -195,13 +230,13 @@ impl Job {
 
 impl Inner {
     /// The number of this departure, where it was the last of a job that still runs.
-    fn last_of_audience_left(&mut self, grace: Duration) -> Option<u64> {
+    fn last_of_audience_left(&mut self) -> Option<u64> {
         self.audience.present -= 1;
         if self.audience.present > 0 || self.log.state().is_ended() {
             return None;
         }
         self.audience.departures += 1;
-        self.audience.vacant = Some(grace);
+        self.audience.vacant = true;
         Some(self.audience.departures)
     }
 }

@@ -12,6 +12,7 @@ mod id; // names of jobs
 mod log; // the bounded log of one job, as plain data
 mod job; // a log with the people around it: writer, readers, canceller
 mod server; // all jobs, within limits
+mod snapshot; // a job on its way to another process
 mod writer; // the side that works
 mod subscription; // the side that watches
 pub mod sse; // a subscription as an HTTP response
@@ -20,6 +21,7 @@ pub use crate::{
     event::{End, Event, JobInfo, JobState},
     id::{JobId, ParseJobIdError},
     server::{Error, JobServer, Limits},
+    snapshot::Snapshot,
     subscription::Subscription,
     writer::{JobEmitter, JobWriter},
 };

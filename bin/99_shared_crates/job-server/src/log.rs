@@ -35,6 +35,20 @@ impl Log {
         Self { events: VecDeque::new(), last_id: 0, bytes: 0, max_bytes, state: JobState::Running }
     }
 
+    /// A log that goes on where another one was left; its events have no gaps.
+    pub(crate) fn restored(max_bytes: usize, events: Vec<Event>) -> Self {
+        Self {
+            last_id: events.last().map_or(0, |event| event.id),
+            bytes: events.iter().map(Event::cost).sum(),
+            events: events.into(),
+            ..Self::new(max_bytes)
+        }
+    }
+
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter()
+    }
+
     pub(crate) fn state(&self) -> &JobState {
         &self.state
     }

@@ -7,8 +7,12 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    event::JobInfo, id::JobId, job::Job, subscription::Subscription, writer::JobEmitter,
-    writer::JobWriter,
+    event::JobInfo,
+    id::JobId,
+    job::Job,
+    snapshot::Snapshot,
+    subscription::Subscription,
+    writer::{JobEmitter, JobWriter},
 };
 
 /// What a server may hold in memory.
@@ -41,6 +45,8 @@ pub enum Error {
     Full { max_jobs: usize },
     #[error("there is no job `{id}`, or it ended too long ago")]
     Unknown { id: JobId },
+    #[error("job `{id}` is here already")]
+    Present { id: JobId },
     #[error("job `{id}` has already ended")]
     AlreadyEnded { id: JobId },
     /// A reader asked for events, or was so far behind that it next needed events, that the log
@@ -92,10 +98,32 @@ impl JobServer {
     ///
     /// Fails with [`Error::Full`] where as many jobs as the limits allow are running.
     pub fn create(&self, operation: &str) -> Result<JobWriter, Error> {
-        let Limits { max_jobs, event_bytes_per_job, .. } = self.shared.limits;
+        let max_bytes = self.shared.limits.event_bytes_per_job;
         let server = Arc::downgrade(&self.shared);
-        let job = Arc::new(Job::new(JobId::generate(), operation, event_bytes_per_job, server));
+        self.insert(Job::new(JobId::generate(), operation, max_bytes, server))
+    }
+
+    /// Goes on with a job that another server has let go, under its id and with its events.
+    ///
+    /// Where it had readers without whom it need not go on, they have `grace` to come here.
+    ///
+    /// Fails with [`Error::Present`] where the job is here, and with [`Error::Full`].
+    pub fn adopt(&self, snapshot: &Snapshot, grace: Duration) -> Result<JobWriter, Error> {
+        let max_bytes = self.shared.limits.event_bytes_per_job;
+        let writer =
+            self.insert(Job::restored(snapshot, max_bytes, Arc::downgrade(&self.shared)))?;
+        if snapshot.watched {
+            drop(self.subscribe(&snapshot.id, Some(writer.last_event_id()))?.cancel_on_drop(grace));
+        }
+        Ok(writer)
+    }
+
+    fn insert(&self, job: Job) -> Result<JobWriter, Error> {
+        let (job, max_jobs) = (Arc::new(job), self.shared.limits.max_jobs);
         let mut table = self.shared.lock();
+        if table.jobs.contains_key(&job.id) {
+            return Err(Error::Present { id: job.id });
+        }
         // Logs are freed after the lock: they can be megabytes of small pieces.
         let mut forgotten = table.forget_before(&self.shared.limits);
         if table.jobs.len() >= max_jobs {

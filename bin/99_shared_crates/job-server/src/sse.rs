@@ -53,9 +53,10 @@ impl SseOptions {
 
 /// Streams a job's events, each as one frame and as soon as it is there.
 ///
-/// With `named_events` the last is `end`, whose data is a [`JobEnd`]. Without, the response body
-/// is cut off where the job did not complete, so that nobody takes half an answer for a whole one;
-/// so it is in both where the log has overtaken the client.
+/// With `named_events` the last is `end`, whose data is a [`JobEnd`]; a body that is over without it
+/// belongs to a job that goes on elsewhere. Otherwise the body is cut off where the job did not
+/// complete, so that nobody takes half an answer for a whole one; so it is in both where the log has
+/// overtaken the client.
 pub fn sse_response(subscription: Subscription, options: SseOptions) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -185,6 +186,10 @@ impl Frames {
     fn end(&mut self) -> Option<Bytes> {
         self.ending = Ending::Done;
         let End { id, state } = self.subscription.end()?;
+        if self.options.named_events && *state == JobState::Moved {
+            // The client asks again behind the last id that it saw, and finds the job elsewhere.
+            return None;
+        }
         if self.options.named_events {
             let data = json(&JobEnd { state: state.into() });
             return Some(encode(self.options.ids.then_some(*id), Some(EVENT_END), &data));

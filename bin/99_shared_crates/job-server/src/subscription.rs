@@ -57,9 +57,8 @@ impl Subscription {
     /// place of the one who left. A `grace` of zero cancels at once.
     #[must_use]
     pub fn cancel_on_drop(mut self, grace: Duration) -> Self {
-        if self.grace.replace(grace).is_none() {
-            self.job.arrive();
-        }
+        let is_counted = self.grace.replace(grace).is_some();
+        self.job.arrive(grace, is_counted);
         self
     }
 }

@@ -2,7 +2,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use crate::{event::JobState, id::JobId, job::Job};
+use crate::{event::JobState, id::JobId, job::Job, snapshot::Snapshot};
 
 /// The side of a job that does the work; there is one.
 ///
@@ -20,6 +20,10 @@ impl JobWriter {
 
     pub fn id(&self) -> JobId {
         self.job.id
+    }
+
+    pub(crate) fn last_event_id(&self) -> u64 {
+        self.job.info().last_event_id
     }
 
     /// Appends an event and returns its id.
@@ -50,6 +54,13 @@ impl JobWriter {
 
     pub fn fail(self, why: impl Into<String>) {
         self.job.end(JobState::Failed { why: why.into() });
+    }
+
+    /// Ends the job here, so that another server can go on with it: its readers here are told
+    /// nothing of an end, and find the rest of the events there.
+    #[must_use = "a job whose snapshot is dropped is lost"]
+    pub fn depart(self) -> Snapshot {
+        self.job.depart()
     }
 
     /// Ends the job as cancelled.

@@ -10,6 +10,13 @@ pub const EVENT_ERROR: &str = "error";
 /// Always the last event of a stream, once; its data is a [`JobEnd`].
 pub const EVENT_END: &str = "end";
 
+/// The constant that reads like `name`, where there is one.
+pub fn event_name(name: &str) -> Option<&'static str> {
+    [EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, EVENT_ERROR, EVENT_END]
+        .into_iter()
+        .find(|known| *known == name)
+}
+
 /// The body of `POST /v1/jobs`. Work starts at once; the answer is a [`JobCreated`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]

@@ -17,7 +17,7 @@ pub use crate::{
     hives::{Capabilities, Device, Hive, HiveList, HiveState},
     jobs::{
         EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, JobCreated, JobEnd,
-        JobInfo, JobList, JobRequest, JobState, Progress,
+        JobInfo, JobList, JobRequest, JobState, Progress, event_name,
     },
     models::{Model, ModelList, ModelRemoved, PullRequest},
     workers::{Worker, WorkerKind, WorkerList, WorkerState},

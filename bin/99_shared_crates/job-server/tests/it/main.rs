@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod jobs; // states, limits, cancelling
+mod moving; // into another process
 mod reading; // order, replay, ends, under any interleaving
 mod streaming; // frames on the wire
