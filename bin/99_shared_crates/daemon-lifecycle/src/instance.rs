@@ -35,12 +35,6 @@ pub(crate) struct Lock {
     _file: File,
 }
 
-/// Why a binary is not tried again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Quarantined {
-    pub(crate) why: String,
-}
-
 /// A binary that served well.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Good {
@@ -176,27 +170,6 @@ impl Instance {
         }
         written
     }
-
-    pub(crate) fn quarantined(&self, exe_hash: &str, args_hash: &str) -> Option<Quarantined> {
-        self.load(&bad_file(exe_hash, args_hash))
-    }
-
-    pub(crate) fn quarantine(&self, exe_hash: &str, args_hash: &str, why: &str) {
-        let stored =
-            self.store(&bad_file(exe_hash, args_hash), &Quarantined { why: why.to_owned() });
-        if let Err(error) = stored {
-            tracing::warn!(%error, "cannot quarantine a binary that failed");
-        }
-    }
-
-    pub(crate) fn release(&self, exe_hash: &str, args_hash: &str) {
-        remove(&self.path(&bad_file(exe_hash, args_hash)));
-    }
-}
-
-fn bad_file(exe_hash: &str, args_hash: &str) -> String {
-    let short = |hash: &str| hash.get(..16).unwrap_or(hash).to_owned();
-    format!("bad-{}-{}.json", short(exe_hash), short(args_hash))
 }
 
 /// Removes a file that may be gone already.

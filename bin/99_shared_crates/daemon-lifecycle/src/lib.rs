@@ -52,6 +52,10 @@
 //!
 //! What is lost when a new process dies in its probation is what it had accepted itself.
 //!
+//! A binary that failed is not tried again until it changes, as long as something else runs. One
+//! that was only not ready in time is, since that may have been a busy machine: after a minute,
+//! then after twice as long each time, up to an hour.
+//!
 //! # What is relied on
 //!
 //! - A process is named by pid, start time and boot, and signals go through a pidfd: a pid that
@@ -71,6 +75,7 @@ mod process; // what the kernel says; signals
 mod environment; // what a daemon inherits
 mod unsafety; // what the compiler cannot check
 mod instance; // the folder of one daemon
+mod quarantine; // binaries that failed
 mod logs; // where its output goes
 mod protocol; // what starters and daemons say to each other
 mod client; // asking a daemon

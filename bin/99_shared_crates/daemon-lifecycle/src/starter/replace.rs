@@ -9,7 +9,9 @@ use super::{
     spawn::{say, stop_and_start},
     update::Binary,
 };
-use crate::{DaemonManager, Error, Identity, instance::Instance, process::Process};
+use crate::{
+    DaemonManager, Error, Identity, identity::hash_args, instance::Instance, process::Process,
+};
 
 /// A generation past its drain deadline ends soon after it.
 const DRAIN_SLACK: Duration = Duration::from_secs(30);
@@ -18,6 +20,8 @@ const DRAIN_SLACK: Duration = Duration::from_secs(30);
 enum Failure {
     /// The new binary is at fault; it is not tried again.
     Binary(String),
+    /// It, or a busy machine: it was not ready in time.
+    Slow(String),
     /// Something else is.
     Circumstances(Error),
 }
@@ -51,10 +55,16 @@ pub(super) async fn replace(
             crate::instance::remove(&instance.socket(generation));
             return Err(error);
         }
-        Err(Failure::Binary(why)) => why,
+        Err(Failure::Binary(why)) => {
+            instance.quarantine(&binary.exe_hash, &hash_args(&manager.args), &why);
+            why
+        }
+        Err(Failure::Slow(why)) => {
+            instance.quarantine_slow(&binary.exe_hash, &hash_args(&manager.args), &why);
+            why
+        }
     };
     crate::instance::remove(&instance.socket(generation));
-    instance.quarantine(&binary.exe_hash, &crate::identity::hash_args(&manager.args), &why);
     match running::find(instance).await {
         Running::Answering(hello) => {
             say(
@@ -93,6 +103,7 @@ impl Failure {
             | Error::Hindered { .. }
             | Error::Io { .. }
             | Error::Launch { .. } => Self::Circumstances(error),
+            Error::NotReadyInTime { .. } => Self::Slow(error.to_string()),
             other => Self::Binary(other.to_string()),
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     identity::hash_args,
     instance::Instance,
     protocol::{Hello, PROTOCOL},
+    quarantine::Quarantined,
 };
 
 /// What is to be done about a daemon that answers.
@@ -25,7 +26,7 @@ enum Decision {
     /// It comes from another source tree.
     Refuse,
     /// The binary that should run has failed before.
-    KeepBecause(String),
+    KeepBecause(Quarantined),
     HandOver,
     /// It has nothing that could be handed over, or speaks another protocol.
     StopAndStart,
@@ -71,7 +72,7 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
             binary = later;
         }
     }
-    let failed = instance.quarantined(&binary.exe_hash, &args_hash).map(|failed| failed.why);
+    let failed = instance.quarantined(&binary.exe_hash, &args_hash);
     match decide(&hello, &binary, &args_hash, failed, manager.takeover) {
         Decision::Reuse => Ok(DaemonHandle::new(hello.identity, Outcome::Reused)),
         Decision::Refuse => Err(Error::OtherTree {
@@ -79,14 +80,19 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
             running: hello.identity.source_root.unwrap_or_default(),
             ours: binary.source_root.unwrap_or_default(),
         }),
-        Decision::KeepBecause(why) => {
+        Decision::KeepBecause(failed) => {
+            let until = failed.left().map_or_else(
+                || "until it changes".to_owned(),
+                |left| format!("for {} s", left.as_secs()),
+            );
+            let why = failed.why;
             say(
                 "replace",
                 Level::Warn,
                 manager,
                 format!(
                     "'{}' goes on from the binary before: the new one failed ({why}) and is not tried \
-                 again until it changes",
+                 again {until}",
                     manager.binary_name(),
                 ),
             );
@@ -118,7 +124,7 @@ fn decide(
     running: &Hello,
     wanted: &Binary,
     args_hash: &str,
-    failed: Option<String>,
+    failed: Option<Quarantined>,
     takeover: bool,
 ) -> Decision {
     if is_same(&running.identity, wanted, args_hash) {
@@ -130,7 +136,7 @@ fn decide(
     };
     match failed {
         _ if is_other_tree && !takeover => Decision::Refuse,
-        Some(why) => Decision::KeepBecause(why),
+        Some(failed) => Decision::KeepBecause(failed),
         None if running.hands_over && running.protocol == PROTOCOL => Decision::HandOver,
         None => Decision::StopAndStart,
     }

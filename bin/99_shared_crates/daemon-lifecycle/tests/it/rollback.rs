@@ -108,6 +108,30 @@ async fn a_binary_that_failed_is_not_tried_again_until_it_changes() {
 }
 
 #[tokio::test]
+async fn a_binary_that_was_too_slow_is_tried_again_later() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    world.install(json!({ "version": "slow", "ready_after_ms": 2000 }));
+    let hasty = world.manager().ready_timeout(Duration::from_millis(200));
+    assert!(matches!(hasty.spawn().await.unwrap().outcome(), Outcome::RolledBack { .. }));
+    // Not at once: an hour of load would cost as many attempts as there are callers.
+    let kept = world.manager().spawn().await.unwrap();
+    assert!(matches!(kept.outcome(), Outcome::RolledBack { .. }));
+    assert_eq!(kept.id(), old.id());
+
+    let folder = world.run_dir().join("fake");
+    let record = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let record = record.filter(|path| path.to_string_lossy().contains("/bad-")).collect::<Vec<_>>();
+    let mut failed: Value = serde_json::from_slice(&fs::read(&record[0]).unwrap()).unwrap();
+    failed["slow"]["again_at_s"] = json!(0);
+    fs::write(&record[0], failed.to_string()).unwrap();
+    let new = world.manager().spawn().await.unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_eq!(who(old.address()).await.0, "slow");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_binary_that_failed_is_tried_when_nothing_else_runs() {
     let world = World::new(json!({ "version": "old" }));
     let old = world.manager().spawn().await.unwrap();
