@@ -74,9 +74,11 @@ pub(super) async fn give(
         return control.send(&refuse("this generation is itself on probation")).await;
     }
     core.set_state(State::Prepared);
-    control.send(&Reply::Prepared).await?;
-
-    let verdict = match prepared(core, &mut control).await {
+    let prepared = match control.send(&Reply::Prepared).await {
+        Ok(()) => prepared(core, &mut control).await,
+        Err(_) => Some(Verdict::Resume(None)),
+    };
+    let verdict = match prepared {
         Some(verdict) => verdict,
         None => given(core, &mut control, &new, &terms).await,
     };
@@ -204,4 +206,23 @@ async fn resume(core: &Core, new: &Identity, why: Option<String>) {
     }
     core.set_gate(Gate::Open);
     core.set_state(State::Serving);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_dies_before_it_hears_that_it_may_prepare_leaves_the_old_one_serving() {
+        let own = Identity::of_this_process("test").unwrap();
+        let core = Arc::new(Core::new(own.clone(), None, None));
+        core.set_state(State::Serving);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let terms = Terms { drain_ms: 0, probation_ms: 0, health_path: None };
+        drop(give(&core, Connection::new(ours), own, terms).await);
+        assert_eq!(*core.state.borrow(), State::Serving);
+    }
 }
