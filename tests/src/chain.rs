@@ -60,6 +60,14 @@ impl Chain {
         self.home.path()
     }
 
+    /// Adds to `config.toml` what belongs into its `[queen]` table.
+    pub fn configure_queen(&self, toml: &str) {
+        let path = self.home().join("config.toml");
+        let present = fs::read_to_string(&path).unwrap_or_default();
+        let table = format!("[queen]\n{toml}\n");
+        fs::write(path, present.replacen("[queen]\n", &table, 1)).expect("the home can be written");
+    }
+
     /// Adds to `config.toml`.
     pub fn configure(&self, toml: &str) {
         let path = self.home().join("config.toml");

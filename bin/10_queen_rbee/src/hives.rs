@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use completion_relay::NextLevel;
 use daemon_lifecycle::Identity;
 use http_guard::Token;
 use narration_core::{Level, Narration};
@@ -60,6 +61,25 @@ pub(crate) struct Wanted {
     pub(crate) distrust: bool,
 }
 
+impl NextLevel for Hives {
+    type Guard = Busy;
+
+    /// To whichever generation of the hive serves now: it fetches what an earlier one has.
+    async fn request(
+        &self,
+        alias: &str,
+        method: Method,
+        path: &str,
+        failed: usize,
+    ) -> Result<(RequestBuilder, Busy), ErrorBody> {
+        let wanted = Wanted { fresh: false, distrust: failed > 0 };
+        let (hive, guard) = self.acquire(alias, wanted).await?;
+        let (http, url) = (&self.0.streams, format!("{}{path}", hive.base_url));
+        let request = http.request(method, url).header(AUTHORIZATION, self.0.token.authorization());
+        Ok((request, guard))
+    }
+}
+
 impl Hives {
     /// # Errors
     ///
@@ -87,7 +107,7 @@ impl Hives {
     }
 
     /// A request to the hive, with the right to change its state.
-    pub(crate) fn request(&self, hive: &HiveHandle, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn managing(&self, hive: &HiveHandle, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", hive.base_url);
         self.0.http.request(method, url).header(AUTHORIZATION, self.0.token.authorization())
     }

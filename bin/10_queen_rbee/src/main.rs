@@ -30,11 +30,12 @@ async fn main() -> anyhow::Result<()> {
     let daemon = Daemon::attach("queen-rbee")?;
     let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
     let address = listener.local_addr()?;
-    let queen = Queen::open(config.clone(), jobs, daemon.identity().clone())?;
+    let queen = Queen::open(config.clone(), jobs, daemon.clone())?;
     daemon.ready(address).await?;
     tracing::info!(%address, "queen is ready");
     tokio::select! {
-        served = daemon.serve(listener, router(queen, address.port())) => Ok(served?),
+        served = daemon.serve(listener, router(queen.clone(), address.port())) => Ok(served?),
+        never = queen.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
     }
 }

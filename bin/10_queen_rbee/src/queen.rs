@@ -1,7 +1,8 @@
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use anyhow::Context as _;
-use daemon_lifecycle::Identity;
+use completion_relay::Relays;
+use daemon_lifecycle::Daemon;
 use http_guard::Token;
 use job_server::JobServer;
 use rbee_api::Health;
@@ -12,11 +13,11 @@ use crate::hives::Hives;
 /// The parts of a queen.
 #[derive(Debug, Clone)]
 pub struct Queen {
-    pub(crate) jobs: JobServer,
+    pub(crate) relays: Relays<Hives>,
     pub(crate) hives: Hives,
     pub(crate) config: LiveConfig,
     pub(crate) token: Token,
-    identity: Identity,
+    daemon: Daemon,
     since: Instant,
 }
 
@@ -24,16 +25,23 @@ impl Queen {
     /// # Errors
     ///
     /// When the token file cannot be opened, or the platform's HTTP client not be set up.
-    pub fn open(config: LiveConfig, jobs: JobServer, identity: Identity) -> anyhow::Result<Self> {
+    pub fn open(config: LiveConfig, jobs: JobServer, daemon: Daemon) -> anyhow::Result<Self> {
         let path = &config.current().paths.token;
         let token = Token::load_or_create(path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         let hives =
             Hives::new(config.clone(), token.clone()).context("cannot set up the HTTP client")?;
-        Ok(Self { jobs, hives, config, token, identity, since: Instant::now() })
+        let relays = Relays::new(jobs, hives.clone(), daemon.clone(), token.clone());
+        Ok(Self { relays, hives, config, token, daemon, since: Instant::now() })
     }
 
     pub(crate) fn health(&self) -> Health {
-        chain_daemon::health(&self.identity, self.since)
+        chain_daemon::health(self.daemon.identity(), self.since)
+    }
+
+    /// Once this queen has been replaced: has the next one, which answers at `address`, go on with what
+    /// still streams at the drain deadline. Never returns; to be run beside serving.
+    pub async fn leave_in_time(&self, address: SocketAddr) -> ! {
+        self.relays.leave_in_time(address).await
     }
 }

@@ -1,16 +1,13 @@
 //! What a job does, from its request to its end.
 
 use bytes::Bytes;
-use completion_relay::{Attempt, drive};
+use completion_relay::{Attempt, finish};
 use job_server::{JobId, JobWriter};
-use narration_core::job_span;
-use rbee_api::{EVENT_ERROR, EVENT_RESULT, ErrorBody, JobRequest};
+use rbee_api::{ErrorBody, JobRequest};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderValue},
 };
-use serde::Serialize;
-use tracing::Instrument as _;
 
 use crate::{
     Queen,
@@ -34,49 +31,39 @@ pub(crate) struct Completion {
 impl Queen {
     /// Begins the work that `request` asks for; it goes on whether or not somebody watches.
     pub(crate) fn begin(&self, request: JobRequest) -> Result<JobId, job_server::Error> {
-        let job = self.jobs.create(operation(&request))?;
-        let id = job.id();
-        let queen = self.clone();
-        let work = async move {
-            match request {
-                JobRequest::ChatCompletion { request } => {
-                    queen.complete(job, completion("/v1/chat/completions", &request, &queen)).await;
-                }
-                JobRequest::Completion { request } => {
-                    queen.complete(job, completion("/v1/completions", &request, &queen)).await;
-                }
-                JobRequest::HiveStart { alias } => {
+        let (queen, operation) = (self.clone(), operation(&request));
+        match request {
+            JobRequest::ChatCompletion { request } => {
+                self.complete(operation, completion("/v1/chat/completions", &request, self))
+            }
+            JobRequest::Completion { request } => {
+                self.complete(operation, completion("/v1/completions", &request, self))
+            }
+            JobRequest::ModelPull { hive, model } => self.pull(operation, hive, model),
+            JobRequest::HiveStart { alias } => {
+                self.relays.begin_with(operation, async move |job| {
                     let started = queen.start_hive(alias.as_deref()).await;
                     finish(job, started);
-                }
-                JobRequest::HiveStop { alias } => {
-                    let stopped = queen.stop_hive(alias.as_deref()).await;
-                    finish(job, stopped);
-                }
-                JobRequest::ModelPull { hive, model } => queen.pull(job, hive, model).await,
-                JobRequest::ChainUpdate {} => queen.update_chain(job).await,
+                })
             }
-        };
-        tokio::spawn(work.instrument(job_span(&id.to_string())));
-        Ok(id)
+            JobRequest::HiveStop { alias } => self.relays.begin_with(operation, async move |job| {
+                let stopped = queen.stop_hive(alias.as_deref()).await;
+                finish(job, stopped);
+            }),
+            JobRequest::ChainUpdate {} => {
+                self.relays.begin_with(operation, async move |job| queen.update_chain(job).await)
+            }
+        }
     }
 
-    /// Begins a completion whose client waits for it.
-    pub(crate) fn begin_completion(
+    /// Begins a completion.
+    pub(crate) fn complete(
         &self,
-        completion: Completion,
+        operation: &str,
+        wanted: Completion,
     ) -> Result<JobId, job_server::Error> {
-        let job = self.jobs.create("completion")?;
-        let id = job.id();
         let queen = self.clone();
-        let work = async move { queen.complete(job, completion).await };
-        tokio::spawn(work.instrument(job_span(&id.to_string())));
-        Ok(id)
-    }
-
-    async fn complete(&self, job: JobWriter, wanted: Completion) {
-        let acquire = |failed| self.clone().attempt(wanted.clone(), failed);
-        drive(job, acquire).await;
+        self.relays.begin(operation, move |_, failed| queen.clone().attempt(wanted.clone(), failed))
     }
 
     async fn attempt(self, wanted: Completion, failed: usize) -> Result<Attempt<Busy>, ErrorBody> {
@@ -89,21 +76,25 @@ impl Queen {
             .header(rbee_api::HEADER_EVENTS, flag(wanted.events))
             .header(rbee_api::HEADER_FRESH, flag(wanted.fresh))
             .body(wanted.body);
-        Ok(Attempt { request, guard })
+        Ok(Attempt { request, at: alias, guard })
     }
 
-    async fn pull(&self, job: JobWriter, alias: Option<String>, model: String) {
-        let body = rbee_api::PullRequest { model };
-        let acquire = |failed| {
-            let (queen, alias, body) = (self.clone(), alias.clone(), body.clone());
+    fn pull(
+        &self,
+        operation: &str,
+        alias: Option<String>,
+        model: String,
+    ) -> Result<JobId, job_server::Error> {
+        let (queen, body) = (self.clone(), rbee_api::PullRequest { model });
+        self.relays.begin(operation, move |_, failed| {
+            let (queen, alias, body) = (queen.clone(), alias.clone(), body.clone());
             async move {
-                let alias = queen.hives.alias(alias.as_deref())?;
-                let (hive, guard) = queen.hive(&alias, true, failed).await?;
-                let request = queen.hives.request(&hive, Method::POST, "/v1/models/pull");
-                Ok(Attempt { request: request.json(&body), guard })
+                let at = queen.hives.alias(alias.as_deref())?;
+                let (hive, guard) = queen.hive(&at, true, failed).await?;
+                let request = queen.hives.managing(&hive, Method::POST, "/v1/models/pull");
+                Ok(Attempt { request: request.json(&body), at, guard })
             }
-        };
-        drive(job, acquire).await;
+        })
     }
 
     /// Brings every hive that runs, and its workers, up to date.
@@ -126,12 +117,12 @@ impl Queen {
     }
 
     async fn update_hive(&self, job: &JobWriter, alias: &str) -> Result<(), ErrorBody> {
-        completion_relay::attempts(job, &mut |failed| async move {
+        let attempt = async |failed| {
             let (hive, guard) = self.hive(alias, true, failed).await?;
-            let request = self.hives.request(&hive, Method::POST, "/v1/workers/update");
-            Ok(Attempt { request, guard })
-        })
-        .await
+            let request = self.hives.managing(&hive, Method::POST, "/v1/workers/update");
+            Ok(Attempt { request, at: alias.to_owned(), guard })
+        };
+        self.relays.attempts(job, attempt).await
     }
 
     async fn start_hive(&self, alias: Option<&str>) -> Result<rbee_api::Hive, ErrorBody> {
@@ -161,23 +152,6 @@ fn completion(path: &'static str, request: &serde_json::Value, queen: &Queen) ->
     let model = model.unwrap_or_else(|| queen.config.current().models.default.clone());
     let events = request["stream"].as_bool().unwrap_or(false);
     Completion { path, model, fresh: true, events, body: request.to_string().into() }
-}
-
-fn finish<T: Serialize>(job: JobWriter, outcome: Result<T, ErrorBody>) {
-    match outcome {
-        Ok(result) => match serde_json::to_vec(&result) {
-            Ok(data) => {
-                job.emit(Some(EVENT_RESULT), data);
-                job.complete();
-            }
-            Err(error) => finish::<()>(job, Err(completion_relay::internal(&error))),
-        },
-        Err(body) => {
-            let data = serde_json::to_vec(&body).expect("an error body holds only strings");
-            job.emit(Some(EVENT_ERROR), data);
-            job.fail(body.error.message);
-        }
-    }
 }
 
 fn operation(request: &JobRequest) -> &'static str {

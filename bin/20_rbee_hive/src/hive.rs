@@ -1,7 +1,8 @@
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use anyhow::Context as _;
-use daemon_lifecycle::Identity;
+use completion_relay::Relays;
+use daemon_lifecycle::{Daemon, State};
 use http_guard::Token;
 use job_server::JobServer;
 use model_store::{ModelStore, Sources};
@@ -13,12 +14,12 @@ use crate::{models::Models, pool::WorkerPool};
 /// The parts of one hive.
 #[derive(Debug, Clone)]
 pub struct Hive {
-    pub(crate) jobs: JobServer,
+    pub(crate) relays: Relays<WorkerPool>,
     pub(crate) models: Models,
     pub(crate) pool: WorkerPool,
     pub(crate) config: LiveConfig,
     pub(crate) token: Token,
-    pub(crate) identity: Identity,
+    daemon: Daemon,
     pub(crate) since: Instant,
 }
 
@@ -32,7 +33,7 @@ impl Hive {
         alias: &str,
         live: LiveConfig,
         jobs: JobServer,
-        identity: Identity,
+        daemon: Daemon,
     ) -> anyhow::Result<Self> {
         let config = live.current();
         let environment = config.models.environment.clone();
@@ -43,11 +44,13 @@ impl Hive {
             .with_context(|| format!("cannot open {}", config.paths.token.display()))?;
         let models = Models::new(store);
         let pool = WorkerPool::new(alias.to_owned(), live.clone(), models.clone());
-        Ok(Self { jobs, models, pool, config: live, token, identity, since: Instant::now() })
+        let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
+        let since = Instant::now();
+        Ok(Self { relays, models, pool, config: live, token, daemon, since })
     }
 
     pub(crate) fn health(&self) -> Health {
-        chain_daemon::health(&self.identity, self.since)
+        chain_daemon::health(self.daemon.identity(), self.since)
     }
 
     /// Takes over the workers that an earlier hive left, or still uses.
@@ -55,9 +58,15 @@ impl Hive {
         self.pool.adopt().await;
     }
 
-    /// Keeps the leases of all workers and, while `serving` says so, stops idle ones. Never returns;
-    /// to be raced against serving.
-    pub async fn keep_workers(&self, serving: impl Fn() -> bool) {
-        self.pool.keep(serving).await;
+    /// Keeps the leases of all workers and, while this hive serves, stops idle ones. Never returns;
+    /// to be run beside serving.
+    pub async fn keep_workers(&self) -> ! {
+        self.pool.keep(|| self.daemon.state() == State::Serving).await
+    }
+
+    /// Once this hive has been replaced: has the next one, which answers at `address`, go on with
+    /// what still streams at the drain deadline. Never returns; to be run beside serving.
+    pub async fn leave_in_time(&self, address: SocketAddr) -> ! {
+        self.relays.leave_in_time(address).await
     }
 }

@@ -8,6 +8,7 @@ use axum::{
     Router,
     routing::{delete, get, post},
 };
+use completion_relay::job_routes;
 use http_guard::{Guard, fallbacks, require_token};
 
 use crate::Hive;
@@ -27,10 +28,7 @@ pub fn router(hive: Hive, port: u16) -> Router {
         .route("/v1/chat/completions", post(completions::complete))
         .route("/v1/completions", post(completions::complete))
         .route("/v1/embeddings", post(completions::complete));
-    fallbacks(managed.merge(open)).layer(Guard::loopback(port).layer()).with_state(hive)
-}
-
-/// The data of an event.
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("wire types hold only strings and numbers")
+    let jobs = job_routes(hive.relays.clone());
+    let routes = managed.merge(open).with_state(hive).merge(jobs);
+    fallbacks(routes).layer(Guard::loopback(port).layer())
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use chain_daemon::keep_fresh;
 use clap::Parser;
 use completion_relay::narrate_into;
-use daemon_lifecycle::{Daemon, State};
+use daemon_lifecycle::Daemon;
 use job_server::{JobServer, Limits};
 use rbee_config::{LiveConfig, Overrides};
 use rbee_hive::{Hive, router};
@@ -33,14 +33,14 @@ async fn main() -> anyhow::Result<()> {
     let daemon = Daemon::attach("rbee-hive")?;
     let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
     let address = listener.local_addr()?;
-    let identity = daemon.identity().clone();
-    let hive = Hive::open(&args.alias, config.clone(), jobs, identity)?;
+    let hive = Hive::open(&args.alias, config.clone(), jobs, daemon.clone())?;
     hive.adopt_workers().await;
     daemon.ready(address).await?;
     tracing::info!(%address, "hive is ready");
     tokio::select! {
         served = daemon.serve(listener, router(hive.clone(), address.port())) => Ok(served?),
-        () = hive.keep_workers(|| daemon.state() == State::Serving) => Ok(()),
+        never = hive.keep_workers() => never,
+        never = hive.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
     }
 }

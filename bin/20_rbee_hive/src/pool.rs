@@ -9,17 +9,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use completion_relay::NextLevel;
 use job_server::JobEmitter;
 use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, Worker, WorkerKind, WorkerList, WorkerState};
 use rbee_config::LiveConfig;
+use reqwest::{Method, RequestBuilder};
 use worker_lifecycle::{WorkerClient, WorkerHandle};
 
-use crate::models::Models;
+use crate::{failure, models::Models};
 
 type Slot = completion_relay::Slot<WorkerHandle>;
 type Running = completion_relay::Running<WorkerHandle>;
-type Busy = completion_relay::Busy<WorkerHandle>;
+pub(crate) type Busy = completion_relay::Busy<WorkerHandle>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerPool(Arc<Inner>);
@@ -44,16 +46,34 @@ pub(crate) struct Wanted {
     pub(crate) job: Option<JobEmitter>,
 }
 
+impl NextLevel for WorkerPool {
+    /// `None` for a worker that is in no place any more, and only finishes its streams.
+    type Guard = Option<Busy>;
+
+    async fn request(
+        &self,
+        id: &str,
+        method: Method,
+        path: &str,
+        _: usize,
+    ) -> Result<(RequestBuilder, Option<Busy>), ErrorBody> {
+        let client = WorkerClient::of(&self.0.config.current(), id);
+        let client = client.map_err(|error| failure::worker(&error))?;
+        // One that hangs would keep the request for as long as a stream may be silent.
+        client.health().await.map_err(|error| failure::worker(&error))?;
+        let current = self.slots().into_iter().filter_map(|slot| slot.current());
+        let running = current.into_iter().find(|running| running.handle.id == id);
+        Ok((client.stream(method, path), running.map(Busy::new)))
+    }
+}
+
 impl WorkerPool {
     pub(crate) fn new(hive: String, config: LiveConfig, models: Models) -> Self {
         Self(Arc::new(Inner { hive, config, models, slots: Mutex::default() }))
     }
 
     /// A worker that has the model loaded; it stays while the guard beside it is held.
-    pub(crate) async fn acquire(
-        &self,
-        wanted: Wanted,
-    ) -> Result<(WorkerClient, impl Send + use<>), ErrorBody> {
+    pub(crate) async fn acquire(&self, wanted: Wanted) -> Result<(WorkerHandle, Busy), ErrorBody> {
         let slot = self.slot(&wanted.model);
         if !wanted.distrust
             && let Some(running) = slot.current()
@@ -62,14 +82,14 @@ impl WorkerPool {
             let busy = Busy::new(Arc::clone(&running));
             if !wanted.fresh {
                 self.refresh_beside(&slot);
-                return Ok((running.handle.client.clone(), busy));
+                return Ok((running.handle.clone(), busy));
             }
             if self.is_current(&running).await {
-                return Ok((running.handle.client.clone(), busy));
+                return Ok((running.handle.clone(), busy));
             }
         }
         let running = self.bring_up(&slot, &wanted).await?;
-        Ok((running.handle.client.clone(), Busy::new(running)))
+        Ok((running.handle.clone(), Busy::new(running)))
     }
 
     /// Replaces every running worker whose binary is stale.

@@ -2,7 +2,6 @@
 //! stream with the words of the prompt for tokens.
 
 use std::{
-    convert::Infallible,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -10,21 +9,25 @@ use std::{
 use anyhow::Context as _;
 use axum::{
     Json, Router,
-    body::Body,
-    extract::State,
-    http::{HeaderValue, header},
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
-use bytes::Bytes;
 use clap::Parser;
 use daemon_lifecycle::{Daemon, Identity};
-use futures::{StreamExt as _, stream};
-use rbee_api::Health;
+use job_server::{
+    JobId, JobServer, JobWriter, Limits,
+    sse::{SseOptions, last_event_id, sse_response},
+};
+use rbee_api::{HEADER_JOB, Health};
 use serde_json::{Value, json};
 
 /// Between two words, so that a stream can be watched, cut and replaced under way.
 const WORD_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a stream waits for its hive to come back, or for another.
+const RECONNECT_GRACE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -47,6 +50,7 @@ struct Worker {
     name: String,
     identity: Identity,
     since: Instant,
+    jobs: JobServer,
 }
 
 #[tokio::main]
@@ -58,12 +62,15 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!(bytes = model.len(), device = args.device, "a stand-in loads nothing");
     let listener = daemon.listen_unix(&args.socket).await?;
     let identity = daemon.identity().clone();
-    let worker = Worker { name: args.name, identity, since: Instant::now() };
+    let jobs = JobServer::new(Limits::default());
+    let worker = Worker { name: args.name, identity, since: Instant::now(), jobs };
     let routes = Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models))
         .route("/v1/lease", post(async || Json(json!({"active_requests": 0}))))
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/jobs/{id}", delete(cancel))
+        .route("/v1/jobs/{id}/stream", get(resume))
         .with_state(worker);
     daemon.ready(args.socket.display()).await?;
     daemon.serve(listener, routes).await?;
@@ -79,7 +86,7 @@ async fn models(State(worker): State<Worker>) -> Json<Value> {
 }
 
 /// The last message's words, one a chunk.
-async fn chat(Json(request): Json<Value>) -> Response {
+async fn chat(State(worker): State<Worker>, Json(request): Json<Value>) -> Response {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let prompt = messages.last().and_then(|message| message["content"].as_str()).unwrap_or("");
     let words: Vec<String> = prompt.split_inclusive(' ').map(str::to_owned).collect();
@@ -88,16 +95,54 @@ async fn chat(Json(request): Json<Value>) -> Response {
         let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
         return Json(json!({"object": "chat.completion", "choices": [choice]})).into_response();
     }
+    let job = match worker.jobs.create("completion") {
+        Ok(job) => job,
+        Err(error) => return (StatusCode::TOO_MANY_REQUESTS, error.to_string()).into_response(),
+    };
+    let id = job.id();
+    tokio::spawn(speak(job, words));
+    let headers = [(HEADER_JOB, id.to_string())];
+    (headers, events(&worker, id, None).await).into_response()
+}
+
+async fn speak(job: JobWriter, words: Vec<String>) {
     let mut interval = tokio::time::interval(WORD_INTERVAL);
     let deltas = words.into_iter().map(|word| (json!({"content": word}), Value::Null));
     let deltas = deltas.chain([(json!({}), json!("stop"))]);
-    let chunks = deltas.map(|(delta, finish)| {
+    for (delta, finish) in deltas {
+        tokio::select! {
+            () = job.cancelled() => return job.cancelled_end(),
+            _ = interval.tick() => {}
+        }
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
-        json!({"object": "chat.completion.chunk", "choices": [choice]}).to_string()
-    });
-    let frames = stream::iter(chunks.chain(["[DONE]".to_owned()]));
-    let paced = frames.zip(stream::poll_fn(move |cx| interval.poll_tick(cx).map(Some)));
-    let body = paced.map(|(data, _)| Ok::<_, Infallible>(Bytes::from(format!("data: {data}\n\n"))));
-    let event_stream = HeaderValue::from_static("text/event-stream");
-    ([(header::CONTENT_TYPE, event_stream)], Body::from_stream(body)).into_response()
+        let chunk = json!({"object": "chat.completion.chunk", "choices": [choice]});
+        job.emit(None, chunk.to_string());
+    }
+    job.emit(None, "[DONE]");
+    job.complete();
+}
+
+async fn resume(
+    State(worker): State<Worker>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    match (id.parse(), last_event_id(&headers)) {
+        (Ok(id), Ok(after)) => events(&worker, id, after).await,
+        _ => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+async fn events(worker: &Worker, id: JobId, after: Option<u64>) -> Response {
+    match worker.jobs.subscribe(&id, after) {
+        Ok(events) => sse_response(events.cancel_on_drop(RECONNECT_GRACE), SseOptions::named()),
+        Err(error) => (StatusCode::NOT_FOUND, error.to_string()).into_response(),
+    }
+}
+
+async fn cancel(State(worker): State<Worker>, Path(id): Path<String>) -> StatusCode {
+    match id.parse().map(|id| worker.jobs.cancel(&id)) {
+        Ok(Ok(())) => StatusCode::NO_CONTENT,
+        _ => StatusCode::NOT_FOUND,
+    }
 }

@@ -4,6 +4,7 @@
 mod first_run; // from nothing to tokens; and again, with nothing to do
 mod edits; // what an edit rebuilds and replaces
 mod broken_builds; // what a syntax error leaves alone
+mod drain_deadline; // streams that outlast what relays them
 mod verbs; // hives by alias, updates switched off, stop
 mod healing; // after kill -9
 mod real_model; // tokens of the real model, through real clients

@@ -48,7 +48,7 @@ impl Hives {
         hive: &HiveHandle,
         path: &str,
     ) -> Result<T, ErrorBody> {
-        self.read(hive, self.request(hive, Method::GET, path)).await
+        self.read(hive, self.managing(hive, Method::GET, path)).await
     }
 
     /// Sends a request that the hive answers at once, and reads the answer.

@@ -37,8 +37,8 @@ async fn complete(
         events: head.form != Form::Json,
         body,
     };
-    match queen.begin_completion(completion) {
-        Ok(id) => respond(&queen.jobs, id, head.form).await,
+    match queen.complete("completion", completion) {
+        Ok(id) => respond(queen.relays.jobs(), id, head.form).await,
         Err(error) => job_refusal(&error).into_response(),
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn remove(
     let alias = queen.hives.alias(of.hive.as_deref()).map_err(passed_on)?;
     let (hive, _guard) = reach(&queen, &alias).await.map_err(passed_on)?;
     // The name may hold slashes and colons; both may stand in a path as they are.
-    let request = queen.hives.request(&hive, Method::DELETE, &format!("/v1/models/store/{name}"));
+    let request = queen.hives.managing(&hive, Method::DELETE, &format!("/v1/models/store/{name}"));
     Ok(Json(queen.hives.read(&hive, request).await.map_err(passed_on)?))
 }
 

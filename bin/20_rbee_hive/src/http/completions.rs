@@ -1,12 +1,11 @@
 use axum::{
     extract::State,
-    http::{HeaderMap, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use completion_relay::{Attempt, Head, drive, job_refusal, respond};
-use narration_core::job_span;
-use tracing::Instrument as _;
+use completion_relay::{Attempt, Form, Head, job_refusal, respond};
+use rbee_api::HEADER_EVENTS;
 
 use crate::{Hive, pool::Wanted};
 
@@ -17,33 +16,30 @@ pub(super) async fn complete(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let head = match Head::read(&headers, &body) {
+    let Head { model, form, fresh } = match Head::read(&headers, &body) {
         Ok(head) => head,
         Err(refusal) => return refusal.into_response(),
     };
-    let job = match hive.jobs.create("completion") {
-        Ok(job) => job,
-        Err(error) => return job_refusal(&error).into_response(),
-    };
-    let id = job.id();
-    let (jobs, form) = (hive.jobs.clone(), head.form);
-    let emitter = job.emitter();
-    let model = head.model.unwrap_or_else(|| hive.config.current().models.default.clone());
-    let acquire = move |failed: usize| {
-        let wanted = Wanted {
-            model: model.clone(),
-            fresh: head.fresh,
-            distrust: failed > 0,
-            job: Some(emitter.clone()),
-        };
-        let (pool, path, body) = (hive.pool.clone(), uri.path().to_owned(), body.clone());
+    let model = model.unwrap_or_else(|| hive.config.current().models.default.clone());
+    let (pool, relays) = (hive.pool.clone(), hive.relays.clone());
+    let begun = relays.begin("completion", move |job, failed| {
+        let wanted = Wanted { model: model.clone(), fresh, distrust: failed > 0, job: Some(job) };
+        let (pool, path, body) = (pool.clone(), uri.path().to_owned(), body.clone());
         async move {
-            let (client, guard) = pool.acquire(wanted).await?;
-            let request = client.post(&path).header(header::CONTENT_TYPE, "application/json");
-            Ok(Attempt { request: request.body(body), guard })
+            let (worker, guard) = pool.acquire(wanted).await?;
+            let client = worker.client;
+            let request = match form {
+                Form::Json => client.request(Method::POST, &path),
+                Form::Events | Form::OpenAiStream => client
+                    .stream(Method::POST, &path)
+                    .header(HEADER_EVENTS, HeaderValue::from_static("1")),
+            };
+            let request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+            Ok(Attempt { request, at: worker.id, guard: Some(guard) })
         }
-    };
-    let span = job_span(&id.to_string());
-    tokio::spawn(drive(job, acquire).instrument(span));
-    respond(&jobs, id, form).await
+    });
+    match begun {
+        Ok(id) => respond(relays.jobs(), id, form).await,
+        Err(error) => job_refusal(&error).into_response(),
+    }
 }

@@ -3,11 +3,9 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use completion_relay::{Form, job_refusal, respond};
+use completion_relay::{Form, fail, job_refusal, respond};
 use http_guard::ApiError;
-use narration_core::job_span;
-use rbee_api::{Capabilities, EVENT_ERROR, Health, WorkerList};
-use tracing::Instrument as _;
+use rbee_api::{Capabilities, Health, WorkerList};
 
 use crate::{Hive, devices};
 
@@ -25,25 +23,20 @@ pub(super) async fn workers(State(hive): State<Hive>) -> Json<WorkerList> {
 
 /// Replaces the workers that run stale binaries; answers with the events of doing so.
 pub(super) async fn update_workers(State(hive): State<Hive>) -> Response {
-    let job = match hive.jobs.create("workers_update") {
-        Ok(job) => job,
-        Err(error) => return job_refusal(&error).into_response(),
-    };
-    let (jobs, id) = (hive.jobs.clone(), job.id());
-    let updating = async move {
+    let pool = hive.pool.clone();
+    let begun = hive.relays.begin_with("workers_update", async move |job| {
         let emitter = job.emitter();
         let updated = tokio::select! {
             () = job.cancelled() => return job.cancelled_end(),
-            updated = hive.pool.update(&emitter) => updated,
+            updated = pool.update(&emitter) => updated,
         };
         match updated {
             Ok(()) => job.complete(),
-            Err(body) => {
-                job.emit(Some(EVENT_ERROR), super::json(&body));
-                job.fail(body.error.message);
-            }
+            Err(body) => fail(job, &body),
         }
-    };
-    tokio::spawn(updating.instrument(job_span(&id.to_string())));
-    respond(&jobs, id, Form::Events).await
+    });
+    match begun {
+        Ok(id) => respond(hive.relays.jobs(), id, Form::Events).await,
+        Err(error) => job_refusal(&error).into_response(),
+    }
 }

@@ -3,11 +3,10 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use completion_relay::{Form, job_refusal, passed_on, respond};
+use completion_relay::{Form, finish, job_refusal, passed_on, respond};
 use http_guard::{ApiError, ApiJson, ApiPath};
-use narration_core::job_span;
-use rbee_api::{EVENT_ERROR, EVENT_RESULT, ModelList, ModelRemoved, PullRequest};
-use tracing::Instrument as _;
+use rbee_api::{ModelList, ModelRemoved, PullRequest};
+use serde_json::json;
 
 use crate::Hive;
 
@@ -27,33 +26,16 @@ pub(super) async fn pull(
     State(hive): State<Hive>,
     ApiJson(PullRequest { model }): ApiJson<PullRequest>,
 ) -> Response {
-    let job = match hive.jobs.create("model_pull") {
-        Ok(job) => job,
-        Err(error) => return job_refusal(&error).into_response(),
-    };
-    let (jobs, id) = (hive.jobs.clone(), job.id());
-    let pulling = async move {
-        let outcome = tokio::select! {
+    let models = hive.models.clone();
+    let begun = hive.relays.begin_with("model_pull", async move |job| {
+        let pulled = tokio::select! {
             () = job.cancelled() => return job.cancelled_end(),
-            outcome = hive.models.pull(model.clone(), Some(job.emitter())) => outcome,
+            pulled = models.pull(model.clone(), Some(job.emitter())) => pulled,
         };
-        match outcome {
-            Ok(path) => {
-                job.emit(
-                    Some(EVENT_RESULT),
-                    super::json(&serde_json::json!({
-                        "model": model,
-                        "path": path,
-                    })),
-                );
-                job.complete();
-            }
-            Err(body) => {
-                job.emit(Some(EVENT_ERROR), super::json(&body));
-                job.fail(body.error.message);
-            }
-        }
-    };
-    tokio::spawn(pulling.instrument(job_span(&id.to_string())));
-    respond(&jobs, id, Form::Events).await
+        finish(job, pulled.map(|path| json!({"model": model, "path": path})));
+    });
+    match begun {
+        Ok(id) => respond(hive.relays.jobs(), id, Form::Events).await,
+        Err(error) => job_refusal(&error).into_response(),
+    }
 }

@@ -21,7 +21,7 @@ impl WorkerPool {
     /// Renews leases until it is dropped and, while `serving` says so, stops idle workers and those
     /// that another one of their model has replaced. A hive that is taking over, or handing over,
     /// leaves that to the one that serves.
-    pub(crate) async fn keep(&self, serving: impl Fn() -> bool) {
+    pub(crate) async fn keep(&self, serving: impl Fn() -> bool) -> ! {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

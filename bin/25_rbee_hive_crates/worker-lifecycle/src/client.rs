@@ -1,18 +1,23 @@
 use std::{path::Path, time::Duration};
 
 use rbee_api::Health;
-use reqwest::RequestBuilder;
+use rbee_config::RbeeConfig;
+use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::Error;
+use crate::{Error, spawn::socket};
 
 /// How long a worker may take for an answer that needs no inference.
 const CONTROL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a stream may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// HTTP to one worker, over its Unix socket.
 #[derive(Debug, Clone)]
 pub struct WorkerClient {
     http: reqwest::Client,
+    streams: reqwest::Client,
     socket: String,
 }
 
@@ -24,16 +29,31 @@ impl WorkerClient {
     /// When the platform's HTTP client cannot be set up.
     pub fn new(socket: &Path) -> Result<Self, Error> {
         let socket_name = socket.display().to_string();
-        let http = reqwest::Client::builder()
-            .unix_socket(socket)
-            .build()
-            .map_err(|source| Error::Client { socket: socket_name.clone(), source })?;
-        Ok(Self { http, socket: socket_name })
+        let failed = |source| Error::Client { socket: socket_name.clone(), source };
+        let client = || reqwest::Client::builder().unix_socket(socket);
+        let http = client().build().map_err(failed)?;
+        let streams = client().read_timeout(SILENCE).build().map_err(failed)?;
+        Ok(Self { http, streams, socket: socket_name })
     }
 
-    /// A request for `path`, such as `/v1/chat/completions`; it has no deadline.
-    pub fn post(&self, path: &str) -> RequestBuilder {
-        self.http.post(url(path))
+    /// To the worker whose instance has this id, whether or not it lives.
+    ///
+    /// # Errors
+    ///
+    /// When the platform's HTTP client cannot be set up.
+    pub fn of(rbee: &RbeeConfig, id: &str) -> Result<Self, Error> {
+        Self::new(&socket(rbee, id))
+    }
+
+    /// A request for `path`, such as `/v1/chat/completions`, whose answer may take any time.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, url(path))
+    }
+
+    /// The same for an answer that is a stream: one that is silent for longer than a minute is
+    /// broken, since a worker that lives sends comments.
+    pub fn stream(&self, method: Method, path: &str) -> RequestBuilder {
+        self.streams.request(method, url(path))
     }
 
     pub async fn health(&self) -> Result<Health, Error> {

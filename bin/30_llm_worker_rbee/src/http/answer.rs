@@ -1,21 +1,21 @@
 //! Events to a response, whole or streamed.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json,
-    body::{Body, Bytes},
-    http::header,
+    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
-use futures::{Stream, stream};
+use job_server::JobWriter;
 use rbee_api::EVENT_ERROR;
 use serde::Serialize;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
+    Service,
     error::ApiError,
-    now,
+    jobs, now,
     params::Params,
     wire::{self, Choice, Chunk, Content, Delta, Message},
 };
@@ -27,10 +27,7 @@ use crate::{
 /// How long a failure before the first token is answered by a status of its own. After that the
 /// stream begins without one, so that nobody on the way takes the worker for dead.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-/// A comment is sent after this long without a token.
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING: &[u8] = b": waiting\n\n";
-const DONE: &[u8] = b"data: [DONE]\n\n";
+const DONE: &str = "[DONE]";
 const FINGERPRINT: &str = concat!("rbee-", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +67,12 @@ impl Answer {
         }
     }
 
-    pub(super) async fn respond(mut self, params: &Params) -> Result<Response, ApiError> {
+    pub(super) async fn respond(
+        mut self,
+        service: &Service,
+        params: &Params,
+        headers: &HeaderMap,
+    ) -> Result<Response, ApiError> {
         if !params.stream {
             return self.collect().await;
         }
@@ -80,13 +82,10 @@ impl Answer {
             Ok(event) => Some(event),
             Err(_) => None,
         };
-        let headers = [
-            (header::CONTENT_TYPE, "text/event-stream"),
-            (header::CACHE_CONTROL, "no-cache"),
-            // For proxies that would collect the tokens.
-            (header::HeaderName::from_static("x-accel-buffering"), "no"),
-        ];
-        Ok((headers, Body::from_stream(self.frames(first))).into_response())
+        let job = service.jobs.create("completion")?;
+        let response = jobs::respond(service, job.id(), headers)?;
+        tokio::spawn(self.stream(job, first));
+        Ok(response)
     }
 
     /// The next event; a channel that closes without an end means that the engine died.
@@ -132,46 +131,36 @@ impl Answer {
         Ok(Json(body).into_response())
     }
 
-    /// One piece of bytes for each event: nothing is collected and nothing waits.
-    fn frames(self, first: Option<Event>) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        stream::unfold((Some(self), first, true), |(answer, event, opening)| async move {
-            let mut answer = answer?;
-            let event = match event {
+    /// One event for each chunk: nothing is collected and nothing waits.
+    async fn stream(mut self, job: JobWriter, mut first: Option<Event>) {
+        if self.kind == Kind::Chat {
+            let delta = Delta { role: Some("assistant"), content: Some("") };
+            self.write(&job, Content::Delta(delta), None, None);
+        }
+        loop {
+            let event = match first.take() {
                 Some(event) => event,
-                None => match timeout(PING_EVERY, answer.next()).await {
-                    Ok(event) => event,
-                    Err(_) => {
-                        return Some((Ok(Bytes::from_static(PING)), (Some(answer), None, opening)));
-                    }
+                None => tokio::select! {
+                    biased;
+                    () = job.cancelled() => return job.cancelled_end(),
+                    event = self.next() => event,
                 },
             };
-            let mut frame = Vec::new();
-            if opening && answer.kind == Kind::Chat {
-                let delta = Delta { role: Some("assistant"), content: Some("") };
-                answer.write(&mut frame, Content::Delta(delta), None, None);
-            }
-            let ends = match event {
-                Event::Text { text, logprobs } => {
-                    answer.write_text(&mut frame, &text, &logprobs);
-                    false
-                }
+            match event {
+                Event::Text { text, logprobs } => self.write_text(&job, &text, &logprobs),
                 Event::End(finish) => {
-                    answer.write_end(&mut frame, &finish);
-                    true
+                    self.write_end(&job, &finish);
+                    return job.complete();
                 }
                 Event::Failed(reason) => {
-                    frame.extend_from_slice(b"event: ");
-                    frame.extend_from_slice(EVENT_ERROR.as_bytes());
-                    frame.push(b'\n');
-                    data(&mut frame, &ApiError::engine(reason).into_body());
-                    true
+                    emit(&job, Some(EVENT_ERROR), &ApiError::engine(&reason).into_body());
+                    return job.fail(reason);
                 }
-            };
-            Some((Ok(Bytes::from(frame)), ((!ends).then_some(answer), None, false)))
-        })
+            }
+        }
     }
 
-    fn write_text(&mut self, frame: &mut Vec<u8>, text: &str, tokens: &[TokenLogprob]) {
+    fn write_text(&mut self, job: &JobWriter, text: &str, tokens: &[TokenLogprob]) {
         let logprobs = (!tokens.is_empty()).then(|| wire::logprobs(self.kind, tokens, self.sent));
         if !tokens.is_empty() {
             self.sent += text.chars().count();
@@ -180,26 +169,26 @@ impl Answer {
             Kind::Chat => Content::Delta(Delta { role: None, content: Some(text) }),
             Kind::Completion => Content::Text(text),
         };
-        self.write(frame, content, logprobs, None);
+        self.write(job, content, logprobs, None);
     }
 
-    fn write_end(&self, frame: &mut Vec<u8>, finish: &Finish) {
+    fn write_end(&self, job: &JobWriter, finish: &Finish) {
         let content = match self.kind {
             Kind::Chat => Content::Delta(Delta { role: None, content: None }),
             Kind::Completion => Content::Text(""),
         };
-        self.write(frame, content, None, Some(finish));
+        self.write(job, content, None, Some(finish));
         if self.include_usage {
             let mut chunk = self.chunk(&[]);
             chunk.usage = Some(wire::usage(&finish.usage));
-            data(frame, &chunk);
+            emit(job, None, &chunk);
         }
-        frame.extend_from_slice(DONE);
+        job.emit(None, DONE);
     }
 
     fn write(
         &self,
-        frame: &mut Vec<u8>,
+        job: &JobWriter,
         content: Content<'_>,
         logprobs: Option<serde_json::Value>,
         finish: Option<&Finish>,
@@ -208,7 +197,7 @@ impl Answer {
         let choice = Choice { index: 0, content, logprobs, finish_reason };
         let mut chunk = self.chunk(std::slice::from_ref(&choice));
         chunk.timings = finish.map(|finish| wire::timings(&finish.usage));
-        data(frame, &chunk);
+        emit(job, None, &chunk);
     }
 
     fn chunk<'a>(&'a self, choices: &'a [Choice<'a>]) -> Chunk<'a> {
@@ -228,11 +217,9 @@ impl Answer {
     }
 }
 
-/// Appends one `data:` frame. JSON has no line breaks of its own, so one line is enough.
-fn data(frame: &mut Vec<u8>, value: &impl Serialize) {
-    frame.extend_from_slice(b"data: ");
-    if let Err(error) = serde_json::to_writer(&mut *frame, value) {
-        tracing::error!(%error, "cannot write a frame");
+fn emit(job: &JobWriter, name: Option<&'static str>, value: &impl Serialize) {
+    match serde_json::to_vec(value) {
+        Ok(data) => drop(job.emit(name, data)),
+        Err(error) => tracing::error!(%error, "cannot write a chunk"),
     }
-    frame.extend_from_slice(b"\n\n");
 }

@@ -1,6 +1,6 @@
 //! `POST /v1/chat/completions`.
 
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use serde_json::Value;
 
 use super::{
@@ -16,6 +16,7 @@ use crate::engine::Request;
 
 pub(super) async fn create(
     State(service): State<Service>,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let hold = service.lease.hold();
@@ -40,7 +41,8 @@ pub(super) async fn create(
         Ok((params, events))
     })
     .await?;
-    Answer::new(Kind::Chat, &service.name, events, hold).respond(&params).await
+    let answer = Answer::new(Kind::Chat, &service.name, events, hold);
+    answer.respond(&service, &params, &headers).await
 }
 
 fn logprobs(fields: &Fields) -> Result<Option<usize>, ApiError> {

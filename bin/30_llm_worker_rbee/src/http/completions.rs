@@ -1,6 +1,6 @@
 //! `POST /v1/completions`.
 
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use serde::Deserialize;
 
 use super::{
@@ -28,6 +28,7 @@ enum Prompt {
 
 pub(super) async fn create(
     State(service): State<Service>,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let hold = service.lease.hold();
@@ -51,7 +52,8 @@ pub(super) async fn create(
         Ok((params, events))
     })
     .await?;
-    Answer::new(Kind::Completion, &service.name, events, hold).respond(&params).await
+    let answer = Answer::new(Kind::Completion, &service.name, events, hold);
+    answer.respond(&service, &params, &headers).await
 }
 
 fn prompt(fields: &Fields, model: &Model) -> Result<Vec<i32>, ApiError> {

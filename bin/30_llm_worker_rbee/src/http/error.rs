@@ -60,6 +60,10 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found_error", "unknown_path", message)
     }
 
+    pub(super) fn no_job(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "job_not_found", message)
+    }
+
     pub(super) fn method_not_allowed(method: &str, path: &str) -> Self {
         let message = format!("`{path}` does not take {method}");
         Self::invalid("method_not_allowed", message).with_status(StatusCode::METHOD_NOT_ALLOWED)

@@ -1,8 +1,8 @@
 //! OpenAI's format at the rim.
 //!
 //! A handler turns a body into an engine's request and writes down the events that come back. A
-//! client that goes away drops its response, which drops the events' receiver, which ends the
-//! request in the engine.
+//! client that goes away drops its response, which cancels the stream's job, which drops the events'
+//! receiver, which ends the request in the engine.
 
 mod answer; // events to a response, whole or streamed
 mod chat; // POST /v1/chat/completions
@@ -10,6 +10,7 @@ mod completions; // POST /v1/completions
 mod error; // refusals
 mod fields; // the fields of a body
 mod grammar; // response_format
+mod jobs; // streams that can be resumed
 mod messages; // a chat's messages
 mod params; // what both have in common
 mod wire; // the JSON that is sent
@@ -25,8 +26,9 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, FromRequest, Request, State, rejection::BytesRejection},
     http::{Method, StatusCode, Uri},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
+use job_server::JobServer;
 use rbee_api::Health;
 use serde_json::{Value, json};
 
@@ -42,6 +44,8 @@ pub struct Service {
     engine: Engine,
     name: Arc<str>,
     lease: Lease,
+    /// The streams.
+    jobs: JobServer,
     health: Arc<dyn Fn() -> Health + Send + Sync>,
     /// Seconds since 1970.
     loaded_at: u64,
@@ -55,7 +59,8 @@ impl Service {
         lease: Lease,
         health: impl Fn() -> Health + Send + Sync + 'static,
     ) -> Self {
-        Self { engine, name: name.into(), lease, health: Arc::new(health), loaded_at: now() }
+        let (name, health) = (name.into(), Arc::new(health));
+        Self { engine, name, lease, jobs: jobs::server(), health, loaded_at: now() }
     }
 }
 
@@ -73,6 +78,8 @@ pub fn router(service: Service) -> Router {
         .route("/v1/lease", post(renew_lease))
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/jobs/{id}", delete(jobs::cancel))
+        .route("/v1/jobs/{id}/stream", get(jobs::stream))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_MAX))

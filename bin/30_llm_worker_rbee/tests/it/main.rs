@@ -6,4 +6,5 @@ mod engine;
 mod process;
 mod refusals;
 mod reference;
+mod streams; // resumed and ended by name
 mod support;

@@ -1,39 +1,81 @@
 use job_server::JobWriter;
-use rbee_api::{EVENT_ERROR, ErrorBody};
+use rbee_api::ErrorBody;
+use reqwest::RequestBuilder;
 
-use crate::relay::{Failure, error_data, relay};
+use crate::{
+    refusal::fail,
+    relay::{Answer, Failure, relay},
+    transfer::{Departure, Reply, Transfer},
+    upstream::{NextLevel, Upstream},
+};
 
-/// How often a request is sent anew when the process it went to is gone: once for a process that
-/// died, once more for a replacement that was under way.
+/// How often in a row a request is sent anew when the process it went to is gone: once for a
+/// process that died, once more for a replacement that was under way.
 const ATTEMPTS: usize = 3;
 
 /// What one attempt needs: the request, and whatever is to be held while it is answered.
 #[derive(Debug)]
 pub struct Attempt<G> {
-    pub request: reqwest::RequestBuilder,
+    pub request: RequestBuilder,
+    /// Who is asked, as [`NextLevel::request`] knows them.
+    pub at: String,
     /// Such as a count of the process's active requests; dropped when the answer has ended.
     pub guard: G,
 }
 
+/// How relaying came to its end without an error.
+enum End {
+    Whole,
+    /// The job is to go on elsewhere.
+    Departs {
+        reply: Reply,
+        upstream: Upstream,
+    },
+}
+
+/// What has come of the answer so far.
+#[derive(Default)]
+struct Progress {
+    /// Where the rest is to be had, once the next level has named its job.
+    upstream: Option<Upstream>,
+    /// Whether a part of the answer is in the job, so that another answer would repeat it.
+    answered: bool,
+}
+
 /// Runs `job` to its end: gets an attempt from `acquire`, relays it, tries again if the process
-/// was gone before it had said anything.
+/// was gone before it had said anything, and goes on with the next level's job if it was gone later.
 ///
-/// `acquire` is told how many attempts have failed; from the first failure on it must not trust
-/// what it remembers of the process. A cancelled job drops whatever is under way.
-pub async fn drive<G, F>(job: JobWriter, mut acquire: impl FnMut(usize) -> F)
-where
-    F: Future<Output = Result<Attempt<G>, ErrorBody>>,
+/// A cancelled job drops whatever is under way and ends the next level's job.
+pub(crate) async fn drive<N, F>(
+    job: JobWriter,
+    next: &N,
+    mut departure: Departure,
+    from: Option<Upstream>,
+    acquire: impl FnMut(usize) -> F,
+) where
+    N: NextLevel,
+    F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
 {
+    let mut progress = Progress { answered: from.is_some(), upstream: from };
     let end = tokio::select! {
         biased;
-        () = job.cancelled() => return job.cancelled_end(),
-        end = attempts(&job, &mut acquire) => end,
+        () = job.cancelled() => None,
+        end = relayed(&job, next, Some(&mut departure), &mut progress, acquire) => Some(end),
     };
     match end {
-        Ok(()) => job.complete(),
-        Err(body) => {
-            job.emit(Some(EVENT_ERROR), error_data(&body));
-            job.fail(body.error.message);
+        Some(Ok(End::Whole)) => job.complete(),
+        Some(Ok(End::Departs { reply, upstream })) => {
+            let id = job.id();
+            if reply.send(Transfer { job: job.depart(), upstream }).is_err() {
+                tracing::error!(%id, "whoever asked for the job went away, and it is lost");
+            }
+        }
+        Some(Err(body)) => fail(job, &body),
+        None => {
+            job.cancelled_end();
+            if let Some(upstream) = progress.upstream {
+                upstream.cancel(next).await;
+            }
         }
     }
 }
@@ -43,27 +85,59 @@ where
 /// # Errors
 ///
 /// The next level's refusal, or that it was lost. Nothing of it is put into the job.
-pub async fn attempts<G, F>(
+pub(crate) async fn attempts<N, F>(
     job: &JobWriter,
-    acquire: &mut impl FnMut(usize) -> F,
+    next: &N,
+    acquire: impl FnMut(usize) -> F,
 ) -> Result<(), ErrorBody>
 where
-    F: Future<Output = Result<Attempt<G>, ErrorBody>>,
+    N: NextLevel,
+    F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
+{
+    relayed(job, next, None, &mut Progress::default(), acquire).await.map(drop)
+}
+
+async fn relayed<N, F>(
+    job: &JobWriter,
+    next: &N,
+    mut departure: Option<&mut Departure>,
+    progress: &mut Progress,
+    mut acquire: impl FnMut(usize) -> F,
+) -> Result<End, ErrorBody>
+where
+    N: NextLevel,
+    F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
 {
     let mut failed = 0;
     loop {
-        let Attempt { request, guard } = acquire(failed).await?;
-        let outcome = relay(request, job).await;
+        let resumed = progress.upstream.clone();
+        let Attempt { request, at, guard } = match &resumed {
+            Some(upstream) => {
+                let (request, guard) = upstream.resume(next, failed).await?;
+                Attempt { request, at: upstream.at.clone(), guard }
+            }
+            None => acquire(failed).await?,
+        };
+        let answer = Answer { job, at, departure: departure.as_deref_mut() };
+        let outcome = relay(request, answer, &mut progress.upstream, &mut progress.answered).await;
         drop(guard);
         match outcome {
-            Ok(()) => return Ok(()),
+            Ok(None) => return Ok(End::Whole),
+            Ok(Some((reply, upstream))) => return Ok(End::Departs { reply, upstream }),
+            Err(Failure::Refused(body)) if resumed.is_some() && body.error.status == Some(404) => {
+                let why = format!("the next level has lost the request: {}", body.error.message);
+                return Err(Failure::Broken { why }.into_body(progress.answered));
+            }
             Err(Failure::Refused(body)) => return Err(body),
-            Err(Failure::Broken { why, answered }) => {
-                failed += 1;
-                if answered || failed == ATTEMPTS {
-                    return Err(Failure::Broken { why, answered }.into_body());
+            Err(failure) => {
+                // Each part that came is a new beginning: a long stream may see many replacements.
+                let went_on = progress.upstream != resumed;
+                failed = if went_on { 1 } else { failed + 1 };
+                let repeatable = progress.upstream.is_some() || !progress.answered;
+                if !repeatable || failed == ATTEMPTS {
+                    return Err(failure.into_body(progress.answered));
                 }
-                tracing::warn!(why, failed, "the next level did not answer; asking again");
+                tracing::warn!(?failure, failed, "the next level broke off; asking again");
             }
         }
     }

@@ -1,34 +1,41 @@
-use bytes::Bytes;
 use eventsource_stream::{Event, Eventsource as _};
 use futures::{StreamExt as _, TryStreamExt as _};
 use job_server::JobWriter;
-use rbee_api::{EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, ErrorBody};
+use rbee_api::{EVENT_END, EVENT_ERROR, EVENT_RESULT, ErrorBody, HEADER_JOB, event_name};
 
-use crate::refusal::causes;
+use crate::{
+    refusal::causes,
+    transfer::{Departure, Reply},
+    upstream::Upstream,
+};
 
 /// OpenAI's last frame.
 const DONE: &str = "[DONE]";
 
+/// Where a response goes.
+pub(crate) struct Answer<'a> {
+    pub(crate) job: &'a JobWriter,
+    /// Who answers.
+    pub(crate) at: String,
+    /// Where somebody may ask that the rest be relayed by another process.
+    pub(crate) departure: Option<&'a mut Departure>,
+}
+
 /// Why a response did not reach its end.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The next level did not answer, or stopped in the middle.
-    Broken {
-        why: String,
-        /// Whether a part of the answer is in the job already, so that a second attempt would
-        /// repeat it.
-        answered: bool,
-    },
+    Broken { why: String },
     /// The next level answered with an error.
     Refused(ErrorBody),
 }
 
 impl Failure {
     /// The client's view of it.
-    pub fn into_body(self) -> ErrorBody {
+    pub(crate) fn into_body(self, answered: bool) -> ErrorBody {
         match self {
             Self::Refused(body) => body,
-            Self::Broken { why, answered } => {
+            Self::Broken { why } => {
                 let what = if answered {
                     "the answer was cut off"
                 } else {
@@ -40,16 +47,23 @@ impl Failure {
     }
 }
 
-/// Sends `request` and passes what comes back into `job`, event by event, as it comes.
+/// Sends `request` and passes what comes back into the job, event by event, as it comes.
 ///
-/// A response that is not a stream becomes one `result` event. Dropping the future drops the
-/// connection, which is how the next level learns that nobody wants the rest.
+/// A response that is not a stream becomes one `result` event. `upstream` becomes the next level's
+/// job once it is known, and follows the events; `answered` becomes true with the first chunk.
+/// Dropping the future drops the connection, which is how the next level learns that nobody wants
+/// the rest. Returns who wants to go on with the rest, if somebody does.
 ///
 /// # Errors
 ///
 /// See [`Failure`]. The job is not ended here, and an error is not put into it.
-pub async fn relay(request: reqwest::RequestBuilder, job: &JobWriter) -> Result<(), Failure> {
-    let broken = |error: reqwest::Error| Failure::Broken { why: causes(&error), answered: false };
+pub(crate) async fn relay(
+    request: reqwest::RequestBuilder,
+    answer: Answer<'_>,
+    upstream: &mut Option<Upstream>,
+    answered: &mut bool,
+) -> Result<Option<(Reply, Upstream)>, Failure> {
+    let broken = |error: reqwest::Error| Failure::Broken { why: causes(&error) };
     let response = request.send().await.map_err(broken)?;
     let status = response.status();
     if !status.is_success() {
@@ -57,36 +71,61 @@ pub async fn relay(request: reqwest::RequestBuilder, job: &JobWriter) -> Result<
         return Err(Failure::Refused(error_body(status.as_u16(), &body)));
     }
     if is_event_stream(&response) {
-        return relay_events(response, job).await;
+        if upstream.is_none() {
+            let job = response.headers().get(HEADER_JOB).and_then(|id| id.to_str().ok());
+            *upstream = job.map(|id| Upstream::new(answer.at.clone(), id.to_owned()));
+        }
+        return relay_events(response, answer, upstream, answered).await;
     }
     let body = response.bytes().await.map_err(broken)?;
-    job.emit(Some(EVENT_RESULT), body);
-    Ok(())
+    answer.job.emit(Some(EVENT_RESULT), body);
+    Ok(None)
 }
 
-async fn relay_events(response: reqwest::Response, job: &JobWriter) -> Result<(), Failure> {
+async fn relay_events(
+    response: reqwest::Response,
+    Answer { job, mut departure, .. }: Answer<'_>,
+    upstream: &mut Option<Upstream>,
+    answered: &mut bool,
+) -> Result<Option<(Reply, Upstream)>, Failure> {
     let mut events = response.bytes_stream().map_err(|error| causes(&error)).eventsource();
-    let mut answered = false;
-    while let Some(event) = events.next().await {
-        let Event { event: name, data, .. } =
-            event.map_err(|error| Failure::Broken { why: error.to_string(), answered })?;
+    loop {
+        let event = match (&*upstream, departure.as_deref_mut()) {
+            (Some(known), Some(departure)) => tokio::select! {
+                biased;
+                reply = departure.asked() => return Ok(Some((reply, known.clone()))),
+                event = events.next() => event,
+            },
+            _ => events.next().await,
+        };
+        let Some(event) = event else {
+            return Err(Failure::Broken {
+                why: "the stream ended before its end was sent".to_owned(),
+            });
+        };
+        let Event { event: name, data, id, .. } =
+            event.map_err(|error| Failure::Broken { why: error.to_string() })?;
+        if let (Some(upstream), Ok(id)) = (&mut *upstream, id.parse()) {
+            upstream.last_event_id = id;
+        }
         match name.as_str() {
-            EVENT_NARRATION => drop(job.emit(Some(EVENT_NARRATION), data)),
-            EVENT_PROGRESS => drop(job.emit(Some(EVENT_PROGRESS), data)),
-            EVENT_RESULT => drop(job.emit(Some(EVENT_RESULT), data)),
             EVENT_ERROR => return Err(Failure::Refused(error_body(500, data.as_bytes()))),
-            EVENT_END => return Ok(()),
-            _ => {
+            EVENT_END => return Ok(None),
+            "message" => {
                 let done = data == DONE;
                 job.emit(None, data);
-                answered = true;
+                *answered = true;
                 if done {
-                    return Ok(());
+                    return Ok(None);
+                }
+            }
+            name => {
+                if let Some(name) = event_name(name) {
+                    job.emit(Some(name), data);
                 }
             }
         }
     }
-    Err(Failure::Broken { why: "the stream ended before its end was sent".to_owned(), answered })
 }
 
 fn is_event_stream(response: &reqwest::Response) -> bool {
@@ -106,9 +145,4 @@ fn error_body(status: u16, body: &[u8]) -> ErrorBody {
             ErrorBody::new(502, "server_error", "bad_gateway", format!("unreadable error: {text}"))
         }
     }
-}
-
-/// The JSON of an error, for an `error` event.
-pub(crate) fn error_data(body: &ErrorBody) -> Bytes {
-    Bytes::from(serde_json::to_vec(body).expect("an error body holds only strings and numbers"))
 }

@@ -7,7 +7,7 @@ use axum::{
 use futures::StreamExt as _;
 use http_guard::ApiError;
 use job_server::{
-    Event, JobId, JobServer, Subscription,
+    Event, JobId, JobServer, JobState, Subscription,
     sse::{SseOptions, sse_response},
 };
 use rbee_api::{EVENT_ERROR, EVENT_RESULT, ErrorBody, HEADER_JOB};
@@ -16,7 +16,7 @@ use crate::refusal::{job_refusal, passed_on};
 
 /// How long a job waits for its client to come back before it is cancelled. A client that asked
 /// for ids can go on from the last one; any other has lost its stream for good.
-const RECONNECT_GRACE: Duration = Duration::from_secs(15);
+pub(crate) const RECONNECT_GRACE: Duration = Duration::from_secs(15);
 
 /// What the client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +66,12 @@ async fn answer(jobs: &JobServer, id: JobId, form: Form) -> Result<Response, job
             Some(_) => {}
         }
     }
-    // A job that was cancelled ends without a word.
-    let cancelled = "the job was cancelled before it had an answer";
-    let body = ErrorBody::new(503, "server_error", "cancelled", cancelled);
+    // A job that was cancelled, or goes on elsewhere, ends without a word.
+    let (code, message) = match events.state() {
+        JobState::Moved => ("replaced", "the server was replaced; send the request again"),
+        _ => ("cancelled", "the job was cancelled before it had an answer"),
+    };
+    let body = ErrorBody::new(503, "server_error", code, message);
     Ok(passed_on(body).into_response())
 }
 

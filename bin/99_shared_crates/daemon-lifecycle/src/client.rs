@@ -2,8 +2,14 @@
 
 use std::{io, path::Path, time::Duration};
 
-use hyper::{Request as HttpRequest, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    HeaderMap, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
+    body::{Bytes, Incoming},
+    header,
+};
 use hyper_util::rt::TokioIo;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::protocol::{Connection, Hello, Reply, Request};
 
@@ -29,34 +35,69 @@ async fn ask(socket: &Path, request: &Request) -> io::Result<Reply> {
     tokio::time::timeout(HELLO_LIMIT, exchange).await.map_err(io::Error::from)?
 }
 
-/// The status with which the daemon answers `GET path`, asked past its listener: that may be
-/// shared with another generation, and then nobody can say who answers.
-pub(crate) async fn http_status(
+/// A request without a body.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    /// The daemon's address, as it told it.
+    pub(crate) address: &'a str,
+    pub(crate) headers: HeaderMap,
+}
+
+/// Status and body of the daemon's answer, which must come whole within `limit` and not be longer
+/// than `max_bytes`.
+pub(crate) async fn http(
     socket: &Path,
-    path: &str,
-    host: &str,
+    ask: Ask<'_>,
     limit: Duration,
-) -> io::Result<u16> {
+    max_bytes: usize,
+) -> io::Result<(StatusCode, Bytes)> {
     let exchange = async {
-        let mut control = Connection::open(socket).await?;
-        match control.ask(&Request::Http, HELLO_LIMIT).await? {
-            Reply::Http => {}
-            other => return Err(unexpected(&other)),
-        }
-        let io = TokioIo::new(control.into_inner());
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(io::Error::other)?;
-        let driver = tokio::spawn(connection);
-        let request = HttpRequest::get(path)
-            .header(header::HOST, host)
-            .header(header::CONNECTION, "close")
-            .body(String::new())
-            .map_err(io::Error::other)?;
-        let status = sender.send_request(request).await.map(|response| response.status().as_u16());
-        driver.abort();
-        status.map_err(io::Error::other)
+        let (response, _connection) = begin_http(socket, ask).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), max_bytes).collect().await;
+        Ok((status, body.map_err(io::Error::other)?.to_bytes()))
     };
     tokio::time::timeout(limit, exchange).await.map_err(io::Error::from)?
+}
+
+/// The status with which the daemon answers `GET path`.
+async fn http_status(
+    socket: &Path,
+    path: &str,
+    address: &str,
+    limit: Duration,
+) -> io::Result<StatusCode> {
+    let ask = Ask { method: Method::GET, path, address, headers: HeaderMap::new() };
+    let exchange = async { Ok(begin_http(socket, ask).await?.0.status()) };
+    tokio::time::timeout(limit, exchange).await.map_err(io::Error::from)?
+}
+
+/// Asks the daemon past its listener: that may be shared with another generation, and then nobody
+/// can say who answers.
+async fn begin_http(
+    socket: &Path,
+    Ask { method, path, address, headers }: Ask<'_>,
+) -> io::Result<(HttpResponse<Incoming>, AbortOnDropHandle<hyper::Result<()>>)> {
+    let mut control = Connection::open(socket).await?;
+    match control.ask(&Request::Http, HELLO_LIMIT).await? {
+        Reply::Http => {}
+        other => return Err(unexpected(&other)),
+    }
+    let io = TokioIo::new(control.into_inner());
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(io).await.map_err(io::Error::other)?;
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let mut request = HttpRequest::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, host_of(address))
+        .header(header::CONNECTION, "close")
+        .body(String::new())
+        .map_err(io::Error::other)?;
+    request.headers_mut().extend(headers);
+    Ok((sender.send_request(request).await.map_err(io::Error::other)?, connection))
 }
 
 /// `None` when the request is answered well, else what was wrong.
@@ -68,9 +109,9 @@ pub(crate) async fn unwell(
     address: &str,
     limit: Duration,
 ) -> Option<String> {
-    match http_status(socket, path, host_of(address), limit).await {
-        Ok(status) if status < 500 => None,
-        Ok(status) => Some(format!("answered `GET {path}` with {status}")),
+    match http_status(socket, path, address, limit).await {
+        Ok(status) if !status.is_server_error() => None,
+        Ok(status) => Some(format!("answered `GET {path}` with {}", status.as_u16())),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Some(format!("did not answer `GET {path}` within {} s", limit.as_secs_f32()))
         }

@@ -53,7 +53,6 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
             "worker-lifecycle",
             "completion-relay",
             "model-store",
-            "job-server",
         ],
         "a worker knows neither hive nor queen",
     ),

@@ -15,10 +15,14 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
 };
-use completion_relay::{Attempt, Form, Head, drive, respond};
+use completion_relay::{Attempt, Form, Head, NextLevel, Relays, respond};
+use daemon_lifecycle::Daemon;
 use http_body_util::BodyExt as _;
+use http_guard::Token;
 use job_server::{JobId, JobServer, Limits};
-use rbee_api::{HEADER_EVENTS, HEADER_JOB, JobState};
+use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_JOB, JobState};
+use reqwest::{Method, RequestBuilder};
+use tokio::sync::watch;
 
 const CHUNKS: &str = "data: {\"n\":1}\n\ndata: {\"n\":2}\n\ndata: [DONE]\n\n";
 
@@ -73,7 +77,7 @@ async fn a_process_that_stays_dead_is_not_asked_for_ever() {
 async fn an_answer_that_breaks_off_is_not_begun_again() {
     let level = Level::between([stream("data: {\"n\":1}\n\n"), stream(CHUNKS)]);
     let job = level.begin();
-    let response = respond(&level.jobs, job, Form::Events).await;
+    let response = respond(level.relays.jobs(), job, Form::Events).await;
     let body = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into());
     let body = body.unwrap();
     assert!(body.contains("event: error\ndata: {\"error\":{\"message\":\"the answer was cut off"));
@@ -106,19 +110,58 @@ async fn an_error_event_before_the_first_chunk_becomes_the_status() {
 async fn a_client_that_goes_away_cancels_the_job() {
     let level = Level::between([stream("data: {\"n\":1}\n\n") + HOLD]);
     let job = level.begin();
-    let mut body = respond(&level.jobs, job, Form::OpenAiStream).await.into_body();
+    let mut body = respond(level.relays.jobs(), job, Form::OpenAiStream).await.into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);
-    tokio::time::timeout(Duration::from_secs(10), level.jobs.idle()).await.unwrap();
-    let info = rbee_api::JobInfo::from(level.jobs.info(&job).unwrap());
+    tokio::time::timeout(DEADLINE, level.relays.jobs().idle()).await.unwrap();
+    let info = rbee_api::JobInfo::from(level.relays.jobs().info(&job).unwrap());
     assert_eq!(info.state, JobState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_ends_the_next_level_s_job_too() {
+    let begun = named_stream("id: 1\ndata: {\"n\":1}\n\n");
+    let level = Level::between([begun + HOLD, "HTTP/1.1 204 No Content\r\n\r\n".to_owned()]);
+    let job = level.begin();
+    let mut body = respond(level.relays.jobs(), job, Form::OpenAiStream).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert!(level.request(1).await.starts_with("DELETE /v1/jobs/upstream "));
+}
+
+#[tokio::test]
+async fn an_answer_whose_job_has_a_name_goes_on_behind_what_was_seen() {
+    let first = named_stream("id: 1\nevent: narration\ndata: {}\n\nid: 2\ndata: {\"n\":1}\n\n");
+    let second = named_stream("id: 3\ndata: {\"n\":2}\n\n");
+    let third = named_stream("id: 4\ndata: [DONE]\n\n");
+    let level = Level::between([first, second, third]);
+    let (status, body) = level.answer(Form::OpenAiStream).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, CHUNKS));
+    assert_eq!(level.attempts(), [0], "the answer is not begun again");
+    for (turn, last) in [(1, "2"), (2, "3")] {
+        let request = level.request(turn).await;
+        assert!(request.starts_with("GET /v1/jobs/upstream/stream "), "{request}");
+        assert!(request.contains(&format!("last-event-id: {last}\r\n")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_next_level_that_has_forgotten_the_job_has_lost_the_answer() {
+    let unknown = r#"{"error":{"message":"m","type":"t","code":"job_not_found"}}"#;
+    let begun = named_stream("id: 1\ndata: {\"n\":1}\n\n");
+    let level = Level::between([begun, json("404 Not Found", unknown)]);
+    let response = respond(level.relays.jobs(), level.begin(), Form::Events).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body = String::from_utf8(body.into()).unwrap();
+    assert!(body.contains("upstream_lost"), "{body}");
+    assert!(body.ends_with("data: {\"state\":\"failed\"}\n\n"), "{body}");
 }
 
 #[tokio::test]
 async fn the_response_names_its_job() {
     let level = Level::between([stream(CHUNKS)]);
     let job = level.begin();
-    let response: Response<Body> = respond(&level.jobs, job, Form::OpenAiStream).await;
+    let response: Response<Body> = respond(level.relays.jobs(), job, Form::OpenAiStream).await;
     assert_eq!(response.headers()[HEADER_JOB], job.to_string().as_str());
 }
 
@@ -143,18 +186,42 @@ fn a_body_that_is_no_request_is_refused() {
 /// At the end of a script: the connection stays open.
 const HOLD: &str = "HOLD";
 
+const DEADLINE: Duration = Duration::from_secs(10);
+
 struct Level {
-    jobs: JobServer,
-    next: SocketAddr,
+    relays: Relays<Next>,
+    next: Next,
     attempts: Arc<Mutex<Vec<usize>>>,
+    /// What the next level was sent, a text for each connection.
+    requests: watch::Receiver<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+struct Next(SocketAddr);
+
+impl NextLevel for Next {
+    type Guard = ();
+
+    async fn request(
+        &self,
+        at: &str,
+        method: Method,
+        path: &str,
+        _: usize,
+    ) -> Result<(RequestBuilder, ()), ErrorBody> {
+        assert_eq!(at, "next");
+        let client = reqwest::Client::builder().build().unwrap();
+        Ok((client.request(method, format!("http://{}{path}", self.0)), ()))
+    }
 }
 
 impl Level {
     /// A level whose next one answers each connection with one of `scripts`, and then closes it.
     fn between(scripts: impl IntoIterator<Item = String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let next = listener.local_addr().unwrap();
+        let next = Next(listener.local_addr().unwrap());
         let mut scripts: VecDeque<String> = scripts.into_iter().collect();
+        let (seen, requests) = watch::channel(Vec::new());
         thread::spawn(move || {
             let mut held = Vec::new();
             while let Some(script) = scripts.pop_front() {
@@ -162,7 +229,9 @@ impl Level {
                 let hold = script.ends_with(HOLD);
                 // The request is read, so that closing does not reset the connection.
                 let mut request = [0; 4096];
-                std::io::Read::read(&mut connection, &mut request).unwrap();
+                let length = std::io::Read::read(&mut connection, &mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                seen.send_modify(|requests| requests.push(request));
                 connection.write_all(script.trim_end_matches(HOLD).as_bytes()).unwrap();
                 if hold {
                     held.push(connection);
@@ -173,24 +242,37 @@ impl Level {
                 thread::park();
             }
         });
-        Self { jobs: JobServer::new(Limits::default()), next, attempts: Arc::default() }
+        let folder = tempfile::tempdir().unwrap();
+        let token = Token::load_or_create(&folder.path().join("token")).unwrap();
+        let daemon = Daemon::attach("level").unwrap();
+        let relays = Relays::new(JobServer::new(Limits::default()), next.clone(), daemon, token);
+        Self { relays, next, attempts: Arc::default(), requests }
+    }
+
+    /// The request of that connection, once it has come.
+    async fn request(&self, turn: usize) -> String {
+        let mut requests = self.requests.clone();
+        let come = requests.wait_for(|requests| requests.len() > turn);
+        let requests = tokio::time::timeout(DEADLINE, come).await.unwrap().unwrap();
+        requests[turn].clone()
     }
 
     fn begin(&self) -> JobId {
-        let job = self.jobs.create("completion").unwrap();
-        let id = job.id();
-        let client = reqwest::Client::builder().build().unwrap();
-        let (url, attempts) = (format!("http://{}/", self.next), Arc::clone(&self.attempts));
-        tokio::spawn(drive(job, move |failed| {
+        let (relays, attempts) = (self.relays.clone(), Arc::clone(&self.attempts));
+        let next = self.next.clone();
+        let begun = relays.begin("completion", move |_, failed| {
             attempts.lock().unwrap().push(failed);
-            let request = client.post(&url).body("{}");
-            async { Ok(Attempt { request, guard: () }) }
-        }));
-        id
+            let next = next.clone();
+            async move {
+                let (request, guard) = next.request("next", Method::POST, "/", failed).await?;
+                Ok(Attempt { request: request.body("{}"), at: "next".to_owned(), guard })
+            }
+        });
+        begun.unwrap()
     }
 
     async fn answer(&self, form: Form) -> (StatusCode, String) {
-        let response = respond(&self.jobs, self.begin(), form).await;
+        let response = respond(self.relays.jobs(), self.begin(), form).await;
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.into()).unwrap())
@@ -199,6 +281,12 @@ impl Level {
     fn attempts(&self) -> Vec<usize> {
         self.attempts.lock().unwrap().clone()
     }
+}
+
+/// A stream that can be resumed.
+fn named_stream(body: &str) -> String {
+    let head = "content-type: text/event-stream\r\nconnection: close\r\nx-rbee-job: upstream";
+    format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}")
 }
 
 fn stream(body: &str) -> String {

@@ -3,6 +3,7 @@
 mod channel; // what the starter left
 mod control; // the lifecycle thread
 mod core; // shared by handle, thread and servers
+mod earlier; // asking generations that still drain
 mod fresh; // its own replacement
 mod handover; // towards the next generation
 mod listener; // sockets, and passing them on
@@ -21,8 +22,8 @@ use std::{
 };
 
 use hyper::{
-    Request, Response,
-    body::{Body, Incoming},
+    HeaderMap, Method, Request, Response,
+    body::{Body, Bytes, Incoming},
 };
 use tokio::runtime::Handle;
 use tower::Service;
@@ -191,6 +192,21 @@ impl Daemon {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         serve::serve(&self.core, listener.into(), service).await
+    }
+
+    /// Puts a request without a body to the generations before this one that still drain, the
+    /// latest first; gives the body of the first that answers with success.
+    ///
+    /// They answer by the service that they gave to [`Daemon::serve`], past their listener. One
+    /// that does not answer within two seconds, or with more than 64 MiB, is passed over; so is one
+    /// that might still resume.
+    pub async fn ask_earlier(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Bytes> {
+        earlier::ask(&self.core, method, path, headers).await
     }
 
     /// Watches this daemon's own sources, and when they say another binary has that built and

@@ -1,0 +1,166 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use daemon_lifecycle::{Daemon, ShutdownReason};
+use futures::future::join_all;
+use http_guard::Token;
+use job_server::{Error, JobEmitter, JobId, JobServer, JobWriter};
+use narration_core::job_span;
+use rbee_api::ErrorBody;
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderMap},
+};
+use tracing::Instrument as _;
+
+use crate::{
+    Attempt,
+    drive::{attempts, drive},
+    respond::RECONNECT_GRACE,
+    transfer::{Transfer, Transfers},
+    upstream::NextLevel,
+};
+
+/// How long the process that serves now may take to fetch one job from this one.
+const FETCH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The jobs of a process that are done by the next level, and their way from one generation of this
+/// process to the next.
+#[derive(Debug, Clone)]
+pub struct Relays<N> {
+    jobs: JobServer,
+    next: N,
+    daemon: Daemon,
+    /// What every generation takes for the right to be handed a job.
+    token: Token,
+    transfers: Transfers,
+    /// Held while a job is fetched from an earlier generation: whoever else asks for it meanwhile
+    /// finds it here.
+    fetching: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<N: NextLevel> Relays<N> {
+    pub fn new(jobs: JobServer, next: N, daemon: Daemon, token: Token) -> Self {
+        let (transfers, fetching) = (Transfers::default(), Arc::default());
+        Self { jobs, next, daemon, token, transfers, fetching }
+    }
+
+    pub fn jobs(&self) -> &JobServer {
+        &self.jobs
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Begins a job that the next level does: gets an attempt from `acquire`, relays it, tries again
+    /// if the process was gone before it had said anything.
+    ///
+    /// `acquire` is given the job, for what is told on its behalf, and how many attempts have
+    /// failed; from the first failure on it must not trust what it remembers of the process.
+    pub fn begin<A, F>(&self, operation: &str, acquire: A) -> Result<JobId, Error>
+    where
+        A: Fn(JobEmitter, usize) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>> + Send,
+    {
+        let relays = self.clone();
+        self.begin_with(operation, async move |job| {
+            let emitter = job.emitter();
+            let departure = relays.transfers.register(job.id());
+            let acquire = |failed| acquire(emitter.clone(), failed);
+            drive(job, &relays.next, departure, None, acquire).await;
+        })
+    }
+
+    /// Begins a job whose work ends it; it goes on whether or not somebody watches.
+    pub fn begin_with<W, F>(&self, operation: &str, work: W) -> Result<JobId, Error>
+    where
+        W: FnOnce(JobWriter) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let job = self.jobs.create(operation)?;
+        let id = job.id();
+        tokio::spawn(work(job).instrument(job_span(&id.to_string())));
+        Ok(id)
+    }
+
+    /// A part of `job` that the next level does; nothing of how it ends is put into the job.
+    ///
+    /// # Errors
+    ///
+    /// The next level's refusal, or that it was lost.
+    pub async fn attempts<F>(
+        &self,
+        job: &JobWriter,
+        acquire: impl FnMut(usize) -> F,
+    ) -> Result<(), ErrorBody>
+    where
+        F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
+    {
+        attempts(job, &self.next, acquire).await
+    }
+
+    /// Makes sure that the job is here, if any generation has it.
+    pub(crate) async fn fetch(&self, id: JobId) {
+        if self.jobs.info(&id).is_some() {
+            return;
+        }
+        let _turn = self.fetching.lock().await;
+        if self.jobs.info(&id).is_some() {
+            return;
+        }
+        let path = format!("/v1/jobs/{id}/release");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, self.token.authorization())]);
+        let Some(body) = self.daemon.ask_earlier(Method::POST, &path, &headers).await else {
+            return;
+        };
+        match serde_json::from_slice(&body) {
+            Ok(transfer) => self.take_up(transfer),
+            Err(error) => tracing::error!(%id, %error, "an earlier generation's job is lost"),
+        }
+    }
+
+    /// Goes on with what an earlier generation has released.
+    pub(crate) fn take_up(&self, Transfer { job, upstream }: Transfer) {
+        let id = job.id();
+        let job = match self.jobs.adopt(&job, RECONNECT_GRACE) {
+            Ok(job) => job,
+            Err(error) => return tracing::error!(%id, %error, "a job cannot be taken up"),
+        };
+        tracing::info!(%id, at = upstream.at, "goes on with a job of an earlier generation");
+        let (next, departure) = (self.next.clone(), self.transfers.register(id));
+        let work = async move {
+            let anew = async |_| unreachable!("its answer has begun, and is not begun anew");
+            drive(job, &next, departure, Some(upstream), anew).await;
+        };
+        tokio::spawn(work.instrument(job_span(&id.to_string())));
+    }
+
+    pub(crate) async fn release(&self, id: JobId) -> Option<Transfer> {
+        self.transfers.release(id).await
+    }
+
+    /// At the drain deadline of a process that has been replaced: has its successor, which answers
+    /// at `address`, take over what is still relayed. To be run beside serving; never returns.
+    ///
+    /// Clients that read with ids lose their connection then and find the job at the same address.
+    pub async fn leave_in_time(&self, address: SocketAddr) -> ! {
+        let mut shutdown = self.daemon.shutdown();
+        if (&mut shutdown).await.reason == ShutdownReason::Replaced
+            && let Ok(http) = reqwest::Client::builder().timeout(FETCH_LIMIT).build()
+        {
+            shutdown.drained().await;
+            let told = self.transfers.ids().into_iter().map(|id| {
+                // Asked for a job that it does not know, it looks for it here.
+                let request = http.get(format!("http://{address}/v1/jobs/{id}")).send();
+                async move {
+                    if let Err(error) = request.await {
+                        let error = crate::causes(&error);
+                        tracing::error!(%id, error, "a job finds nobody to go on with it");
+                    }
+                }
+            });
+            join_all(told).await;
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,90 @@
+//! What can be asked about jobs, the same on every level.
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+    routing::{delete, get, post},
+};
+use http_guard::{ApiError, ApiPath, require_token};
+use job_server::{
+    Error, JobId, ParseJobIdError,
+    sse::{SseOptions, last_event_id, sse_response},
+};
+use rbee_api::{JobInfo, JobList};
+
+use crate::{refusal::job_refusal, relays::Relays, transfer::Transfer, upstream::NextLevel};
+
+/// `GET /v1/jobs`, and of one job `GET`, its `stream`, `DELETE` and its `release` to a later
+/// generation; the last two take the token. A job that an earlier generation has comes here when it
+/// is asked for.
+pub fn job_routes<N: NextLevel>(relays: Relays<N>) -> Router {
+    let managed = Router::new()
+        .route("/v1/jobs/{id}", delete(cancel))
+        .route("/v1/jobs/{id}/release", post(release))
+        .route_layer(require_token(relays.token().clone()));
+    Router::new()
+        .route("/v1/jobs", get(list))
+        .route("/v1/jobs/{id}", get(info))
+        .route("/v1/jobs/{id}/stream", get(stream))
+        .merge(managed)
+        .with_state(relays)
+}
+
+async fn list<N: NextLevel>(State(relays): State<Relays<N>>) -> Json<JobList> {
+    Json(JobList { jobs: relays.jobs().list().into_iter().map(JobInfo::from).collect() })
+}
+
+async fn info<N: NextLevel>(
+    State(relays): State<Relays<N>>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<JobInfo>, ApiError> {
+    let id = here(&relays, &id).await?;
+    let info = relays.jobs().info(&id).ok_or_else(|| job_refusal(&Error::Unknown { id }))?;
+    Ok(Json(info.into()))
+}
+
+/// The job's events, from the one after `Last-Event-ID`.
+async fn stream<N: NextLevel>(
+    State(relays): State<Relays<N>>,
+    ApiPath(id): ApiPath<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = last_event_id(&headers)
+        .map_err(|error| ApiError::invalid("invalid_last_event_id", error.to_string()))?;
+    let id = here(&relays, &id).await?;
+    let subscription = relays.jobs().subscribe(&id, after).map_err(|error| job_refusal(&error))?;
+    Ok(sse_response(subscription, SseOptions::named()))
+}
+
+async fn cancel<N: NextLevel>(
+    State(relays): State<Relays<N>>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Response, ApiError> {
+    let id = here(&relays, &id).await?;
+    relays.jobs().cancel(&id).map_err(|error| job_refusal(&error))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Lets the job go to whoever asks, which is a later generation of this process.
+async fn release<N: NextLevel>(
+    State(relays): State<Relays<N>>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<Transfer>, ApiError> {
+    let id = parse(&id)?;
+    let released = relays.release(id).await;
+    released.map(Json).ok_or_else(|| job_refusal(&Error::Unknown { id }))
+}
+
+async fn here<N: NextLevel>(relays: &Relays<N>, id: &str) -> Result<JobId, ApiError> {
+    let id = parse(id)?;
+    relays.fetch(id).await;
+    Ok(id)
+}
+
+fn parse(id: &str) -> Result<JobId, ApiError> {
+    id.parse().map_err(|error: ParseJobIdError| {
+        ApiError::not_found("job_not_found", format!("there is no such job: {error}"))
+    })
+}

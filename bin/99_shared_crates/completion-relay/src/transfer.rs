@@ -1,0 +1,79 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use job_server::{JobId, Snapshot};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::upstream::Upstream;
+
+/// A stream stops between two events, so this is for a machine that is busy.
+const LIMIT: Duration = Duration::from_millis(1500);
+
+/// A completion on its way to the process that takes this one's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    pub job: Snapshot,
+    /// Where the rest of its events comes from.
+    pub upstream: Upstream,
+}
+
+pub(crate) type Reply = oneshot::Sender<Transfer>;
+
+/// The completions of this process that could go on in another one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Transfers(Arc<Mutex<HashMap<JobId, mpsc::Sender<Reply>>>>);
+
+/// Asks one completion to depart; it is known for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    id: JobId,
+    asked: mpsc::Receiver<Reply>,
+    transfers: Transfers,
+}
+
+impl Transfers {
+    pub(crate) fn register(&self, id: JobId) -> Departure {
+        let (ask, asked) = mpsc::channel(1);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, ask);
+        Departure { id, asked, transfers: self.clone() }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<JobId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// `None` for one that is not here, or whose answer has not begun: it could only be repeated.
+    pub(crate) async fn release(&self, id: JobId) -> Option<Transfer> {
+        let ask = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id)?.clone();
+        let released = async {
+            let (reply, transfer) = oneshot::channel();
+            ask.send(reply).await.ok()?;
+            transfer.await.ok()
+        };
+        tokio::time::timeout(LIMIT, released).await.ok()?
+    }
+}
+
+impl Departure {
+    /// Resolves when the completion is to go on elsewhere.
+    pub(crate) async fn asked(&mut self) -> Reply {
+        loop {
+            match self.asked.recv().await {
+                // Whoever asked may have given up.
+                Some(reply) if reply.is_closed() => {}
+                Some(reply) => return reply,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.transfers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}

@@ -1,0 +1,39 @@
+use std::time::Duration;
+
+use hyper::{HeaderMap, Method, body::Bytes};
+
+use super::core::Core;
+use crate::{
+    client::{self, Ask},
+    protocol::State,
+};
+
+/// A generation that drains may be busy with its last streams, and its caller waits.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Bounds what a generation that has gone wrong can make this one hold.
+const MAX_BODY_BYTES: usize = 64 << 20;
+
+pub(super) async fn ask(
+    core: &Core,
+    method: Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<Bytes> {
+    let (instance, own) = (core.instance.as_ref()?, core.identity().generation);
+    for generation in instance.generations().into_iter().rev().filter(|other| *other < own) {
+        let socket = instance.socket(generation);
+        let Ok(hello) = client::hello(&socket).await else { continue };
+        if hello.state != State::Draining {
+            continue;
+        }
+        let (method, headers) = (method.clone(), headers.clone());
+        let ask = Ask { method, path, address: &hello.identity.address, headers };
+        match client::http(&socket, ask, LIMIT, MAX_BODY_BYTES).await {
+            Ok((status, body)) if status.is_success() => return Some(body),
+            Ok((status, _)) => tracing::debug!(generation, %status, path, "not to be had there"),
+            Err(error) => tracing::debug!(generation, %error, path, "an earlier one is silent"),
+        }
+    }
+    None
+}
