@@ -171,10 +171,13 @@ impl<'a> Job<'a> {
         let mut delays = RESUME_DELAYS.into_iter();
         let mut last = Failure::failed("the queen named no job to follow");
         if let Some(broken) = broken {
+            // A queen that has been replaced closes in order what the next one goes on with.
+            if matches!(broken, Broken::Transport(_)) {
+                Narration::new("keeper", "resume", "The connection to the queen broke; resuming")
+                    .level(Level::Warn)
+                    .emit();
+            }
             last = Failure::new(Kind::Failed, broken).context("the queen's stream broke off");
-            Narration::new("keeper", "resume", "The connection to the queen broke; resuming")
-                .level(Level::Warn)
-                .emit();
             delays.next().map(sleep).expect("there is a first delay").await;
         }
         let Some(job_id) = self.job_id.clone() else { return Err(JobError::Lost(last)) };
