@@ -138,6 +138,7 @@ pub(crate) fn gather(
     for path in &tools.programs {
         wishes.add_as(path, Look::Program, InputKind::Toolchain);
     }
+    tools.links.iter().for_each(|path| wishes.add_as(path, Look::Link, InputKind::Toolchain));
 
     let mut gathered = Gathered {
         entries: Vec::new(),
@@ -160,29 +161,8 @@ pub(crate) fn gather(
         }
         gathered.entries.push(entry);
     }
-    let changed = changed_since(scene, &gathered.entries);
-    gathered.overlooked = suspects::find(&units, scene, &changed);
+    gathered.overlooked = suspects::find(&units, scene, &gathered.entries);
     Ok(gathered)
-}
-
-/// What the compiler or a build script reads, as opposed to what decides whether it does.
-fn has_content(look: Look) -> bool {
-    matches!(look, Look::File | Look::Followed | Look::Listing)
-}
-
-/// The inputs whose content is not the one in the last receipt, or that are not in it.
-fn changed_since<'a>(scene: Scene<'_>, entries: &'a [Entry]) -> HashSet<&'a Path> {
-    let Some(last) = scene.last else { return HashSet::new() };
-    let recorded: HashMap<PathBuf, Digest> = last
-        .entries()
-        .filter(|entry| has_content(entry.look))
-        .map(|entry| entry.to_entry(scene.world.root))
-        .map(|entry| (entry.path, entry.hash))
-        .collect();
-    let now = entries.iter().filter(|entry| has_content(entry.look));
-    now.filter(|entry| recorded.get(&entry.path) != Some(&entry.hash))
-        .map(|entry| entry.path.as_path())
-        .collect()
 }
 
 /// Records what a failed build can have been made from: everything in the packages of the

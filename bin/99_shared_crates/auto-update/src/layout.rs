@@ -103,7 +103,7 @@ impl Layout {
         ]);
         let digits: String = key[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let records =
-            target_dir.join(HOME).join("receipts").join(format!("{}-{digits}", options.binary));
+            home_in(&target_dir).join("receipts").join(format!("{}-{digits}", options.binary));
         let config_states = states(&config.looked_for);
         Ok(Self {
             package,
@@ -133,11 +133,14 @@ impl Layout {
 
     /// Where this crate keeps what it knows.
     pub(crate) fn home(&self) -> PathBuf {
-        self.target_dir.join(HOME)
+        home_in(&self.target_dir)
     }
 }
 
-const HOME: &str = ".auto-update";
+/// Where this crate keeps what it knows of what is built in `target_dir`.
+pub(crate) fn home_in(target_dir: &Path) -> PathBuf {
+    target_dir.join(".auto-update")
+}
 
 fn states(files: &[PathBuf]) -> Vec<StatVector> {
     let state = |path: &PathBuf| stat(path).ok().flatten().unwrap_or(StatVector::NONE);

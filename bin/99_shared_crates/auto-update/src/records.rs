@@ -79,6 +79,17 @@ pub(crate) fn newest(records: &Path, key: &Digest) -> Option<Receipt> {
     history(records).iter().find_map(|path| read(path, key).receipt())
 }
 
+/// Every receipt under `home`: the current and the earlier ones of each binary.
+pub(crate) fn all(home: &Path) -> impl Iterator<Item = Receipt> + use<> {
+    let binaries = fs::read_dir(home.join("receipts")).into_iter().flatten().flatten();
+    let paths = binaries.flat_map(|dir| {
+        let mut paths = history(&dir.path());
+        paths.push(current(&dir.path()));
+        paths
+    });
+    paths.filter_map(|path| Receipt::parse(fs::read(path).ok()?))
+}
+
 /// Writes the receipt of a build as the current one, and keeps it for later.
 pub(crate) fn write_built(
     records: &Path,

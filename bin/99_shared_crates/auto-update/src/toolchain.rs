@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -54,6 +55,8 @@ pub(crate) struct ToolFiles {
     pub(crate) programs: Vec<PathBuf>,
     /// Small files, some of them absent.
     pub(crate) settings: Vec<PathBuf>,
+    /// Links that give a toolchain its name.
+    pub(crate) links: Vec<PathBuf>,
 }
 
 /// Lists the files that decide which compiler a build in `root` uses.
@@ -85,11 +88,22 @@ pub(crate) fn files(
     }
     if let Some(home) = environment.rustup_home() {
         files.settings.push(home.join("settings.toml"));
+        for name in sysroot.map(|sysroot| names_of(sysroot, &home)).into_iter().flatten() {
+            if name.is_symlink() { &mut files.links } else { &mut files.programs }.push(name);
+        }
     }
     if let Some(sysroot) = sysroot {
         files.programs.extend(["bin/rustc", "bin/cargo", "lib"].map(|name| sysroot.join(name)));
     }
     files
+}
+
+/// What rustup calls the toolchain in `sysroot`: by the same name another may be meant later.
+fn names_of(sysroot: &Path, rustup_home: &Path) -> Vec<PathBuf> {
+    let Ok(sysroot) = sysroot.canonicalize() else { return Vec::new() };
+    let entries = fs::read_dir(rustup_home.join("toolchains")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.path());
+    names.filter(|name| name.canonicalize().is_ok_and(|real| real == sysroot)).collect()
 }
 
 fn program(tool: Tool, config: &CargoConfig, environment: &BuildEnvironment) -> PathBuf {

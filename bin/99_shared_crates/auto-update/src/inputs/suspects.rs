@@ -2,8 +2,9 @@
 //!
 //! Cargo compares a file's mtime with the time of the last compilation. Tools that copy or restore
 //! files set old mtimes, files and folders take each other's place, clocks are set back. So what
-//! cargo did is judged by content: a unit that nobody has compiled since the last receipt, and one
-//! of whose files is not what it was then, was overlooked.
+//! cargo did is judged by content: a unit that nobody has compiled since some receipt, and one of
+//! whose files is not what it was then, was overlooked. That need not be the last receipt: under
+//! other flags, or by another compiler, other units are compiled from the same files.
 //!
 //! A unit that somebody else has compiled meanwhile may have seen the content that is there now.
 //! There only times can tell: the ctime cannot be set, so a file whose ctime is later than the
@@ -11,8 +12,9 @@
 //! that was put in the place of another since.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    path::Path,
+    cell::OnceCell,
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -21,67 +23,124 @@ use super::{
 };
 use crate::{
     compare::{Hashes, matters_to_package},
-    receipt::Look,
+    hash::Digest,
+    layout::home_in,
+    receipt::{Entry, Look, Receipt},
+    records,
     stat::{StatVector, lstat, stat},
 };
 
 /// The packages, by cargo's ids, whose compilations or build scripts missed a change.
 ///
-/// `changed` are the inputs whose content is not the one in the last receipt.
-pub(crate) fn find(units: &Units, scene: Scene<'_>, changed: &HashSet<&Path>) -> BTreeSet<String> {
-    let marks =
-        scene.last.map(|last| last.head.marks.iter().map(|(path, state)| (path.as_path(), *state)));
-    let sight =
-        Sight { root: scene.world.root, changed, marks: marks.into_iter().flatten().collect() };
+/// `entries` are the inputs as they are now.
+pub(crate) fn find(units: &Units, scene: Scene<'_>, entries: &[Entry]) -> BTreeSet<String> {
+    let now = entries.iter().filter(|entry| has_content(entry.look));
+    let sight = Sight {
+        scene,
+        now: now.map(|entry| (entry.path.as_path(), entry.hash)).collect(),
+        last: scene.last.map(|last| Memory::of(last, scene.world.root)),
+        others: OnceCell::new(),
+    };
     let compiled = units.compiled.iter().filter(|unit| {
         unit.is_fresh && unit.files.iter().any(|file| sight.missed(file, &unit.mark))
     });
     let run = units.scripts.iter().filter(|run| {
         run.watched.iter().any(|path| sight.missed(path, &run.mark) || sight.missed_in(path, run))
-            || run.is_silent && package_changed_unseen(run, scene, &sight)
+            || run.is_silent && package_changed_unseen(run, &sight)
     });
     compiled.map(|unit| &unit.package_id).chain(run.map(|run| &run.package_id)).cloned().collect()
 }
 
+/// What the compiler or a build script reads, as opposed to what decides whether it does.
+fn has_content(look: Look) -> bool {
+    matches!(look, Look::File | Look::Followed | Look::Listing)
+}
+
+/// What a receipt says of the inputs, and of what had been made from them.
+struct Memory {
+    marks: HashMap<PathBuf, StatVector>,
+    contents: HashMap<PathBuf, Digest>,
+    entries: Vec<Entry>,
+}
+
+impl Memory {
+    fn of(receipt: &Receipt, root: &Path) -> Self {
+        let entries: Vec<Entry> = receipt.entries().map(|entry| entry.to_entry(root)).collect();
+        let read = entries.iter().filter(|entry| has_content(entry.look));
+        Self {
+            marks: receipt.head.marks.iter().cloned().collect(),
+            contents: read.map(|entry| (entry.path.clone(), entry.hash)).collect(),
+            entries,
+        }
+    }
+
+    /// Nobody has done it again since.
+    fn knows(&self, mark: &Mark) -> bool {
+        self.marks.get(&mark.path) == Some(&mark.state)
+    }
+}
+
 /// What cargo can and cannot have seen.
 struct Sight<'a> {
-    root: &'a Path,
-    changed: &'a HashSet<&'a Path>,
-    /// The marks of the last receipt.
-    marks: HashMap<&'a Path, StatVector>,
+    scene: Scene<'a>,
+    /// The content of each input.
+    now: HashMap<&'a Path, Digest>,
+    last: Option<Memory>,
+    /// Of earlier builds and of other binaries; few builds need them.
+    others: OnceCell<Vec<Memory>>,
 }
 
 impl Sight<'_> {
-    /// Nobody has done it again since the last receipt.
-    fn is_as_recorded(&self, mark: &Mark) -> bool {
-        self.marks.get(mark.path.as_path()) == Some(&mark.state)
+    /// What was recorded when this was done.
+    fn memory_of(&self, mark: &Mark) -> Option<&Memory> {
+        let others = || {
+            let receipts = records::all(&home_in(self.scene.target_dir));
+            receipts.map(|receipt| Memory::of(&receipt, self.scene.world.root)).collect()
+        };
+        let last = self.last.iter().find(|last| last.knows(mark));
+        last.or_else(|| self.others.get_or_init(others).iter().find(|memory| memory.knows(mark)))
+    }
+
+    /// Whether the input at `path` is not what it was then.
+    fn has_changed(&self, path: &Path, then: Option<&Memory>) -> bool {
+        let (Some(now), Some(then)) = (self.now.get(path), then) else { return false };
+        then.contents.get(path) != Some(now)
     }
 
     /// Whether what is at `path` may have come there after `mark` without cargo noticing.
     fn missed(&self, path: &Path, mark: &Mark) -> bool {
-        let changed = self.changed.contains(path);
+        if let Some(then) = self.memory_of(mark) {
+            return self.has_changed(path, Some(then));
+        }
+        let changed = self.has_changed(path, self.last.as_ref());
+        let later = |path: &Path| matches!(lstat(path), Ok(Some(state)) if state.ctime() > mark.at);
+        // An entry that comes or goes sets both times of a folder; another name of its own, one.
+        let is_moved =
+            |state: StatVector| state.ctime() > mark.at && state.ctime() != state.mtime();
+        let moved = |path: &Path| matches!(lstat(path), Ok(Some(state)) if is_moved(state));
         if path.is_dir() && !changed {
             // A folder's times change with every file that is written in it.
-            return false;
-        }
-        if self.is_as_recorded(mark) {
-            return changed;
+            return moved(path) || self.folders_of(path).any(moved);
         }
         let Ok(Some(state)) = stat(path) else { return false };
         if state.mtime() > mark.at {
             // Cargo was asked and did nothing, as it does for what `cargo vendor` put there.
             return changed;
         }
-        let later = |path: &Path| matches!(lstat(path), Ok(Some(state)) if state.ctime() > mark.at);
-        // The file itself, or the link that leads to it, or, where another file than last time is
-        // there now, a folder.
-        state.ctime() > mark.at || later(path) || changed && self.folders_of(path).any(later)
+        // The file itself, or the link that leads to it, or a folder: any that was moved, and
+        // where another file than last time is there now, any that was written in as well.
+        state.ctime() > mark.at
+            || later(path)
+            || self.folders_of(path).any(|dir| moved(dir) || changed && later(dir))
     }
 
     /// The same of anything below a folder that the script watches.
     fn missed_in(&self, dir: &Path, run: &ScriptRun) -> bool {
-        let below = self.changed.iter().filter(|path| **path != dir && path.starts_with(dir));
-        below.into_iter().any(|path| self.missed(path, &run.mark))
+        let mut below = self.now.keys().filter(|path| **path != dir && path.starts_with(dir));
+        below.any(|path| {
+            let then = self.memory_of(&run.mark).or(self.last.as_ref());
+            self.has_changed(path, then) && self.missed(path, &run.mark)
+        })
     }
 
     /// Cargo has seen it change; where it did nothing the file is one that git ignores.
@@ -90,30 +149,28 @@ impl Sight<'_> {
     }
 
     fn folders_of<'p>(&self, path: &'p Path) -> impl Iterator<Item = &'p Path> {
-        let above_root = self.root.parent();
+        let above_root = self.scene.world.root.parent();
         path.ancestors().skip(1).take_while(move |dir| Some(*dir) != above_root)
     }
 }
 
 /// Whether a package that its build script watches as a whole lost a file, or got one with an old
 /// time, since the script ran.
-fn package_changed_unseen(run: &ScriptRun, scene: Scene<'_>, sight: &Sight<'_>) -> bool {
+fn package_changed_unseen(run: &ScriptRun, sight: &Sight<'_>) -> bool {
     let Some(dir) = &run.package_dir else { return false };
-    let Some(last) = scene.last else {
+    let then = sight.memory_of(&run.mark);
+    let Some(compared) = then.or(sight.last.as_ref()) else {
         // Nothing tells which names were there when it ran.
         return matches!(stat(dir), Ok(Some(state)) if state.ctime() > run.mark.at);
     };
-    for entry in last.entries() {
-        let path = entry.absolute(scene.world.root);
-        if !path.starts_with(dir) {
-            continue;
-        }
+    for entry in compared.entries.iter().filter(|entry| entry.path.starts_with(dir)) {
+        let path = &entry.path;
         match entry.look {
             Look::PackageListing => {
-                let Ok(Some(now)) = stat(&path) else { return true };
-                let may_be_later = sight.is_as_recorded(&run.mark) || now.ctime() > run.mark.at;
-                if may_be_later && now.0 != entry.stat {
-                    let listed = Hashes::default().content(&path, entry.look, now);
+                let Ok(Some(now)) = stat(path) else { return true };
+                let may_be_later = then.is_some() || now.ctime() > run.mark.at;
+                if may_be_later && now != entry.stat {
+                    let listed = Hashes::default().content(path, entry.look, now);
                     if !matches!(listed, Ok(Some((_, hash))) if hash == entry.hash) {
                         return true;
                     }
@@ -121,8 +178,8 @@ fn package_changed_unseen(run: &ScriptRun, scene: Scene<'_>, sight: &Sight<'_>) 
             }
             Look::File | Look::Followed | Look::Link
                 if path.file_name().is_some_and(matters_to_package)
-                    && !Sight::is_newer(&path, &run.mark)
-                    && sight.missed(&path, &run.mark) =>
+                    && !Sight::is_newer(path, &run.mark)
+                    && sight.missed(path, &run.mark) =>
             {
                 return true;
             }

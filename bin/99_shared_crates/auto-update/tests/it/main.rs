@@ -6,6 +6,8 @@ mod sources; // what the compiler reads
 mod scripts; // what build scripts watch
 mod manifests; // manifests, lock file, members, patches
 mod surroundings; // variables, configuration, toolchain, target directories
+mod toolchains; // which compiler
+mod registries; // crates from elsewhere
 mod outputs; // the binary, the store, branches
 mod concurrency; // several callers, edits during builds
 mod receipts; // damaged, cut short, foreign

@@ -1,5 +1,6 @@
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Mutex,
@@ -104,6 +105,20 @@ impl World {
 
     pub(crate) fn remove(&self, path: &str) {
         fs::remove_file(self.path(path)).unwrap();
+    }
+
+    /// Puts a compiler at `path` that says it is another one than the usual, and compiles with
+    /// `cfg(second)`.
+    pub(crate) fn another_compiler(&self, path: &str) {
+        let script = "#!/bin/sh\ncase \" $* \" in\n*' -vV '*) rustc \"$@\" | sed 's/^commit-hash: .*/commit-hash: 2/' ;;\n\
+             *' --crate-name ___ '*) exec rustc \"$@\" ;;\n*) exec rustc --cfg second \"$@\" ;;\nesac\n";
+        self.program(path, script);
+    }
+
+    /// An executable file.
+    pub(crate) fn program(&self, path: &str, script: &str) {
+        self.write(path, script);
+        fs::set_permissions(self.path(path), Permissions::from_mode(0o755)).unwrap();
     }
 
     /// A manifest with `rest` after the usual beginning.
