@@ -180,3 +180,59 @@ fn a_workspace_that_appears_above_a_lone_package_is_asked_about() {
     assert_eq!(world.stale(), ["NeverBuilt Output target/debug/app"]);
     assert_eq!(world.prints(), "lone");
 }
+
+#[test]
+fn a_description_and_a_dependency_of_tests_matter_to_nothing_that_does_not_name_them() {
+    let world = World::chain();
+    world.ensure();
+    world.replace("leaf/Cargo.toml", "edition", "description = \"a leaf\"\nedition");
+    assert_asked_for_nothing(&world, &["Modified Manifest leaf/Cargo.toml"], "one");
+    world.package("helper", "");
+    world.write("helper/src/lib.rs", "");
+    world.replace("Cargo.toml", "\"leaf\"", "\"leaf\", \"helper\"");
+    assert_asked_for_nothing(&world, &["Modified Manifest Cargo.toml"], "one");
+    world.package("leaf", "[dev-dependencies]\nhelper = { path = \"../helper\" }\n");
+    assert_asked_for_nothing(&world, &["Modified Manifest leaf/Cargo.toml"], "one");
+}
+
+#[test]
+fn a_description_that_the_code_names_matters() {
+    let world = World::chain();
+    world.write(
+        "leaf/src/lib.rs",
+        "pub fn text() -> String { env!(\"CARGO_PKG_DESCRIPTION\").to_owned() }\n",
+    );
+    assert_eq!(world.prints(), "");
+    world.replace("leaf/Cargo.toml", "edition", "description = \"a leaf\"\nedition");
+    world.assert_stale_then_prints(&["Modified Manifest leaf/Cargo.toml"], "a leaf");
+}
+
+#[test]
+fn lints_are_cargos_to_judge_and_make_it_compile() {
+    let world = World::chain();
+    world.write(
+        "leaf/src/lib.rs",
+        "fn unused() {} pub fn text() -> String { \"one\".to_owned() }\n",
+    );
+    world.ensure();
+    world.write(
+        "leaf/Cargo.toml",
+        &(world.read("leaf/Cargo.toml") + "[lints.rust]\nunused = \"allow\"\n"),
+    );
+    assert_eq!(world.stale(), ["Modified Manifest leaf/Cargo.toml"]);
+    assert!(world.ensure().compiled());
+    world.replace(
+        "leaf/Cargo.toml",
+        "[lints.rust]\nunused = \"allow\"",
+        "[lints]\nworkspace = true",
+    );
+    let root = |level: &str| format!("{WORKSPACE}[workspace.lints.rust]\nunused = \"{level}\"\n");
+    world.write("Cargo.toml", &root("warn"));
+    world.ensure();
+    world.assert_fresh();
+    world.write("Cargo.toml", &root("deny"));
+    assert_eq!(world.stale(), ["Modified Manifest Cargo.toml"]);
+    let error = world.updater().ensure_built_with(|_| {}).unwrap_err();
+    let auto_update::Error::BuildFailed { diagnostics, .. } = error else { panic!("{error}") };
+    assert!(diagnostics.contains("function `unused` is never used"), "{diagnostics}");
+}

@@ -88,6 +88,18 @@ fn a_silent_script_watches_its_package() {
 }
 
 #[test]
+fn a_silent_script_runs_for_a_comment_and_for_a_test_as_it_does_under_cargo() {
+    let world = scripted("\"x\".into()");
+    world.write("app/tests/t.rs", "");
+    assert_eq!(world.prints(), "x");
+    world.write("app/Cargo.toml", &(world.read("app/Cargo.toml") + "# hello\n"));
+    assert_eq!(world.stale(), ["Modified BuildScript app/Cargo.toml"]);
+    assert!(world.ensure().compiled());
+    world.write("app/tests/t.rs", "#[test] fn t() {}");
+    world.assert_stale_then_prints(&["Modified BuildScript app/tests/t.rs"], "x");
+}
+
+#[test]
 fn a_file_removed_under_a_silent_script_is_stale_and_cargo_is_made_to_look() {
     let world = scripted(&format!("{COUNTS} count(\"data\").to_string()"));
     world.write("app/data/a", "");

@@ -98,16 +98,18 @@ fn files_that_no_module_names_do_not_matter() {
 
 #[test]
 fn included_files_matter_by_content() {
-    let main =
-        "fn main() { print!(\"{}{}\", include_str!(\"../text.txt\"), include!(\"../one.in\")); }\n";
+    let main = "fn main() { print!(\"{}{}{}\", include_str!(\"../text.txt\"), include!(\"../one.in\"), include_bytes!(\"../bytes\").len()); }\n";
     let world = World::single(main);
     world.write("app/text.txt", "a");
     world.write("app/one.in", "1");
-    assert_eq!(world.prints(), "a1");
+    world.write("app/bytes", "xyz");
+    assert_eq!(world.prints(), "a13");
     world.write("app/text.txt", "b");
-    world.assert_stale_then_prints(&["Modified Source app/text.txt"], "b1");
+    world.assert_stale_then_prints(&["Modified Source app/text.txt"], "b13");
     world.write("app/one.in", "2");
-    world.assert_stale_then_prints(&["Modified Source app/one.in"], "b2");
+    world.assert_stale_then_prints(&["Modified Source app/one.in"], "b23");
+    world.write("app/bytes", "");
+    world.assert_stale_then_prints(&["Modified Source app/bytes"], "b20");
 }
 
 #[test]
@@ -131,6 +133,20 @@ fn a_module_that_moves_into_a_folder_is_stale() {
     world.remove("app/src/m.rs");
     world.write("app/src/m/mod.rs", "pub const V: u8 = 2;\n");
     world.assert_stale_then_prints(&["Removed Source app/src/m.rs"], "2");
+}
+
+#[test]
+fn a_module_that_is_there_twice_is_followed_where_cargo_follows_it() {
+    let world = World::single("mod m; fn main() { print!(\"{}\", m::V); }\n");
+    world.write("app/src/m.rs", "pub const V: u8 = 1;\n");
+    world.ensure();
+    world.write("app/src/m/mod.rs", "pub const V: u8 = 2;\n");
+    // The compiler would refuse it, but what it read is what it was, and cargo does not ask it.
+    let output = world.cargo(&["build", "-p", "app"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("Compiling"));
+    world.assert_fresh();
+    world.touch("app/src/main.rs");
+    world.assert_fresh();
 }
 
 #[test]

@@ -50,6 +50,36 @@ fn profile_variables_matter_and_terminal_ones_do_not() {
 }
 
 #[test]
+fn compilers_of_other_languages_and_the_search_path_do_not_matter_unless_named() {
+    let mut world = World::single("fn main() { print!(\"x\"); }\n");
+    world.ensure();
+    let path = world.environment.get("PATH").unwrap().to_owned();
+    let longer = std::env::join_paths(std::env::split_paths(&path).chain([world.path("later")]));
+    world.environment =
+        world.environment.clone().set("CC", "other-cc").set("PATH", longer.unwrap());
+    world.assert_fresh();
+    let output = world.cargo(&["build", "-p", "app"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("Compiling"));
+}
+
+#[test]
+fn incremental_compilation_and_the_linker_are_cargos_to_judge() {
+    let mut world = World::single("fn main() { print!(\"x\"); }\n");
+    world.ensure();
+    world.environment = world.environment.clone().set("CARGO_INCREMENTAL", "1");
+    world.assert_stale_then_prints(&["Variable Environment CARGO_INCREMENTAL"], "x");
+    let host =
+        std::process::Command::new("rustc").args(["--print", "host-tuple"]).output().unwrap();
+    let host = String::from_utf8(host.stdout).unwrap().trim().to_uppercase().replace('-', "_");
+    let linker = format!("CARGO_TARGET_{host}_LINKER");
+    let links = world.path("links");
+    world.program("linker", &format!("#!/bin/sh\necho >> {links:?}\nexec cc \"$@\"\n"));
+    world.environment = world.environment.clone().set(&linker, world.path("linker"));
+    world.assert_stale_then_prints(&[&format!("Variable Environment {linker}")], "x");
+    assert!(links.is_file(), "it was not linked by the linker that is named");
+}
+
+#[test]
 fn a_process_started_by_cargo_judges_as_one_started_from_a_shell() {
     let world = World::single("fn main() { print!(\"x\"); }\n");
     world.ensure();
@@ -155,6 +185,56 @@ fn a_variable_set_by_configuration_is_the_same_when_cargo_run_sets_it() {
     world.assert_fresh();
     world.environment = world.environment.clone().set("FLAVOUR", "plum");
     world.assert_stale_then_prints(&["Variable Environment FLAVOUR"], "plum");
+}
+
+#[test]
+fn a_variable_and_a_profile_in_the_configuration_matter() {
+    let world = World::single(
+        "fn main() { print!(\"{} {}\", option_env!(\"FLAVOUR\").unwrap_or(\"none\"), cfg!(debug_assertions)); }\n",
+    );
+    let config = |text: &str| world.write(".cargo/config.toml", text);
+    config("[env]\nFLAVOUR = \"lemon\"\n");
+    assert_eq!(world.prints(), "lemon true");
+    config("[env]\nFLAVOUR = \"plum\"\n");
+    world.assert_stale_then_prints(
+        &["Modified Config .cargo/config.toml", "Variable Environment FLAVOUR"],
+        "plum true",
+    );
+    config("[env]\nFLAVOUR = \"plum\"\n[profile.dev]\ndebug-assertions = false\n");
+    world.assert_stale_then_prints(&["Modified Config .cargo/config.toml"], "plum false");
+}
+
+#[test]
+fn a_directory_for_what_is_built_on_the_way_changes_nothing() {
+    let mut world = World::chain();
+    world.write(".cargo/config.toml", "[build]\nbuild-dir = \"way\"\n");
+    world.write("leaf/build.rs", "fn main() {}\n");
+    world.write("leaf/data", "");
+    let built = world.ensure().artifact;
+    assert!(world.path("way/debug").is_dir() && !world.path("target/debug/deps").exists());
+    assert_eq!(built.target_path, world.path("target/debug/app"));
+    world.assert_fresh();
+    world.write_with_old_mtime(
+        "leaf/src/lib.rs",
+        &world.read("leaf/src/lib.rs").replace("one", "two"),
+    );
+    world.assert_stale_then_prints(&["Modified Source leaf/src/lib.rs"], "two");
+    world.remove("leaf/data");
+    assert_eq!(world.stale(), ["Relisted BuildScript leaf", "Removed BuildScript leaf/data"]);
+    assert_eq!(world.prints(), "two");
+    // The damaged file is linked with the one that cargo would restore it from.
+    let mut bytes = fs::read(world.path("target/debug/app")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(world.path("target/debug/app"), bytes).unwrap();
+    world.assert_stale_then_prints(&["Modified Output target/debug/app"], "two");
+    assert_eq!(printed(&world.path("target/debug/app")), "two");
+    // Another one has to be filled first, but what comes of it is the same.
+    world.environment =
+        world.environment.clone().set("CARGO_BUILD_BUILD_DIR", world.path("elsewhere"));
+    world.assert_stale_then_prints(&["Variable Environment CARGO_BUILD_BUILD_DIR"], "two");
+    world.leaf_says("three");
+    world.assert_stale_then_prints(&["Modified Source leaf/src/lib.rs"], "three");
 }
 
 #[test]
