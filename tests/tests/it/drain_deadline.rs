@@ -19,7 +19,7 @@ const FOLLOWS: Duration = Duration::from_secs(240);
 #[test]
 fn a_stream_that_outlasts_the_drain_deadline_of_queen_and_hive_goes_on_byte_for_byte() {
     let chain = Chain::new();
-    chain.configure_queen("drain_timeout = \"2s\"");
+    chain.configure_queen("drain_timeout = \"16s\"");
     chain.succeed(&["infer", "one"]);
     let (queen, before) = (chain.queen(), chain.processes());
     let words: Vec<String> = (0..WORDS).map(|n| format!("word{n} ")).collect();

@@ -1,6 +1,10 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use daemon_lifecycle::{Daemon, ShutdownReason};
+use daemon_lifecycle::{Daemon, Shutdown, ShutdownReason};
 use futures::future::join_all;
 use http_guard::Token;
 use job_server::{Error, JobEmitter, JobId, JobServer, JobWriter};
@@ -21,7 +25,11 @@ use crate::{
 };
 
 /// How long the process that serves now may take to fetch one job from this one.
-const FETCH_LIMIT: Duration = Duration::from_secs(2);
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long before the drain deadline jobs begin to move, so that a busy machine gets it done; half
+/// of the time that there is, where that is less.
+const LEAD: Duration = Duration::from_secs(10);
 
 /// The jobs of a process that are done by the next level, and their way from one generation of this
 /// process to the next.
@@ -139,16 +147,21 @@ impl<N: NextLevel> Relays<N> {
         self.transfers.release(id).await
     }
 
-    /// At the drain deadline of a process that has been replaced: has its successor, which answers
+    /// Shortly before the drain deadline of a process that has been replaced: has its successor, which answers
     /// at `address`, take over what is still relayed. To be run beside serving; never returns.
     ///
     /// Clients that read with ids lose their connection then and find the job at the same address.
     pub async fn leave_in_time(&self, address: SocketAddr) -> ! {
         let mut shutdown = self.daemon.shutdown();
-        if (&mut shutdown).await.reason == ShutdownReason::Replaced
+        let Shutdown { reason, drain_deadline } = (&mut shutdown).await;
+        if reason == ShutdownReason::Replaced
             && let Ok(http) = reqwest::Client::builder().timeout(FETCH_LIMIT).build()
         {
-            shutdown.drained().await;
+            let left = drain_deadline.saturating_duration_since(Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep(left - LEAD.min(left / 2)) => {}
+                () = shutdown.drained() => {}
+            }
             let told = self.transfers.ids().into_iter().map(|id| {
                 // Asked for a job that it does not know, it looks for it here.
                 let request = http.get(format!("http://{address}/v1/jobs/{id}")).send();

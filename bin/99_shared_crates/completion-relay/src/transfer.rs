@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::upstream::Upstream;
 
 /// A stream stops between two events, so this is for a machine that is busy.
-const LIMIT: Duration = Duration::from_millis(1500);
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// A completion on its way to the process that takes this one's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A generation that drains may be busy with its last streams, and its caller waits.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(8);
 
 /// Bounds what a generation that has gone wrong can make this one hold.
 const MAX_BODY_BYTES: usize = 64 << 20;

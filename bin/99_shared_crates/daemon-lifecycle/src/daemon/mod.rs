@@ -198,7 +198,7 @@ impl Daemon {
     /// latest first; gives the body of the first that answers with success.
     ///
     /// They answer by the service that they gave to [`Daemon::serve`], past their listener. One
-    /// that does not answer within two seconds, or with more than 64 MiB, is passed over; so is one
+    /// that does not answer within eight seconds, or with more than 64 MiB, is passed over; so is one
     /// that might still resume.
     pub async fn ask_earlier(
         &self,
