@@ -84,7 +84,7 @@ impl Client {
                 assert_eq!(id, self.last_id + 1, "an event is missing or came twice");
                 self.last_id = id;
             }
-            assert!(!line.starts_with("event: error"), "after {}", self.text.len());
+            assert!(!line.contains("\"error\":{"), "after {}: {line}", self.text.len());
             let chunk =
                 line.strip_prefix("data: ").and_then(|data| serde_json::from_str(data).ok());
             let chunk: Value = chunk.unwrap_or_default();

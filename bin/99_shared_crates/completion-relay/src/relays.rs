@@ -87,7 +87,7 @@ impl<N: NextLevel> Relays<N> {
     {
         let job = self.jobs.create(operation)?;
         let id = job.id();
-        tokio::spawn(work(job).instrument(job_span(&id.to_string())));
+        self.spawn(id, work(job));
         Ok(id)
     }
 
@@ -140,6 +140,16 @@ impl<N: NextLevel> Relays<N> {
             let anew = async |_| unreachable!("its answer has begun, and is not begun anew");
             drive(job, &next, departure, Some(upstream), anew).await;
         };
+        self.spawn(id, work);
+    }
+
+    /// Runs a job's work, which this process stays for.
+    fn spawn(&self, id: JobId, work: impl Future<Output = ()> + Send + 'static) {
+        let guard = self.daemon.work();
+        let work = async move {
+            work.await;
+            drop(guard);
+        };
         tokio::spawn(work.instrument(job_span(&id.to_string())));
     }
 
@@ -147,8 +157,8 @@ impl<N: NextLevel> Relays<N> {
         self.transfers.release(id).await
     }
 
-    /// Shortly before the drain deadline of a process that has been replaced: has its successor, which answers
-    /// at `address`, take over what is still relayed. To be run beside serving; never returns.
+    /// Shortly before the drain deadline of a process that has been replaced: has its successor, which
+    /// answers at `address`, take over what is still relayed. To be run beside serving; never returns.
     ///
     /// Clients that read with ids lose their connection then and find the job at the same address.
     pub async fn leave_in_time(&self, address: SocketAddr) -> ! {

@@ -85,7 +85,7 @@ mod daemon; // the daemon's own side
 
 pub use crate::{
     daemon::{
-        Daemon, Listener, Shutdown, ShutdownReason, ShutdownSignal, TcpListener, UnixListener,
+        Daemon, Listener, Shutdown, ShutdownReason, ShutdownSignal, TcpListener, UnixListener, Work,
     },
     error::{Error, LogTail},
     identity::Identity,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
 
 use super::shutdown::{Shutdown, ShutdownReason, ShutdownSignal};
 use crate::{
@@ -69,6 +70,8 @@ pub(super) struct Core {
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// How many servers run.
     pub(super) servers: watch::Sender<usize>,
+    /// What a generation that was replaced stays for, besides its connections.
+    pub(super) work: TaskTracker,
 }
 
 impl Core {
@@ -79,6 +82,9 @@ impl Core {
     ) -> Self {
         let waits = attachment.as_ref().is_some_and(|a| a.predecessor.is_some());
         let (http, http_in) = mpsc::channel(HTTP_QUEUE_LEN);
+        let work = TaskTracker::new();
+        // Its end can be waited for at any time.
+        work.close();
         Self {
             instance,
             attachment,
@@ -95,6 +101,7 @@ impl Core {
             predecessor: Mutex::default(),
             handing_over: tokio::sync::Mutex::default(),
             servers: watch::Sender::new(0),
+            work,
         }
     }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use hyper::{HeaderMap, Method, body::Bytes};
 
-use super::core::Core;
+use super::core::{Core, lock};
 use crate::{
     client::{self, Ask},
     protocol::State,
@@ -21,6 +21,7 @@ pub(super) async fn ask(
     headers: &HeaderMap,
 ) -> Option<Bytes> {
     let (instance, own) = (core.instance.as_ref()?, core.identity().generation);
+    probation_is_over(core).await;
     for generation in instance.generations().into_iter().rev().filter(|other| *other < own) {
         let socket = instance.socket(generation);
         let Ok(hello) = client::hello(&socket).await else { continue };
@@ -36,4 +37,16 @@ pub(super) async fn ask(
         }
     }
     None
+}
+
+/// Until then the generation before may serve again and this one be no more, with whatever it was
+/// given.
+async fn probation_is_over(core: &Core) {
+    let predecessor = lock(&core.predecessor).clone();
+    if let Some(predecessor) = predecessor {
+        let over = Duration::from_millis(core.terms().probation_ms) + LIMIT;
+        if tokio::time::timeout(over, predecessor.closed()).await.is_err() {
+            tracing::warn!("the generation before says nothing of the end of the probation");
+        }
+    }
 }

@@ -26,6 +26,7 @@ use hyper::{
     body::{Body, Bytes, Incoming},
 };
 use tokio::runtime::Handle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service;
 
 use self::core::Core;
@@ -56,6 +57,12 @@ pub struct Daemon {
     core: Arc<Core>,
     /// The lifecycle thread's runtime.
     control: Handle,
+}
+
+/// Keeps a daemon that was replaced from ending, see [`Daemon::work`].
+#[derive(Debug)]
+pub struct Work {
+    _token: TaskTrackerToken,
 }
 
 impl Daemon {
@@ -194,12 +201,20 @@ impl Daemon {
         serve::serve(&self.core, listener.into(), service).await
     }
 
+    /// While the guard lives this generation does not end because it has been replaced and no
+    /// connection is left, but at its drain deadline: for what goes on without a reader, or waits
+    /// for one to come back. A stop does not wait for it.
+    pub fn work(&self) -> Work {
+        Work { _token: self.core.work.token() }
+    }
+
     /// Puts a request without a body to the generations before this one that still drain, the
     /// latest first; gives the body of the first that answers with success.
     ///
     /// They answer by the service that they gave to [`Daemon::serve`], past their listener. One
-    /// that does not answer within eight seconds, or with more than 64 MiB, is passed over; so is one
-    /// that might still resume.
+    /// that does not answer within eight seconds, or with more than 64 MiB, is passed over. While the
+    /// one before might still resume, it is waited for: what is taken from it then would end with
+    /// this process.
     pub async fn ask_earlier(
         &self,
         method: Method,

@@ -113,7 +113,7 @@ where
         tokio::select! {
             biased;
             _ = gate.changed() => {}
-            Some(stream) = from_starter(core) => connections.spawn(stream, service.clone()),
+            Some(stream) = from_starter(core) => connections.answer_once(stream, service.clone()),
             accepted = accept_one(&listener), if is == Gate::Open => match accepted {
                 Ok(Accepted::Tcp(stream)) => connections.spawn(stream, service.clone()),
                 Ok(Accepted::Unix(stream)) => connections.spawn(stream, service.clone()),
@@ -159,17 +159,23 @@ where
     B::Error: Into<BoxError>,
 {
     while let Some(stream) = from_starter(core).await {
-        connections.spawn(stream, service.clone());
+        connections.answer_once(stream, service.clone());
     }
 }
 
 /// Lets the connections end by themselves until the drain deadline, then ends them.
 async fn drain(core: &Core, connections: &Connections, phase: &watch::Sender<Phase>) {
     connections.tracker.close();
-    let ended = connections.tracker.wait();
-    tokio::pin!(ended);
     let shutdown = core.shutdown_signal();
     let replaced = shutdown.requested().is_some_and(|s| s.reason == ShutdownReason::Replaced);
+    let ended = async {
+        connections.tracker.wait().await;
+        // Who takes over the work asks for it on a connection.
+        while replaced && !core.work.is_empty() {
+            core.work.wait().await;
+            connections.tracker.wait().await;
+        }
+    };
     let quiet = async {
         if replaced {
             tokio::time::sleep(LAME_DUCK).await;
@@ -180,13 +186,33 @@ async fn drain(core: &Core, connections: &Connections, phase: &watch::Sender<Pha
         phase.send_replace(Phase::Cut);
     };
     tokio::select! {
-        () = &mut ended => return,
-        () = quiet => {}
+        () = ended => {}
+        () = quiet => connections.tracker.wait().await,
     }
-    ended.await;
 }
 
 impl Connections {
+    /// One request, which is answered however far the end has come: until then there is somebody
+    /// who may want to know.
+    fn answer_once<S, B>(&self, stream: UnixStream, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let answer = service_fn(move |request| service.clone().oneshot(request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE_LIMIT)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), answer);
+        let phase = self.phase.clone();
+        self.tracker.spawn(until_cut(phase, connection));
+    }
+
     fn spawn<I, S, B>(&self, stream: I, service: S)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -197,7 +223,7 @@ impl Connections {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let mut phase = self.phase.clone();
+        let phase = self.phase.clone();
         let lame = Arc::clone(&self.lame);
         self.tracker.spawn(async move {
             let answer = service_fn(move |request| {
@@ -217,8 +243,7 @@ impl Connections {
                 .header_read_timeout(IDLE_LIMIT)
                 .serve_connection(TokioIo::new(stream), answer);
             tokio::pin!(connection);
-            let closing = phase.clone();
-            let mut closing_seen = closing;
+            let mut closing_seen = phase.clone();
             let ended = async {
                 tokio::select! {
                     ended = connection.as_mut() => return ended,
@@ -227,14 +252,21 @@ impl Connections {
                 connection.as_mut().graceful_shutdown();
                 connection.as_mut().await
             };
-            tokio::select! {
-                ended = ended => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection failed");
-                },
-                _ = phase.wait_for(|phase| *phase == Phase::Cut) => {
-                    tracing::warn!("cut a connection at the drain deadline");
-                }
-            }
+            until_cut(phase, ended).await;
         });
+    }
+}
+
+async fn until_cut(
+    mut phase: watch::Receiver<Phase>,
+    connection: impl Future<Output = hyper::Result<()>>,
+) {
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection failed");
+        },
+        _ = phase.wait_for(|phase| *phase == Phase::Cut) => {
+            tracing::warn!("cut a connection at the drain deadline");
+        }
     }
 }

@@ -8,13 +8,14 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     process::ExitCode,
+    sync::Mutex,
     task::{Context, Poll},
     time::Duration,
 };
 
-use daemon_lifecycle::{Daemon, DaemonManager, Listener, State};
+use daemon_lifecycle::{Daemon, DaemonManager, Listener, State, Work};
 use hyper::{
-    Request, Response,
+    HeaderMap, Method, Request, Response,
     body::{Body, Bytes, Frame, Incoming},
 };
 use serde::Deserialize;
@@ -237,14 +238,28 @@ async fn answer(
                 }
             }
         } else {
-            let pid = std::process::id();
-            let text = format!("{} {pid}\n", script.version);
-            drop(tokens.send(Bytes::from(text)).await);
+            drop(tokens.send(said(&daemon, &script, &path).await).await);
         }
     });
     let mut response = Response::new(Tokens(body));
     *response.status_mut() = status.try_into().expect("both are statuses");
     Ok(response)
+}
+
+/// Beside streams: what an earlier generation says, work without a connection, and who this is.
+async fn said(daemon: &Daemon, script: &Script, path: &str) -> Bytes {
+    static WORK: Mutex<Vec<Work>> = Mutex::new(Vec::new());
+    let work = || WORK.lock().expect("nobody panics here");
+    if let Some(path) = path.strip_prefix("/earlier") {
+        let earlier = daemon.ask_earlier(Method::GET, path, &HeaderMap::new()).await;
+        return earlier.unwrap_or_else(|| Bytes::from_static(b"nobody\n"));
+    }
+    match path {
+        "/work" => work().push(daemon.work()),
+        "/work-done" => work().clear(),
+        _ => {}
+    }
+    Bytes::from(format!("{} {}\n", script.version, std::process::id()))
 }
 
 struct Tokens(mpsc::Receiver<Bytes>);

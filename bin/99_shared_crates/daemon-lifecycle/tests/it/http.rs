@@ -6,7 +6,7 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::world::SOON;
 
@@ -14,11 +14,12 @@ use crate::world::SOON;
 pub(crate) struct Client {
     address: String,
     connection: Option<SendRequest<String>>,
+    driver: Option<JoinHandle<hyper::Result<()>>>,
 }
 
 impl Client {
     pub(crate) fn new(address: &str) -> Self {
-        Self { address: address.to_owned(), connection: None }
+        Self { address: address.to_owned(), connection: None, driver: None }
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<(u16, String)> {
@@ -44,12 +45,18 @@ impl Client {
             let stream = TcpStream::connect(&self.address).await?;
             let (connection, driver) =
                 http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-            tokio::spawn(driver);
+            self.driver = Some(tokio::spawn(driver));
             self.connection = Some(connection);
         }
         let request = Request::get(path).header("host", &self.address).body(String::new());
         let sender = self.connection.as_mut().expect("just connected");
         sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)
+    }
+
+    /// Waits until the server has closed the connection.
+    pub(crate) async fn closed(self) {
+        let driver = self.driver.expect("a connection was opened");
+        tokio::time::timeout(SOON, driver).await.expect("it is closed soon").unwrap().unwrap();
     }
 }
 
