@@ -112,6 +112,15 @@ impl<N: NextLevel> Relays<N> {
         if self.jobs.info(&id).is_some() {
             return;
         }
+        let relays = self.clone();
+        // What has been released is nowhere else, so it is taken up even if who asks goes away.
+        let fetched = tokio::spawn(async move { relays.fetch_unless_here(id).await }).await;
+        if let Err(error) = fetched {
+            tracing::error!(%id, %error, "an earlier generation's job is lost");
+        }
+    }
+
+    async fn fetch_unless_here(&self, id: JobId) {
         let _turn = self.fetching.lock().await;
         if self.jobs.info(&id).is_some() {
             return;

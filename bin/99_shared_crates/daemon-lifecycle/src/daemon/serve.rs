@@ -167,7 +167,8 @@ where
 async fn drain(core: &Core, connections: &Connections, phase: &watch::Sender<Phase>) {
     connections.tracker.close();
     let shutdown = core.shutdown_signal();
-    let replaced = shutdown.requested().is_some_and(|s| s.reason == ShutdownReason::Replaced);
+    // Said a moment after the gate has closed.
+    let replaced = shutdown.clone().await.reason == ShutdownReason::Replaced;
     let ended = async {
         connections.tracker.wait().await;
         // Who takes over the work asks for it on a connection.
