@@ -12,7 +12,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{environment::BuildEnvironment, error::Error, layout::Layout, priority};
+use crate::{environment::BuildEnvironment, error::Error, layout::Layout, priority::Idle};
 
 /// Lines that may wait for the observer before cargo does.
 const LINE_QUEUE_LEN: usize = 256;
@@ -79,7 +79,8 @@ impl Build<'_> {
         command.arg("--message-format=json-render-diagnostics");
         command.args(["--color", if self.colours { "always" } else { "never" }]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = spawn(&mut command, self.idle)?;
+        let mut running = Running::start(&mut command, self.idle)?;
+        let child = running.child();
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
 
@@ -95,7 +96,7 @@ impl Build<'_> {
             }
             messages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        let status = child.wait().map_err(|source| Error::CargoOutput { source })?;
+        let status = running.wait().map_err(|source| Error::CargoOutput { source })?;
         let (artifacts, scripts) = messages.map_err(|source| Error::CargoOutput { source })?;
         Ok(Report { artifacts, scripts, status, text })
     }
@@ -162,20 +163,34 @@ fn cargo(root: &Path, environment: &BuildEnvironment) -> Command {
     command
 }
 
-fn spawn(command: &mut Command, idle: bool) -> Result<Child, Error> {
-    let failed = |source| Error::Spawn { program: "cargo".into(), source };
-    if !idle {
-        return command.spawn().map_err(failed);
+/// A cargo that runs.
+enum Running {
+    Usual(Child),
+    Idle(Idle),
+}
+
+impl Running {
+    fn start(command: &mut Command, idle: bool) -> Result<Self, Error> {
+        let started = if idle {
+            Idle::spawn(command).map(Self::Idle)
+        } else {
+            command.spawn().map(Self::Usual)
+        };
+        started.map_err(|source| Error::Spawn { program: "cargo".into(), source })
     }
-    // Priorities belong to threads and are inherited by what a thread starts; this one ends.
-    thread::scope(|scope| {
-        let spawner = scope.spawn(|| {
-            priority::become_idle();
-            command.spawn()
-        });
-        spawner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-    .map_err(failed)
+
+    fn child(&mut self) -> &mut Child {
+        match self {
+            Self::Usual(child) | Self::Idle(Idle { child, .. }) => child,
+        }
+    }
+
+    fn wait(self) -> io::Result<ExitStatus> {
+        match self {
+            Self::Usual(mut child) => child.wait(),
+            Self::Idle(idle) => idle.wait(),
+        }
+    }
 }
 
 type Messages = (Vec<ArtifactMessage>, Vec<ScriptMessage>);

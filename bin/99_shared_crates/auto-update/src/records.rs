@@ -98,6 +98,7 @@ pub(crate) fn write_built(
     root: &Path,
 ) -> Result<(), Error> {
     let name = input_name(head, entries);
+    remove_drafts(records);
     forget_racy(records, entries.iter_mut().map(|entry| &mut entry.stat))?;
     let bytes = head.encode(entries, root);
     replace(&records.join("earlier").join(name), &bytes)?;
@@ -128,6 +129,17 @@ pub(crate) fn write_restamped(
 ) -> Result<(), Error> {
     forget_racy(records, stamps.iter_mut().map(|(_, stat)| stat))?;
     replace(&current(records), &receipt.restamped(&stamps, head, root))
+}
+
+/// Removes what a process that was killed has left; whoever holds the lock writes the only ones.
+fn remove_drafts(records: &Path) {
+    for dir in [records, &records.join("earlier")] {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let is_draft = |name: OsString| name.as_encoded_bytes().starts_with(b".");
+        for draft in entries.filter(|entry| is_draft(entry.file_name())) {
+            fs::remove_file(draft.path()).unwrap_or(());
+        }
+    }
 }
 
 /// Replaces the file at `path` as a whole: whoever reads it sees the old or the new one.

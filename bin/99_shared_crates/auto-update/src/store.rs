@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
@@ -23,6 +24,9 @@ use crate::{
     records,
     stat::{StatVector, lstat},
 };
+
+/// How the name of a copy begins while it is made.
+const DRAFT: &str = "draft-";
 
 /// The artifact store of one target directory.
 #[derive(Debug, Clone)]
@@ -131,13 +135,14 @@ impl Store {
         name: &str,
     ) -> Result<StatVector, Error> {
         let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {})?;
+        self.remove_drafts();
         let path = self.path(hash, name);
         if self.is_whole(&path, hash) {
             mark_used(&path);
         } else {
             let dir = path.parent().expect("it has a folder");
             fs::create_dir_all(dir).map_err(on("create", dir))?;
-            let draft = self.home.join(format!("draft-{}-{name}", std::process::id()));
+            let draft = self.home.join(format!("{DRAFT}{}-{name}", std::process::id()));
             let copied = copy(executable, &draft, hash, &path);
             if copied.is_err() {
                 fs::remove_file(&draft).unwrap_or(());
@@ -164,6 +169,15 @@ impl Store {
         }
         let content = Hashes::default().content(&path, Look::File, state).ok()??;
         (content.1 == *hash.as_bytes()).then_some(content.0)
+    }
+
+    /// Removes what a process that was killed has left; whoever holds the lock writes the only one.
+    fn remove_drafts(&self) {
+        let entries = fs::read_dir(&self.home).into_iter().flatten().flatten();
+        let is_draft = |name: &OsStr| name.as_encoded_bytes().starts_with(DRAFT.as_bytes());
+        for draft in entries.filter(|entry| is_draft(&entry.file_name())) {
+            fs::remove_file(draft.path()).unwrap_or(());
+        }
     }
 
     fn is_whole(&self, path: &Path, hash: ArtifactHash) -> bool {

@@ -10,7 +10,9 @@ mod toolchains; // which compiler
 mod registries; // crates from elsewhere
 mod outputs; // the binary, the store, branches
 mod concurrency; // several callers, edits during builds
+mod idle; // builds that give way
 mod receipts; // damaged, cut short, foreign
+mod faults; // full disks, killed builders, clocks
 mod together; // several binaries at once
 mod random; // all of it at random, against cargo and clean builds
 mod command; // `cargo fresh`
