@@ -124,28 +124,29 @@ impl Sight<'_> {
         }
         let Ok(Some(state)) = stat(path) else { return false };
         if state.mtime() > mark.at {
-            // Cargo was asked and did nothing, as it does for what `cargo vendor` put there.
-            return changed;
+            // Cargo has looked at it and did nothing, or never looks.
+            return changed || !mark.is_watched;
         }
-        // The file itself, or the link that leads to it, or a folder: any that was moved, and
-        // where another file than last time is there now, any that was written in as well.
-        state.ctime() > mark.at
-            || later(path)
-            || self.folders_of(path).any(|dir| moved(dir) || changed && later(dir))
+        // A folder that was moved may have been written in since, which hides it. Those of the
+        // package may be suspected for that: it costs a compilation at most. Those above change all
+        // the time.
+        let is_inside = |dir: &Path| {
+            let (package, target) = (&mark.package_dir, self.scene.target_dir);
+            dir != package && dir.starts_with(package) && !dir.starts_with(target)
+        };
+        let is_other = |dir: &Path| moved(dir) || (changed || is_inside(dir)) && later(dir);
+        state.ctime() > mark.at || later(path) || self.folders_of(path).any(is_other)
     }
 
     /// The same of anything below a folder that the script watches.
     fn missed_in(&self, dir: &Path, run: &ScriptRun) -> bool {
         let mut below = self.now.keys().filter(|path| **path != dir && path.starts_with(dir));
-        below.any(|path| {
-            let then = self.memory_of(&run.mark).or(self.last.as_ref());
-            self.has_changed(path, then) && self.missed(path, &run.mark)
-        })
+        below.any(|path| self.missed(path, &run.mark))
     }
 
     /// Cargo has seen it change; where it did nothing the file is one that git ignores.
     fn is_newer(path: &Path, mark: &Mark) -> bool {
-        matches!(stat(path), Ok(Some(state)) if state.mtime() > mark.at)
+        mark.is_watched && matches!(stat(path), Ok(Some(state)) if state.mtime() > mark.at)
     }
 
     fn folders_of<'p>(&self, path: &'p Path) -> impl Iterator<Item = &'p Path> {
@@ -168,8 +169,12 @@ fn package_changed_unseen(run: &ScriptRun, sight: &Sight<'_>) -> bool {
         match entry.look {
             Look::PackageListing => {
                 let Ok(Some(now)) = stat(path) else { return true };
-                let may_be_later = then.is_some() || now.ctime() > run.mark.at;
-                if may_be_later && now != entry.stat {
+                if then.is_none() {
+                    // A name may have gone that came after the last receipt.
+                    if now.ctime() > run.mark.at {
+                        return true;
+                    }
+                } else if now != entry.stat {
                     let listed = Hashes::default().content(path, entry.look, now);
                     if !matches!(listed, Ok(Some((_, hash))) if hash == entry.hash) {
                         return true;

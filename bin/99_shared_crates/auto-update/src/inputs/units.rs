@@ -31,6 +31,11 @@ pub(crate) struct Mark {
     pub(crate) state: StatVector,
     /// When its inputs had been read, or were about to be, in nanoseconds since the epoch.
     pub(crate) at: i64,
+    /// Cargo compares the times of the package's files. It does not where the lock file is to
+    /// vouch for them, even if they lie in the workspace as vendored ones do.
+    pub(crate) is_watched: bool,
+    /// Where the package lies.
+    pub(crate) package_dir: PathBuf,
 }
 
 /// One compilation.
@@ -136,7 +141,7 @@ impl Units {
             self.compiled.push(Compiled {
                 package_id: artifact.package_id.clone(),
                 is_fresh: artifact.fresh,
-                mark: Mark::of(&path, None),
+                mark: Mark::of(&path, None, &artifact.package_id, dir),
                 files: files.filter(|file| !immutable.holds(file)).collect(),
             });
         }
@@ -170,15 +175,21 @@ impl Units {
             package_dir: local_dir.map(Path::to_owned),
             watched: resolved.filter(|file| !immutable.holds(file)).collect(),
             is_silent: is_silent && local_dir.is_some(),
-            mark: Mark::of(&state.join("output"), run_at),
+            mark: Mark::of(&state.join("output"), run_at, &script.package_id, dir.unwrap_or(state)),
         });
     }
 }
 
 impl Mark {
-    fn of(path: &Path, at: Option<i64>) -> Self {
+    fn of(path: &Path, at: Option<i64>, package_id: &str, package_dir: &Path) -> Self {
         let state = stat(path).ok().flatten().unwrap_or(StatVector::NONE);
-        Self { path: path.to_owned(), state, at: at.unwrap_or_else(|| state.mtime()) }
+        Self {
+            path: path.to_owned(),
+            state,
+            at: at.unwrap_or_else(|| state.mtime()),
+            is_watched: package_id.contains("path+"),
+            package_dir: package_dir.to_owned(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::{fs, process::Command};
 
 use tempfile::TempDir;
 
-use crate::world::World;
+use crate::world::{World, printed};
 
 /// A workspace under a home of cargo's own.
 fn with_home() -> (World, TempDir) {
@@ -123,4 +123,55 @@ fn a_vendored_crate_that_is_vendored_again_in_another_version_matters() {
         "0.1.7",
     );
     assert_eq!(world.truth(), "0.1.7");
+}
+
+/// A crate in a folder that stands for the registry, with `files` of its own.
+fn vendored(world: &World, files: &[(&str, &str)]) {
+    world.write(
+        ".cargo/config.toml",
+        "[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory = \"vendor\"\n",
+    );
+    world.package("vendor/word", "");
+    world.replace("vendor/word/Cargo.toml", "vendor/word", "word");
+    world.write("vendor/word/.cargo-checksum.json", "{\"files\":{}}");
+    files.iter().for_each(|(path, text)| world.write(&format!("vendor/word/{path}"), text));
+    world.package("app", "[dependencies]\nword = \"0.1\"\n");
+}
+
+#[test]
+fn a_vendored_crate_edited_under_other_flags_is_not_believed_without_them() {
+    let (mut world, _home) = with_home();
+    vendored(&world, &[("src/lib.rs", "pub const V: &str = \"one\";\n")]);
+    let plain = world.environment.clone();
+    // By hand, so that no receipt knows what it was made from.
+    world.cargo(&["build", "-q", "-p", "app"]);
+    world.environment = plain.clone().set("RUSTFLAGS", "--cfg loud");
+    world.write("vendor/word/src/lib.rs", "pub const V: &str = \"two\";\n");
+    assert_eq!(world.prints(), "two");
+    world.environment = plain;
+    assert_eq!(world.stale(), ["Variable Environment RUSTFLAGS"]);
+    assert_eq!(world.prints(), "two");
+    world.assert_fresh();
+}
+
+#[test]
+fn what_the_silent_script_of_a_vendored_crate_reads_matters() {
+    let (world, _home) = with_home();
+    let script = "fn main() { println!(\"cargo::rustc-env=WORD={}\", std::fs::read_to_string(\"word.txt\").unwrap()); }\n";
+    vendored(
+        &world,
+        &[
+            ("src/lib.rs", "pub const V: &str = env!(\"WORD\");\n"),
+            ("build.rs", script),
+            ("word.txt", "one"),
+        ],
+    );
+    assert_eq!(world.prints(), "one");
+    world.write("vendor/word/word.txt", "two");
+    // Cargo never looks there.
+    world.cargo(&["build", "-q", "-p", "app"]);
+    assert_eq!(printed(&world.path("target/debug/app")), "one");
+    world.assert_stale_then_prints(&["Modified BuildScript vendor/word/word.txt"], "two");
+    world.write_with_old_mtime("vendor/word/word.txt", "six");
+    world.assert_stale_then_prints(&["Modified BuildScript vendor/word/word.txt"], "six");
 }

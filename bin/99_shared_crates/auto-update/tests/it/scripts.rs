@@ -116,6 +116,53 @@ fn a_file_removed_under_a_silent_script_is_stale_and_cargo_is_made_to_look() {
 }
 
 #[test]
+fn a_file_that_came_and_went_around_a_build_by_hand_leaves_nothing_behind() {
+    let world = scripted(&format!("{COUNTS} count(\"data\").to_string()"));
+    world.write("app/data/a", "");
+    assert_eq!(world.prints(), "1");
+    world.write("app/data/b", "");
+    // Cargo asks only for the newest.
+    world.touch("app/data/a");
+    world.cargo(&["build", "-q", "-p", "app"]);
+    world.remove("app/data/b");
+    // All is as it was when it was built last, but for what cargo has built since.
+    world.assert_stale_then_prints(&["Modified Output target/debug/app"], "1");
+    world.replace("app/src/main.rs", "{}", "<{}>");
+    assert_eq!(world.prints(), "<1>");
+}
+
+#[test]
+fn a_watched_file_that_was_another_one_for_a_build_by_hand_leaves_nothing_behind() {
+    let world = scripted(
+        "println!(\"cargo:rerun-if-changed=data\"); fs::read_to_string(\"data/a\").unwrap()",
+    );
+    world.write("app/data/a", "1");
+    assert_eq!(world.prints(), "1");
+    world.write("app/data/a", "2");
+    world.cargo(&["build", "-q", "-p", "app"]);
+    world.write_with_old_mtime("app/data/a", "1");
+    world.assert_stale_then_prints(&["Modified Output target/debug/app"], "1");
+    world.replace("app/src/main.rs", "{}", "<{}>");
+    assert_eq!(world.prints(), "<1>");
+}
+
+#[test]
+fn a_file_removed_under_other_flags_is_missed_without_them() {
+    let mut world = scripted(&format!("{COUNTS} count(\"data\").to_string()"));
+    world.write("app/data/b", "");
+    world.write("app/data/a", "");
+    // By hand, so that no receipt knows what it was made from.
+    world.cargo(&["build", "-q", "-p", "app"]);
+    world.remove("app/data/b");
+    let plain = world.environment.clone();
+    world.environment = plain.clone().set("RUSTFLAGS", "--cfg loud");
+    assert_eq!(world.prints(), "1");
+    world.environment = plain;
+    assert_eq!(world.prints(), "1");
+    world.assert_fresh();
+}
+
+#[test]
 fn a_file_with_an_old_mtime_added_under_a_silent_script_is_stale() {
     let world = scripted(&format!("{COUNTS} count(\"data\").to_string()"));
     world.write("app/data/a", "");

@@ -70,6 +70,41 @@ fn an_old_mtime_beside_a_usual_edit_is_not_lost() {
 }
 
 #[test]
+fn an_edit_that_was_taken_back_after_a_build_by_hand_leaves_nothing_behind() {
+    let world = World::chain();
+    world.ensure();
+    let text = world.read("leaf/src/lib.rs");
+    world.leaf_says("two");
+    world.cargo(&["build", "-q", "-p", "app"]);
+    world.write_with_old_mtime("leaf/src/lib.rs", &text);
+    world.assert_stale_then_prints(&["Modified Output target/debug/app"], "one");
+    world.replace("app/src/main.rs", "{}", "<{}>");
+    world.assert_stale_then_prints(&["Modified Source app/src/main.rs"], "<one>");
+}
+
+#[test]
+fn a_folder_that_was_another_one_for_a_build_by_hand_leaves_nothing_behind() {
+    let world = World::chain();
+    world.write("leaf/other/lib.rs", "pub fn text() -> String { \"two\".to_owned() }\n");
+    assert_eq!(world.prints(), "one");
+    let exchange = || {
+        for (from, to) in [("src", "aside"), ("other", "src"), ("aside", "other")] {
+            let path = |name: &str| world.path("leaf").join(name);
+            std::fs::rename(path(from), path(to)).unwrap();
+        }
+    };
+    exchange();
+    world.touch("leaf/src/lib.rs");
+    world.cargo(&["build", "-q", "-p", "app"]);
+    exchange();
+    // This hides when it was moved.
+    world.write("leaf/src/unused.rs", "");
+    world.assert_stale_then_prints(&["Modified Output target/debug/app"], "one");
+    world.replace("app/src/main.rs", "{}", "<{}>");
+    world.assert_stale_then_prints(&["Modified Source app/src/main.rs"], "<one>");
+}
+
+#[test]
 fn two_files_that_exchange_their_contents_and_times_are_stale() {
     let world = World::single("mod a; mod b; fn main() { print!(\"{}{}\", a::V, b::V); }\n");
     world.write("app/src/a.rs", "pub const V: u8 = 1;\n");
