@@ -37,11 +37,25 @@ pub struct Run {
 impl Chain {
     /// A copy of the workspace with a stand-in worker; the test model's file is the default model.
     pub fn new() -> Self {
-        let checkout = Checkout::with_stand_in_worker();
-        let root = checkout.root().to_owned();
-        let target = target_dir().join("chain-tests/target");
+        let checkout = Checkout::with_stand_in_worker(&target_dir().join("chain-tests"));
+        Self::of(checkout.with_dependencies(), &Self::model())
+    }
+
+    /// The same with the copy, and all that is built from it, in `folder`, which is kept.
+    pub fn in_folder(folder: &Path, model: &Path) -> Self {
+        Self::of(Checkout::with_stand_in_worker(folder), model)
+    }
+
+    /// A copy with the real worker, to be edited; it lives beside the one of [`Chain::new`].
+    pub fn whole() -> Self {
+        let checkout = Checkout::whole(&target_dir().join("chain-tests/whole"));
+        Self::of(checkout.with_dependencies(), &Self::model())
+    }
+
+    fn of(checkout: Checkout, model: &Path) -> Self {
+        let (root, target) = (checkout.root().to_owned(), checkout.target().to_owned());
         let chain = Self { home: home(), checkout: Some(checkout), root, target };
-        chain.configure(&format!("[models]\ndefault = {:?}\n", Self::model()));
+        chain.configure(&format!("[models]\ndefault = {model:?}\n"));
         chain
     }
 
@@ -54,6 +68,11 @@ impl Chain {
     #[track_caller]
     pub fn checkout(&self) -> &Checkout {
         self.checkout.as_ref().expect("the real workspace is not edited")
+    }
+
+    /// Where its binaries are built.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     pub fn home(&self) -> &Path {

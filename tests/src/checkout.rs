@@ -6,39 +6,77 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::dependencies;
+
 /// The folder of the real worker's crate, and of its stand-in.
 const WORKER: &str = "bin/30_llm_worker_rbee";
 const STAND_IN: &str = "tests/stand-in-worker";
 
+/// Where cargo is told of the tools that `./rbee setup` found.
+const TOOLS: &str = ".tools/config.toml";
+
 /// A file of a crate that every level uses.
 const SHARED: &str = "bin/99_shared_crates/narration-core/src/lib.rs";
 
-/// A copy of this workspace that a test may edit.
+/// A copy of this workspace that may be edited.
 ///
-/// It lies in this workspace's target directory and is brought back to the original's state before
-/// each test, file by file and by content, so that a build in it is incremental.
+/// It is brought back to the original's state when it is opened, file by file and by content, so
+/// that a build in it is incremental.
 #[derive(Debug)]
 pub struct Checkout {
     root: PathBuf,
+    target: PathBuf,
     _turn: fs::File,
 }
 
 impl Checkout {
-    /// The copy with the stand-in in the worker's place; for one test at a time.
-    pub fn with_stand_in_worker() -> Self {
-        let original = original();
-        let base = target_dir().join("chain-tests");
+    /// The copy in `base`, with the stand-in in the worker's place; for one user at a time, whom
+    /// the others wait for.
+    pub fn with_stand_in_worker(base: &Path) -> Self {
+        // `./rbee setup` has nothing to do: the stand-in needs neither cmake nor libclang.
+        Self::open(base, "", |file| {
+            if file.starts_with(WORKER) {
+                return None;
+            }
+            let inner = file.strip_prefix(STAND_IN);
+            Some(inner.map_or_else(|_| file.to_owned(), |inner| Path::new(WORKER).join(inner)))
+        })
+    }
+
+    /// The copy in `base` with the real worker, as [`Self::with_stand_in_worker`] otherwise.
+    pub fn whole(base: &Path) -> Self {
+        // What `./rbee setup` found for the original serves the copy too.
+        let tools = fs::read_to_string(original().join(TOOLS)).unwrap_or_default();
+        Self::open(base, &tools, |file| Some(file.to_owned()))
+    }
+
+    /// `place` says where a file of the original is in the copy, if it is there.
+    fn open(base: &Path, tools: &str, place: impl Fn(&Path) -> Option<PathBuf>) -> Self {
         let root = base.join("workspace");
         fs::create_dir_all(&root).expect("the target directory can be written");
         let turn =
             fs::File::create(base.join("lock")).expect("the target directory can be written");
         turn.lock().expect("the file system has locks");
-        synchronise(&original, &root);
-        Self { root, _turn: turn }
+        synchronise(&original(), &root, place);
+        write_tools(&root.join(TOOLS), tools);
+        let target = base.join("target");
+        Self { root, target, _turn: turn }
     }
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Spares the copy the compilation of what this test's own build has from registries.
+    #[must_use]
+    pub fn with_dependencies(self) -> Self {
+        dependencies::lend(&self.root, &target_dir(), &self.target);
+        self
+    }
+
+    /// Where its binaries are built.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     pub fn path(&self, file: &str) -> PathBuf {
@@ -80,25 +118,23 @@ pub fn target_dir() -> PathBuf {
     deps.ancestors().nth(2).expect("it lies in target/PROFILE/deps").to_owned()
 }
 
-fn synchronise(original: &Path, copy: &Path) {
+fn synchronise(original: &Path, copy: &Path, place_of: impl Fn(&Path) -> Option<PathBuf>) {
     let mut wanted = BTreeSet::new();
     for file in tracked(original) {
-        if file.starts_with(WORKER) {
-            continue;
-        }
-        let target = file
-            .strip_prefix(STAND_IN)
-            .map_or_else(|_| file.clone(), |inner| Path::new(WORKER).join(inner));
+        let Some(target) = place_of(&file) else { continue };
         place(&original.join(&file), &copy.join(&target));
         wanted.insert(target);
     }
-    // `./rbee setup` has nothing to do: the stand-in needs neither cmake nor libclang.
-    let tools = copy.join(".tools/config.toml");
-    if !tools.exists() {
-        fs::create_dir_all(copy.join(".tools")).expect("the copy can be written");
-        fs::write(tools, "").expect("the copy can be written");
-    }
     remove_others(copy, copy, &wanted);
+}
+
+/// What cargo is told of the tools of a build; left alone where it says the same already.
+fn write_tools(path: &Path, tools: &str) {
+    if !fs::read_to_string(path).is_ok_and(|present| present == tools) {
+        fs::create_dir_all(path.parent().expect("a file lies in a folder"))
+            .and_then(|()| fs::write(path, tools))
+            .expect("the copy can be written");
+    }
 }
 
 /// Copies the file unless it is there with the same content; a lock file that cargo has adapted to

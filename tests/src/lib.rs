@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a broken environment ends the test")]
 
 mod checkout; // a copy of the workspace, as git would check it out
+mod dependencies; // what a copy need not compile again
 mod processes; // what the chain runs now
 mod chain; // the copy, a home, and `./rbee` in it
 

@@ -113,6 +113,11 @@ pub(crate) fn lifecycle_failure(error: queen_lifecycle::Error) -> Failure {
         queen_lifecycle::Error::Config(_) | queen_lifecycle::Error::BaseUrl { .. } => {
             Failure::new(Kind::Usage, error)
         }
+        _ if error.is_other_tree() => Failure::new(Kind::Unreachable, error)
+            .hint(
+                "`--takeover` replaces it, with all that it has started, by the chain of this tree",
+            )
+            .hint("`queen.port` and `RBEE_HOME` give each tree a chain of its own"),
         _ => Failure::new(Kind::Unreachable, error)
             .hint("`./rbee logs queen` shows what it said; `./rbee doctor` what the machine lacks"),
     }

@@ -82,6 +82,10 @@ pub(crate) struct Globals {
     /// What to do when a stale binary cannot be built
     #[arg(long, global = true, value_name = "POLICY", value_parser = on_build_failure())]
     on_build_failure: Option<OnBuildFailure>,
+
+    /// Replace a queen that runs from another source tree, with all that it has started
+    #[arg(long, global = true)]
+    takeover: bool,
 }
 
 impl Globals {
@@ -91,6 +95,7 @@ impl Globals {
             queen_url: self.queen_url.clone(),
             auto_update: self.auto_update,
             on_build_failure: self.on_build_failure,
+            takeover: self.takeover,
             ..Overrides::default()
         }
     }

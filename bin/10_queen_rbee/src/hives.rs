@@ -148,14 +148,15 @@ impl Hives {
         Ok((running.handle.clone(), Busy::new(running)))
     }
 
-    /// Stops the hive and its workers; says what ran.
-    pub(crate) async fn stop(&self, alias: &str) -> Result<Vec<String>, ErrorBody> {
+    /// Stops the hive and its workers, `now` in the middle of requests; says what ran.
+    pub(crate) async fn stop(&self, alias: &str, now: bool) -> Result<Vec<String>, ErrorBody> {
         let slot = self.slot(alias)?;
         let _turn = slot.bringing_up.lock().await;
         slot.set(None);
-        let human = format!("stopping `{alias}` and its workers when their requests have ended");
+        let when = if now { "now" } else { "when their requests have ended" };
+        let human = format!("stopping `{alias}` and its workers {when}");
         Narration::new("queen", "hive_stop", human).about(alias).emit();
-        let stopped = hive_lifecycle::execute_hive_stop(&self.config(), alias).await;
+        let stopped = hive_lifecycle::execute_hive_stop(&self.config(), alias, now).await;
         let stopped = stopped.map_err(|error| failure::hive(&error))?;
         let human = if stopped.is_empty() {
             format!("`{alias}` was not running")

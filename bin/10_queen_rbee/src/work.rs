@@ -46,10 +46,12 @@ impl Queen {
                     finish(job, started);
                 })
             }
-            JobRequest::HiveStop { alias } => self.relays.begin_with(operation, async move |job| {
-                let stopped = queen.stop_hive(alias.as_deref()).await;
-                finish(job, stopped);
-            }),
+            JobRequest::HiveStop { alias, now } => {
+                self.relays.begin_with(operation, async move |job| {
+                    let stopped = queen.stop_hive(alias.as_deref(), now).await;
+                    finish(job, stopped);
+                })
+            }
             JobRequest::ChainUpdate {} => {
                 self.relays.begin_with(operation, async move |job| queen.update_chain(job).await)
             }
@@ -132,9 +134,9 @@ impl Queen {
         self.hives.describe(&alias).await
     }
 
-    async fn stop_hive(&self, alias: Option<&str>) -> Result<Vec<String>, ErrorBody> {
+    async fn stop_hive(&self, alias: Option<&str>, now: bool) -> Result<Vec<String>, ErrorBody> {
         let alias = self.hives.alias(alias)?;
-        self.hives.stop(&alias).await
+        self.hives.stop(&alias, now).await
     }
 
     async fn hive(

@@ -6,5 +6,7 @@ mod edits; // what an edit rebuilds and replaces
 mod broken_builds; // what a syntax error leaves alone
 mod drain_deadline; // streams that outlast what relays them
 mod verbs; // hives by alias, updates switched off, stop
+mod two_trees; // of one person
 mod healing; // after kill -9
 mod real_model; // tokens of the real model, through real clients
+mod real_streams; // of the real model, while every level is replaced

@@ -15,6 +15,9 @@ pub(crate) enum QueenVerb {
         /// Stop the queen alone; hives and workers go on
         #[arg(long)]
         keep_hives: bool,
+        /// Cut the requests under way
+        #[arg(long)]
+        now: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -38,8 +41,14 @@ Examples:
 pub(crate) enum HiveVerb {
     /// Start a hive; replace the one that runs if it is stale
     Start(HiveArgs),
-    /// Stop a hive and its workers
-    Stop(HiveArgs),
+    /// Stop a hive and its workers; requests under way end first
+    Stop {
+        /// Cut the requests under way
+        #[arg(long)]
+        now: bool,
+        #[command(flatten)]
+        hive: HiveArgs,
+    },
     /// Show a hive: its state, devices and workers
     Status(HiveArgs),
     /// List the configured hives

@@ -13,7 +13,9 @@ use crate::{
 pub(crate) async fn run(app: &App, verb: HiveVerb) -> Result<(), Failure> {
     match verb {
         HiveVerb::Start(args) => job(app, args, |alias| JobRequest::HiveStart { alias }).await,
-        HiveVerb::Stop(args) => job(app, args, |alias| JobRequest::HiveStop { alias }).await,
+        HiveVerb::Stop { now, hive } => {
+            job(app, hive, |alias| JobRequest::HiveStop { alias, now }).await
+        }
         HiveVerb::Status(args) => {
             let hive = one(list(app).await?, known(app, args.alias)?)?;
             print(app, args.output.json, &hive, describe)

@@ -1,5 +1,5 @@
 use narration_core::Narration;
-use queen_lifecycle::stop_queen;
+use queen_lifecycle::{StopRequest, stop_queen};
 use serde::Serialize;
 
 use crate::{
@@ -22,13 +22,13 @@ pub(crate) async fn run(app: &App, verb: QueenVerb) -> Result<(), Failure> {
             let queen = app.queen().await?;
             ready(app, &queen, args.output.json).await
         }
-        QueenVerb::Stop { keep_hives, output } => {
-            let stopped = stop(app, keep_hives).await?;
+        QueenVerb::Stop { keep_hives, now, output } => {
+            let stopped = stop(app, StopRequest { keep_hives, now }).await?;
             print(app, output.json, &stopped, |_| String::new())
         }
         QueenVerb::Status(args) => status::of_queen(app, args.output).await,
         QueenVerb::Restart(args) => {
-            stop(app, true).await?;
+            stop(app, StopRequest { keep_hives: true, now: false }).await?;
             let queen = app.queen().await?;
             ready(app, &queen, args.output.json).await
         }
@@ -42,14 +42,14 @@ async fn ready(app: &App, queen: &QueenClient, json: bool) -> Result<(), Failure
     print(app, json, &health, |_| String::new())
 }
 
-async fn stop(app: &App, keep_hives: bool) -> Result<Stopped, Failure> {
+async fn stop(app: &App, request: StopRequest) -> Result<Stopped, Failure> {
     if let Some(url) = &app.config.queen.url {
         return Err(Failure::usage(format_args!(
             "the queen at `{url}` is not this keeper's to stop"
         ))
         .hint("`queen.url` says that somebody else runs it; stop it there"));
     }
-    let report = Box::pin(stop_queen(&app.config, keep_hives)).await.map_err(lifecycle_failure)?;
+    let report = Box::pin(stop_queen(&app.config, request)).await.map_err(lifecycle_failure)?;
     let human = match report.stopped.as_slice() {
         [] => "Nothing was running".to_owned(),
         stopped => format!("Stopped {}", stopped.join(", ")),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use narration_core::{Level, Narration};
-use queen_lifecycle::{Supervised, find_queen, stop_queen, supervise_queen};
+use queen_lifecycle::{StopRequest, Supervised, find_queen, stop_queen, supervise_queen};
 use rbee_config::Environment;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -79,7 +79,7 @@ async fn serve(app: &App) -> Result<(), Failure> {
         failed = keep(app) => failed,
         _ = terminations.recv() => {
             Narration::new("keeper", "service", "Draining the chain, then stopping it").emit();
-            let report = Box::pin(stop_queen(&app.config, false)).await;
+            let report = Box::pin(stop_queen(&app.config, StopRequest::default())).await;
             let stopped = report.map_err(lifecycle_failure)?.stopped;
             Narration::new("keeper", "service", format!("Stopped {}", stopped.join(", "))).emit();
             Ok(())

@@ -212,7 +212,14 @@ async fn models_are_listed_and_removed() {
 async fn management_jobs_name_their_operation_and_print_their_result() {
     for (arguments, body) in [
         (&["hive", "start", "h", "--json"][..], json!({ "operation": "hive_start", "alias": "h" })),
-        (&["hive", "stop", "--json"], json!({ "operation": "hive_stop", "alias": null })),
+        (
+            &["hive", "stop", "--json"],
+            json!({ "operation": "hive_stop", "alias": null, "now": false }),
+        ),
+        (
+            &["hive", "stop", "h", "--now", "--json"],
+            json!({ "operation": "hive_stop", "alias": "h", "now": true }),
+        ),
         (
             &["model", "pull", "m", "--hive", "h", "--json"],
             json!({ "operation": "model_pull", "hive": "h", "model": "m" }),

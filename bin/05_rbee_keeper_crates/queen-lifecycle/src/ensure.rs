@@ -67,6 +67,7 @@ pub(crate) fn manager(config: &RbeeConfig) -> Result<DaemonManager, daemon_lifec
         source_dir: SOURCE_DIR,
         instance: &instance(config),
         args: vec!["--port".to_owned(), port.to_string()],
+        takeover: config.queen.takeover,
     };
     chain_daemon::manager(config, spec)
 }

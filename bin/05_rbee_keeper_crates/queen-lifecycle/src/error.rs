@@ -17,4 +17,9 @@ impl Error {
     pub fn is_build_failure(&self) -> bool {
         matches!(self, Self::Start(source) if source.is_build_failure())
     }
+
+    /// Whether a queen of another source tree is in the way.
+    pub fn is_other_tree(&self) -> bool {
+        matches!(self, Self::Start(daemon_lifecycle::Error::OtherTree { .. }))
+    }
 }

@@ -17,7 +17,7 @@ pub use crate::{
     },
     error::Error,
     handle::QueenHandle,
-    stop::{StopReport, stop_queen}, // (&RbeeConfig, keep_hives) -> StopReport
+    stop::{StopReport, StopRequest, stop_queen}, // (&RbeeConfig, StopRequest) -> StopReport
 };
 
 pub use daemon_lifecycle::{Supervised, Supervisor};

@@ -10,33 +10,46 @@ pub struct StopReport {
     pub stopped: Vec<String>,
 }
 
-/// Stops the queen and, unless `keep_hives`, everything that the chain runs on this host.
+/// How much is stopped, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StopRequest {
+    /// The queen alone; hives and workers go on.
+    pub keep_hives: bool,
+    /// Requests under way are cut, after a moment to say goodbye.
+    pub now: bool,
+}
+
+/// Stops the queen and, unless told to keep hives, everything that the chain runs on this host.
 ///
 /// The queen goes first, then hives, then workers, so that none starts again what was stopped.
 /// They are found by what is recorded under the run directory, whoever started them: a queen or a
 /// hive that was killed leaves its children running, and they are stopped too. Requests under way
-/// end first, or at the drain deadline.
+/// end first, or at the drain deadline, unless it is to be now.
 ///
 /// # Errors
 ///
 /// When an instance does not end; those before it have ended.
-pub async fn stop_queen(config: &RbeeConfig, keep_hives: bool) -> Result<StopReport, Error> {
+pub async fn stop_queen(config: &RbeeConfig, request: StopRequest) -> Result<StopReport, Error> {
     let queen = instance(config);
+    let mode = match request.now {
+        true => StopMode::Now,
+        false => StopMode::Drain(config.queen.drain_timeout),
+    };
     let mut report = StopReport::default();
-    stop(config, |name| name == queen, &mut report).await?;
-    if !keep_hives {
-        stop(config, |name| name.starts_with("hive-"), &mut report).await?;
-        stop(config, |name| !name.starts_with("queen-"), &mut report).await?;
+    stop(config, mode, |name| name == queen, &mut report).await?;
+    if !request.keep_hives {
+        stop(config, mode, |name| name.starts_with("hive-"), &mut report).await?;
+        stop(config, mode, |name| !name.starts_with("queen-"), &mut report).await?;
     }
     Ok(report)
 }
 
 async fn stop(
     config: &RbeeConfig,
+    mode: StopMode,
     filter: impl Fn(&str) -> bool,
     report: &mut StopReport,
 ) -> Result<(), Error> {
-    let mode = StopMode::Drain(config.queen.drain_timeout);
     let stopped: Vec<(String, Stopped)> =
         stop_all(&config.paths.run, filter, mode).await.map_err(Error::Stop)?;
     report.stopped.extend(stopped.into_iter().map(|(name, _)| name));

@@ -14,7 +14,7 @@ pub use crate::{
         find_hive,          // (&RbeeConfig, alias) -> Option<Identity>
         hive_is_current,    // is this process what the sources say now?
     },
-    stop::execute_hive_stop, // (&RbeeConfig, alias) -> names of what was stopped
+    stop::execute_hive_stop, // (&RbeeConfig, alias, now) -> names of what was stopped
 };
 
 pub(crate) const BINARY: &str = "rbee-hive";

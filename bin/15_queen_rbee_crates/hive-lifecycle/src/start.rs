@@ -92,6 +92,7 @@ fn manager(
             "--alias".to_owned(),
             hive.alias.clone(),
         ],
+        takeover: true,
     };
     chain_daemon::manager(config, spec)
 }

@@ -7,15 +7,22 @@ use crate::{Error, start::instance};
 ///
 /// The hive goes first, so that it starts no worker again; its workers are found by their
 /// instances' names, so they are stopped even when the hive was killed before. Requests under way
-/// end first, or at the drain deadline.
+/// end first, or at the drain deadline; `now` they are cut, after a moment to say goodbye.
 ///
 /// # Errors
 ///
 /// An alias that is not configured; an instance that does not end.
-pub async fn execute_hive_stop(config: &RbeeConfig, alias: &str) -> Result<Vec<String>, Error> {
+pub async fn execute_hive_stop(
+    config: &RbeeConfig,
+    alias: &str,
+    now: bool,
+) -> Result<Vec<String>, Error> {
     let alias = &config.hive(Some(alias)).map_err(Error::UnknownHive)?.alias;
     let failed = |source| Error::Stop { alias: alias.clone(), source };
-    let mode = StopMode::Drain(config.queen.drain_timeout);
+    let mode = match now {
+        true => StopMode::Now,
+        false => StopMode::Drain(config.queen.drain_timeout),
+    };
     let (run, hive) = (&config.paths.run, instance(alias));
     let mut stopped = stop_all(run, |name| name == hive, mode).await.map_err(failed)?;
     // worker-lifecycle names a worker's instance `worker-MODEL@HIVE`.

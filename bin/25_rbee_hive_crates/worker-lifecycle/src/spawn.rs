@@ -124,7 +124,8 @@ fn manager(
         }
     }
     let binary = worker_type.binary();
-    chain_daemon::manager(rbee, Spec { binary, source_dir: SOURCE_DIR, instance: id, args })
+    let spec = Spec { binary, source_dir: SOURCE_DIR, instance: id, args, takeover: true };
+    chain_daemon::manager(rbee, spec)
 }
 
 /// `worker-MODEL.DIGEST.SLOT@HIVE`: readable, bounded, and different for different models.

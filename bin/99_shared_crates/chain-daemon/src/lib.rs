@@ -32,6 +32,9 @@ pub struct Spec<'a> {
     /// Names the instance on this host: its folder under the run directory and its log file.
     pub instance: &'a str,
     pub args: Vec<String>,
+    /// Whether a daemon of another source tree is replaced. One that starts others answers for its
+    /// whole chain, so only who starts the first of them has to be asked.
+    pub takeover: bool,
 }
 
 /// A manager for the daemon that `spec` describes.
@@ -49,7 +52,8 @@ pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Err
         .instance(&config.paths.run, spec.instance)
         .log_dir(&config.paths.logs)
         .env_allow(DOWNLOADS)
-        .drain_timeout(config.queen.drain_timeout);
+        .drain_timeout(config.queen.drain_timeout)
+        .takeover(spec.takeover);
     Ok(match source_dir {
         Some(root) => manager
             .enable_auto_update(binary, root.join(spec.source_dir))

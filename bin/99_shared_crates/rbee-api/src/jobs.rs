@@ -27,8 +27,12 @@ pub enum JobRequest {
     Completion { request: Value },
     /// Starts the hive, building it when it is stale, and replaces one that runs stale.
     HiveStart { alias: Option<String> },
-    /// Stops the hive and its workers.
-    HiveStop { alias: Option<String> },
+    /// Stops the hive and its workers; `now` cuts the requests under way.
+    HiveStop {
+        alias: Option<String>,
+        #[serde(default)]
+        now: bool,
+    },
     /// Brings a model into a hive's store.
     ModelPull { hive: Option<String>, model: String },
     /// Brings every level below the queen up to date; its result is an [`crate::HiveList`].

@@ -51,6 +51,8 @@ pub struct Overrides {
     pub auto_update: Option<bool>,
     /// `--on-build-failure`
     pub on_build_failure: Option<OnBuildFailure>,
+    /// `--takeover`
+    pub takeover: bool,
 }
 
 /// Every configured value of rbee.
@@ -93,6 +95,9 @@ pub struct Queen {
     pub url: Option<QueenUrl>,
     /// How long a replaced process may take to finish the streams that it has.
     pub drain_timeout: Duration,
+    /// Whether a queen that runs from another source tree is replaced; a flag's only, so that two
+    /// trees never replace each other's in turn.
+    pub takeover: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -161,6 +166,7 @@ impl RbeeConfig {
                 None,
             )?,
             drain_timeout: layers.get("queen.drain_timeout", minutes(30))?,
+            takeover: overrides.takeover,
         };
         let hives = hives::read(&mut layers)?;
         let worker = Worker {

@@ -1,0 +1,53 @@
+use std::process::{Command, Stdio};
+
+use chain_tests::{Chain, Checkout, Run, target_dir};
+
+/// Another checkout of the workspace, whose person has the same home.
+struct OtherTree(Checkout);
+
+impl OtherTree {
+    fn open() -> Self {
+        let folder = target_dir().join("chain-tests/other");
+        Self(Checkout::with_stand_in_worker(&folder).with_dependencies())
+    }
+
+    fn root(&self) -> String {
+        self.0.root().display().to_string()
+    }
+
+    fn rbee(&self, chain: &Chain, args: &[&str]) -> Run {
+        let mut command = Command::new(self.0.path("rbee"));
+        chain.environment(&mut command);
+        command.args(args).env("CARGO_TARGET_DIR", self.0.target());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+#[test]
+fn a_tree_is_told_of_the_other_one_that_runs_and_takes_over_only_when_told_to() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    let (ours, other) = (chain.processes(), OtherTree::open());
+    let first_root = chain.checkout().root().display().to_string();
+
+    let refused = other.rbee(&chain, &["infer", "two"]);
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    for words in [first_root.as_str(), &other.root(), "`--takeover` replaces it"] {
+        assert!(refused.stderr.contains(words), "`{words}` is not in\n{}", refused.stderr);
+    }
+    assert_eq!(chain.processes(), ours);
+
+    let taken = other.rbee(&chain, &["infer", "--takeover", "two"]);
+    assert_eq!((taken.code, taken.stdout.trim()), (Some(0), "two"), "{}", taken.stderr);
+    for health in chain.healths() {
+        let was_ours = ours.iter().any(|process| process.pid == health.pid);
+        assert!(!was_ours, "{} was not taken over", health.role);
+    }
+
+    // And the first one is in the same place now.
+    let refused = chain.rbee(&["infer", "three"]);
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    assert!(refused.stderr.contains(&other.root()), "{}", refused.stderr);
+}
