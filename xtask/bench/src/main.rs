@@ -3,11 +3,13 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
+mod follow; // from an edit to its answers
 mod fresh_run; // a whole process that ends in the program
 mod freshness; // one verdict against the least it can cost, cargo and git
 mod load; // builds going on and on
 mod plot; // figures as a picture
 mod programs; // commands that must succeed
+mod replace; // queen and hive, under load
 mod samples; // medians
 mod scene; // workspaces of a given size
 mod tokens; // a worker while something is built
@@ -24,18 +26,24 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// From an edit of a shared crate to queen, hive and worker answering, against `cargo build`
+    Follow(follow::Args),
     /// What a verdict costs, against a bare loop over the same files, cargo and git
     Freshness(freshness::Args),
     /// `cargo fresh run` against `cargo run` with nothing changed
     FreshRun(fresh_run::Args),
+    /// Requests and streams while queen and hive are replaced, against undisturbed and restarted
+    Replace(replace::Args),
     /// Tokens per second of a worker, alone and while something is built
     TokensUnderBuild(tokens::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
+        Bench::Follow(args) => follow::run(&args),
         Bench::Freshness(args) => freshness::run(&args),
         Bench::FreshRun(args) => fresh_run::run(&args),
+        Bench::Replace(args) => replace::run(&args),
         Bench::TokensUnderBuild(args) => tokens::run(&args),
     }
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 /// Times of one kind of work, in seconds.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {
@@ -21,10 +21,31 @@ impl Samples {
         Ok(done)
     }
 
+    pub(crate) fn extend(&mut self, others: &Self) {
+        self.0.extend_from_slice(&others.0);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// In the order in which they were added.
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.iter().copied()
+    }
+
     /// The middle one, the higher of two; zero where there is none.
-    pub(crate) fn median(mut self) -> f64 {
+    pub(crate) fn median(self) -> f64 {
+        self.percentile(0.5)
+    }
+
+    /// The smallest that exceeds `part` of all, of which 1 is the greatest; zero where there is
+    /// none.
+    pub(crate) fn percentile(mut self, part: f64) -> f64 {
         self.0.sort_by(f64::total_cmp);
-        self.0.get(self.0.len() / 2).copied().unwrap_or_default()
+        let last = self.0.len().saturating_sub(1);
+        let index = (self.0.len() as f64 * part) as usize;
+        self.0.get(index.min(last)).copied().unwrap_or_default()
     }
 }
 
@@ -53,6 +74,15 @@ mod tests {
         let mut samples = Samples::default();
         [2.0, 900.0, 1.0, 3.0, 2.5].into_iter().for_each(|value| samples.add(value));
         assert_eq!(samples.median().to_bits(), 2.5_f64.to_bits());
+    }
+
+    #[test]
+    fn percentiles_are_samples() {
+        let mut samples = Samples::default();
+        (1..=200).rev().for_each(|value| samples.add(f64::from(value)));
+        let found = [0.5, 0.99, 1.0].map(|part| samples.clone().percentile(part));
+        assert_eq!(found.map(f64::to_bits), [101.0, 199.0, 200.0].map(f64::to_bits));
+        assert_eq!(Samples::default().percentile(0.99).to_bits(), 0.0_f64.to_bits());
     }
 
     #[test]

@@ -32,7 +32,10 @@ fn bench(world: &World, args: &[&str]) -> Ended {
 fn the_list_names_every_measurement() {
     let list = bench(&World::new(), &[]).with(0).stdout;
     let names: Vec<_> = list.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(names, ["start", "freshness", "fresh-run", "tokens-under-build"]);
+    assert_eq!(
+        names,
+        ["start", "freshness", "fresh-run", "follow", "replace", "tokens-under-build"]
+    );
 }
 
 #[test]
@@ -47,6 +50,9 @@ fn a_measurement_gets_the_programs_that_it_is_about() {
     let worker = target("debug/llamacpp-worker");
     let model = target("test-models/SmolLM2-135M-Instruct.Q4_1.gguf");
     assert_eq!(said, format!("tokens-under-build\n--worker\n{worker}\n--model\n{model}\n"));
+
+    let said = bench(&world, &["replace", "--restarts", "2"]).with(0).stdout;
+    assert_eq!(said, format!("replace\n--model\n{model}\n--restarts\n2\n"));
 }
 
 #[test]
@@ -69,20 +75,32 @@ fn a_measurement_that_fails_or_was_never_built_fails_the_task() {
 #[test]
 fn random_edits_are_made_by_the_tests_of_auto_update() {
     let world = World::new();
-    let script = "[ \"$2\" = --version ] || echo \"$AUTO_UPDATE_STEPS $AUTO_UPDATE_SEED\"";
-    world.program("cargo-nextest", script);
+    let counts = "stale=3 fresh=2 unknown=1 restored=1 broken=0 cargo_wrong=4 cargo_needless=5 our_compiles=6 cargo_compiles=7";
+    let program = |runs: u32| {
+        format!(
+            "[ \"$2\" = --version ] && exit\necho \"$AUTO_UPDATE_STEPS $AUTO_UPDATE_SEED\"\n\
+             for run in $(seq {runs}); do echo \"steps=$AUTO_UPDATE_STEPS {counts}\" >> \"$AUTO_UPDATE_COUNTS\"; done"
+        )
+    };
+    world.program("cargo-nextest", &program(4));
     let fuzz = |args: &[&str]| world.xtask(&[&["fuzz-freshness"], args].concat());
     // Over four runs, and none too few.
     let ended = fuzz(&["--steps", "402", "--seed", "7"]).with(0).says("--steps 402 --seed 7");
-    assert_eq!(ended.stdout, "101 7\n");
+    let sum = "404 steps: 12 stale, 8 fresh (4 of them restored), 4 in doubt; 0 stale called fresh. \
+               Cargo by itself was wrong at 16, and compiled for nothing at 20. Steps that compiled: \
+               ours 24, cargo 28; 0 could not be compiled by anybody.";
+    assert_eq!(ended.stdout, format!("101 7\n{sum}\n"));
     let call = world.calls().pop().unwrap();
     assert!(call.contains("--package auto-update --filterset test("), "{call}");
     let ended = fuzz(&["--steps", "4"]).with(0);
-    let seed = ended.stdout.trim().strip_prefix("1 ").unwrap().to_owned();
+    let seed = ended.stdout.lines().next().unwrap().strip_prefix("1 ").unwrap().to_owned();
     assert!(ended.stderr.contains(&format!("--seed {seed}` repeats")), "{}", ended.stderr);
     fuzz(&["--steps", "0"]).with(2);
     fuzz(&[]).with(2).says("--steps");
 
+    // A run that does not say what it counted is no run.
+    world.program("cargo-nextest", &program(3));
+    fuzz(&["--steps", "4"]).with(1).says("4 runs were made and 3 counted");
     world.program("cargo-nextest", "[ \"$2\" = --version ] || exit 100");
     fuzz(&["--steps", "4", "--seed", "9"]).with(1).says("seed 9");
 }

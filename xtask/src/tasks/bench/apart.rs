@@ -35,6 +35,21 @@ pub(super) fn fresh_run(workspace: &Workspace, args: &[OsString]) -> anyhow::Res
     measure(workspace, &[&all[..], args].concat())
 }
 
+pub(super) fn follow(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    of_chain(workspace, "follow", args)
+}
+
+pub(super) fn replace(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    of_chain(workspace, "replace", args)
+}
+
+/// A measurement of a whole chain, which has a model although its worker is a stand-in.
+fn of_chain(workspace: &Workspace, name: &str, args: &[OsString]) -> anyhow::Result<()> {
+    let model = model::fetch(workspace.root())?;
+    let all: [OsString; 3] = [name.into(), "--model".into(), model.into()];
+    measure(workspace, &[&all[..], args].concat())
+}
+
 pub(super) fn tokens_under_build(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
     setup::ensure(workspace.root())?;
     let profile = &workspace.config()?.auto_update.profile;

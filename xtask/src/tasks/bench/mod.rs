@@ -35,6 +35,16 @@ const BENCHES: &[Bench] = &[
         run: apart::fresh_run,
     },
     Bench {
+        name: "follow",
+        about: "from an edit of a shared crate to every level answering, against cargo build",
+        run: apart::follow,
+    },
+    Bench {
+        name: "replace",
+        about: "requests and streams while queen and hive are replaced, against restarts",
+        run: apart::replace,
+    },
+    Bench {
         name: "tokens-under-build",
         about: "a worker while the chain rebuilds, against the same undisturbed",
         run: apart::tokens_under_build,
