@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Random,
-    scene::{ROOT, Scene, leaf},
+    scene::{CONFIGURATION, PATCH, ROOT, Scene, constant, leaf},
 };
 
 /// What was edited, to judge the reasons that are given.
@@ -17,11 +17,18 @@ pub(crate) struct Edited {
     paths: HashSet<PathBuf>,
     /// Something was done to what is built, or to what is recorded of it.
     pub(crate) tampered: bool,
+    /// Another variant is asked for, so what is compared with may have been built long ago.
+    pub(crate) elsewhere: bool,
 }
 
 impl Edited {
     fn add(&mut self, path: impl Into<PathBuf>) {
         self.paths.insert(path.into());
+    }
+
+    fn change_variant(&mut self) {
+        self.elsewhere = true;
+        self.tampered = true;
     }
 
     /// Whether an edit touched `input`, a folder that holds it, or a file in the folder it is.
@@ -30,7 +37,14 @@ impl Edited {
         let related = |path: &PathBuf| input.starts_with(path) || path.parent() == Some(input);
         // A link is named by itself, also when it was the file behind it that was edited.
         let real = fs::canonicalize(input).is_ok_and(|real| self.paths.contains(&real));
-        self.tampered && is_output || real || self.paths.iter().any(related)
+        // The configuration sets it.
+        let set = input == Path::new("CHOSEN")
+            && self.paths.iter().any(|path| path.ends_with(".cargo/config.toml"));
+        self.elsewhere
+            || set
+            || self.tampered && is_output
+            || real
+            || self.paths.iter().any(related)
     }
 }
 
@@ -54,10 +68,16 @@ pub(crate) enum Edit {
     Comment,
     Profile,
     Configuration,
+    IncludedConfiguration,
+    Patch,
+    Patched,
+    Vendored,
+    Member,
     LockRemoved,
     Unrelated,
     Touched,
     TimeInTheFuture,
+    TimeInThePast,
     FoldersExchanged,
     FilesExchanged,
     LinkRetargeted,
@@ -69,12 +89,15 @@ pub(crate) enum Edit {
     Cleaned,
     RecordRemoved,
     StoreEmptied,
+    TargetDirectory,
+    Profiles,
+    Compiler,
     /// The whole tree as it was some time ago, as a switch of branches brings it.
     WentBack,
 }
 
 impl Edit {
-    const ALL: [Self; 36] = [
+    const ALL: [Self; 46] = [
         Self::Leaf,
         Self::LeafUnderOldTime,
         Self::Deep,
@@ -93,10 +116,16 @@ impl Edit {
         Self::Comment,
         Self::Profile,
         Self::Configuration,
+        Self::IncludedConfiguration,
+        Self::Patch,
+        Self::Patched,
+        Self::Vendored,
+        Self::Member,
         Self::LockRemoved,
         Self::Unrelated,
         Self::Touched,
         Self::TimeInTheFuture,
+        Self::TimeInThePast,
         Self::FoldersExchanged,
         Self::FilesExchanged,
         Self::LinkRetargeted,
@@ -108,6 +137,10 @@ impl Edit {
         Self::Cleaned,
         Self::RecordRemoved,
         Self::StoreEmptied,
+        Self::TargetDirectory,
+        Self::Profiles,
+        Self::Compiler,
+        Self::WentBack,
         Self::WentBack,
         Self::WentBack,
         Self::WentBack,
@@ -189,27 +222,45 @@ impl Edit {
                 let plain = text.replace("# comment\n", "");
                 write(path, &if plain == text { text + "# comment\n" } else { plain });
             }
-            Self::Profile => write(
-                "Cargo.toml",
-                &[
-                    ROOT.to_owned(),
-                    format!("{ROOT}[profile.dev]\ndebug-assertions = false\n"),
-                    format!("{ROOT}[profile.release]\nopt-level = 1\n"),
-                ][n],
-            ),
-            Self::Configuration if n == 0 => {
-                if world.path(".cargo/config.toml").exists() {
-                    world.remove(".cargo/config.toml");
+            Self::Profile => {
+                let patched = world.read("Cargo.toml").contains(PATCH);
+                let profile = [
+                    "",
+                    "[profile.dev]\ndebug-assertions = false\n",
+                    "[profile.release]\ndebug-assertions = true\n",
+                ][n];
+                write("Cargo.toml", &[ROOT, profile, if patched { PATCH } else { "" }].concat());
+            }
+            Self::Patch => {
+                let text = world.read("Cargo.toml");
+                let plain = text.replace(PATCH, "");
+                write("Cargo.toml", &if plain == text { text + PATCH } else { plain });
+                edited.add(world.path("Cargo.lock"));
+            }
+            Self::Patched => write("fixed/src/lib.rs", &constant(&format!("f{n}"))),
+            Self::Vendored => write("vendor/vendored/src/lib.rs", &constant(&format!("w{n}"))),
+            Self::Member => {
+                if world.path("more/spare").exists() {
+                    fs::remove_dir_all(world.path("more/spare")).unwrap();
+                } else {
+                    world.package("more/spare", "");
+                    world.replace("more/spare/Cargo.toml", "more/spare", "spare");
+                    world.write("more/spare/src/lib.rs", "");
                 }
-                edited.add(world.path(".cargo/config.toml"));
+                edited.add(world.path("more/spare"));
+                edited.add(world.path("Cargo.lock"));
             }
             Self::Configuration => {
                 let text = [
-                    "",
+                    "[env]\nCHOSEN = \"c0\"\n",
                     "[alias]\nb = \"build\"\n",
                     "[build]\nrustflags = [\"--cfg\", \"loud\"]\n",
                 ][n];
-                write(".cargo/config.toml", text);
+                write(".cargo/config.toml", &(CONFIGURATION.to_owned() + text));
+            }
+            Self::IncludedConfiguration => {
+                let text = "[build]\nrustflags = [\"--cfg\", \"extra\"]\n";
+                toggle(scene, ".cargo/extra.toml", text, edited);
             }
             Self::LockRemoved => {
                 if world.path("Cargo.lock").exists() {
@@ -221,11 +272,16 @@ impl Edit {
                 let path = ["leaf/README.md", "leaf/src/unused.rs", "app/tests/t.rs"][n];
                 world.write(path, "nothing that is read");
             }
-            Self::Touched | Self::TimeInTheFuture => {
+            Self::Touched | Self::TimeInTheFuture | Self::TimeInThePast => {
                 let path = ["app/src/main.rs", "leaf/src/lib.rs", "scripted/in.txt"][n];
-                let ahead = if matches!(self, Self::Touched) { 0 } else { 2 };
+                let now = SystemTime::now();
+                let time = match self {
+                    Self::TimeInTheFuture => now + Duration::from_secs(2),
+                    Self::TimeInThePast => now - Duration::from_secs(3600),
+                    _ => now,
+                };
                 let file = File::options().write(true).open(world.path(path)).unwrap();
-                file.set_modified(SystemTime::now() + Duration::from_secs(ahead)).unwrap();
+                file.set_modified(time).unwrap();
             }
             Self::FoldersExchanged => {
                 exchange(&world.path("leaf/src"), &world.path("leaf/other"));
@@ -255,50 +311,62 @@ impl Edit {
                 edited.add(nested);
             }
             Self::BuiltByHand | Self::BuiltByHandWithAll => {
-                let scope: &[&str] = if matches!(self, Self::BuiltByHand) {
-                    &["-p", "app"]
-                } else {
-                    &["--workspace"]
-                };
-                let mut command = std::process::Command::new("cargo");
-                command.args(["build", "-q"]).args(scope).current_dir(world.root());
-                command.env_clear().envs(world.environment.vars());
-                // It may well fail: there may be an error in the sources.
-                command.output().unwrap();
+                let all = matches!(self, Self::BuiltByHandWithAll);
+                let scope: &[&str] = if all { &["--workspace"] } else { &["-p", "app"] };
+                scene.cargo(&[&["build", "-q"], scope].concat());
                 edited.add(world.path("Cargo.lock"));
                 edited.tampered = true;
             }
             Self::OutputRemoved => {
-                fs::remove_file(world.path("target/debug/app")).unwrap_or(());
+                fs::remove_file(scene.updater().target_path().unwrap()).unwrap_or(());
                 edited.tampered = true;
             }
             Self::OutputDamaged => {
-                if let Ok(mut bytes) = fs::read(world.path("target/debug/app")) {
+                let path = scene.updater().target_path().unwrap();
+                if let Ok(mut bytes) = fs::read(&path) {
                     let middle = bytes.len() / 2;
                     bytes[middle] ^= 1;
-                    fs::write(world.path("target/debug/app"), bytes).unwrap();
+                    fs::write(&path, bytes).unwrap();
                 }
                 edited.tampered = true;
             }
             Self::Cleaned => {
-                let name = ["leaf", "app", "silent"][n];
-                let mut command = std::process::Command::new("cargo");
-                command.args(["clean", "-q", "-p", name]).current_dir(world.root());
-                command.env_clear().envs(world.environment.vars()).output().unwrap();
+                scene.cargo(&["clean", "-q", "-p", ["leaf", "app", "silent"][n]]);
                 edited.add(world.path("Cargo.lock"));
                 edited.tampered = true;
             }
             Self::RecordRemoved => {
-                for dir in fs::read_dir(world.path("target/.auto-update/receipts")).unwrap() {
+                let receipts = fs::read_dir(scene.target().join(".auto-update/receipts"));
+                for dir in receipts.into_iter().flatten() {
                     fs::remove_file(dir.unwrap().path().join("current")).unwrap_or(());
                 }
                 edited.tampered = true;
             }
-            Self::WentBack => scene.go_back(n, |path| edited.add(path)),
             Self::StoreEmptied => {
-                fs::remove_dir_all(world.path("target/.auto-update/store")).unwrap_or(());
+                fs::remove_dir_all(scene.target().join(".auto-update/store")).unwrap_or(());
                 edited.tampered = true;
             }
+            Self::TargetDirectory => {
+                let before = world.environment.clone();
+                scene.world.environment = match before.get("CARGO_TARGET_DIR") {
+                    Some(_) => before.unset("CARGO_TARGET_DIR"),
+                    None => before.set("CARGO_TARGET_DIR", world.path("other/target")),
+                };
+                edited.change_variant();
+            }
+            Self::Profiles => {
+                scene.release = !scene.release;
+                edited.change_variant();
+            }
+            Self::Compiler => {
+                let before = world.environment.clone();
+                scene.world.environment = match before.get("RUSTC") {
+                    Some(_) => before.unset("RUSTC"),
+                    None => before.set("RUSTC", world.path("second/rustc")),
+                };
+                edited.add("RUSTC");
+            }
+            Self::WentBack => scene.go_back(n, |path| edited.add(path)),
         }
     }
 }

@@ -2,10 +2,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
-use auto_update::ArtifactHash;
+use auto_update::{ArtifactHash, AutoUpdater};
 use tempfile::TempDir;
 
 use crate::world::{World, printed};
@@ -17,6 +17,7 @@ pub(crate) struct Scene {
     earlier: Vec<Tree>,
     /// Cargo's own target directory, in which nobody helps it.
     cargo_target: TempDir,
+    pub(crate) release: bool,
 }
 
 /// The files and links of the workspace, by path.
@@ -40,7 +41,8 @@ const MAIN: &str = r#"mod m;
 fn main() {
     print!("{} {} {} {}", m::V, leaf::text(), scripted::V, silent::V);
     print!(" {} {} {}", outside::V, option_env!("FLAVOUR").unwrap_or("-"), include_str!("../text.txt"));
-    print!(" {} {}", cfg!(loud), cfg!(debug_assertions));
+    print!(" {} {} {}", cfg!(loud), cfg!(debug_assertions), vendored::V);
+    print!(" {} {} {}", option_env!("CHOSEN").unwrap_or("-"), cfg!(extra), cfg!(second));
 }
 "#;
 
@@ -70,14 +72,14 @@ impl Scene {
         let world = World::empty();
         let outside = tempfile::tempdir().unwrap();
         let cargo_target = tempfile::tempdir().unwrap();
-        let scene = Self { world, outside, earlier: Vec::new(), cargo_target };
+        let scene = Self { world, outside, earlier: Vec::new(), cargo_target, release: false };
         let world = &scene.world;
         world.write("Cargo.toml", ROOT);
         world.package(
             "app",
             &format!(
                 "[dependencies]\nleaf = {{ path = \"../leaf\" }}\nscripted = {{ path = \"../scripted\" }}\n\
-                 silent = {{ path = \"../silent\" }}\noutside = {{ path = {:?} }}\n",
+                 silent = {{ path = \"../silent\" }}\nvendored = \"0.1\"\noutside = {{ path = {:?} }}\n",
                 scene.outside.path()
             ),
         );
@@ -104,6 +106,15 @@ impl Scene {
         fs::write(scene.outside.path().join("Cargo.toml"), manifest).unwrap();
         fs::create_dir(scene.outside.path().join("src")).unwrap();
         scene.outside_says("o0");
+        world.write(".cargo/config.toml", CONFIGURATION);
+        world.write("more/README.md", "where members may appear");
+        for dir in ["vendor/vendored", "fixed"] {
+            world.package(dir, "");
+            world.replace(&format!("{dir}/Cargo.toml"), dir, "vendored");
+            world.write(&format!("{dir}/src/lib.rs"), &constant("w0"));
+        }
+        world.write("vendor/vendored/.cargo-checksum.json", "{\"files\":{}}");
+        world.another_compiler("second/rustc");
         scene
     }
 
@@ -113,40 +124,61 @@ impl Scene {
 
     pub(crate) fn outside_says(&self, word: &str) {
         let path = self.outside.path().join("src/lib.rs");
-        fs::write(path, format!("pub const V: &str = {word:?};\n")).unwrap();
+        fs::write(path, constant(word)).unwrap();
+    }
+
+    /// The binary under the options of the moment.
+    pub(crate) fn updater(&self) -> AutoUpdater {
+        let updater = self.world.updater();
+        if self.release { updater.profile("release") } else { updater }
+    }
+
+    /// Cargo's target directory of the moment.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.updater().target_dir().unwrap()
+    }
+
+    /// Cargo, in the workspace and under its environment. What it does may well fail: there may be
+    /// an error in the sources.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new("cargo");
+        command.args(arguments).current_dir(self.world.root());
+        command.env_clear().envs(self.world.environment.vars()).output().unwrap()
     }
 
     /// What a clean build prints; `None` if there is none.
     pub(crate) fn truth(&self) -> Option<String> {
         let elsewhere = tempfile::tempdir().unwrap();
         self.build_in(elsewhere.path()).1?;
-        Some(printed(&elsewhere.path().join("debug/app")))
+        Some(printed(&self.executable_in(elsewhere.path())))
     }
 
     /// Cargo by itself, on top of what it built before.
     pub(crate) fn cargo_builds(&self) -> ByCargo {
         let (compiled, built) = self.build_in(self.cargo_target.path());
-        let path = self.cargo_target.path().join("debug/app");
+        let path = self.executable_in(self.cargo_target.path());
         let built = built.and_then(|()| Some((ArtifactHash::of_file(&path).ok()?, printed(&path))));
         let (hash, prints) = built.unzip();
         ByCargo { compiled, hash, prints }
     }
 
+    /// Lets cargo by itself begin anew, from what is there now.
+    pub(crate) fn cargo_builds_from_nothing(&mut self) -> ByCargo {
+        self.cargo_target = tempfile::tempdir().unwrap();
+        self.cargo_builds()
+    }
+
+    fn executable_in(&self, target: &Path) -> PathBuf {
+        target.join(if self.release { "release/app" } else { "debug/app" })
+    }
+
     /// Whether something was compiled, and whether it could be.
     fn build_in(&self, target: &Path) -> (bool, Option<()>) {
-        let mut command = Command::new("cargo");
-        command.args([
-            "build",
-            "-p",
-            "app",
-            "--bin",
-            "app",
-            "--message-format=json",
-            "--target-dir",
-        ]);
-        command.arg(target).current_dir(self.world.root());
-        command.env_clear().envs(self.world.environment.vars());
-        let output = command.output().unwrap();
+        let target = target.to_str().unwrap();
+        let mut arguments = vec!["build", "-p", "app", "--bin", "app", "--message-format=json"];
+        arguments.extend(["--target-dir", target]);
+        arguments.extend(self.release.then_some("--release"));
+        let output = self.cargo(&arguments);
         let text = String::from_utf8_lossy(&output.stdout);
         (text.contains("\"fresh\":false"), output.status.success().then_some(()))
     }
@@ -158,11 +190,16 @@ impl Scene {
         if let Some(then) = self.earlier.iter().rev().nth(n) {
             for path in now.keys().filter(|path| !then.contains_key(*path)) {
                 fs::remove_file(path).unwrap();
-                // A folder that is left empty would be one more way for a module to be there.
-                fs::remove_dir(path.parent().unwrap()).unwrap_or(());
                 on_edit(path.clone());
+                // A folder that is left empty would be one more way for a module to be there.
+                let above = path.ancestors().skip(1);
+                above
+                    .take_while(|dir| fs::remove_dir(dir).is_ok())
+                    .for_each(|dir| on_edit(dir.into()));
             }
             for (path, node) in then.iter().filter(|(path, node)| now.get(*path) != Some(node)) {
+                let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists());
+                missing.for_each(|dir| on_edit(dir.into()));
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::remove_file(path).unwrap_or(());
                 match node {
@@ -177,7 +214,9 @@ impl Scene {
 
     /// The content of everything that a build can see.
     pub(crate) fn digest(&self) -> ArtifactHash {
-        let all = format!("{:?} {:?}", self.world.environment, self.tree());
+        // Where it is built changes nothing about what is built.
+        let environment = self.world.environment.clone().unset("CARGO_TARGET_DIR");
+        let all = format!("{} {environment:?} {:?}", self.release, self.tree());
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), all).unwrap();
         ArtifactHash::of_file(file.path()).unwrap()
@@ -191,8 +230,17 @@ impl Scene {
     }
 }
 
-pub(crate) const ROOT: &str =
-    "[workspace]\nmembers = [\"app\", \"leaf\", \"scripted\", \"silent\"]\nresolver = \"3\"\n";
+pub(crate) const ROOT: &str = "[workspace]\nresolver = \"3\"\nmembers = [\"app\", \"leaf\", \"scripted\", \"silent\", \"more/*\"]\nexclude = [\"vendor\", \"fixed\"]\n";
+
+pub(crate) const PATCH: &str = "[patch.crates-io]\nvendored = { path = \"fixed\" }\n";
+
+/// Every configuration has a registry that is a folder, and room for one more file.
+pub(crate) const CONFIGURATION: &str = "include = [{ path = \"extra.toml\", optional = true }]\n\
+    [source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n";
+
+pub(crate) fn constant(word: &str) -> String {
+    format!("pub const V: &str = {word:?};\n")
+}
 
 pub(crate) fn leaf(word: &str) -> String {
     format!(
