@@ -1,8 +1,8 @@
-use chain_daemon::Spec;
+use chain_daemon::{QUEEN, Spec};
 use daemon_lifecycle::{DaemonManager, Outcome, RestartPolicy, Supervisor};
 use rbee_config::{Overrides, RbeeConfig};
 
-use crate::{BINARY, Error, QueenHandle, SOURCE_DIR};
+use crate::{Error, QueenHandle};
 
 /// Makes sure that an up-to-date queen answers at `base_url`, such as `http://127.0.0.1:8500`.
 ///
@@ -63,8 +63,7 @@ pub fn supervise_queen(config: &RbeeConfig) -> Result<Supervisor, Error> {
 pub(crate) fn manager(config: &RbeeConfig) -> Result<DaemonManager, daemon_lifecycle::Error> {
     let port = config.queen.port;
     let spec = Spec {
-        binary: BINARY,
-        source_dir: SOURCE_DIR,
+        binary: QUEEN,
         instance: &instance(config),
         args: vec!["--port".to_owned(), port.to_string()],
         takeover: config.queen.takeover,

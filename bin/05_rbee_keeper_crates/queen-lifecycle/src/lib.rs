@@ -21,6 +21,3 @@ pub use crate::{
 };
 
 pub use daemon_lifecycle::{Supervised, Supervisor};
-
-pub(crate) const BINARY: &str = "queen-rbee";
-pub(crate) const SOURCE_DIR: &str = "bin/10_queen_rbee";

@@ -16,6 +16,3 @@ pub use crate::{
     },
     stop::execute_hive_stop, // (&RbeeConfig, alias, now) -> names of what was stopped
 };
-
-pub(crate) const BINARY: &str = "rbee-hive";
-pub(crate) const SOURCE_DIR: &str = "bin/20_rbee_hive";

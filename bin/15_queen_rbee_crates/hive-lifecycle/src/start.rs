@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use chain_daemon::Spec;
+use chain_daemon::{HIVE, Spec};
 use daemon_lifecycle::{DaemonManager, Identity, Outcome};
 use rbee_config::{HiveEntry, RbeeConfig};
 
-use crate::{BINARY, Error, SOURCE_DIR};
+use crate::Error;
 
 /// Which hive to start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,8 +83,7 @@ fn manager(
     hive: &HiveEntry,
 ) -> Result<DaemonManager, daemon_lifecycle::Error> {
     let spec = Spec {
-        binary: BINARY,
-        source_dir: SOURCE_DIR,
+        binary: HIVE,
         instance: &instance(&hive.alias),
         args: vec![
             "--port".to_owned(),

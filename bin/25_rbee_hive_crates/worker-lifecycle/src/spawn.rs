@@ -1,12 +1,10 @@
 use std::{path::PathBuf, sync::Arc};
 
-use chain_daemon::Spec;
+use chain_daemon::{Binary, LLAMACPP_WORKER, Spec};
 use daemon_lifecycle::{DaemonManager, Identity, Outcome};
 use rbee_config::RbeeConfig;
 
 use crate::{Error, WorkerClient};
-
-const SOURCE_DIR: &str = "bin/30_llm_worker_rbee";
 
 /// What computes the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,9 +14,9 @@ pub enum WorkerType {
 }
 
 impl WorkerType {
-    fn binary(self) -> &'static str {
+    fn binary(self) -> Binary {
         match self {
-            Self::LlamaCpp => "llamacpp-worker",
+            Self::LlamaCpp => LLAMACPP_WORKER,
         }
     }
 }
@@ -124,7 +122,7 @@ fn manager(
         }
     }
     let binary = worker_type.binary();
-    let spec = Spec { binary, source_dir: SOURCE_DIR, instance: id, args, takeover: true };
+    let spec = Spec { binary, instance: id, args, takeover: true };
     chain_daemon::manager(rbee, spec)
 }
 

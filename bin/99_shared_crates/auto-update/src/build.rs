@@ -23,7 +23,8 @@ use crate::{
     records,
     stat::{StatVector, stat},
     store::Store,
-    toolchain,
+    together, toolchain,
+    updater::AutoUpdater,
 };
 
 pub use talk::BuildEvent;
@@ -44,9 +45,12 @@ pub(crate) struct Manner {
 const MAX_ATTEMPTS: usize = 4;
 
 /// Answers with a binary that is what its inputs say, building it if it must.
+///
+/// Where it must, those of `others` that are stale too are compiled in the same call of cargo.
 pub(crate) fn ensure(
     layout: &Layout,
     manner: Manner,
+    others: &[AutoUpdater],
     observer: Observer<'_>,
 ) -> Result<Artifact, Error> {
     if !manner.force
@@ -70,7 +74,7 @@ pub(crate) fn ensure(
     {
         return Err(fail(layout, diagnostics, true, observer));
     }
-    let attempt = Attempts::new(layout, manner, checked);
+    let attempt = Attempts::new(layout, manner, others, checked);
     attempt.run(observer)
 }
 
@@ -83,6 +87,7 @@ fn fail(layout: &Layout, diagnostics: String, remembered: bool, observer: Observ
 struct Attempts<'a> {
     layout: &'a Layout,
     manner: Manner,
+    others: &'a [AutoUpdater],
     last: Option<Receipt>,
     reasons: Vec<StaleReason>,
     /// The reasons are all there are: the last receipt was compared with the world.
@@ -93,7 +98,12 @@ struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    fn new(layout: &'a Layout, manner: Manner, checked: Checked) -> Self {
+    fn new(
+        layout: &'a Layout,
+        manner: Manner,
+        others: &'a [AutoUpdater],
+        checked: Checked,
+    ) -> Self {
         let is_compared = matches!(checked.freshness, Freshness::Stale(_));
         let (reasons, is_quiet) = match checked.freshness {
             Freshness::Stale(reasons) => {
@@ -106,7 +116,8 @@ impl<'a> Attempts<'a> {
         };
         // Where the current receipt is lost, an earlier one still tells what has changed since.
         let last = checked.receipt.or_else(|| records::newest(&layout.records, &layout.key));
-        Self { layout, manner, last, reasons, is_compared, is_quiet, began: Instant::now() }
+        let began = Instant::now();
+        Self { layout, manner, others, last, reasons, is_compared, is_quiet, began }
     }
 
     fn run(self, observer: Observer<'_>) -> Result<Artifact, Error> {
@@ -122,7 +133,11 @@ impl<'a> Attempts<'a> {
         let mut known = self.last.as_ref().map_or_else(Vec::new, |last| self.listed(last));
         let (report, mut gathered, executable, hash) = loop {
             let before = Before::look(build_start(self.layout)?, known.into_iter());
-            let (report, metadata) = self.call_cargo(&mut talk)?;
+            let together = self.compile_together(attempt, &mut talk)?;
+            let (mut report, metadata) = self.call_cargo(&mut talk)?;
+            if let Some(together) = together {
+                report.include(&together);
+            }
             if !report.status.success() {
                 return Err(self.failed(&report, metadata.as_ref(), &before, talk));
             }
@@ -161,6 +176,29 @@ impl<'a> Attempts<'a> {
         Ok(artifact)
     }
 
+    /// Compiles, the first time, whatever else is stale beside this binary.
+    fn compile_together(
+        &self,
+        attempt: usize,
+        talk: &mut Talk<'_, '_>,
+    ) -> Result<Option<Report>, Error> {
+        if attempt > 1 || self.is_quiet {
+            return Ok(None);
+        }
+        let on_line = &mut |line| talk.line(line);
+        let report = together::compile(self.layout, self.others, self.manner, on_line)?;
+        report.map(|report| self.unless_interrupted(report)).transpose()
+    }
+
+    fn unless_interrupted(&self, report: Report) -> Result<Report, Error> {
+        match report.interrupted_by() {
+            Some(signal) => {
+                Err(Error::Interrupted { binary: self.layout.options.binary.clone(), signal })
+            }
+            None => Ok(report),
+        }
+    }
+
     /// Runs cargo, and asks it what the workspace consists of.
     fn call_cargo(&self, talk: &mut Talk<'_, '_>) -> Result<(Report, Option<Metadata>), Error> {
         let layout = self.layout;
@@ -171,11 +209,7 @@ impl<'a> Attempts<'a> {
             colours: self.manner.colours,
             idle: self.manner.idle,
         };
-        let report = build.run(&mut |line| talk.line(line))?;
-        if let Some(signal) = report.interrupted_by() {
-            let binary = layout.options.binary.clone();
-            return Err(Error::Interrupted { binary, signal });
-        }
+        let report = self.unless_interrupted(build.run(&mut |line| talk.line(line))?)?;
         // Not beside the build: the two would wait for each other's locks, and say so.
         let metadata = cargo::metadata(layout.root(), &layout.environment);
         Ok((report, metadata))

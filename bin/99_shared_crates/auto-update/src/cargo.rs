@@ -103,6 +103,17 @@ impl Build<'_> {
 }
 
 impl Report {
+    /// Adds what a call just before this one has compiled, and this one therefore found fresh.
+    pub(crate) fn include(&mut self, before: &Self) {
+        for artifact in &mut self.artifacts {
+            let compiled = before
+                .artifacts
+                .iter()
+                .any(|earlier| !earlier.fresh && earlier.filenames == artifact.filenames);
+            artifact.fresh &= !compiled;
+        }
+    }
+
     /// The signal that ended it, or that cargo answers to by a status above 128.
     pub(crate) fn interrupted_by(&self) -> Option<i32> {
         const INTERRUPT: i32 = 2;

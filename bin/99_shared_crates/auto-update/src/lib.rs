@@ -69,7 +69,8 @@
 //!
 //! Processes that must agree about what is fresh must judge under one environment:
 //! see [`BuildEnvironment`] and [`AutoUpdater::child_environment`]. Those that ask often keep a
-//! [`Watcher`]. Several binaries that share crates are built by [`ensure_all`].
+//! [`Watcher`]. Several binaries that share crates are compiled in one call of cargo, see
+//! [`AutoUpdater::together_with`].
 
 mod environment; // what a build sees of its surroundings
 mod workspace; // the package, its workspace, its binaries
@@ -91,13 +92,12 @@ mod lock; // one build at a time
 mod store; // built binaries by content
 mod pending; // a build that is awaited
 mod updater; // all of it behind one type
-mod chain; // several binaries in one call of cargo
+mod together; // several binaries in one call of cargo
 mod watch; // a verdict that holds until something happens
 mod error;
 
 pub use crate::{
     build::BuildEvent,
-    chain::ensure_all,
     environment::BuildEnvironment,
     error::Error,
     freshness::{Artifact, Change, Doubt, Freshness, InputKind, StaleReason},

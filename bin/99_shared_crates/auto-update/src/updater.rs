@@ -37,6 +37,7 @@ pub struct AutoUpdater {
     options: Options,
     environment: BuildEnvironment,
     manner: Manner,
+    others: Arc<[Self]>,
     /// Found on first use, and again when cargo's configuration changes.
     layout: Arc<RwLock<Option<Arc<Layout>>>>,
 }
@@ -109,6 +110,7 @@ impl AutoUpdater {
                 force: false,
                 store_limit: Store::DEFAULT_LIMIT,
             },
+            others: Arc::default(),
             layout: Arc::default(),
         }
     }
@@ -185,6 +187,19 @@ impl AutoUpdater {
         self
     }
 
+    /// Where this binary has to be built, compiles those of `others` that are stale too in the same
+    /// call of cargo: what they share once, and all of it at the same time.
+    ///
+    /// Only what was built before is compiled so, and with the same profile, environment and target
+    /// directory. Each is still to be asked for; cargo then has nothing left to compile. What any
+    /// of them is does not depend on what it was compiled with, and none keeps another from being
+    /// built.
+    #[must_use]
+    pub fn together_with(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        self.others = others.into_iter().collect();
+        self
+    }
+
     /// Whether the binary is not, or may not be, what its inputs say.
     pub fn needs_rebuild(&self) -> Result<bool, Error> {
         self.check().map(|freshness| !freshness.is_fresh())
@@ -217,7 +232,7 @@ impl AutoUpdater {
                 writeln!(io::stderr(), "{line}").unwrap_or(());
             }
         };
-        build::ensure(&*self.layout()?, manner, &mut print).map(drop)
+        build::ensure(&*self.layout()?, manner, &[], &mut print).map(drop)
     }
 
     /// A binary that is what its inputs say, built if it must be.
@@ -237,7 +252,7 @@ impl AutoUpdater {
         &self,
         mut observer: impl FnMut(BuildEvent) + Send,
     ) -> Result<Artifact, Error> {
-        build::ensure(&*self.layout()?, self.manner, &mut observer)
+        build::ensure(&*self.layout()?, self.manner, &self.others, &mut observer)
     }
 
     /// Watches the inputs, for a process that asks often.
@@ -326,10 +341,6 @@ impl AutoUpdater {
         change(&mut self.options);
         self.layout = Arc::default();
         self
-    }
-
-    pub(crate) fn manner(&self) -> Manner {
-        self.manner
     }
 
     pub(crate) fn layout(&self) -> Result<Arc<Layout>, Error> {

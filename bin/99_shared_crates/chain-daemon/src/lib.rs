@@ -2,7 +2,7 @@
 //! the update policy and the environment that the configuration asks for.
 //!
 //! The three lifecycle crates say *which* daemon; this crate says how any of them is run, so that
-//! queen, hive and worker differ in nothing but their names. [`init_tracing`] is the daemon's own
+//! queen, hive and worker differ in nothing but their [`Binary`]. [`init_tracing`] is the daemon's own
 //! side of it: what goes to its log, and where its narrations go; [`health`] is what it answers for
 //! itself.
 
@@ -22,13 +22,26 @@ use rbee_config::RbeeConfig;
 /// What says how to download here: a hive gets models, the last level of a chain of daemons.
 const DOWNLOADS: [&str; 4] = ["PIP_*", "REQUESTS_CA_BUNDLE", "ALL_PROXY", "all_proxy"];
 
+/// A binary of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binary {
+    pub name: &'static str,
+    /// Its crate's folder in the workspace.
+    pub source_dir: &'static str,
+}
+
+pub const QUEEN: Binary = Binary { name: "queen-rbee", source_dir: "bin/10_queen_rbee" };
+pub const HIVE: Binary = Binary { name: "rbee-hive", source_dir: "bin/20_rbee_hive" };
+pub const LLAMACPP_WORKER: Binary =
+    Binary { name: "llamacpp-worker", source_dir: "bin/30_llm_worker_rbee" };
+
+/// An edit of a crate that they share makes all of them stale, so they are compiled together.
+const DAEMONS: [Binary; 3] = [QUEEN, HIVE, LLAMACPP_WORKER];
+
 /// One daemon of the chain.
 #[derive(Debug, Clone)]
 pub struct Spec<'a> {
-    /// The binary's name, such as `queen-rbee`.
-    pub binary: &'a str,
-    /// Its crate's folder in the workspace, such as `bin/10_queen_rbee`.
-    pub source_dir: &'a str,
+    pub binary: Binary,
     /// Names the instance on this host: its folder under the run directory and its log file.
     pub instance: &'a str,
     pub args: Vec<String>,
@@ -47,19 +60,19 @@ pub struct Spec<'a> {
 /// When no binary of that name is to be found in the source tree's target directory or beside the
 /// running executable.
 pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Error> {
-    let (binary, source_dir) = (spec.binary, config.source_root.as_ref());
-    let manager = DaemonManager::new(DaemonManager::find_in_target(binary)?, spec.args)
+    let Binary { name, source_dir } = spec.binary;
+    let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, spec.args)
         .instance(&config.paths.run, spec.instance)
         .log_dir(&config.paths.logs)
         .env_allow(DOWNLOADS)
         .drain_timeout(config.queen.drain_timeout)
         .takeover(spec.takeover);
-    Ok(match source_dir {
-        Some(root) => manager
-            .enable_auto_update(binary, root.join(spec.source_dir))
-            .auto_update_policy(policy(config)),
-        None => manager,
-    })
+    let Some(root) = &config.source_root else { return Ok(manager) };
+    let others = DAEMONS.iter().filter(|other| **other != spec.binary);
+    Ok(manager
+        .enable_auto_update(name, root.join(source_dir))
+        .build_together_with(others.map(|other| (other.name, root.join(other.source_dir))))
+        .auto_update_policy(policy(config)))
 }
 
 fn policy(config: &RbeeConfig) -> UpdatePolicy {

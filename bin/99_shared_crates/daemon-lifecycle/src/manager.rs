@@ -56,6 +56,9 @@ pub struct DaemonManager {
 pub(crate) struct AutoUpdate {
     pub(crate) binary: String,
     pub(crate) source_dir: PathBuf,
+    /// Binaries, and their source folders, that are compiled along with it.
+    #[serde(default)]
+    pub(crate) together_with: Vec<(String, PathBuf)>,
 }
 
 /// How a daemon's binary is kept what its sources say.
@@ -143,7 +146,22 @@ impl DaemonManager {
         source_dir: impl Into<PathBuf>,
     ) -> Self {
         let (binary, source_dir) = (binary_name.into(), source_dir.into());
-        self.auto_update = Some(AutoUpdate { binary, source_dir });
+        self.auto_update = Some(AutoUpdate { binary, source_dir, together_with: Vec::new() });
+        self
+    }
+
+    /// Where the binary has to be built, compiles those of `others` that are stale too in the same
+    /// call of cargo; each a binary with its source folder, as in [`Self::enable_auto_update`],
+    /// which comes before this. They are replaced by whoever keeps them.
+    #[must_use]
+    pub fn build_together_with(
+        mut self,
+        others: impl IntoIterator<Item = (impl Into<String>, impl Into<PathBuf>)>,
+    ) -> Self {
+        if let Some(update) = &mut self.auto_update {
+            let others = others.into_iter().map(|(name, dir)| (name.into(), dir.into()));
+            update.together_with = others.collect();
+        }
         self
     }
 

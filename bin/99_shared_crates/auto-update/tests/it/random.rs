@@ -133,8 +133,9 @@ fn play(random: &mut Random, steps: usize, log: &mut String) -> Counts {
             Freshness::Fresh(artifact) => {
                 counts.fresh += 1;
                 assert_eq!(Some(printed(&artifact.path)), truth, "called fresh\n{log}");
-                // What we know to be the same, cargo will compile when it is asked next.
-                is_behind |= !same_truth || cargo.compiled;
+                // What we know to be the same, and what was cleaned, cargo will compile when it is
+                // asked next.
+                is_behind |= !same_truth || cargo.compiled || edited.tampered;
                 counts.restored += usize::from(!same_truth);
             }
             Freshness::Stale(reasons) => {

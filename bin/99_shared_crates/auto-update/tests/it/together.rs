@@ -1,58 +1,142 @@
 use std::sync::Mutex;
 
-use auto_update::{AutoUpdater, BuildEvent, Error, ensure_all};
+use auto_update::{Artifact, AutoUpdater, BuildEvent, Error};
 
 use crate::world::{World, printed};
 
-/// `app` and `other`, which use `leaf` with other features.
-fn two() -> (World, AutoUpdater, AutoUpdater) {
-    let world = World::chain();
-    world.package("leaf", "[features]\nloud = []\n");
-    world.write(
-        "leaf/src/lib.rs",
-        "pub fn text() -> String { cfg!(feature = \"loud\").to_string() }\n",
-    );
-    world
-        .package("other", "[dependencies]\nleaf = { path = \"../leaf\", features = [\"loud\"] }\n");
-    world.write("other/src/main.rs", "fn main() { print!(\"{}\", leaf::text()); }\n");
-    world.replace("Cargo.toml", "\"leaf\"", "\"leaf\", \"other\"");
-    let other = AutoUpdater::new("other", world.path("other")).unwrap();
-    let other = other.environment(world.environment.clone());
-    let app = world.updater();
-    (world, app, other)
+/// `app` and `other`, which use `leaf`.
+struct Two {
+    world: World,
+    app: AutoUpdater,
+    other: AutoUpdater,
+}
+
+impl Two {
+    /// With the same features. Both are built, each by itself.
+    fn new() -> Self {
+        Self::with_features("")
+    }
+
+    /// `other` uses `leaf` with another feature.
+    fn that_differ() -> Self {
+        Self::with_features(", features = [\"loud\"]")
+    }
+
+    fn with_features(features: &str) -> Self {
+        let world = World::chain();
+        world.package("leaf", "[features]\nloud = []\n");
+        let dependency = format!("[dependencies]\nleaf = {{ path = \"../leaf\"{features} }}\n");
+        world.package("other", &dependency);
+        world.write("other/src/main.rs", "fn main() { print!(\"{}\", leaf::text()); }\n");
+        world.replace("Cargo.toml", "\"leaf\"", "\"leaf\", \"other\"");
+        let other = AutoUpdater::new("other", world.path("other")).unwrap();
+        let other = other.environment(world.environment.clone());
+        let app = world.updater().together_with([other.clone()]);
+        let two = Self { world, app, other };
+        two.leaf_says("one");
+        two.ensure();
+        two
+    }
+
+    fn leaf_says(&self, text: &str) {
+        self.world.write(
+            "leaf/src/lib.rs",
+            &format!(
+                "pub fn text() -> String {{ format!(\"{text} {{}}\", cfg!(feature = \"loud\")) }}\n"
+            ),
+        );
+    }
+
+    fn ensure(&self) -> [Artifact; 2] {
+        [&self.app, &self.other].map(|updater| updater.ensure_built_with(|_| {}).unwrap())
+    }
+}
+
+/// What cargo compiled for `updater`.
+fn compiled(updater: &AutoUpdater) -> Vec<String> {
+    let lines = Mutex::new(Vec::new());
+    let result = updater.ensure_built_with(|event| {
+        if let BuildEvent::Line(line) = event
+            && let Some(what) = line.trim_start().strip_prefix("Compiling ")
+        {
+            lines.lock().unwrap().push(what.split(' ').next().unwrap().to_owned());
+        }
+    });
+    result.unwrap();
+    let mut lines = lines.into_inner().unwrap();
+    lines.sort_unstable();
+    lines
 }
 
 #[test]
-fn binaries_built_together_are_the_ones_that_are_built_alone() {
-    let (world, app, other) = two();
-    let artifacts = ensure_all(&[&app, &other], |_, _| {}).unwrap();
-    // One call for both would have turned the feature on in both.
-    assert_eq!(printed(&artifacts[0].path), "false");
-    assert_eq!(printed(&artifacts[1].path), "true");
-    assert!(app.check().unwrap().is_fresh() && other.check().unwrap().is_fresh());
-    world.cargo(&["clean", "-q"]);
-    let alone = [app.ensure_built_with(|_| {}).unwrap(), other.ensure_built_with(|_| {}).unwrap()];
-    assert_eq!(alone.map(|artifact| artifact.hash), [artifacts[0].hash, artifacts[1].hash]);
+fn what_else_is_stale_is_compiled_in_the_same_call() {
+    let two = Two::new();
+    two.leaf_says("two");
+    assert_eq!(compiled(&two.app), ["app", "leaf", "mid", "other"]);
+    assert!(!two.other.check().unwrap().is_fresh(), "it was not asked for");
+    let [app, other] = two.ensure();
+    assert_eq!([app, other].map(|artifact| printed(&artifact.path)), ["two false", "two false"]);
+    // The call for the second has nothing left to do.
+    two.leaf_says("six");
+    compiled(&two.app);
+    assert_eq!(compiled(&two.other), Vec::<String>::new());
 }
 
 #[test]
-fn what_is_fresh_starts_no_cargo_together_either() {
-    let (_world, app, other) = two();
-    ensure_all(&[&app, &other], |_, _| {}).unwrap();
-    let events = Mutex::new(Vec::new());
-    ensure_all(&[&app, &other], |updater, event| {
-        events.lock().unwrap().push((updater.name().to_owned(), event));
-    })
-    .unwrap();
-    let fresh = |name: &str| (name.to_owned(), BuildEvent::Fresh);
-    assert_eq!(events.into_inner().unwrap(), [fresh("app"), fresh("other")]);
+fn binaries_compiled_together_are_the_ones_that_are_built_alone() {
+    let two = Two::that_differ();
+    two.leaf_says("two");
+    let together = two.ensure();
+    let printed = together.each_ref().map(|artifact| printed(&artifact.path));
+    assert_eq!(printed, ["two false", "two true"]);
+    two.world.cargo(&["clean", "-q"]);
+    let alone = [two.world.updater(), two.other.clone()]
+        .map(|updater| updater.ensure_built_with(|_| {}).unwrap());
+    assert_eq!(alone.map(|artifact| artifact.hash), together.map(|artifact| artifact.hash));
 }
 
 #[test]
-fn a_broken_binary_does_not_keep_the_others_from_being_built() {
-    let (world, app, other) = two();
-    world.write("app/src/main.rs", "fn main() { missing() }\n");
-    let error = ensure_all(&[&app, &other], |_, _| {}).unwrap_err();
-    assert!(matches!(&error, Error::BuildFailed { binary, .. } if binary == "app"), "{error}");
-    assert!(other.check().unwrap().is_fresh());
+fn what_is_fresh_or_was_never_built_is_not_compiled_along() {
+    let two = Two::new();
+    two.world.replace("app/src/main.rs", "{}", "<{}>");
+    assert_eq!(compiled(&two.app), ["app"]);
+    two.world.package("third", "[dependencies]\nleaf = { path = \"../leaf\" }\n");
+    two.world.write("third/src/main.rs", "fn main() { print!(\"{}\", leaf::text()); }\n");
+    two.world.replace("Cargo.toml", "\"leaf\"", "\"leaf\", \"third\"");
+    let third = AutoUpdater::new("third", two.world.path("third")).unwrap();
+    let third = third.environment(two.world.environment.clone());
+    two.world.replace("app/src/main.rs", "<{}>", "{}");
+    two.ensure();
+    two.leaf_says("two");
+    let app = two.world.updater().together_with([third]);
+    assert_eq!(compiled(&app), ["app", "leaf", "mid"]);
+}
+
+#[test]
+fn what_cannot_be_compiled_keeps_nobody_else_from_being_built() {
+    let two = Two::new();
+    two.leaf_says("two");
+    two.world.write("other/src/main.rs", "fn main() { missing() }\n");
+    let app = two.app.ensure_built_with(|_| {}).unwrap();
+    assert_eq!(printed(&app.path), "two false");
+    let error = two.other.ensure_built_with(|_| {}).unwrap_err();
+    let Error::BuildFailed { binary, diagnostics, remembered } = &error else { panic!("{error}") };
+    assert_eq!((binary.as_str(), remembered), ("other", &false));
+    assert!(diagnostics.contains("missing"), "{diagnostics}");
+    // And the other way round.
+    two.world.write("app/src/main.rs", "fn main() { missing() }\n");
+    two.world.write("other/src/main.rs", "fn main() { print!(\"{}\", leaf::text()); }\n");
+    let other = two.other.clone().together_with([two.app.clone()]);
+    assert_eq!(printed(&other.ensure_built_with(|_| {}).unwrap().path), "two false");
+    assert!(matches!(two.app.ensure_built_with(|_| {}), Err(Error::BuildFailed { .. })));
+}
+
+#[test]
+fn an_edit_under_an_old_time_is_not_lost_in_company() {
+    let two = Two::new();
+    let text = two.world.read("leaf/src/lib.rs").replace("one", "two");
+    two.world.write_with_old_mtime("leaf/src/lib.rs", &text);
+    two.world.replace("app/src/main.rs", "{}", "<{}>");
+    let built = two.ensure().map(|artifact| printed(&artifact.path));
+    assert_eq!(built, ["<two false>", "two false"]);
 }

@@ -1,6 +1,9 @@
-use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+use std::{
+    fs, io, os::unix::fs::MetadataExt as _, path::PathBuf, sync::mpsc, thread, time::Duration,
+};
 
-use auto_update::{AutoUpdater, Freshness};
+use auto_update::{Freshness, Watcher};
+use tokio::sync::oneshot;
 
 use super::Daemon;
 use crate::{DaemonManager, State, starter::update};
@@ -10,6 +13,9 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// Looking more often than this finds nothing that the next look would not.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often to look where the system does not tell of changes, or nothing may be done about them.
+const UNTOLD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What makes a binary stale, precisely enough to see whether it has changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,24 +31,27 @@ enum Staleness {
 /// Replaces this process whenever its sources say another binary. Returns when it is to end.
 pub(super) async fn keep_fresh(
     daemon: &Daemon,
-    every: Duration,
-    allowed: impl Fn() -> bool + Send + Sync,
+    trust: impl Fn() -> Option<Duration> + Send + Sync,
 ) {
     let Some(manager) = daemon.manager().map(update::unhurried) else { return };
     let Some(updater) = update::updater_of(&manager) else { return };
-    let every = every.max(SHORTEST_INTERVAL);
+    let looks = match Looks::start(updater.watch(), daemon.identity().exe_hash.clone()) {
+        Ok(looks) => looks,
+        Err(error) => return tracing::warn!(%error, "not kept up to date"),
+    };
     let mut shutdown = daemon.shutdown();
     // What has been tried and did not lead to another binary: a build error, a failed start.
     let mut tried = None;
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
+        let seen = tokio::select! {
+            seen = next(&looks, &trust) => seen,
             _ = &mut shutdown => return,
-        }
-        if !allowed() || daemon.state() != State::Serving || !daemon.core.hello().hands_over {
+        };
+        if trust().is_none() || daemon.state() != State::Serving || !daemon.core.hello().hands_over
+        {
             continue;
         }
-        let Some(mut seen) = look(daemon, &updater).await else {
+        let Some(mut seen) = seen else {
             tried = None;
             continue;
         };
@@ -51,24 +60,74 @@ pub(super) async fn keep_fresh(
         }
         loop {
             tokio::time::sleep(QUIET).await;
-            match look(daemon, &updater).await {
+            match looks.now().await {
                 Some(again) if again != seen => seen = again,
                 _ => break,
             }
         }
-        if allowed() {
+        if trust().is_some() {
             replace(daemon, &manager).await;
             tried = Some(seen);
         }
     }
 }
 
-async fn look(daemon: &Daemon, updater: &AutoUpdater) -> Option<Staleness> {
-    let (updater, own) = (updater.clone(), daemon.identity().exe_hash.clone());
-    let looked = tokio::task::spawn_blocking(move || match updater.check() {
+/// What there is to see when the last look is trusted no longer.
+async fn next(looks: &Looks, trust: &(impl Fn() -> Option<Duration> + Sync)) -> Option<Staleness> {
+    match trust() {
+        Some(Duration::ZERO) => looks.at_change(UNTOLD_INTERVAL).await,
+        Some(interval) => {
+            tokio::time::sleep(interval.max(SHORTEST_INTERVAL)).await;
+            looks.now().await
+        }
+        None => {
+            tokio::time::sleep(UNTOLD_INTERVAL).await;
+            None
+        }
+    }
+}
+
+/// Looks at the sources on a thread of its own: waiting for a change blocks, and the end of this
+/// process waits for none.
+struct Looks(mpsc::Sender<Ask>);
+
+struct Ask {
+    /// How long to wait for a change at most, or for nothing where none is told of.
+    wait: Duration,
+    answer: oneshot::Sender<Option<Staleness>>,
+}
+
+impl Looks {
+    fn start(watcher: Watcher, own_hash: String) -> io::Result<Self> {
+        let (asks, asked) = mpsc::channel::<Ask>();
+        thread::Builder::new().name("freshness".to_owned()).spawn(move || {
+            for ask in asked {
+                if let Err(error) = watcher.wait(ask.wait) {
+                    tracing::debug!(%error, "cannot wait for a change");
+                }
+                // Whoever asked may have been told to end.
+                ask.answer.send(look(&watcher, &own_hash)).ok();
+            }
+        })?;
+        Ok(Self(asks))
+    }
+
+    async fn now(&self) -> Option<Staleness> {
+        self.at_change(Duration::ZERO).await
+    }
+
+    async fn at_change(&self, wait: Duration) -> Option<Staleness> {
+        let (answer, looked) = oneshot::channel();
+        self.0.send(Ask { wait, answer }).ok()?;
+        looked.await.ok().flatten()
+    }
+}
+
+fn look(watcher: &Watcher, own_hash: &str) -> Option<Staleness> {
+    match watcher.check() {
         Ok(Freshness::Fresh(artifact)) => {
             let hash = artifact.hash.to_string();
-            (hash != own).then_some(Staleness::Built(hash))
+            (hash != own_hash).then_some(Staleness::Built(hash))
         }
         Ok(Freshness::Stale(reasons)) => {
             let states =
@@ -77,8 +136,7 @@ async fn look(daemon: &Daemon, updater: &AutoUpdater) -> Option<Staleness> {
         }
         Ok(Freshness::Unknown(doubt)) => Some(Staleness::Unknown(doubt.to_string())),
         Err(error) => Some(Staleness::Unknown(error.to_string())),
-    });
-    looked.await.ok().flatten()
+    }
 }
 
 fn state(path: PathBuf) -> Option<[i64; 4]> {

@@ -228,13 +228,14 @@ impl Daemon {
     /// replaces this process by it, as any starter would; so a daemon that nobody starts any more
     /// does not go stale either.
     ///
-    /// Looks again after each `every`, about a microsecond for each source file, and does nothing
-    /// while `allowed` says no. An edit is built
-    /// when the sources have been quiet for half a second, at idle priority; what does not build
-    /// or fails to start is not tried again until it changes. Returns when this daemon is to end;
-    /// at once where there is no starter, or no automatic update.
-    pub async fn keep_fresh(&self, every: Duration, allowed: impl Fn() -> bool + Send + Sync) {
-        Box::pin(fresh::keep_fresh(self, every, allowed)).await;
+    /// `trust` says for how long a look is trusted, which takes about a microsecond for each source
+    /// file: with zero until one of them changes, of which the system tells, or two seconds where it
+    /// does not; `None` is for as long as nothing may be built. An edit is built when the sources
+    /// have been quiet for half a second, at idle priority; what does not build or fails to start
+    /// is not tried again until it changes. Returns when this daemon is to end; at once where there
+    /// is no starter, or no automatic update.
+    pub async fn keep_fresh(&self, trust: impl Fn() -> Option<Duration> + Send + Sync) {
+        Box::pin(fresh::keep_fresh(self, trust)).await;
     }
 
     /// Runs on the lifecycle thread, which owns the control sockets.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use auto_update::{AutoUpdater, Freshness};
+use auto_update::{AutoUpdater, BuildEvent, Freshness};
 use narration_core::{
     Narration,
     lines::{self, DAEMON_LIFECYCLE},
@@ -165,8 +165,22 @@ fn updater(
     manager: &DaemonManager,
     update: &AutoUpdate,
 ) -> Result<AutoUpdater, auto_update::Error> {
-    let updater = AutoUpdater::new(&update.binary, &update.source_dir)?;
+    open(&update.binary, &update.source_dir, manager)
+}
+
+fn open(
+    binary: &str,
+    source_dir: &Path,
+    manager: &DaemonManager,
+) -> Result<AutoUpdater, auto_update::Error> {
+    let updater = AutoUpdater::new(binary, source_dir)?;
     Ok(updater.profile(&manager.policy.profile))
+}
+
+/// What is compiled along when something is; one that is not to be found is nobody's to build.
+fn company(manager: &DaemonManager, update: &AutoUpdate) -> Vec<AutoUpdater> {
+    let others = update.together_with.iter();
+    others.filter_map(|(name, source_dir)| open(name, source_dir, manager).ok()).collect()
 }
 
 pub(super) enum Say {
@@ -195,7 +209,7 @@ async fn built(
     // Nobody is served while nothing runs, so then the build may have the whole machine.
     let serving = running::is_serving(instance);
     let updater = updater.idle_priority(serving);
-    let name = update.binary.clone();
+    let (name, manager_too, update_too) = (update.binary.clone(), manager.clone(), update.clone());
     // The thread that builds narrates for whoever asked.
     let span = tracing::Span::current();
     let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -203,8 +217,17 @@ async fn built(
         tracing::dispatcher::with_default(&dispatch, || {
             span.in_scope(|| {
                 let root = updater.workspace_root().to_owned();
-                let artifact = updater
-                    .ensure_built_with(|event| narrate::build_event(&name, &event, &how_much));
+                let narrate = |event| narrate::build_event(&name, &event, &how_much);
+                let artifact = match updater.check() {
+                    Ok(Freshness::Fresh(artifact)) => {
+                        narrate(BuildEvent::Fresh);
+                        Ok(artifact)
+                    }
+                    _ => {
+                        let company = company(&manager_too, &update_too);
+                        updater.together_with(company).ensure_built_with(narrate)
+                    }
+                };
                 artifact.map(|artifact| Binary {
                     shown: relative(&artifact.target_path, Some(&root)),
                     exe: artifact.path,

@@ -49,8 +49,8 @@ struct Script {
     never_exit: bool,
     flood_stderr_bytes: usize,
     grandchild: bool,
-    /// Watches its own sources, this often.
-    keep_fresh_every_ms: Option<u64>,
+    /// Watches its own sources, and trusts each look for so long.
+    keep_fresh_trust_ms: Option<u64>,
 }
 
 #[tokio::main]
@@ -125,9 +125,9 @@ async fn run(
     if script.die_when_ready {
         return Ok(ExitCode::from(4));
     }
-    if let Some(every) = script.keep_fresh_every_ms {
+    if let Some(trust) = script.keep_fresh_trust_ms.map(Duration::from_millis) {
         let daemon = daemon.clone();
-        tokio::spawn(async move { daemon.keep_fresh(Duration::from_millis(every), || true).await });
+        tokio::spawn(async move { daemon.keep_fresh(|| Some(trust)).await });
     }
     tokio::spawn(misbehave(daemon.clone(), script.clone()));
     let service = {

@@ -241,8 +241,17 @@ async fn another_source_tree_is_refused_until_it_is_told_to_take_over() {
 
 #[tokio::test]
 async fn a_daemon_that_nobody_starts_any_more_replaces_itself_when_it_is_stale() {
+    replaces_itself_while_looks_are_trusted_for(100).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_trusts_no_look_replaces_itself_when_it_is_told_of_an_edit() {
+    replaces_itself_while_looks_are_trusted_for(0).await;
+}
+
+async fn replaces_itself_while_looks_are_trusted_for(ms: u64) {
     let world = World::new(json!({}));
-    let script = |version: &str| json!({ "version": version, "keep_fresh_every_ms": 100 });
+    let script = |version: &str| json!({ "version": version, "keep_fresh_trust_ms": ms });
     let tree = Tree::new(&world, "tree", script("1"));
     let first = tree.manager(&world).spawn().await.unwrap();
     tree.edit(script("2"));
