@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use auto_update::{AutoUpdater, BuildEvent};
 use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, Outcome, StopMode, UpdatePolicy};
 use narration_core::{NarrationLayer, human};
 use serde_json::{Value, json};
@@ -63,6 +64,21 @@ impl Tree {
     fn break_source(&self) {
         fs::write(self.root.join("d/src/main.rs"), "fn main() { this does not compile }\n")
             .unwrap();
+    }
+
+    /// Another binary, which the same edits make stale.
+    fn add(&self, name: &str) -> AutoUpdater {
+        let dir = self.root.join(name);
+        fs::create_dir_all(dir.join("src")).unwrap();
+        for file in ["Cargo.toml", "src/main.rs"] {
+            let of_d = fs::read_to_string(self.root.join("d").join(file)).unwrap();
+            let text = of_d.replace("\"d\"", &format!("{name:?}"));
+            fs::write(dir.join(file), text.replace("script.json", "../../d/src/script.json"))
+                .unwrap();
+        }
+        let members = format!("[workspace]\nmembers = [\"d\", {name:?}]\nresolver = \"3\"\n");
+        fs::write(self.root.join("Cargo.toml"), members).unwrap();
+        AutoUpdater::new(name, dir).unwrap()
     }
 
     fn manager(&self, world: &World) -> DaemonManager {
@@ -257,11 +273,34 @@ async fn replaces_itself_while_looks_are_trusted_for(ms: u64) {
     tree.edit(script("2"));
     eventually("the second serves", async || who(first.address()).await.0 == "2").await;
     tree.break_source();
-    let updater = auto_update::AutoUpdater::new("d", tree.root.join("d")).unwrap();
+    let updater = AutoUpdater::new("d", tree.root.join("d")).unwrap();
     updater.ensure_built().await.unwrap_err();
     assert_eq!(who(first.address()).await.0, "2");
     tree.edit(script("3"));
     eventually("the third serves", async || who(first.address()).await.0 == "3").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_else_an_edit_makes_stale_is_compiled_along() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let other = tree.add("e");
+    other.ensure_built().await.unwrap();
+    let manager = tree.manager(&world).build_together_with([("e", tree.root.join("e"))]);
+    manager.spawn().await.unwrap();
+    tree.edit(json!({ "version": "2" }));
+    assert!(other.needs_rebuild().unwrap());
+    manager.spawn().await.unwrap();
+    let lines = Mutex::new(Vec::new());
+    let built = other.ensure_built_with(|event| {
+        if let BuildEvent::Line(line) = event {
+            lines.lock().unwrap().push(line);
+        }
+    });
+    built.unwrap();
+    let lines = lines.into_inner().unwrap();
+    assert!(lines.iter().all(|line| !line.contains("Compiling")), "{lines:?}");
     world.finish().await;
 }
 
