@@ -62,6 +62,7 @@ async fn listen(app: &App, body: &Value, show: Show, answer: &mut Answer) -> Res
             JobEvent::Done
             | JobEvent::Result(_)
             | JobEvent::Narration(_)
+            | JobEvent::Origin(_)
             | JobEvent::Progress(_) => {}
         }
     }

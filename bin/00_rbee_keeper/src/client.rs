@@ -4,8 +4,8 @@ mod events;
 use std::time::Duration;
 
 use rbee_api::{
-    ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRequest,
-    ModelList, ModelRemoved, WorkerList,
+    ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRemains,
+    JobRequest, ModelList, ModelRemoved, WorkerList,
 };
 use reqwest::{
     Method, RequestBuilder, Response,
@@ -91,6 +91,17 @@ impl QueenClient {
             Ok(_) | Err(ClientError::Refused { status: 404 | 409, .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has the queen go on with a job whose queen died.
+    pub(crate) async fn restore(
+        &self,
+        job_id: &str,
+        remains: &JobRemains,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{}", escape(job_id));
+        let request = self.request(Method::PUT, &path).timeout(ANSWER_DEADLINE).json(remains);
+        self.send(request).await.map(drop)
     }
 
     /// Starts a job, whose stream [`Self::resume`] opens.

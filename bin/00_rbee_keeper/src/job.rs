@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use narration_core::{Level, Narration};
-use rbee_api::{ErrorDetail, JobRequest, JobState};
+use rbee_api::{ErrorDetail, JobRemains, JobRequest, JobState, Origin};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -35,6 +35,8 @@ pub(crate) struct Job<'a> {
     last_id: Option<u64>,
     /// What a resumed stream may repeat, and is passed over.
     replayed_up_to: Option<u64>,
+    /// Where the queen has the answer from, should she die.
+    origin: Option<Origin>,
     ended: bool,
     /// The answer is whole, though the job's own end has not been seen.
     done: bool,
@@ -95,6 +97,7 @@ impl<'a> Job<'a> {
             events,
             last_id: None,
             replayed_up_to: None,
+            origin: None,
             ended: false,
             done: false,
         })
@@ -133,7 +136,11 @@ impl<'a> Job<'a> {
             match received.event {
                 JobEvent::Narration(narration) => self.app.terminal.narrate(&narration),
                 JobEvent::Progress(progress) => self.app.terminal.progress(&progress),
+                JobEvent::Origin(origin) => self.origin = Some(origin),
                 event => {
+                    if let (JobEvent::Chunk(_), Some(origin)) = (&event, &mut self.origin) {
+                        origin.advance();
+                    }
                     self.done |= matches!(event, JobEvent::Done);
                     self.ended = matches!(event, JobEvent::End(_));
                     if self.ended {
@@ -196,7 +203,17 @@ impl<'a> Job<'a> {
 
     async fn try_connect(&mut self, job_id: &str) -> Result<(), Refusal> {
         let queen = self.app.ensure_queen().await.map_err(Refusal::Passing)?;
-        match queen.resume(job_id, self.last_id).await {
+        let mut resumed = queen.resume(job_id, self.last_id).await;
+        if let (Err(ClientError::Refused { status: 404, .. }), Some(origin), Some(last_event_id)) =
+            (&resumed, &self.origin, self.last_id)
+        {
+            // This queen has it from nobody else.
+            let remains = JobRemains { last_event_id, origin: origin.clone() };
+            if queen.restore(job_id, &remains).await.is_ok() {
+                resumed = queen.resume(job_id, self.last_id).await;
+            }
+        }
+        match resumed {
             Ok(events) => {
                 self.events = Some(events);
                 self.replayed_up_to = self.last_id;

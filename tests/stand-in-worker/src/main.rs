@@ -22,6 +22,7 @@ use job_server::{
 };
 use rbee_api::{HEADER_JOB, Health};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// Between two words, so that a stream can be watched, cut and replaced under way.
 const WORD_INTERVAL: Duration = Duration::from_millis(20);
@@ -51,6 +52,8 @@ struct Worker {
     identity: Identity,
     since: Instant,
     jobs: JobServer,
+    /// Told each time that the lease begins anew.
+    renewed: watch::Sender<()>,
 }
 
 #[tokio::main]
@@ -63,18 +66,39 @@ async fn main() -> anyhow::Result<()> {
     let listener = daemon.listen_unix(&args.socket).await?;
     let identity = daemon.identity().clone();
     let jobs = JobServer::new(Limits::default());
-    let worker = Worker { name: args.name, identity, since: Instant::now(), jobs };
+    let (since, renewed) = (Instant::now(), watch::Sender::new(()));
+    let worker = Worker { name: args.name, identity, since, jobs, renewed };
     let routes = Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models))
-        .route("/v1/lease", post(async || Json(json!({"active_requests": 0}))))
+        .route("/v1/lease", post(renew_lease))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/jobs/{id}", delete(cancel))
         .route("/v1/jobs/{id}/stream", get(resume))
-        .with_state(worker);
+        .with_state(worker.clone());
     daemon.ready(args.socket.display()).await?;
-    daemon.serve(listener, routes).await?;
+    tokio::select! {
+        served = daemon.serve(listener, routes) => served?,
+        () = lease_ended(&worker, Duration::from_secs(args.lease)) => {}
+    }
     Ok(())
+}
+
+async fn renew_lease(State(worker): State<Worker>) -> Json<Value> {
+    worker.renewed.send_replace(());
+    Json(json!({"active_requests": worker.jobs.running()}))
+}
+
+/// A stream keeps the lease, and a renewal or a stream's end begins it anew.
+async fn lease_ended(worker: &Worker, lease: Duration) {
+    let mut renewed = worker.renewed.subscribe();
+    loop {
+        worker.jobs.idle().await;
+        let waited = tokio::time::timeout(lease, renewed.changed()).await;
+        if waited.is_err() && worker.jobs.running() == 0 {
+            return;
+        }
+    }
 }
 
 async fn health(State(worker): State<Worker>) -> Json<Health> {
@@ -100,7 +124,11 @@ async fn chat(State(worker): State<Worker>, Json(request): Json<Value>) -> Respo
         Err(error) => return (StatusCode::TOO_MANY_REQUESTS, error.to_string()).into_response(),
     };
     let id = job.id();
-    tokio::spawn(speak(job, words));
+    let renewed = worker.renewed.clone();
+    tokio::spawn(async move {
+        speak(job, words).await;
+        renewed.send_replace(());
+    });
     let headers = [(HEADER_JOB, id.to_string())];
     (headers, events(&worker, id, None).await).into_response()
 }

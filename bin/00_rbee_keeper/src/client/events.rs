@@ -4,8 +4,8 @@ use eventsource_stream::{Event, EventStreamError, Eventsource as _};
 use futures::{Stream, StreamExt as _};
 use narration_core::Narration;
 use rbee_api::{
-    EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, ErrorBody, ErrorDetail,
-    JobEnd, Progress,
+    EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_ORIGIN, EVENT_PROGRESS, EVENT_RESULT, ErrorBody,
+    ErrorDetail, JobEnd, Origin, Progress,
 };
 use reqwest::Response;
 use serde::de::DeserializeOwned;
@@ -23,6 +23,8 @@ pub(crate) enum JobEvent {
     Done,
     Narration(Narration),
     Progress(Progress),
+    /// Where the next chunk comes from.
+    Origin(Origin),
     Result(Value),
     Error(Box<ErrorDetail>),
     End(JobEnd),
@@ -92,6 +94,7 @@ fn decode(frame: &Event) -> Result<Option<JobEvent>, serde_json::Error> {
         "message" => JobEvent::Chunk(frame.data.clone()),
         EVENT_NARRATION => JobEvent::Narration(data(frame)?),
         EVENT_PROGRESS => JobEvent::Progress(data(frame)?),
+        EVENT_ORIGIN => JobEvent::Origin(data(frame)?),
         EVENT_RESULT => JobEvent::Result(data(frame)?),
         EVENT_ERROR => JobEvent::Error(Box::new(data::<ErrorBody>(frame)?.error)),
         EVENT_END => JobEvent::End(data(frame)?),

@@ -24,6 +24,7 @@ pub(crate) const JOB: &str = "job-1";
 pub(crate) const CHAT: &str = "POST /v1/chat/completions";
 pub(crate) const JOBS: &str = "POST /v1/jobs";
 pub(crate) const STREAM: &str = "GET /v1/jobs/job-1/stream";
+pub(crate) const RESTORE: &str = "PUT /v1/jobs/job-1";
 pub(crate) const CANCEL: &str = "DELETE /v1/jobs/job-1";
 const DEADLINE: Duration = Duration::from_secs(20);
 

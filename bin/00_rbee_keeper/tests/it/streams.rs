@@ -5,8 +5,8 @@ use serde_json::json;
 use crate::{
     keeper::Keeper,
     queen::{
-        self, CANCEL, CHAT, JOBS, Queen, Reply, STREAM, Step, answer_of, done, end, job_of, named,
-        narrated, token,
+        self, CANCEL, CHAT, JOBS, Queen, RESTORE, Reply, STREAM, Step, answer_of, done, end,
+        job_of, named, narrated, token,
     },
 };
 use narration_core::Narration;
@@ -93,6 +93,24 @@ async fn a_lost_job_that_has_spoken_is_a_failure_and_repeats_nothing() {
     error: the queen that had the request is gone, and the request with it
       caused by: no such job
     ");
+    assert_eq!(queen.requests(CHAT).len(), 1);
+}
+
+#[tokio::test]
+async fn a_queen_after_one_that_died_is_told_where_the_answer_comes_from() {
+    let worker = json!({"at": "worker", "job_id": "w", "last_event_id": 0});
+    let origin = json!({"at": "hive", "job_id": "h", "last_event_id": 4, "origin": worker});
+    let steps = vec![named(1, "origin", &origin), token(2, "Hello"), token(3, " wor"), Step::Break];
+    let queen = Queen::saying(steps).await;
+    queen.on(STREAM, Reply::Json(404, queen::error(404, "job_not_found", "no such job")));
+    queen.on(STREAM, Reply::Events([vec![token(4, "ld")], answer_of(5, "!")].concat()));
+    queen.on(RESTORE, Reply::Json(200, json!({})));
+    let output = Keeper::of(&queen).run(&["infer", "hi"]).await.exits(0);
+    assert_eq!(output.stdout, "Hello world!\n");
+    let worker = json!({"at": "worker", "job_id": "w", "last_event_id": 2});
+    let origin = json!({"at": "hive", "job_id": "h", "last_event_id": 6, "origin": worker});
+    let remains = json!({"last_event_id": 3, "origin": origin});
+    assert_eq!(queen.requests(RESTORE)[0].body, remains);
     assert_eq!(queen.requests(CHAT).len(), 1);
 }
 

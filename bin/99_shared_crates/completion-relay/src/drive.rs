@@ -1,12 +1,12 @@
 use job_server::JobWriter;
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, Origin};
 use reqwest::RequestBuilder;
 
 use crate::{
     refusal::fail,
     relay::{Answer, Failure, relay},
     transfer::{Departure, Reply, Transfer},
-    upstream::{NextLevel, Upstream},
+    upstream::{NextLevel, cancel, restore, resume},
 };
 
 /// How often in a row a request is sent anew when the process it went to is gone: once for a
@@ -29,7 +29,7 @@ enum End {
     /// The job is to go on elsewhere.
     Departs {
         reply: Reply,
-        upstream: Upstream,
+        upstream: Origin,
     },
 }
 
@@ -37,7 +37,7 @@ enum End {
 #[derive(Default)]
 struct Progress {
     /// Where the rest is to be had, once the next level has named its job.
-    upstream: Option<Upstream>,
+    upstream: Option<Origin>,
     /// Whether a part of the answer is in the job, so that another answer would repeat it.
     answered: bool,
 }
@@ -50,7 +50,7 @@ pub(crate) async fn drive<N, F>(
     job: JobWriter,
     next: &N,
     mut departure: Departure,
-    from: Option<Upstream>,
+    from: Option<Origin>,
     acquire: impl FnMut(usize) -> F,
 ) where
     N: NextLevel,
@@ -74,7 +74,7 @@ pub(crate) async fn drive<N, F>(
         None => {
             job.cancelled_end();
             if let Some(upstream) = progress.upstream {
-                upstream.cancel(next).await;
+                cancel(&upstream, next).await;
             }
         }
     }
@@ -112,10 +112,18 @@ where
     loop {
         let resumed = progress.upstream.clone();
         let Attempt { request, at, guard } = match &resumed {
-            Some(upstream) => {
-                let (request, guard) = upstream.resume(next, failed).await?;
-                Attempt { request, at: upstream.at.clone(), guard }
-            }
+            Some(upstream) => match resume(upstream, next, failed).await {
+                Ok((request, guard)) => Attempt { request, at: upstream.at.clone(), guard },
+                Err(body) if progress.answered => return Err(cut_off(body)),
+                Err(body) => {
+                    failed += 1;
+                    if failed == ATTEMPTS {
+                        return Err(body);
+                    }
+                    progress.upstream = None;
+                    continue;
+                }
+            },
             None => acquire(failed).await?,
         };
         let answer = Answer { job, at, departure: departure.as_deref_mut() };
@@ -124,11 +132,21 @@ where
         match outcome {
             Ok(None) => return Ok(End::Whole),
             Ok(Some((reply, upstream))) => return Ok(End::Departs { reply, upstream }),
-            Err(Failure::Refused(body)) if resumed.is_some() && body.error.status == Some(404) => {
-                let why = format!("the next level has lost the request: {}", body.error.message);
-                return Err(Failure::Broken { why }.into_body(progress.answered));
+            Err(Failure::Refused(body)) => {
+                let lost = resumed.filter(|_| body.error.status == Some(404));
+                let Some(lost) = lost else { return Err(body) };
+                failed += 1;
+                if failed < ATTEMPTS && restore(&lost, next, failed).await {
+                    continue;
+                }
+                if failed == ATTEMPTS || progress.answered {
+                    let why =
+                        format!("the next level has lost the request: {}", body.error.message);
+                    return Err(Failure::Broken { why }.into_body(progress.answered));
+                }
+                // Nothing of the answer has come, so it can be begun anew.
+                progress.upstream = None;
             }
-            Err(Failure::Refused(body)) => return Err(body),
             Err(failure) => {
                 // Each part that came is a new beginning: a long stream may see many replacements.
                 let went_on = progress.upstream != resumed;
@@ -141,4 +159,10 @@ where
             }
         }
     }
+}
+
+/// What kept the rest of an answer from coming, to a client who has the beginning.
+fn cut_off(mut body: ErrorBody) -> ErrorBody {
+    body.error.message = format!("the answer was cut off: {}", body.error.message);
+    body
 }

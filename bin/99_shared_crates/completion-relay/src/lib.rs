@@ -32,5 +32,5 @@ pub use crate::{
     routes::job_routes,       // (Relays) -> Router
     slot::{Busy, Running, Slot},
     transfer::Transfer,
-    upstream::{NextLevel, Upstream},
+    upstream::NextLevel,
 };

@@ -1,12 +1,13 @@
 use eventsource_stream::{Event, Eventsource as _};
 use futures::{StreamExt as _, TryStreamExt as _};
 use job_server::JobWriter;
-use rbee_api::{EVENT_END, EVENT_ERROR, EVENT_RESULT, ErrorBody, HEADER_JOB, event_name};
+use rbee_api::{
+    EVENT_END, EVENT_ERROR, EVENT_ORIGIN, EVENT_RESULT, ErrorBody, HEADER_JOB, Origin, event_name,
+};
 
 use crate::{
     refusal::causes,
     transfer::{Departure, Reply},
-    upstream::Upstream,
 };
 
 /// OpenAI's last frame.
@@ -60,9 +61,9 @@ impl Failure {
 pub(crate) async fn relay(
     request: reqwest::RequestBuilder,
     answer: Answer<'_>,
-    upstream: &mut Option<Upstream>,
+    upstream: &mut Option<Origin>,
     answered: &mut bool,
-) -> Result<Option<(Reply, Upstream)>, Failure> {
+) -> Result<Option<(Reply, Origin)>, Failure> {
     let broken = |error: reqwest::Error| Failure::Broken { why: causes(&error) };
     let response = request.send().await.map_err(broken)?;
     let status = response.status();
@@ -73,7 +74,12 @@ pub(crate) async fn relay(
     if is_event_stream(&response) {
         if upstream.is_none() {
             let job = response.headers().get(HEADER_JOB).and_then(|id| id.to_str().ok());
-            *upstream = job.map(|id| Upstream::new(answer.at.clone(), id.to_owned()));
+            *upstream = job.map(|id| Origin {
+                at: answer.at.clone(),
+                job_id: id.to_owned(),
+                last_event_id: 0,
+                origin: None,
+            });
         }
         return relay_events(response, answer, upstream, answered).await;
     }
@@ -85,10 +91,12 @@ pub(crate) async fn relay(
 async fn relay_events(
     response: reqwest::Response,
     Answer { job, mut departure, .. }: Answer<'_>,
-    upstream: &mut Option<Upstream>,
+    upstream: &mut Option<Origin>,
     answered: &mut bool,
-) -> Result<Option<(Reply, Upstream)>, Failure> {
+) -> Result<Option<(Reply, Origin)>, Failure> {
     let mut events = response.bytes_stream().map_err(|error| causes(&error)).eventsource();
+    // Where whoever reads ours takes the next chunk to come from.
+    let mut told = None;
     loop {
         let event = match (&*upstream, departure.as_deref_mut()) {
             (Some(known), Some(departure)) => tokio::select! {
@@ -111,8 +119,26 @@ async fn relay_events(
         match name.as_str() {
             EVENT_ERROR => return Err(Failure::Refused(error_body(500, data.as_bytes()))),
             EVENT_END => return Ok(None),
+            EVENT_ORIGIN => {
+                if let Some(upstream) = upstream {
+                    upstream.origin = serde_json::from_str(&data).ok();
+                }
+            }
             "message" => {
                 let done = data == DONE;
+                if let Some(upstream) = upstream {
+                    let before = upstream.last_event_id.saturating_sub(1);
+                    if told != Some(before) {
+                        let origin = Origin { last_event_id: before, ..upstream.clone() };
+                        let data = serde_json::to_vec(&origin);
+                        let data = data.expect("it holds only strings and numbers");
+                        job.emit(Some(EVENT_ORIGIN), data);
+                    }
+                    told = Some(upstream.last_event_id);
+                    if let Some(origin) = &mut upstream.origin {
+                        origin.advance();
+                    }
+                }
                 job.emit(None, data);
                 *answered = true;
                 if done {
@@ -120,6 +146,8 @@ async fn relay_events(
                 }
             }
             name => {
+                // A second one would follow if it were asked for anew.
+                *answered |= name == EVENT_RESULT;
                 if let Some(name) = event_name(name) {
                     job.emit(Some(name), data);
                 }

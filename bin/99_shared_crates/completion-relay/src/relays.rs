@@ -7,9 +7,9 @@ use std::{
 use daemon_lifecycle::{Daemon, Shutdown, ShutdownReason};
 use futures::future::join_all;
 use http_guard::Token;
-use job_server::{Error, JobEmitter, JobId, JobServer, JobWriter};
+use job_server::{Error, JobEmitter, JobId, JobServer, JobWriter, Snapshot};
 use narration_core::job_span;
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, JobRemains};
 use reqwest::{
     Method,
     header::{AUTHORIZATION, HeaderMap},
@@ -30,6 +30,9 @@ const FETCH_LIMIT: Duration = Duration::from_secs(10);
 /// How long before the drain deadline jobs begin to move, so that a busy machine gets it done; half
 /// of the time that there is, where that is less.
 const LEAD: Duration = Duration::from_secs(10);
+
+/// What a job is called of which only its events are known: they are chunks.
+const COMPLETION: &str = "completion";
 
 /// The jobs of a process that are done by the next level, and their way from one generation of this
 /// process to the next.
@@ -131,18 +134,25 @@ impl<N: NextLevel> Relays<N> {
             return;
         };
         match serde_json::from_slice(&body) {
-            Ok(transfer) => self.take_up(transfer),
+            Ok(transfer) => {
+                if let Err(error) = self.take_up(transfer) {
+                    tracing::error!(%id, %error, "a job cannot be taken up");
+                }
+            }
             Err(error) => tracing::error!(%id, %error, "an earlier generation's job is lost"),
         }
     }
 
+    /// Goes on with what a generation had that died.
+    pub(crate) fn restore(&self, id: JobId, remains: JobRemains) -> Result<(), Error> {
+        let JobRemains { last_event_id, origin: upstream } = remains;
+        self.take_up(Transfer { job: Snapshot::survived(id, COMPLETION, last_event_id), upstream })
+    }
+
     /// Goes on with what an earlier generation has released.
-    pub(crate) fn take_up(&self, Transfer { job, upstream }: Transfer) {
+    pub(crate) fn take_up(&self, Transfer { job, upstream }: Transfer) -> Result<(), Error> {
         let id = job.id();
-        let job = match self.jobs.adopt(&job, RECONNECT_GRACE) {
-            Ok(job) => job,
-            Err(error) => return tracing::error!(%id, %error, "a job cannot be taken up"),
-        };
+        let job = self.jobs.adopt(&job, RECONNECT_GRACE)?;
         tracing::info!(%id, at = upstream.at, "goes on with a job of an earlier generation");
         let (next, departure) = (self.next.clone(), self.transfers.register(id));
         let work = async move {
@@ -150,6 +160,7 @@ impl<N: NextLevel> Relays<N> {
             drive(job, &next, departure, Some(upstream), anew).await;
         };
         self.spawn(id, work);
+        Ok(())
     }
 
     /// Runs a job's work, which this process stays for.

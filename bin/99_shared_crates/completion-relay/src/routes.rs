@@ -7,21 +7,21 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
-use http_guard::{ApiError, ApiPath, require_token};
+use http_guard::{ApiError, ApiJson, ApiPath, require_token};
 use job_server::{
     Error, JobId, ParseJobIdError,
     sse::{SseOptions, last_event_id, sse_response},
 };
-use rbee_api::{JobInfo, JobList};
+use rbee_api::{JobInfo, JobList, JobRemains};
 
 use crate::{refusal::job_refusal, relays::Relays, transfer::Transfer, upstream::NextLevel};
 
-/// `GET /v1/jobs`, and of one job `GET`, its `stream`, `DELETE` and its `release` to a later
-/// generation; the last two take the token. A job that an earlier generation has comes here when it
-/// is asked for.
+/// `GET /v1/jobs`, and of one job `GET`, its `stream`, `DELETE`, its `release` to a later generation,
+/// and `PUT` by whoever read it from a generation that died; the last three take the token. A job
+/// that an earlier generation has comes here when it is asked for.
 pub fn job_routes<N: NextLevel>(relays: Relays<N>) -> Router {
     let managed = Router::new()
-        .route("/v1/jobs/{id}", delete(cancel))
+        .route("/v1/jobs/{id}", delete(cancel).put(restore))
         .route("/v1/jobs/{id}/release", post(release))
         .route_layer(require_token(relays.token().clone()));
     Router::new()
@@ -75,6 +75,16 @@ async fn release<N: NextLevel>(
     let id = parse(&id)?;
     let released = relays.release(id).await;
     released.map(Json).ok_or_else(|| job_refusal(&Error::Unknown { id }))
+}
+
+/// Goes on with a job whose process died, behind what the one who asks has of it.
+async fn restore<N: NextLevel>(
+    State(relays): State<Relays<N>>,
+    ApiPath(id): ApiPath<String>,
+    ApiJson(remains): ApiJson<JobRemains>,
+) -> Result<StatusCode, ApiError> {
+    relays.restore(parse(&id)?, remains).map_err(|error| job_refusal(&error))?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn here<N: NextLevel>(relays: &Relays<N>, id: &str) -> Result<JobId, ApiError> {

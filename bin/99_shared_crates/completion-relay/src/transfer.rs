@@ -5,10 +5,9 @@ use std::{
 };
 
 use job_server::{JobId, Snapshot};
+use rbee_api::Origin;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-
-use crate::upstream::Upstream;
 
 /// A stream stops between two events, so this is for a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -18,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct Transfer {
     pub job: Snapshot,
     /// Where the rest of its events comes from.
-    pub upstream: Upstream,
+    pub upstream: Origin,
 }
 
 pub(crate) type Reply = oneshot::Sender<Transfer>;

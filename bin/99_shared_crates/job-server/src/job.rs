@@ -80,7 +80,7 @@ impl Job {
         let mut job = Self::new(snapshot.id, &snapshot.operation, max_bytes, server);
         job.created_at = snapshot.created_at();
         job.inner.get_mut().unwrap_or_else(PoisonError::into_inner).log =
-            Log::restored(max_bytes, snapshot.events());
+            Log::restored(max_bytes, snapshot.last_event_id(), snapshot.events());
         job
     }
 

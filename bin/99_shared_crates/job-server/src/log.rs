@@ -35,10 +35,11 @@ impl Log {
         Self { events: VecDeque::new(), last_id: 0, bytes: 0, max_bytes, state: JobState::Running }
     }
 
-    /// A log that goes on where another one was left; its events have no gaps.
-    pub(crate) fn restored(max_bytes: usize, events: Vec<Event>) -> Self {
+    /// A log that goes on where another one was left, behind the event `last_id`; `events` are the
+    /// last ones up to it, without gaps.
+    pub(crate) fn restored(max_bytes: usize, last_id: u64, events: Vec<Event>) -> Self {
         Self {
-            last_id: events.last().map_or(0, |event| event.id),
+            last_id,
             bytes: events.iter().map(Event::cost).sum(),
             events: events.into(),
             ..Self::new(max_bytes)

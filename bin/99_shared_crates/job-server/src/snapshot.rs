@@ -53,8 +53,19 @@ impl Snapshot {
         }
     }
 
+    /// What is left of a job whose server died, by the account of its last reader: it goes on
+    /// behind the event `last_event_id`, for that reader.
+    pub fn survived(id: JobId, operation: &str, last_event_id: u64) -> Self {
+        let none = std::iter::empty();
+        Self::new(id, operation, SystemTime::now(), true, last_event_id + 1, none)
+    }
+
     pub fn id(&self) -> JobId {
         self.id
+    }
+
+    pub(crate) fn last_event_id(&self) -> u64 {
+        (self.first_event_id + self.events.len() as u64).saturating_sub(1)
     }
 
     pub(crate) fn created_at(&self) -> SystemTime {

@@ -7,12 +7,15 @@ pub const EVENT_NARRATION: &str = "narration";
 pub const EVENT_PROGRESS: &str = "progress";
 pub const EVENT_RESULT: &str = "result";
 pub const EVENT_ERROR: &str = "error";
+/// Where the chunks that follow come from; its data is an [`Origin`]. For whoever outlives the
+/// process that relays them.
+pub const EVENT_ORIGIN: &str = "origin";
 /// Always the last event of a stream, once; its data is a [`JobEnd`].
 pub const EVENT_END: &str = "end";
 
 /// The constant that reads like `name`, where there is one.
 pub fn event_name(name: &str) -> Option<&'static str> {
-    [EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, EVENT_ERROR, EVENT_END]
+    [EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, EVENT_ERROR, EVENT_ORIGIN, EVENT_END]
         .into_iter()
         .find(|known| *known == name)
 }
@@ -77,6 +80,41 @@ pub enum JobState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobEnd {
     pub state: JobState,
+}
+
+/// A job of the next level whose events go into one of ours.
+///
+/// As the data of an `origin` event it is true before the next chunk; with each chunk, it and its own
+/// origin are one event on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Who has it: a hive's alias, a worker's id.
+    pub at: String,
+    pub job_id: String,
+    /// The last of its events that ours has; 0 before the first.
+    pub last_event_id: u64,
+    /// Where the next level has it from in its turn, as far as it has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Self>>,
+}
+
+/// The body of `PUT /v1/jobs/{id}`: what the reader of a job has whose process died, for another one
+/// to go on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRemains {
+    pub last_event_id: u64,
+    pub origin: Origin,
+}
+
+impl Origin {
+    /// Notes that a chunk has come.
+    pub fn advance(&mut self) {
+        self.last_event_id += 1;
+        if let Some(origin) = &mut self.origin {
+            origin.advance();
+        }
+    }
 }
 
 /// The data of a `progress` event: something countable is under way.

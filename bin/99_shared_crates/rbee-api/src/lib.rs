@@ -16,8 +16,9 @@ pub use crate::{
     health::{Health, Status},
     hives::{Capabilities, Device, Hive, HiveList, HiveState},
     jobs::{
-        EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, JobCreated, JobEnd,
-        JobInfo, JobList, JobRequest, JobState, Progress, event_name,
+        EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_ORIGIN, EVENT_PROGRESS, EVENT_RESULT,
+        JobCreated, JobEnd, JobInfo, JobList, JobRemains, JobRequest, JobState, Origin, Progress,
+        event_name,
     },
     models::{Model, ModelList, ModelRemoved, PullRequest},
     workers::{Worker, WorkerKind, WorkerList, WorkerState},

@@ -20,7 +20,7 @@ use daemon_lifecycle::Daemon;
 use http_body_util::BodyExt as _;
 use http_guard::Token;
 use job_server::{JobId, JobServer, Limits};
-use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_JOB, JobState};
+use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_JOB, JobRemains, JobState};
 use reqwest::{Method, RequestBuilder};
 use tokio::sync::watch;
 
@@ -147,14 +147,70 @@ async fn an_answer_whose_job_has_a_name_goes_on_behind_what_was_seen() {
 
 #[tokio::test]
 async fn a_next_level_that_has_forgotten_the_job_has_lost_the_answer() {
-    let unknown = r#"{"error":{"message":"m","type":"t","code":"job_not_found"}}"#;
     let begun = named_stream("id: 1\ndata: {\"n\":1}\n\n");
-    let level = Level::between([begun, json("404 Not Found", unknown)]);
+    let level = Level::between([begun, json("404 Not Found", UNKNOWN)]);
     let response = respond(level.relays.jobs(), level.begin(), Form::Events).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let body = String::from_utf8(body.into()).unwrap();
     assert!(body.contains("upstream_lost"), "{body}");
     assert!(body.ends_with("data: {\"state\":\"failed\"}\n\n"), "{body}");
+}
+
+#[tokio::test]
+async fn a_request_that_was_lost_before_its_first_word_is_made_anew() {
+    let begun = named_stream("id: 1\nevent: narration\ndata: {}\n\n");
+    let level = Level::between([begun, json("404 Not Found", UNKNOWN), stream(CHUNKS)]);
+    assert_eq!(level.answer(Form::OpenAiStream).await.1, CHUNKS);
+    assert_eq!(level.attempts(), [0, 2]);
+}
+
+#[tokio::test]
+async fn whoever_comes_after_a_process_that_died_is_told_where_it_had_the_answer_from() {
+    let origin = r#"{"at":"worker","job_id":"origin","last_event_id":6}"#;
+    let level = Level::between([
+        named_stream(&format!(
+            "id: 1\nevent: origin\ndata: {origin}\n\nid: 2\ndata: {{\"n\":1}}\n\n"
+        )),
+        json("404 Not Found", UNKNOWN),
+        "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_owned(),
+        named_stream("id: 3\nevent: narration\ndata: {}\n\nid: 4\ndata: {\"n\":2}\n\n"),
+        json("404 Not Found", UNKNOWN),
+        "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_owned(),
+        named_stream("id: 5\ndata: [DONE]\n\n"),
+    ]);
+    let (status, body) = level.answer(Form::OpenAiStream).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, CHUNKS));
+    assert_eq!(level.attempts(), [0], "the answer is not begun again");
+    for (turn, seen, origin) in [(2, 2, 7), (5, 4, 8)] {
+        let request = level.request(turn).await;
+        assert!(request.starts_with("PUT /v1/jobs/upstream "), "{request}");
+        let body = request.split_once("\r\n\r\n").unwrap().1;
+        let remains: JobRemains = serde_json::from_str(body).unwrap();
+        assert_eq!((remains.last_event_id, remains.origin.last_event_id), (seen, origin));
+        let request = level.request(turn + 1).await;
+        assert!(request.contains(&format!("last-event-id: {seen}\r\n")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn clients_that_ask_for_events_learn_where_the_chunks_come_from() {
+    let narrated = "id: 1\ndata: 1\n\nid: 2\nevent: narration\ndata: {}\n\n";
+    let level = Level::between([named_stream(&format!(
+        "{narrated}id: 3\ndata: 3\n\nid: 4\ndata: [DONE]\n\n"
+    ))]);
+    let (_, body) = level.answer(Form::Events).await;
+    let origin = |last: u64| {
+        let origin = format!(r#"{{"at":"next","job_id":"upstream","last_event_id":{last}}}"#);
+        format!("event: origin\ndata: {origin}\n\n")
+    };
+    let expected = format!(
+        "id: 1\n{}id: 2\ndata: 1\n\nid: 3\nevent: narration\ndata: {{}}\n\n\
+         id: 4\n{}id: 5\ndata: 3\n\nid: 6\ndata: [DONE]\n\n\
+         id: 7\nevent: end\ndata: {{\"state\":\"completed\"}}\n\n",
+        origin(0),
+        origin(2)
+    );
+    assert_eq!(body, expected);
 }
 
 #[tokio::test]
@@ -182,6 +238,8 @@ fn a_body_that_is_no_request_is_refused() {
         assert_eq!(refusal.status(), StatusCode::BAD_REQUEST, "{body:?}");
     }
 }
+
+const UNKNOWN: &str = r#"{"error":{"message":"m","type":"t","code":"job_not_found"}}"#;
 
 /// At the end of a script: the connection stays open.
 const HOLD: &str = "HOLD";

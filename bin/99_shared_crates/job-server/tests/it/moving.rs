@@ -56,6 +56,20 @@ async fn a_log_that_has_dropped_events_keeps_its_numbers() {
     assert_eq!(adopted.emit(None, "21"), 21);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_server_died_goes_on_behind_its_last_reader_who_has_the_grace_to_come() {
+    let there = server();
+    let id = server().create("completion").unwrap().id();
+    let adopted = there.adopt(&through_json(&Snapshot::survived(id, "completion", 7)), GRACE);
+    let adopted = adopted.unwrap();
+    assert!(matches!(there.subscribe(&id, Some(6)), Err(Error::Gone { oldest: 8, .. })));
+    let mut reader = there.subscribe(&id, Some(7)).unwrap();
+    assert_eq!(adopted.emit(None, "eight"), 8);
+    assert_eq!(next(&mut reader).await.id, 8);
+    drop(reader);
+    adopted.cancelled().await;
+}
+
 #[tokio::test]
 async fn a_client_with_ids_is_told_no_end_and_one_without_is_cut_off() {
     let here = server();
