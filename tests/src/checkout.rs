@@ -86,17 +86,25 @@ impl Checkout {
     /// Replaces `from`, which must stand in the file, by `to`.
     #[track_caller]
     pub fn edit(&self, file: &str, from: &str, to: &str) {
-        let path = self.path(file);
-        let text = fs::read_to_string(&path).expect("the file is in the copy");
-        assert!(text.contains(from), "`{from}` does not stand in {file}");
-        fs::write(path, text.replacen(from, to, 1)).expect("the copy can be written");
+        let text = fs::read_to_string(self.path(file)).expect("the file is in the copy");
+        self.write_edited(file, &text, from, to);
     }
 
     /// Changes a crate that every level uses to what no earlier run has built: that would come from
-    /// the artifact store.
+    /// the artifact store. May be called again and again.
+    #[track_caller]
     pub fn edit_to_something_new(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
-        self.edit(SHARED, "\"narration\"", &format!("\"narration-{}\"", now.as_nanos()));
+        let text = fs::read_to_string(original().join(SHARED)).expect("the original has the file");
+        let new = format!("\"narration-{}\"", now.as_nanos());
+        self.write_edited(SHARED, &text, "\"narration\"", &new);
+    }
+
+    #[track_caller]
+    fn write_edited(&self, file: &str, text: &str, from: &str, to: &str) {
+        assert!(text.contains(from), "`{from}` does not stand in {file}");
+        let edited = text.replacen(from, to, 1);
+        fs::write(self.path(file), edited).expect("the copy can be written");
     }
 
     /// Puts the file back as it is in the original.
