@@ -20,6 +20,7 @@ use super::{
     successor,
 };
 use crate::{
+    edge,
     instance::{self, Good},
     logs, process,
     protocol::{self, Connection, Fault, FromDaemon, Reply, Request, State},
@@ -29,7 +30,7 @@ use crate::{
 pub(super) const CUT_GRACE: Duration = Duration::from_secs(2);
 
 /// A daemon that has not exited this long after its last stream was cut is killed.
-const EXIT_GRACE: Duration = Duration::from_secs(10);
+pub(super) const EXIT_GRACE: Duration = Duration::from_secs(10);
 
 /// Between two looks at the length of the log.
 const LOG_CHECK: Duration = Duration::from_secs(5);
@@ -191,6 +192,7 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
             core.report(&FromDaemon::Failed { reason, fault: Fault::Other }).await.ok();
             return Err(error);
         }
+        edge::passed("daemon.recorded");
         core.set_state(State::Serving);
         drop(tokio::spawn(stand_probation(Arc::clone(&core))));
     }
@@ -199,6 +201,7 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
     if waits {
         said?;
     }
+    edge::passed("daemon.ready-said");
     drop(tokio::spawn(follow_starter(core)));
     Ok(())
 }
@@ -218,6 +221,7 @@ pub(super) fn remember_as_good(core: &Core) {
     if let Err(error) = instance.store("good.json", &Good { exe, exe_hash }) {
         tracing::warn!(%error, "cannot record this binary as a good one");
     }
+    edge::passed("daemon.recorded-as-good");
 }
 
 /// What the starter says after this generation was ready.

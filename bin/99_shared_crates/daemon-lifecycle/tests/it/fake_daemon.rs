@@ -1,6 +1,8 @@
 //! A daemon that does what a script says, appended to its executable: so two of them are really
 //! different binaries, and behave differently with the same arguments.
 
+mod inject; // faults at the steps of a hand-over
+
 use std::{
     convert::Infallible,
     fs::File,
@@ -18,8 +20,11 @@ use hyper::{
     HeaderMap, Method, Request, Response,
     body::{Body, Bytes, Frame, Incoming},
 };
+use rustix::process::Signal;
 use serde::Deserialize;
 use tokio::sync::mpsc;
+
+use self::inject::{Fault, watch_edges};
 
 /// Ends an executable that carries a script; before it stands the script's length.
 const MARK: &[u8] = b"#script!";
@@ -51,14 +56,32 @@ struct Script {
     grandchild: bool,
     /// Watches its own sources, this often.
     keep_fresh_every_ms: Option<u64>,
+    /// Kills itself at this edge, or stops itself there as if it hung.
+    die_at: Option<String>,
+    stop_at: Option<String>,
+}
+
+impl Script {
+    fn fault(&self) -> Option<Fault> {
+        let at = |at: &Option<String>, signal| at.clone().map(|at| Fault { at, signal });
+        at(&self.die_at, Signal::KILL).or_else(|| at(&self.stop_at, Signal::STOP))
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match &args[..] {
-        [flag, manager] if flag == "--start" => start(manager).await,
-        _ => run(script(), args).await,
+        [flag, manager, die_at @ ..] if flag == "--start" => {
+            let fault = die_at.first().map(|at| Fault { at: at.clone(), signal: Signal::KILL });
+            watch_edges("starter", fault);
+            start(manager).await
+        }
+        _ => {
+            let script = script();
+            watch_edges(&script.version, script.fault());
+            run(script, args).await
+        }
     };
     match outcome {
         Ok(code) => code,
@@ -200,8 +223,7 @@ async fn misbehave(daemon: Daemon, script: Script) {
     if let Some(after) = script.hang_after_serving_ms {
         tokio::time::sleep(Duration::from_millis(after)).await;
         let own = rustix::process::getpid();
-        rustix::process::kill_process(own, rustix::process::Signal::STOP)
-            .expect("a process may stop itself");
+        rustix::process::kill_process(own, Signal::STOP).expect("a process may stop itself");
     }
 }
 
@@ -255,6 +277,7 @@ async fn said(daemon: &Daemon, script: &Script, path: &str) -> Bytes {
         return earlier.unwrap_or_else(|| Bytes::from_static(b"nobody\n"));
     }
     match path {
+        "/report" => report(&"x".repeat(99)),
         "/work" => work().push(daemon.work()),
         "/work-done" => work().clear(),
         _ => {}

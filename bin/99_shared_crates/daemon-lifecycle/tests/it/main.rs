@@ -5,6 +5,7 @@
 mod faults; // daemons that misbehave, and what is in their way
 mod rollback; // new binaries that fail to replace the old one
 mod kills; // whoever is killed, whenever
+mod edges; // whoever is killed or hangs, at each step
 mod earlier; // what a replaced generation is still asked for
 mod http; // a client that hides nothing
 mod lifecycle; // start, reuse, replace, stop
