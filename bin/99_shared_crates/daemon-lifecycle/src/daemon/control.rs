@@ -38,12 +38,22 @@ const LOG_CHECK: Duration = Duration::from_secs(5);
 /// After accepting has failed, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the control socket and starts the thread.
-pub(super) fn start(core: &Arc<Core>, channel: Option<UnixStream>) -> io::Result<Handle> {
-    let listener = match &core.instance {
-        Some(instance) => Some(bind(instance, core.identity().generation)?),
-        None => None,
-    };
+/// The control socket; without a starter there is none.
+pub(super) fn bind(core: &Core) -> io::Result<Option<StdUnixListener>> {
+    let Some(instance) = &core.instance else { return Ok(None) };
+    let path = instance.socket(core.identity().generation);
+    instance::remove(&path);
+    let listener = StdUnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
+}
+
+/// Starts the thread.
+pub(super) fn start(
+    core: &Arc<Core>,
+    channel: Option<UnixStream>,
+    listener: Option<StdUnixListener>,
+) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     if let Some(channel) = channel {
@@ -56,14 +66,6 @@ pub(super) fn start(core: &Arc<Core>, channel: Option<UnixStream>) -> io::Result
         .name("lifecycle".to_owned())
         .spawn(move || runtime.block_on(run(core, listener)))?;
     Ok(handle)
-}
-
-fn bind(instance: &instance::Instance, generation: u64) -> io::Result<StdUnixListener> {
-    let path = instance.socket(generation);
-    instance::remove(&path);
-    let listener = StdUnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {

@@ -86,7 +86,14 @@ impl Daemon {
         }
         edge::passed("daemon.attached");
         let core = Arc::new(Core::new(identity, instance, attachment));
-        let control = control::start(&core, channel).map_err(attach)?;
+        let socket = control::bind(&core).map_err(|error| {
+            if let Some(channel) = &channel {
+                let reason = format!("its control socket cannot be bound: {error}");
+                channel::say_failed(channel, reason);
+            }
+            attach(error)
+        })?;
+        let control = control::start(&core, channel, socket).map_err(attach)?;
         edge::passed("daemon.control-bound");
         Ok(Self { core, control })
     }

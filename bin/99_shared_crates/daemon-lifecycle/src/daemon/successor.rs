@@ -116,7 +116,9 @@ async fn try_take(core: &Arc<Core>) -> io::Result<()> {
     let mut kept = core.session.lock().await;
     // What cannot be written is found out while the old generation still serves.
     let record = match &core.instance {
-        Some(instance) => Some(instance.draft_current(core.identity())?),
+        Some(instance) => Some(instance.draft_current(core.identity()).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot record that it serves: {error}"))
+        })?),
         None => None,
     };
     let mut old = match open(core, &mut kept).await? {
