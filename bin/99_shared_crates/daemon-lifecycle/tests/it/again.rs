@@ -26,7 +26,6 @@ pub(crate) fn run(name: &str, place: &str, mut command: Command) {
         .unwrap();
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{out}\n{err}");
-    assert!(output.status.success(), "the test failed where it can run");
-    assert!(out.contains("1 passed"), "there is no test `{name}`");
+    assert!(output.status.success(), "the test failed where it can run:\n{out}\n{err}");
+    assert!(out.contains("1 passed"), "there is no test `{name}`:\n{out}");
 }

@@ -79,7 +79,6 @@ impl Disk {
     /// Leaves no room for another file. `false` where that cannot be done.
     fn use_up_files(&self) -> bool {
         if !self.mounted {
-            println!("another file is always possible here");
             return false;
         }
         let dir = self.dir.join("files");

@@ -87,7 +87,6 @@ async fn the_new_one_may_hang_at_any_step() {
 async fn at_each_edge(story: Story, party: &'static str, fault: Fault) {
     let edges = undisturbed(story, party).await;
     assert!(edges.len() > 3, "{edges:?}");
-    println!("{party} at {edges:?}");
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let (local, mut runs) = (LocalSet::new(), JoinSet::new());
     for at in edges.clone() {

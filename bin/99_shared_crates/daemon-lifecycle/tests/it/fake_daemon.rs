@@ -10,7 +10,10 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     process::ExitCode,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -232,11 +235,9 @@ async fn answer(
     script: Script,
     request: Request<Incoming>,
 ) -> Result<Response<Tokens>, Infallible> {
-    let uptime =
-        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let late = script.answer_500_after_serving_ms.is_some_and(|after| {
         daemon.state() == State::Serving
-            && uptime().as_millis() as u64 > daemon.identity().started_at_ms + after
+            && time_of_day().as_millis() as u64 > daemon.identity().started_at_ms + after
     });
     let status = if script.answer_500 || late { 500 } else { 200 };
     let (tokens, body) = mpsc::channel(4);
@@ -271,18 +272,26 @@ async fn answer(
 /// Beside streams: what an earlier generation says, work without a connection, and who this is.
 async fn said(daemon: &Daemon, script: &Script, path: &str) -> Bytes {
     static WORK: Mutex<Vec<Work>> = Mutex::new(Vec::new());
+    static PROBES: AtomicU32 = AtomicU32::new(0);
     let work = || WORK.lock().expect("nobody panics here");
     if let Some(path) = path.strip_prefix("/earlier") {
         let earlier = daemon.ask_earlier(Method::GET, path, &HeaderMap::new()).await;
         return earlier.unwrap_or_else(|| Bytes::from_static(b"nobody\n"));
     }
     match path {
+        "/health" => drop(PROBES.fetch_add(1, Ordering::Relaxed)),
+        "/probes" => return Bytes::from(format!("{}\n", PROBES.load(Ordering::Relaxed))),
+        "/time" => return Bytes::from(format!("{}\n", time_of_day().as_secs())),
         "/report" => report(&"x".repeat(99)),
         "/work" => work().push(daemon.work()),
         "/work-done" => work().clear(),
         _ => {}
     }
     Bytes::from(format!("{} {}\n", script.version, std::process::id()))
+}
+
+fn time_of_day() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 struct Tokens(mpsc::Receiver<Bytes>);
