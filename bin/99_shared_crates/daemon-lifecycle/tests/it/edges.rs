@@ -180,6 +180,8 @@ struct Run {
     closed: bool,
     /// Whether the new one was the only one that could serve.
     alone: bool,
+    /// Whether nobody whom a client could have reached is hit.
+    spares_clients: bool,
 }
 
 impl Run {
@@ -195,7 +197,11 @@ impl Run {
             (_, "old") => fault == Fault::Stop || is_before("old.listener-sent"),
             _ => alone,
         };
-        Self { story, party, fault, at, closed, alone }
+        let spares_clients = match party {
+            "new" => fault == Fault::Die && is_before("new.accepting"),
+            _ => party == "starter",
+        };
+        Self { story, party, fault, at, closed, alone, spares_clients }
     }
 
     async fn go(self) {
@@ -244,7 +250,7 @@ impl Run {
                 assert_eq!(seen.refused, Vec::<String>::new(), "{what}");
             }
             // What the victim had accepted itself is lost with it.
-            if self.party == "starter" {
+            if self.spares_clients {
                 assert_eq!(seen.lost, Vec::<String>::new(), "{what}");
             }
         }
