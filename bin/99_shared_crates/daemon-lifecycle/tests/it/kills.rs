@@ -23,6 +23,21 @@ async fn a_new_one_stays_when_the_old_one_is_killed_in_the_probation() {
 }
 
 #[tokio::test]
+async fn a_next_one_is_let_in_when_the_old_one_hangs_in_the_probation() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = world.manager().spawn().await.unwrap();
+    kill(old.id(), Signal::STOP);
+    world.install(json!({ "version": "newest" }));
+    let newest = world.manager().spawn().await.unwrap();
+    assert_eq!(newest.outcome(), &Outcome::Replaced { from: new.identity().clone() });
+    assert_eq!(who(old.address()).await.0, "newest");
+    assert!(!world.processes().contains(&old.id()), "it hangs and is ended");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn the_listener_outlives_an_old_one_that_is_killed_while_the_new_one_starts() {
     let world = World::new(json!({ "version": "old" }));
     let old = world.manager().spawn().await.unwrap();
