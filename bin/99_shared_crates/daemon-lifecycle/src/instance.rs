@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Error, Identity};
+use crate::{Error, Identity, edge, process};
 
 /// The shortest limit among systems is macOS's, with a byte for the end.
 const MAX_SOCKET_PATH_BYTES: usize = 103;
@@ -33,6 +33,13 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+}
+
+/// A file that is written and does not count yet.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    new: PathBuf,
+    path: PathBuf,
 }
 
 /// A binary that served well.
@@ -155,20 +162,52 @@ impl Instance {
         serde_json::from_slice(&fs::read(self.path(file)).ok()?).ok()
     }
 
+    /// All of [`Self::set_current`] that may fail for want of room.
+    pub(crate) fn draft_current(&self, identity: &Identity) -> io::Result<Draft> {
+        self.draft("current.json", identity)
+    }
+
     /// Written beside and renamed, so that a reader or a crash never meets half a file.
     pub(crate) fn store<T: Serialize>(&self, file: &str, value: &T) -> io::Result<()> {
-        let new = self.path(&format!(".{file}.{}", std::process::id()));
-        let written = (|| {
-            let mut open = File::options();
-            let mut out = open.create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-            out.write_all(&serde_json::to_vec(value)?)?;
-            out.sync_all()?;
-            fs::rename(&new, self.path(file))
-        })();
-        if written.is_err() {
-            remove(&new);
+        self.draft(file, value)?.publish()
+    }
+
+    /// Removes what processes that were killed had begun to write.
+    pub(crate) fn remove_old_drafts(&self) {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let writer = name.to_str().and_then(|name| name.strip_prefix('.')?.rsplit_once('.'));
+            if let Some((_, pid)) = writer
+                && pid.parse().is_ok_and(|pid| process::stat(pid).is_none())
+            {
+                remove(&entry.path());
+            }
         }
-        written
+    }
+
+    fn draft<T: Serialize>(&self, file: &str, value: &T) -> io::Result<Draft> {
+        let new = self.path(&format!(".{file}.{}", std::process::id()));
+        let draft = Draft { new, path: self.path(file) };
+        let mut open = File::options();
+        let mut out = open.create(true).truncate(true).write(true).mode(0o600).open(&draft.new)?;
+        out.write_all(&serde_json::to_vec(value)?)?;
+        out.sync_all()?;
+        edge::passed("record.drafted");
+        Ok(draft)
+    }
+}
+
+impl Draft {
+    pub(crate) fn publish(self) -> io::Result<()> {
+        fs::rename(&self.new, &self.path)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Of one that was published nothing is left.
+        remove(&self.new);
     }
 }
 

@@ -67,9 +67,14 @@
 //! - Folders and sockets are open to one user, and the other side's user is checked.
 //! - Deadlines count on clocks that nobody can set.
 //!
+//! Each step of a start and of a hand-over is a `tracing` event of level TRACE with the target
+//! `daemon_lifecycle::edge`, named by its field `at`: of a hand-over that stopped, the last ones say
+//! where.
+//!
 //! Linux only: `/proc` and pidfds are used throughout.
 
 mod error;
+mod edge; // the steps of a hand-over, to be traced
 mod identity; // who a process is
 mod process; // what the kernel says; signals
 mod environment; // what a daemon inherits

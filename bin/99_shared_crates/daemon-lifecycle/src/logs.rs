@@ -22,12 +22,15 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    rotate(path)?;
+    // What is long may stay so; that there is no room for another is no reason to start nothing.
+    if let Err(error) = rotate(path) {
+        tracing::warn!(%error, "cannot rotate the log");
+    }
     File::options().create(true).append(true).mode(0o600).open(path)
 }
 
 /// Rotates by copying and emptying, because a daemon cannot be made to open another file; what it
-/// writes between the two is lost.
+/// writes between the two is lost. Where there is no room for the copy nothing is changed.
 pub(crate) fn rotate(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(meta) if meta.len() > MAX_BYTES => {}
@@ -35,13 +38,17 @@ pub(crate) fn rotate(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    for number in (1..KEPT).rev() {
+    let copy = numbered(path, 0);
+    if let Err(error) = fs::copy(path, &copy) {
+        fs::remove_file(copy).ok();
+        return Err(error);
+    }
+    for number in (0..KEPT).rev() {
         let older = numbered(path, number);
         if older.exists() {
             fs::rename(older, numbered(path, number + 1))?;
         }
     }
-    fs::copy(path, numbered(path, 1))?;
     File::options().write(true).open(path)?.set_len(0)
 }
 
@@ -92,6 +99,20 @@ mod tests {
         writer.write_all(b"after\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"after\n");
         assert_eq!(fs::metadata(numbered(&path, 1)).unwrap().len(), MAX_BYTES + 1);
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_a_copy_the_older_logs_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.log");
+        fs::write(numbered(&path, 1), "older").unwrap();
+        File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        // Nothing can be copied over a folder.
+        fs::create_dir(numbered(&path, 0)).unwrap();
+        rotate(&path).unwrap_err();
+        assert_eq!(fs::read_to_string(numbered(&path, 1)).unwrap(), "older");
+        assert_eq!(fs::metadata(&path).unwrap().len(), MAX_BYTES + 1);
+        assert!(open(&path).is_ok());
     }
 
     #[test]

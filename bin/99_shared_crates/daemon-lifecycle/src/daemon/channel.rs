@@ -38,11 +38,18 @@ pub(super) fn take() -> io::Result<Option<(Attachment, UnixStream)>> {
         other => {
             let why = other.err().map_or_else(|| "unexpected words".to_owned(), |e| e.to_string());
             let reason = format!("its starter speaks another language: {why}");
-            let failed = FromDaemon::Failed { reason: reason.clone(), fault: Fault::Other };
-            (&stream).write_all(&to_line(&failed))?;
+            say_failed(&stream, reason.clone());
             return Err(io::Error::other(reason));
         }
     };
     stream.set_nonblocking(true)?;
     Ok(Some((*attachment, stream)))
+}
+
+/// Tells the starter what kept this daemon from starting, which was not its own fault.
+pub(super) fn say_failed(mut stream: &UnixStream, reason: String) {
+    let failed = FromDaemon::Failed { reason, fault: Fault::Other };
+    if let Err(error) = stream.write_all(&to_line(&failed)) {
+        tracing::debug!(%error, "the starter is not listening");
+    }
 }

@@ -20,6 +20,7 @@ use super::{
     successor,
 };
 use crate::{
+    edge,
     instance::{self, Good},
     logs, process,
     protocol::{self, Connection, Fault, FromDaemon, Reply, Request, State},
@@ -29,7 +30,7 @@ use crate::{
 pub(super) const CUT_GRACE: Duration = Duration::from_secs(2);
 
 /// A daemon that has not exited this long after its last stream was cut is killed.
-const EXIT_GRACE: Duration = Duration::from_secs(10);
+pub(super) const EXIT_GRACE: Duration = Duration::from_secs(10);
 
 /// Between two looks at the length of the log.
 const LOG_CHECK: Duration = Duration::from_secs(5);
@@ -37,12 +38,22 @@ const LOG_CHECK: Duration = Duration::from_secs(5);
 /// After accepting has failed, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the control socket and starts the thread.
-pub(super) fn start(core: &Arc<Core>, channel: Option<UnixStream>) -> io::Result<Handle> {
-    let listener = match &core.instance {
-        Some(instance) => Some(bind(instance, core.identity().generation)?),
-        None => None,
-    };
+/// The control socket; without a starter there is none.
+pub(super) fn bind(core: &Core) -> io::Result<Option<StdUnixListener>> {
+    let Some(instance) = &core.instance else { return Ok(None) };
+    let path = instance.socket(core.identity().generation);
+    instance::remove(&path);
+    let listener = StdUnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
+}
+
+/// Starts the thread.
+pub(super) fn start(
+    core: &Arc<Core>,
+    channel: Option<UnixStream>,
+    listener: Option<StdUnixListener>,
+) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     if let Some(channel) = channel {
@@ -55,14 +66,6 @@ pub(super) fn start(core: &Arc<Core>, channel: Option<UnixStream>) -> io::Result
         .name("lifecycle".to_owned())
         .spawn(move || runtime.block_on(run(core, listener)))?;
     Ok(handle)
-}
-
-fn bind(instance: &instance::Instance, generation: u64) -> io::Result<StdUnixListener> {
-    let path = instance.socket(generation);
-    instance::remove(&path);
-    let listener = StdUnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
@@ -191,6 +194,7 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
             core.report(&FromDaemon::Failed { reason, fault: Fault::Other }).await.ok();
             return Err(error);
         }
+        edge::passed("daemon.recorded");
         core.set_state(State::Serving);
         drop(tokio::spawn(stand_probation(Arc::clone(&core))));
     }
@@ -199,6 +203,7 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
     if waits {
         said?;
     }
+    edge::passed("daemon.ready-said");
     drop(tokio::spawn(follow_starter(core)));
     Ok(())
 }
@@ -218,6 +223,7 @@ pub(super) fn remember_as_good(core: &Core) {
     if let Err(error) = instance.store("good.json", &Good { exe, exe_hash }) {
         tracing::warn!(%error, "cannot record this binary as a good one");
     }
+    edge::passed("daemon.recorded-as-good");
 }
 
 /// What the starter says after this generation was ready.

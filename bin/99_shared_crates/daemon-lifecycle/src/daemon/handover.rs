@@ -14,12 +14,11 @@ use std::{
 
 use super::{
     core::{Core, Gate},
-    listener,
+    listener, probation,
     shutdown::ShutdownReason,
-    successor,
 };
 use crate::{
-    Identity, client, process,
+    Identity, client, edge, process,
     protocol::{Connection, Reply, Request, State, Terms},
 };
 
@@ -70,12 +69,16 @@ pub(super) async fn give(
     if core.shutdown.borrow().is_some() {
         return control.send(&refuse("this generation is ending")).await;
     }
-    if !successor::settled(core).await {
+    if !probation::settled(core).await {
         return control.send(&refuse("this generation is itself on probation")).await;
     }
     core.set_state(State::Prepared);
+    edge::passed("old.prepared");
     let prepared = match control.send(&Reply::Prepared).await {
-        Ok(()) => prepared(core, &mut control).await,
+        Ok(()) => {
+            edge::passed("old.prepared-said");
+            prepared(core, &mut control).await
+        }
         Err(_) => Some(Verdict::Resume(None)),
     };
     let verdict = match prepared {
@@ -86,7 +89,9 @@ pub(super) async fn give(
         Verdict::Commit => {
             let drain = Duration::from_millis(terms.drain_ms);
             core.begin_shutdown(ShutdownReason::Replaced, drain);
+            edge::passed("old.draining");
             drop(control.send(&Reply::Commit).await);
+            edge::passed("old.commit-said");
             tracing::info!(generation = new.generation, "replaced");
         }
         Verdict::Resume(why) => resume(core, &new, why).await,
@@ -109,7 +114,11 @@ async fn prepared(core: &Core, control: &mut Connection) -> Option<Verdict> {
                 control.send(&Reply::Listener { found: core.held(&address).is_some() }).await
             }
             Ok(Some(Request::Descriptor { address })) => match core.held(&address) {
-                Some(fd) => listener::send_fd(control.get_ref(), fd.as_fd()).await,
+                Some(fd) => {
+                    let sent = listener::send_fd(control.get_ref(), fd.as_fd()).await;
+                    edge::passed("old.listener-sent");
+                    sent
+                }
                 None => return Some(Verdict::Resume(None)),
             },
             Ok(Some(Request::Take)) => return None,
@@ -126,8 +135,10 @@ async fn prepared(core: &Core, control: &mut Connection) -> Option<Verdict> {
 async fn given(core: &Core, control: &mut Connection, new: &Identity, terms: &Terms) -> Verdict {
     core.set_gate(Gate::Shut);
     core.set_state(State::LameDuck);
+    edge::passed("old.lame-duck");
     let accepting = async {
         control.send(&Reply::Yours).await?;
+        edge::passed("old.yours-said");
         control.next::<Request>().await
     };
     match tokio::time::timeout(ACCEPT_LIMIT, accepting).await {
@@ -136,10 +147,11 @@ async fn given(core: &Core, control: &mut Connection, new: &Identity, terms: &Te
         Err(_) => return Verdict::Resume(Some("did not begin to accept".to_owned())),
     }
     core.set_state(State::Probation);
-    probation(core, control, new, terms).await
+    edge::passed("old.probation");
+    on_probation(core, control, new, terms).await
 }
 
-async fn probation(
+async fn on_probation(
     core: &Core,
     control: &mut Connection,
     new: &Identity,
@@ -196,16 +208,20 @@ async fn resume(core: &Core, new: &Identity, why: Option<String>) {
         if !gone {
             tracing::error!(pid = new.pid, "the new generation cannot be killed");
         }
+        edge::passed("old.new-killed");
         if let Some(instance) = &core.instance {
             instance.quarantine(&new.exe_hash, &new.args_hash, &why);
+            edge::passed("old.new-quarantined");
             if let Err(error) = instance.set_current(core.identity()) {
                 tracing::error!(%error, "cannot record that this generation serves again");
             }
+            edge::passed("old.recorded-again");
             crate::instance::remove(&instance.socket(new.generation));
         }
     }
     core.set_gate(Gate::Open);
     core.set_state(State::Serving);
+    edge::passed("old.resumed");
 }
 
 #[cfg(test)]

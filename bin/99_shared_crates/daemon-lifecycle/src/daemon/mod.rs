@@ -7,6 +7,7 @@ mod earlier; // asking generations that still drain
 mod fresh; // its own replacement
 mod handover; // towards the next generation
 mod listener; // sockets, and passing them on
+mod probation; // until the generation before has ended
 mod shutdown; // when it is to end
 mod serve; // HTTP on a listener
 mod successor; // from the generation before
@@ -31,7 +32,7 @@ use tower::Service;
 
 use self::core::Core;
 use crate::{
-    DaemonManager, Error, Identity,
+    DaemonManager, Error, Identity, edge,
     protocol::{Fault, FromDaemon, State},
 };
 
@@ -83,8 +84,17 @@ impl Daemon {
             of.create()?;
             (attachment, channel, instance) = (Some(found), Some(stream), Some(of));
         }
+        edge::passed("daemon.attached");
         let core = Arc::new(Core::new(identity, instance, attachment));
-        let control = control::start(&core, channel).map_err(attach)?;
+        let socket = control::bind(&core).map_err(|error| {
+            if let Some(channel) = &channel {
+                let reason = format!("its control socket cannot be bound: {error}");
+                channel::say_failed(channel, reason);
+            }
+            attach(error)
+        })?;
+        let control = control::start(&core, channel, socket).map_err(attach)?;
+        edge::passed("daemon.control-bound");
         Ok(Self { core, control })
     }
 
@@ -113,6 +123,7 @@ impl Daemon {
         let local = listener.local_addr().map_err(listen)?;
         let copy = listener.0.as_fd().try_clone_to_owned().map_err(listen)?;
         self.core.hold(address, local, copy);
+        edge::passed("daemon.listening");
         Ok(listener)
     }
 

@@ -30,7 +30,7 @@ use super::{
     listener::{Kind, Listener},
     shutdown::ShutdownReason,
 };
-use crate::Error;
+use crate::{Error, edge};
 
 /// A client's next request may come this long after the last one. Longer than clients keep idle
 /// connections, so that it is they who close.
@@ -88,7 +88,9 @@ where
     }
     core.servers.send_modify(|servers| *servers -= 1);
     if *core.servers.borrow() == 0 {
+        edge::passed("daemon.drained");
         core.clean_up();
+        edge::passed("daemon.forgotten");
     }
     Ok(())
 }

@@ -2,27 +2,40 @@
 
 use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
-
 use super::{
     control,
-    core::{Core, Gate, ToPredecessor, lock},
+    core::{Core, Gate},
     listener,
+    probation::{self, Predecessor, SETTLE_LIMIT},
     shutdown::ShutdownReason,
 };
-use crate::protocol::{Connection, Fault, FromDaemon, Reply, Request, State};
+use crate::{
+    edge,
+    protocol::{Connection, Fault, FromDaemon, Reply, Request, State},
+};
 
 /// How long the old generation may take for an answer; a thread of its own gives it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Settling takes a last look at the new generation at most.
-const SETTLE_LIMIT: Duration = Duration::from_secs(5);
-
 /// The listener that the generation before holds for `address`; `None` when there is no such
 /// generation any more, or it listens elsewhere.
 pub(super) async fn listener(core: &Core, address: &str) -> io::Result<Option<OwnedFd>> {
-    let mut session = core.session.lock().await;
-    let Some(session) = open(core, &mut session).await? else { return Ok(None) };
+    let mut kept = core.session.lock().await;
+    let Some(session) = open(core, &mut kept).await? else { return Ok(None) };
+    match ask_for_listener(session, address).await {
+        Err(error) if is_gone(&error) => {
+            // Killed in between. Only when it has ended, its port is free again.
+            if let Some(old) = Predecessor::of(session) {
+                old.ends_within(ANSWER_LIMIT).await;
+            }
+            kept.take();
+            Ok(None)
+        }
+        given => given,
+    }
+}
+
+async fn ask_for_listener(session: &mut Connection, address: &str) -> io::Result<Option<OwnedFd>> {
     let asked = Request::Listener { address: address.to_owned() };
     match session.ask(&asked, ANSWER_LIMIT).await? {
         Reply::Listener { found: true } => {}
@@ -55,7 +68,10 @@ async fn open<'a>(
         let prepare = Request::Prepare { identity, terms: core.terms() };
         // A probation may have to be settled before the answer.
         match opened.ask(&prepare, ANSWER_LIMIT + SETTLE_LIMIT).await {
-            Ok(Reply::Prepared) => *session = Some(opened),
+            Ok(Reply::Prepared) => {
+                edge::passed("new.prepared-heard");
+                *session = Some(opened);
+            }
             Ok(other) => return Err(refused(&other)),
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(error),
@@ -96,76 +112,50 @@ pub(super) async fn take(core: &Arc<Core>) {
 }
 
 async fn try_take(core: &Arc<Core>) -> io::Result<()> {
-    let mut session = core.session.lock().await;
-    let paused = match open(core, &mut session).await? {
+    edge::passed("new.take-heard");
+    let mut kept = core.session.lock().await;
+    // What cannot be written is found out while the old generation still serves.
+    let record = match &core.instance {
+        Some(instance) => Some(instance.draft_current(core.identity()).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot record that it serves: {error}"))
+        })?),
+        None => None,
+    };
+    let mut old = match open(core, &mut kept).await? {
         Some(session) => match session.ask(&Request::Take, ANSWER_LIMIT).await {
-            Ok(Reply::Yours) => true,
+            Ok(Reply::Yours) => kept.take(),
             Ok(other) => return Err(refused(&other)),
             // Killed in between: its listeners live on in this process.
-            Err(error) if is_gone(&error) => false,
+            Err(error) if is_gone(&error) => {
+                kept.take();
+                None
+            }
             Err(error) => return Err(error),
         },
-        None => false,
+        None => None,
     };
-    if let Some(instance) = &core.instance {
-        instance.set_current(core.identity())?;
+    edge::passed("new.yours-heard");
+    if let Some(record) = record {
+        record.publish()?;
+        edge::passed("new.recorded");
     }
     core.set_gate(Gate::Open);
     core.set_state(State::Serving);
-    match session.take() {
-        Some(mut session) if paused => {
-            session.send(&Request::Accepting).await?;
-            let (to_predecessor, commands) = mpsc::channel(4);
-            *lock(&core.predecessor) = Some(to_predecessor);
-            tokio::spawn(on_probation(Arc::clone(core), session, commands));
+    edge::passed("new.accepting");
+    if let Some(session) = &mut old
+        && let Err(error) = session.send(&Request::Accepting).await
+    {
+        tracing::warn!(%error, "the generation before died as it handed over");
+        old = None;
+    }
+    match old {
+        Some(session) => {
+            edge::passed("new.accepting-said");
+            probation::begin(core, session);
         }
-        _ => drop(tokio::spawn(control::stand_probation(Arc::clone(core)))),
+        None => drop(tokio::spawn(control::stand_probation(Arc::clone(core)))),
     }
     drop(core.report(&FromDaemon::Serving).await);
+    edge::passed("new.serving-said");
     Ok(())
-}
-
-/// Until the old generation commits, or is no more.
-async fn on_probation(
-    core: Arc<Core>,
-    mut session: Connection,
-    mut commands: mpsc::Receiver<ToPredecessor>,
-) {
-    let mut settling: Vec<oneshot::Sender<()>> = Vec::new();
-    let committed = loop {
-        tokio::select! {
-            said = session.next::<Reply>() => break matches!(said, Ok(Some(Reply::Commit))),
-            Some(command) = commands.recv() => {
-                let request = match command {
-                    ToPredecessor::Settle(settled) => {
-                        settling.push(settled);
-                        Request::Settle
-                    }
-                    ToPredecessor::Leaving => Request::Leaving,
-                };
-                if session.send(&request).await.is_err() {
-                    break false;
-                }
-            }
-        }
-    };
-    lock(&core.predecessor).take();
-    if committed {
-        control::remember_as_good(&core);
-    }
-    for settled in settling {
-        // Whoever asked may have given up.
-        settled.send(()).ok();
-    }
-}
-
-/// Ends the probation of this generation, so that it may itself hand over.
-pub(super) async fn settled(core: &Core) -> bool {
-    let (settled, waiting) = oneshot::channel();
-    let Some(predecessor) = lock(&core.predecessor).clone() else { return true };
-    if predecessor.send(ToPredecessor::Settle(settled)).await.is_err() {
-        return true;
-    }
-    // An answer that never comes because the task has ended is as good as one.
-    tokio::time::timeout(SETTLE_LIMIT, waiting).await.is_ok()
 }

@@ -10,7 +10,7 @@ use tokio::{net::UnixStream, process::Command, sync::watch};
 
 use super::update::{self, Binary};
 use crate::{
-    DaemonManager, Error, Identity, LogTail, client, environment,
+    DaemonManager, Error, Identity, LogTail, client, edge, environment,
     identity::hash_args,
     instance::Instance,
     logs, process,
@@ -81,6 +81,7 @@ pub(super) fn launch(
         .kill_on_drop(false);
     detach(&mut command);
     let mut child = command.spawn().map_err(failed)?;
+    edge::passed("starter.launched");
     let pid = child.id().unwrap_or_default();
     let start_time = process::stat(pid).map_or(0, |stat| stat.start_time);
     let (ended, exit) = watch::channel(None);
@@ -115,6 +116,7 @@ impl Launched {
     pub(super) async fn ready(&mut self, limit: Duration) -> Result<Identity, Error> {
         match self.wait_ready(limit).await {
             Ok(identity) if identity.pid == self.pid && identity.exe_hash == self.exe_hash => {
+                edge::passed("starter.ready-heard");
                 Ok(identity)
             }
             Ok(_) => {
@@ -188,7 +190,10 @@ impl Launched {
                 Some(format!("ended ({})", describe(*status)))
             }
         };
-        let Some(why) = why else { return Ok(()) };
+        let Some(why) = why else {
+            edge::passed("starter.verified");
+            return Ok(());
+        };
         let log = self.tail();
         self.kill().await;
         Err(Error::NotServing { name: self.name.clone(), why, log })
@@ -198,10 +203,14 @@ impl Launched {
     pub(super) async fn take(&mut self) -> Result<(), Error> {
         let exchange = async {
             self.channel.send(&ToDaemon::Take).await?;
+            edge::passed("starter.take-said");
             self.channel.next::<FromDaemon>().await
         };
         let why = match tokio::time::timeout(TAKE_LIMIT, exchange).await {
-            Ok(Ok(Some(FromDaemon::Serving))) => return Ok(()),
+            Ok(Ok(Some(FromDaemon::Serving))) => {
+                edge::passed("starter.serving-heard");
+                return Ok(());
+            }
             Ok(Ok(Some(FromDaemon::Failed { reason, .. }))) => {
                 self.kill().await;
                 return Err(Error::Hindered { name: self.name.clone(), reason });
@@ -210,13 +219,18 @@ impl Launched {
             Err(_) => "did not take over in time",
         };
         let (name, log) = (self.name.clone(), self.tail());
-        self.kill().await;
+        // SIGTERM would make one that hung go on and take over first, then end both.
+        self.kill_after(Duration::ZERO).await;
         Err(Error::NotServing { name, why: why.to_owned(), log })
     }
 
     /// Ends the process and everything it has started.
-    pub(super) async fn kill(&self) {
-        if !process::end_session(self.pid, self.start_time, TERM_GRACE, KILL_LIMIT).await {
+    async fn kill(&self) {
+        self.kill_after(TERM_GRACE).await;
+    }
+
+    async fn kill_after(&self, grace: Duration) {
+        if !process::end_session(self.pid, self.start_time, grace, KILL_LIMIT).await {
             tracing::error!(pid = self.pid, "a daemon that failed to start cannot be killed");
         }
     }

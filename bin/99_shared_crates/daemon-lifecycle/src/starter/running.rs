@@ -7,8 +7,9 @@ use crate::{
     protocol::{Connection, Hello, State},
 };
 
-/// How long a generation may take to resume after the one that was to replace it has died.
-const RESUME_LIMIT: Duration = Duration::from_secs(8);
+/// How long a generation may take to resume after the one that was to replace it has died or
+/// begun to hang: two questions that are not answered, and its end.
+const RESUME_LIMIT: Duration = Duration::from_secs(12);
 const RESUME_POLL: Duration = Duration::from_millis(50);
 
 /// From SIGKILL to giving up.
@@ -85,11 +86,9 @@ pub(crate) async fn find(instance: &Instance) -> Running {
                 Answer::Gone => instance::remove(&instance.socket(generation)),
             }
         }
-        if let Some(identity) = silent {
-            return Running::Silent(identity);
-        }
+        // A new generation that hangs is ended by the one before, which keeps its listener open.
         if !may_resume || tokio::time::Instant::now() > deadline {
-            return Running::Nobody;
+            return silent.map_or(Running::Nobody, Running::Silent);
         }
         tokio::time::sleep(RESUME_POLL).await;
     }

@@ -12,7 +12,7 @@ use super::{
     update::{self, Binary, Wanted},
 };
 use crate::{
-    DaemonManager, Error, Identity,
+    DaemonManager, Error, Identity, edge,
     identity::hash_args,
     instance::Instance,
     protocol::{Hello, PROTOCOL},
@@ -47,7 +47,10 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
     }
 
     let _lock = instance.lock().await?;
-    let hello = match running::find(&instance).await {
+    edge::passed("starter.locked");
+    let found = running::find(&instance).await;
+    instance.remove_old_drafts();
+    let hello = match found {
         Running::Nobody => return start(manager, &instance, &binary, Outcome::Started).await,
         Running::Silent(identity) => {
             say(
@@ -176,6 +179,7 @@ async fn start(
     let identity = launched.ready(manager.ready_timeout).await?;
     launched.verify(manager, instance, &identity).await?;
     instance.release(&binary.exe_hash, &identity.args_hash);
+    edge::passed("starter.released");
     Ok(DaemonHandle::new(identity, outcome))
 }
 

@@ -1,6 +1,8 @@
 //! A daemon that does what a script says, appended to its executable: so two of them are really
 //! different binaries, and behave differently with the same arguments.
 
+mod inject; // faults at the steps of a hand-over
+
 use std::{
     convert::Infallible,
     fs::File,
@@ -8,7 +10,10 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     process::ExitCode,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,8 +23,11 @@ use hyper::{
     HeaderMap, Method, Request, Response,
     body::{Body, Bytes, Frame, Incoming},
 };
+use rustix::process::Signal;
 use serde::Deserialize;
 use tokio::sync::mpsc;
+
+use self::inject::{Fault, watch_edges};
 
 /// Ends an executable that carries a script; before it stands the script's length.
 const MARK: &[u8] = b"#script!";
@@ -51,14 +59,32 @@ struct Script {
     grandchild: bool,
     /// Watches its own sources, and trusts each look for so long.
     keep_fresh_trust_ms: Option<u64>,
+    /// Kills itself at this edge, or stops itself there as if it hung.
+    die_at: Option<String>,
+    stop_at: Option<String>,
+}
+
+impl Script {
+    fn fault(&self) -> Option<Fault> {
+        let at = |at: &Option<String>, signal| at.clone().map(|at| Fault { at, signal });
+        at(&self.die_at, Signal::KILL).or_else(|| at(&self.stop_at, Signal::STOP))
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match &args[..] {
-        [flag, manager] if flag == "--start" => start(manager).await,
-        _ => run(script(), args).await,
+        [flag, manager, die_at @ ..] if flag == "--start" => {
+            let fault = die_at.first().map(|at| Fault { at: at.clone(), signal: Signal::KILL });
+            watch_edges("starter", fault);
+            start(manager).await
+        }
+        _ => {
+            let script = script();
+            watch_edges(&script.version, script.fault());
+            run(script, args).await
+        }
     };
     match outcome {
         Ok(code) => code,
@@ -200,8 +226,7 @@ async fn misbehave(daemon: Daemon, script: Script) {
     if let Some(after) = script.hang_after_serving_ms {
         tokio::time::sleep(Duration::from_millis(after)).await;
         let own = rustix::process::getpid();
-        rustix::process::kill_process(own, rustix::process::Signal::STOP)
-            .expect("a process may stop itself");
+        rustix::process::kill_process(own, Signal::STOP).expect("a process may stop itself");
     }
 }
 
@@ -210,11 +235,9 @@ async fn answer(
     script: Script,
     request: Request<Incoming>,
 ) -> Result<Response<Tokens>, Infallible> {
-    let uptime =
-        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let late = script.answer_500_after_serving_ms.is_some_and(|after| {
         daemon.state() == State::Serving
-            && uptime().as_millis() as u64 > daemon.identity().started_at_ms + after
+            && time_of_day().as_millis() as u64 > daemon.identity().started_at_ms + after
     });
     let status = if script.answer_500 || late { 500 } else { 200 };
     let (tokens, body) = mpsc::channel(4);
@@ -249,17 +272,26 @@ async fn answer(
 /// Beside streams: what an earlier generation says, work without a connection, and who this is.
 async fn said(daemon: &Daemon, script: &Script, path: &str) -> Bytes {
     static WORK: Mutex<Vec<Work>> = Mutex::new(Vec::new());
+    static PROBES: AtomicU32 = AtomicU32::new(0);
     let work = || WORK.lock().expect("nobody panics here");
     if let Some(path) = path.strip_prefix("/earlier") {
         let earlier = daemon.ask_earlier(Method::GET, path, &HeaderMap::new()).await;
         return earlier.unwrap_or_else(|| Bytes::from_static(b"nobody\n"));
     }
     match path {
+        "/health" => drop(PROBES.fetch_add(1, Ordering::Relaxed)),
+        "/probes" => return Bytes::from(format!("{}\n", PROBES.load(Ordering::Relaxed))),
+        "/time" => return Bytes::from(format!("{}\n", time_of_day().as_secs())),
+        "/report" => report(&"x".repeat(99)),
         "/work" => work().push(daemon.work()),
         "/work-done" => work().clear(),
         _ => {}
     }
     Bytes::from(format!("{} {}\n", script.version, std::process::id()))
+}
+
+fn time_of_day() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 struct Tokens(mpsc::Receiver<Bytes>);

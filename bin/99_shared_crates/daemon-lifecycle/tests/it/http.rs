@@ -1,4 +1,13 @@
-use std::{future::poll_fn, io, pin::Pin};
+use std::{
+    future::poll_fn,
+    io::{self, ErrorKind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::{
     Request, Response,
@@ -82,4 +91,45 @@ pub(crate) async fn who(address: &str) -> (String, u32) {
     assert_eq!(status, 200);
     let (version, pid) = body.trim().split_once(' ').unwrap();
     (version.to_owned(), pid.parse().unwrap())
+}
+
+/// A client that asks again and again, each time on a connection of its own.
+pub(crate) struct Asking {
+    over: Arc<AtomicBool>,
+    task: JoinHandle<Seen>,
+}
+
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) refused: Vec<String>,
+    pub(crate) lost: Vec<String>,
+}
+
+impl Asking {
+    pub(crate) fn begin(address: String) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn({
+            let over = Arc::clone(&over);
+            async move {
+                let mut seen = Seen::default();
+                while !over.load(Ordering::Relaxed) {
+                    match Client::new(&address).get("/who").await {
+                        Ok(_) => {}
+                        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                            seen.refused.push(error.to_string());
+                        }
+                        Err(error) => seen.lost.push(format!("{error:?}")),
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                seen
+            }
+        });
+        Self { over, task }
+    }
+
+    pub(crate) async fn end(self) -> Seen {
+        self.over.store(true, Ordering::Relaxed);
+        tokio::time::timeout(SOON, self.task).await.expect("its last answer comes").unwrap()
+    }
 }

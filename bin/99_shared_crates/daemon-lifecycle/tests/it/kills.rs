@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use daemon_lifecycle::{DaemonManager, Outcome, StopMode};
+use daemon_lifecycle::{Outcome, StopMode};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -19,6 +19,21 @@ async fn a_new_one_stays_when_the_old_one_is_killed_in_the_probation() {
     eventually("the old one is gone", async || world.processes() == [new.id()]).await;
     assert_eq!(who(new.address()).await, ("new".to_owned(), new.id()));
     assert_eq!(world.manager().spawn().await.unwrap().outcome(), &Outcome::Reused);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_next_one_is_let_in_when_the_old_one_hangs_in_the_probation() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = world.manager().spawn().await.unwrap();
+    kill(old.id(), Signal::STOP);
+    world.install(json!({ "version": "newest" }));
+    let newest = world.manager().spawn().await.unwrap();
+    assert_eq!(newest.outcome(), &Outcome::Replaced { from: new.identity().clone() });
+    assert_eq!(who(old.address()).await.0, "newest");
+    assert!(!world.processes().contains(&old.id()), "it hangs and is ended");
     world.finish().await;
 }
 
@@ -55,7 +70,7 @@ async fn a_replacement_survives_kill_9_of_any_party_at_any_moment() {
     for round in 1..=12 {
         world.install(json!({ "version": round.to_string(), "ready_after_ms": random.below(100) }));
         let old = manager.running().await.unwrap().unwrap();
-        let mut starter = starter(&manager);
+        let mut starter = world.starter(&manager, None);
         tokio::time::sleep(Duration::from_millis(random.below(500))).await;
         let victim = random.below(3);
         match victim {
@@ -137,7 +152,7 @@ async fn when_the_starter_is_killed_before_the_hand_over_the_old_one_goes_on() {
     let world = World::new(json!({ "version": "old" }));
     let old = world.manager().spawn().await.unwrap();
     world.install(json!({ "version": "new", "ready_after_ms": 1000 }));
-    let mut starter = starter(&world.manager());
+    let mut starter = world.starter(&world.manager(), None);
     eventually("the new one starts", async || world.processes().len() == 2).await;
     starter.start_kill().unwrap();
     starter.wait().await.unwrap();
@@ -151,7 +166,7 @@ async fn when_the_starter_is_killed_before_the_hand_over_the_old_one_goes_on() {
 #[tokio::test]
 async fn when_the_starter_is_killed_the_first_daemon_starts_all_the_same() {
     let world = World::new(json!({ "ready_after_ms": 500 }));
-    let mut starter = starter(&world.manager());
+    let mut starter = world.starter(&world.manager(), None);
     eventually("the daemon starts", async || world.processes().len() == 1).await;
     starter.start_kill().unwrap();
     starter.wait().await.unwrap();
@@ -167,19 +182,10 @@ async fn when_the_starter_is_killed_the_first_daemon_starts_all_the_same() {
 #[tokio::test]
 async fn simultaneous_starters_in_different_processes_start_one_daemon() {
     let world = World::new(json!({ "ready_after_ms": 300 }));
-    let mut starters: Vec<_> = (0..8).map(|_| starter(&world.manager())).collect();
+    let mut starters: Vec<_> = (0..20).map(|_| world.starter(&world.manager(), None)).collect();
     for starter in &mut starters {
         assert!(starter.wait().await.unwrap().success());
     }
     assert_eq!(world.processes().len(), 1);
     world.finish().await;
-}
-
-/// Another process that starts what `manager` would start.
-fn starter(manager: &DaemonManager) -> tokio::process::Child {
-    tokio::process::Command::new(env!("CARGO_BIN_EXE_fake-daemon"))
-        .args(["--start", &serde_json::to_string(manager).unwrap()])
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
 }

@@ -5,7 +5,11 @@
 mod faults; // daemons that misbehave, and what is in their way
 mod rollback; // new binaries that fail to replace the old one
 mod kills; // whoever is killed, whenever
+mod edges; // whoever is killed or hangs, at each step
+mod disk; // no room
+mod clock; // the time of day is set
 mod earlier; // what a replaced generation is still asked for
+mod again; // in another surrounding
 mod http; // a client that hides nothing
 mod lifecycle; // start, reuse, replace, stop
 mod load; // replacement while requests and streams go on

@@ -10,6 +10,7 @@ use std::{
 use daemon_lifecycle::{DaemonManager, StopMode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::process::{Child, Command};
 
 /// For whatever happens within a moment; a test that waits this long has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -63,6 +64,31 @@ impl World {
             .ready_timeout(SOON)
             .drain_timeout(SOON)
             .env("FAKE_WORLD", self.dir().to_str().unwrap())
+            .env("FAKE_EDGES", self.dir().to_str().unwrap())
+    }
+
+    /// Another process that starts what `manager` would start; it kills itself at the edge
+    /// `die_at`.
+    pub(crate) fn starter(&self, manager: &DaemonManager, die_at: Option<&str>) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_fake-daemon"))
+            .args(["--start", &serde_json::to_string(manager).unwrap()])
+            .args(die_at)
+            .env("FAKE_EDGES", self.dir())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Who came past which edge, in this order.
+    pub(crate) fn edges(&self) -> Vec<(String, String)> {
+        let edges = fs::read_to_string(self.dir().join("edges")).unwrap_or_default();
+        let pairs = edges.lines().filter_map(|line| line.split_once(' '));
+        pairs.map(|(party, at)| (party.to_owned(), at.to_owned())).collect()
+    }
+
+    /// Whether the fault of `party` has happened.
+    pub(crate) fn is_hit(&self, party: &str) -> bool {
+        self.dir().join(format!("hit-{party}")).exists()
     }
 
     /// Everything that runs in this world, zombies excepted.
@@ -98,8 +124,12 @@ impl Drop for World {
 }
 
 /// Waits until `holds`.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(SOON, what, holds).await;
+}
+
+pub(crate) async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !holds().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

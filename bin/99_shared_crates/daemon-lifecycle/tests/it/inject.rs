@@ -1,0 +1,91 @@
+//! Part of the scripted daemon: notes each edge that it passes, and at one of them dies or hangs.
+
+#![expect(clippy::disallowed_methods, reason = "the test says where by the environment")]
+
+use std::{fmt::Debug, fs::File, io::Write as _, path::PathBuf, time::Duration};
+
+use rustix::process::{Signal, getpid, kill_process};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+    subscriber::Interest,
+};
+
+const TARGET: &str = "daemon_lifecycle::edge";
+
+/// What becomes of this process at an edge.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) at: String,
+    pub(crate) signal: Signal,
+}
+
+struct Edges {
+    party: String,
+    world: PathBuf,
+    fault: Option<Fault>,
+}
+
+/// Writes each edge to `edges` in the folder that `FAKE_EDGES` names, as a line `PARTY EDGE`.
+///
+/// The fault happens once for all processes of that party; then there is a file `hit-PARTY`.
+pub(crate) fn watch_edges(party: &str, fault: Option<Fault>) {
+    let Some(world) = std::env::var_os("FAKE_EDGES").map(PathBuf::from) else { return };
+    let edges = Edges { party: party.to_owned(), world, fault };
+    tracing::subscriber::set_global_default(edges).expect("nobody else has set one");
+}
+
+impl Edges {
+    fn passed(&self, at: &str) {
+        let mut open = File::options();
+        let line = format!("{} {at}\n", self.party);
+        // The disk may be full.
+        drop(
+            open.create(true)
+                .append(true)
+                .open(self.world.join("edges"))
+                .and_then(|mut edges| edges.write_all(line.as_bytes())),
+        );
+        let Some(fault) = self.fault.as_ref().filter(|fault| fault.at == at) else { return };
+        if File::create_new(self.world.join(format!("hit-{}", self.party))).is_ok() {
+            kill_process(getpid(), fault.signal).expect("a process may signal itself");
+            // Any thread may be the one that acts on the signal, and until it has this one must
+            // not do what follows the edge.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Subscriber for Edges {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.target() == TARGET { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == TARGET
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        struct At<'a>(&'a Edges);
+        impl Visit for At<'_> {
+            fn record_str(&mut self, field: &Field, value: &str) {
+                if field.name() == "at" {
+                    self.0.passed(value);
+                }
+            }
+
+            fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+        }
+        event.record(&mut At(self));
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
