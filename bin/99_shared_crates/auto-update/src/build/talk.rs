@@ -39,13 +39,15 @@ pub(super) struct Talk<'o, 'r> {
     observer: Observer<'o>,
     /// Lines printed before it was known that something is compiled.
     held: Vec<String>,
+    /// What cargo has been said to wait for; it says so each time.
+    waits: Vec<String>,
     /// What to announce, until it is announced.
     reasons: Option<&'r Vec<StaleReason>>,
 }
 
 impl<'o, 'r> Talk<'o, 'r> {
     pub(super) fn new(observer: Observer<'o>, reasons: &'r Vec<StaleReason>) -> Self {
-        Self { observer, held: Vec::new(), reasons: Some(reasons) }
+        Self { observer, held: Vec::new(), waits: Vec::new(), reasons: Some(reasons) }
     }
 
     pub(super) fn observer(&mut self) -> Observer<'_> {
@@ -72,13 +74,16 @@ impl<'o, 'r> Talk<'o, 'r> {
     }
 
     pub(super) fn line(&mut self, line: String) {
-        if self.reasons.is_none() {
-            (self.observer)(BuildEvent::Line(line));
+        let plain = cargo::without_colours(&line);
+        let verb = plain.trim_start();
+        let is_wait = verb.starts_with("Blocking");
+        if is_wait && self.waits.iter().any(|told| told == verb) {
             return;
         }
-        let verb = cargo::without_colours(&line);
-        let verb = verb.trim_start();
-        if verb.starts_with("Blocking") {
+        if is_wait {
+            self.waits.push(verb.to_owned());
+        }
+        if is_wait || self.reasons.is_none() {
             (self.observer)(BuildEvent::Line(line));
             return;
         }
