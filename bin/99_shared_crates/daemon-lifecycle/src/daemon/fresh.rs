@@ -40,6 +40,8 @@ pub(super) async fn keep_fresh(
         Err(error) => return tracing::warn!(%error, "not kept up to date"),
     };
     let mut shutdown = daemon.shutdown();
+    // From here on the system tells of changes.
+    drop(looks.now().await);
     // What has been tried and did not lead to another binary: a build error, a failed start.
     let mut tried = None;
     loop {
