@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
     fs, io,
+    num::NonZeroUsize,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     thread,
@@ -27,8 +28,8 @@ use crate::{
     toolchain,
 };
 
-/// Below this many entries a second thread costs more than it saves.
-const PARALLEL_FROM: usize = 2_000;
+/// With fewer entries a thread costs more than it saves.
+const LEAST_SHARE: usize = 250;
 /// A directory with so many entries is worth opening.
 const OPEN_FROM: usize = 6;
 const MAX_THREADS: usize = 8;
@@ -139,10 +140,12 @@ fn differing_states<'a>(receipt: &'a Receipt, root: &Path) -> Differing<'a> {
     };
     let groups: Vec<Group<'a>> = receipt.groups().collect();
     let total: usize = groups.iter().map(|group| group.len).sum();
-    let threads = if total < PARALLEL_FROM {
-        1
-    } else {
-        thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS))
+    let threads = match total / LEAST_SHARE {
+        0 | 1 => 1,
+        shares => {
+            let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            shares.min(processors).min(MAX_THREADS)
+        }
     };
     if threads == 1 {
         return groups.into_iter().flat_map(|group| differing_in(group, root_fd.as_fd())).collect();
