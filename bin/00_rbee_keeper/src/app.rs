@@ -117,7 +117,7 @@ pub(crate) fn lifecycle_failure(error: queen_lifecycle::Error) -> Failure {
             .hint(
                 "`--takeover` replaces it, with all that it has started, by the chain of this tree",
             )
-            .hint("`queen.port` and `RBEE_HOME` give each tree a chain of its own"),
+            .hint("another `RBEE_HOME`, with another `queen.port` in it, gives each tree a chain of its own"),
         _ => Failure::new(Kind::Unreachable, error)
             .hint("`./rbee logs queen` shows what it said; `./rbee doctor` what the machine lacks"),
     }

@@ -1,4 +1,7 @@
-use std::process::{Command, Stdio};
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+};
 
 use chain_tests::{Chain, Checkout, Run, target_dir};
 
@@ -16,9 +19,14 @@ impl OtherTree {
     }
 
     fn rbee(&self, chain: &Chain, args: &[&str]) -> Run {
+        self.rbee_with(chain, args, &[])
+    }
+
+    fn rbee_with(&self, chain: &Chain, args: &[&str], variables: &[(&str, &str)]) -> Run {
         let mut command = Command::new(self.0.path("rbee"));
         chain.environment(&mut command);
         command.args(args).env("CARGO_TARGET_DIR", self.0.target());
+        command.envs(variables.iter().copied());
         let output = command.stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -50,4 +58,26 @@ fn a_tree_is_told_of_the_other_one_that_runs_and_takes_over_only_when_told_to() 
     let refused = chain.rbee(&["infer", "three"]);
     assert_eq!(refused.code, Some(4), "{}", refused.stderr);
     assert!(refused.stderr.contains(&other.root()), "{}", refused.stderr);
+}
+
+#[test]
+fn a_second_queen_of_another_tree_leaves_the_hive_to_the_first() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    let (ours, other) = (chain.processes(), OtherTree::open());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = [("RBEE_QUEEN_PORT", &*port.to_string())];
+
+    let refused = other.rbee_with(&chain, &["infer", "two"], &port);
+    assert_ne!(refused.code, Some(0), "{}", refused.stderr);
+    for root in [chain.checkout().root().display().to_string(), other.root()] {
+        assert!(refused.stderr.contains(&root), "`{root}` is not in\n{}", refused.stderr);
+    }
+    let still = chain.processes();
+    assert!(ours.iter().all(|process| still.contains(process)), "{still:?}");
+    chain.succeed(&["infer", "three"]);
+
+    let stopped = other.rbee_with(&chain, &["queen", "stop", "--keep-hives"], &port);
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    assert_eq!(chain.processes(), ours);
 }

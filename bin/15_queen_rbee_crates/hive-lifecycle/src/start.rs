@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use chain_daemon::{HIVE, Spec};
-use daemon_lifecycle::{DaemonManager, Identity, Outcome};
+use daemon_lifecycle::{DaemonManager, Identity, Outcome, instances};
 use rbee_config::{HiveEntry, RbeeConfig};
 
 use crate::Error;
@@ -28,15 +28,16 @@ pub struct HiveStartResponse {
 ///
 /// # Errors
 ///
-/// An alias that is not configured; and when the hive cannot be built, does not become ready, or
-/// something else holds its port.
+/// An alias that is not configured; and when the hive cannot be built, does not become ready, when
+/// something else holds its port, or it runs from another source tree for a queen of that tree.
 pub async fn execute_hive_start(
     request: HiveStartRequest,
     config: Arc<RbeeConfig>,
 ) -> Result<HiveStartResponse, Error> {
     let hive = config.hive(request.alias.as_deref()).map_err(Error::UnknownHive)?;
     let failed = |source| Error::Start { alias: hive.alias.clone(), source };
-    let daemon = manager(&config, hive).map_err(failed)?.spawn().await.map_err(failed)?;
+    let manager = manager(&config, hive).map_err(failed)?.takeover(is_abandoned(&config, hive));
+    let daemon = manager.spawn().await.map_err(failed)?;
     Ok(HiveStartResponse {
         alias: hive.alias.clone(),
         base_url: base_url(daemon.identity()),
@@ -91,9 +92,23 @@ fn manager(
             "--alias".to_owned(),
             hive.alias.clone(),
         ],
-        takeover: true,
+        takeover: false,
     };
     chain_daemon::manager(config, spec)
+}
+
+/// Whether no queen runs any more from the source tree that the hive comes from.
+///
+/// Somebody was asked before such a queen was replaced by one of this tree, and her hives go with
+/// her. While she runs, two queens would replace each other's hive in turn.
+fn is_abandoned(config: &RbeeConfig, hive: &HiveEntry) -> bool {
+    let running = instances(&config.paths.run);
+    let name = instance(&hive.alias);
+    let tree = running.iter().find(|(running, _)| *running == name);
+    let tree = tree.and_then(|(_, identity)| identity.source_root.as_ref());
+    !running.iter().any(|(name, identity)| {
+        name.starts_with("queen-") && tree.is_some() && identity.source_root.as_ref() == tree
+    })
 }
 
 /// The name of a hive's instance on its host.

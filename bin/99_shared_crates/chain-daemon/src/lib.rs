@@ -45,8 +45,7 @@ pub struct Spec<'a> {
     /// Names the instance on this host: its folder under the run directory and its log file.
     pub instance: &'a str,
     pub args: Vec<String>,
-    /// Whether a daemon of another source tree is replaced. One that starts others answers for its
-    /// whole chain, so only who starts the first of them has to be asked.
+    /// Whether a daemon of another source tree is replaced.
     pub takeover: bool,
 }
 

@@ -1,5 +1,7 @@
 //! What can be asked about jobs, the same on every level.
 
+use std::iter;
+
 use axum::{
     Json, Router,
     extract::State,
@@ -15,6 +17,9 @@ use job_server::{
 use rbee_api::{JobInfo, JobList, JobRemains};
 
 use crate::{refusal::job_refusal, relays::Relays, transfer::Transfer, upstream::NextLevel};
+
+/// What a JSON number can say exactly everywhere; counting from there on does not overflow either.
+const EVENT_ID_MAX: u64 = 1 << 53;
 
 /// `GET /v1/jobs`, and of one job `GET`, its `stream`, `DELETE`, its `release` to a later generation,
 /// and `PUT` by whoever read it from a generation that died; the last three take the token. A job
@@ -83,8 +88,23 @@ async fn restore<N: NextLevel>(
     ApiPath(id): ApiPath<String>,
     ApiJson(remains): ApiJson<JobRemains>,
 ) -> Result<StatusCode, ApiError> {
-    relays.restore(parse(&id)?, remains).map_err(|error| job_refusal(&error))?;
+    let id = parse(&id)?;
+    require_plausible(remains.last_event_id)?;
+    for origin in iter::successors(Some(&remains.origin), |origin| origin.origin.as_deref()) {
+        // It becomes a part of a path at the next level.
+        parse(&origin.job_id)?;
+        require_plausible(origin.last_event_id)?;
+    }
+    relays.restore(id, remains).map_err(|error| job_refusal(&error))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn require_plausible(event_id: u64) -> Result<(), ApiError> {
+    if event_id > EVENT_ID_MAX {
+        let message = format!("no stream has {event_id} events");
+        return Err(ApiError::invalid("invalid_last_event_id", message));
+    }
+    Ok(())
 }
 
 async fn here<N: NextLevel>(relays: &Relays<N>, id: &str) -> Result<JobId, ApiError> {

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
 };
-use completion_relay::{Attempt, Form, Head, NextLevel, Relays, respond};
+use completion_relay::{Attempt, Form, Head, NextLevel, Relays, job_routes, respond};
 use daemon_lifecycle::Daemon;
 use http_body_util::BodyExt as _;
 use http_guard::Token;
@@ -214,6 +214,36 @@ async fn clients_that_ask_for_events_learn_where_the_chunks_come_from() {
 }
 
 #[tokio::test]
+async fn what_no_stream_can_have_is_refused() {
+    let level = Level::between([]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let job = level.relays.jobs().create("completion").unwrap().id();
+    let url = format!("http://{}/v1/jobs/{job}", listener.local_addr().unwrap());
+    let routes = job_routes(level.relays.clone());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
+    let (known, path) = (job.to_string(), "x/../../health");
+    for (seen, origin, at, status, says) in [
+        (u64::MAX, 0, known.as_str(), 400, "no stream has 18446744073709551615 events"),
+        (0, u64::MAX, &known, 400, "no stream has 18446744073709551615 events"),
+        (0, 0, path, 404, "there is no such job"),
+    ] {
+        let body = format!(
+            r#"{{"last_event_id":{seen},"origin":{{"at":"next","job_id":"{at}","last_event_id":{origin}}}}}"#
+        );
+        let request = client
+            .put(&url)
+            .header("content-type", "application/json")
+            .header("authorization", level.token.authorization())
+            .body(body);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status);
+        let text = response.text().await.unwrap();
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_response_names_its_job() {
     let level = Level::between([stream(CHUNKS)]);
     let job = level.begin();
@@ -248,6 +278,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 struct Level {
     relays: Relays<Next>,
+    token: Token,
     next: Next,
     attempts: Arc<Mutex<Vec<usize>>>,
     /// What the next level was sent, a text for each connection.
@@ -303,8 +334,9 @@ impl Level {
         let folder = tempfile::tempdir().unwrap();
         let token = Token::load_or_create(&folder.path().join("token")).unwrap();
         let daemon = Daemon::attach("level").unwrap();
-        let relays = Relays::new(JobServer::new(Limits::default()), next.clone(), daemon, token);
-        Self { relays, next, attempts: Arc::default(), requests }
+        let jobs = JobServer::new(Limits::default());
+        let relays = Relays::new(jobs, next.clone(), daemon, token.clone());
+        Self { relays, token, next, attempts: Arc::default(), requests }
     }
 
     /// The request of that connection, once it has come.
