@@ -2,15 +2,23 @@
 
 #![expect(clippy::disallowed_methods, reason = "the test says where by the environment")]
 
-use std::{fmt::Debug, fs::File, io::Write as _, path::PathBuf, time::Duration};
+use std::{fmt::Debug, fs::File, io::Write as _, path::PathBuf};
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::Signal;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
     span,
     subscriber::Interest,
 };
+
+#[expect(unsafe_code, reason = "no safe wrapper signals the calling thread")]
+mod c {
+    // SAFETY: the C library has this function, with this signature.
+    unsafe extern "C" {
+        pub(super) safe fn raise(signal: i32) -> i32;
+    }
+}
 
 const TARGET: &str = "daemon_lifecycle::edge";
 
@@ -49,10 +57,9 @@ impl Edges {
         );
         let Some(fault) = self.fault.as_ref().filter(|fault| fault.at == at) else { return };
         if File::create_new(self.world.join(format!("hit-{}", self.party))).is_ok() {
-            kill_process(getpid(), fault.signal).expect("a process may signal itself");
-            // Any thread may be the one that acts on the signal, and until it has this one must
-            // not do what follows the edge.
-            std::thread::sleep(Duration::from_millis(100));
+            // To this thread, so that it does not come to what follows the edge. Any other might
+            // be the one that acts on a signal to the process, a moment later.
+            assert_eq!(c::raise(fault.signal.as_raw()), 0, "a thread may signal itself");
         }
     }
 }
