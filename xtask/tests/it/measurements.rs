@@ -76,10 +76,11 @@ fn a_measurement_that_fails_or_was_never_built_fails_the_task() {
 fn random_edits_are_made_by_the_tests_of_auto_update() {
     let world = World::new();
     let counts = "stale=3 fresh=2 unknown=1 restored=1 broken=0 cargo_wrong=4 cargo_needless=5 our_compiles=6 cargo_compiles=7";
-    let program = |runs: u32| {
+    let program = |runs: usize| {
+        let runs = "run ".repeat(runs);
         format!(
             "[ \"$2\" = --version ] && exit\necho \"$AUTO_UPDATE_STEPS $AUTO_UPDATE_SEED\"\n\
-             for run in $(seq {runs}); do echo \"steps=$AUTO_UPDATE_STEPS {counts}\" >> \"$AUTO_UPDATE_COUNTS\"; done"
+             for run in {runs}; do echo \"steps=$AUTO_UPDATE_STEPS {counts}\" >> \"$AUTO_UPDATE_COUNTS\"; done"
         )
     };
     world.program("cargo-nextest", &program(4));
