@@ -112,7 +112,9 @@ impl Asking {
             let over = Arc::clone(&over);
             async move {
                 let mut seen = Seen::default();
+                let mut pace = tokio::time::interval(Duration::from_millis(5));
                 while !over.load(Ordering::Relaxed) {
+                    pace.tick().await;
                     match Client::new(&address).get("/who").await {
                         Ok(_) => {}
                         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -120,7 +122,6 @@ impl Asking {
                         }
                         Err(error) => seen.lost.push(format!("{error:?}")),
                     }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 seen
             }
