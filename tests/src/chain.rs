@@ -121,7 +121,7 @@ impl Chain {
 
     /// Runs `./rbee ARGS` to its end.
     pub fn rbee(&self, args: &[&str]) -> Run {
-        finish(self.command(args))
+        Run::of(self.command(args))
     }
 
     /// Runs `./rbee ARGS`, which must succeed.
@@ -229,12 +229,15 @@ fn read<T: serde::de::DeserializeOwned>(
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{url}: {error}: {text}"))
 }
 
-fn finish(mut command: Command) -> Run {
-    let output = command.output().expect("./rbee can be run");
-    Run {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+impl Run {
+    /// Runs `command`, some checkout's `./rbee`, to its end.
+    pub fn of(mut command: Command) -> Self {
+        let output = command.output().expect("./rbee can be run");
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 

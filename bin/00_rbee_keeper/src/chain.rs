@@ -2,6 +2,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Error};
 use auto_update::{AutoUpdater, Freshness as Checked, Store};
+use chain_daemon::{HIVE, LLAMACPP_WORKER, QUEEN};
 use rbee_config::RbeeConfig;
 use serde::Serialize;
 
@@ -20,10 +21,14 @@ pub(crate) struct Binary {
 pub(crate) const CHAIN: [Binary; 5] = [
     Binary { level: "xtask", name: "xtask", source_dir: "xtask" },
     Binary { level: "keeper", name: "rbee-keeper", source_dir: "bin/00_rbee_keeper" },
-    Binary { level: "queen", name: "queen-rbee", source_dir: "bin/10_queen_rbee" },
-    Binary { level: "hive", name: "rbee-hive", source_dir: "bin/20_rbee_hive" },
-    Binary { level: "worker", name: "llamacpp-worker", source_dir: "bin/30_llm_worker_rbee" },
+    daemon("queen", QUEEN),
+    daemon("hive", HIVE),
+    daemon("worker", LLAMACPP_WORKER),
 ];
+
+const fn daemon(level: &'static str, binary: chain_daemon::Binary) -> Binary {
+    Binary { level, name: binary.name, source_dir: binary.source_dir }
+}
 
 /// Whether a binary is what its sources say now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,7 +1,4 @@
-use std::{
-    net::TcpListener,
-    process::{Command, Stdio},
-};
+use std::{net::TcpListener, process::Command};
 
 use chain_tests::{Chain, Checkout, Run, target_dir};
 
@@ -27,9 +24,7 @@ impl OtherTree {
         chain.environment(&mut command);
         command.args(args).env("CARGO_TARGET_DIR", self.0.target());
         command.envs(variables.iter().copied());
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Run::of(command)
     }
 }
 

@@ -1,3 +1,4 @@
+use chain_daemon::stop_mode;
 use daemon_lifecycle::{StopMode, Stopped, stop_all};
 use rbee_config::RbeeConfig;
 
@@ -31,10 +32,7 @@ pub struct StopRequest {
 /// When an instance does not end; those before it have ended.
 pub async fn stop_queen(config: &RbeeConfig, request: StopRequest) -> Result<StopReport, Error> {
     let queen = instance(config);
-    let mode = match request.now {
-        true => StopMode::Now,
-        false => StopMode::Drain(config.queen.drain_timeout),
-    };
+    let mode = stop_mode(config, request.now);
     let mut report = StopReport::default();
     stop(config, mode, |name| name == queen, &mut report).await?;
     if !request.keep_hives {

@@ -1,4 +1,5 @@
-use daemon_lifecycle::{StopMode, stop_all};
+use chain_daemon::stop_mode;
+use daemon_lifecycle::stop_all;
 use rbee_config::RbeeConfig;
 
 use crate::{Error, start::instance};
@@ -19,10 +20,7 @@ pub async fn execute_hive_stop(
 ) -> Result<Vec<String>, Error> {
     let alias = &config.hive(Some(alias)).map_err(Error::UnknownHive)?.alias;
     let failed = |source| Error::Stop { alias: alias.clone(), source };
-    let mode = match now {
-        true => StopMode::Now,
-        false => StopMode::Drain(config.queen.drain_timeout),
-    };
+    let mode = stop_mode(config, now);
     let (run, hive) = (&config.paths.run, instance(alias));
     let mut stopped = stop_all(run, |name| name == hive, mode).await.map_err(failed)?;
     // worker-lifecycle names a worker's instance `worker-MODEL@HIVE`.

@@ -98,7 +98,9 @@ pub(crate) fn write_built(
     root: &Path,
 ) -> Result<(), Error> {
     let name = input_name(head, entries);
-    remove_drafts(records);
+    for dir in [records, &records.join("earlier")] {
+        remove_drafts(dir, ".");
+    }
     forget_racy(records, entries.iter_mut().map(|entry| &mut entry.stat))?;
     let bytes = head.encode(entries, root);
     replace(&records.join("earlier").join(name), &bytes)?;
@@ -131,14 +133,13 @@ pub(crate) fn write_restamped(
     replace(&current(records), &receipt.restamped(&stamps, head, root))
 }
 
-/// Removes what a process that was killed has left; whoever holds the lock writes the only ones.
-fn remove_drafts(records: &Path) {
-    for dir in [records, &records.join("earlier")] {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let is_draft = |name: OsString| name.as_encoded_bytes().starts_with(b".");
-        for draft in entries.filter(|entry| is_draft(entry.file_name())) {
-            fs::remove_file(draft.path()).unwrap_or(());
-        }
+/// Removes the files of `dir` whose names begin with `prefix`: what a process that was killed has
+/// left, since whoever holds the lock writes the only ones.
+pub(crate) fn remove_drafts(dir: &Path, prefix: &str) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_draft = |name: OsString| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+    for draft in entries.filter(|entry| is_draft(entry.file_name())) {
+        fs::remove_file(draft.path()).unwrap_or(());
     }
 }
 

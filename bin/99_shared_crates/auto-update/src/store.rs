@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
@@ -135,7 +134,7 @@ impl Store {
         name: &str,
     ) -> Result<StatVector, Error> {
         let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {})?;
-        self.remove_drafts();
+        records::remove_drafts(&self.home, DRAFT);
         let path = self.path(hash, name);
         if self.is_whole(&path, hash) {
             mark_used(&path);
@@ -169,15 +168,6 @@ impl Store {
         }
         let content = Hashes::default().content(&path, Look::File, state).ok()??;
         (content.1 == *hash.as_bytes()).then_some(content.0)
-    }
-
-    /// Removes what a process that was killed has left; whoever holds the lock writes the only one.
-    fn remove_drafts(&self) {
-        let entries = fs::read_dir(&self.home).into_iter().flatten().flatten();
-        let is_draft = |name: &OsStr| name.as_encoded_bytes().starts_with(DRAFT.as_bytes());
-        for draft in entries.filter(|entry| is_draft(&entry.file_name())) {
-            fs::remove_file(draft.path()).unwrap_or(());
-        }
     }
 
     fn is_whole(&self, path: &Path, hash: ArtifactHash) -> bool {

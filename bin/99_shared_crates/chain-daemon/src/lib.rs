@@ -1,5 +1,5 @@
 //! How the daemons of the chain are run: [`manager`] gives a `DaemonManager` with the folders,
-//! the update policy and the environment that the configuration asks for.
+//! the update policy and the environment that the configuration asks for, [`stop_mode`] says how one ends.
 //!
 //! The three lifecycle crates say *which* daemon; this crate says how any of them is run, so that
 //! queen, hive and worker differ in nothing but their [`Binary`]. [`init_tracing`] is the daemon's own
@@ -16,7 +16,7 @@ pub use crate::{
     log::init_tracing, // (filter, narrate)
 };
 
-use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, UpdatePolicy};
+use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, StopMode, UpdatePolicy};
 use rbee_config::RbeeConfig;
 
 /// What says how to download here: a hive gets models, the last level of a chain of daemons.
@@ -72,6 +72,15 @@ pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Err
         .enable_auto_update(name, root.join(source_dir))
         .build_together_with(others.map(|other| (other.name, root.join(other.source_dir))))
         .auto_update_policy(policy(config)))
+}
+
+/// How a daemon is stopped: `now`, or when the requests under way have ended, or at the drain
+/// deadline.
+pub fn stop_mode(config: &RbeeConfig, now: bool) -> StopMode {
+    match now {
+        true => StopMode::Now,
+        false => StopMode::Drain(config.queen.drain_timeout),
+    }
 }
 
 fn policy(config: &RbeeConfig) -> UpdatePolicy {

@@ -2,6 +2,7 @@ use std::{
     net::SocketAddr,
     os::fd::OwnedFd,
     os::unix::net::UnixStream,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -125,6 +126,11 @@ impl Core {
 
     pub(super) fn predecessor_generation(&self) -> Option<u64> {
         self.attachment.as_ref()?.predecessor
+    }
+
+    /// Where the generation before answers.
+    pub(super) fn predecessor_socket(&self) -> Option<PathBuf> {
+        Some(self.instance.as_ref()?.socket(self.predecessor_generation()?))
     }
 
     pub(super) fn terms(&self) -> Terms {

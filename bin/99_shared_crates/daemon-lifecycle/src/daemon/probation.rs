@@ -52,11 +52,8 @@ impl Predecessor {
     }
 
     async fn hangs(&self, core: &Core) -> bool {
-        let (Some(instance), Some(generation)) = (&core.instance, core.predecessor_generation())
-        else {
-            return false;
-        };
-        self.process.is_alive() && client::hello(&instance.socket(generation)).await.is_err()
+        let Some(socket) = core.predecessor_socket() else { return false };
+        self.process.is_alive() && client::hello(&socket).await.is_err()
     }
 
     /// Ends it with everything it has started.
@@ -66,9 +63,8 @@ impl Predecessor {
         if !process::end_session(pid, self.start_time, Duration::ZERO, KILL_LIMIT).await {
             tracing::error!(pid, "the generation before cannot be killed");
         }
-        if let (Some(instance), Some(generation)) = (&core.instance, core.predecessor_generation())
-        {
-            instance::remove(&instance.socket(generation));
+        if let Some(socket) = core.predecessor_socket() {
+            instance::remove(&socket);
         }
     }
 }

@@ -55,11 +55,8 @@ async fn open<'a>(
     session: &'a mut Option<Connection>,
 ) -> io::Result<Option<&'a mut Connection>> {
     if session.is_none() {
-        let (Some(generation), Some(instance)) = (core.predecessor_generation(), &core.instance)
-        else {
-            return Ok(None);
-        };
-        let mut opened = match Connection::open(&instance.socket(generation)).await {
+        let Some(socket) = core.predecessor_socket() else { return Ok(None) };
+        let mut opened = match Connection::open(&socket).await {
             Ok(opened) => opened,
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(error),
