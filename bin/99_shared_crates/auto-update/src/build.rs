@@ -37,6 +37,8 @@ pub(crate) struct Manner {
     pub(crate) colours: bool,
     /// Cargo is asked even if everything is as it was, or failed as it is.
     pub(crate) force: bool,
+    /// Nobody has asked for it by hand, so what has just failed as it is is not compiled again.
+    pub(crate) automatic: bool,
     /// Bytes that the artifact store may hold.
     pub(crate) store_limit: u64,
 }
@@ -69,7 +71,8 @@ pub(crate) fn ensure(
         observer(BuildEvent::Fresh);
         return Ok(artifact);
     }
-    if !manner.force
+    if manner.automatic
+        && !manner.force
         && let Some(diagnostics) = check::remembered_failure(layout)
     {
         return Err(fail(layout, diagnostics, true, observer));
@@ -343,8 +346,9 @@ impl<'a> Attempts<'a> {
             return Ok(());
         }
         let outcome = Outcome::Failed { diagnostics: report.text.clone() };
-        let head = self.head(&mut gathered, outcome);
         let layout = self.layout;
+        let key = check::failure_key(layout);
+        let head = Head { key, ..self.head(&mut gathered, outcome) };
         records::write_failed(&layout.records, &head, &mut gathered.entries, layout.root())
     }
 }

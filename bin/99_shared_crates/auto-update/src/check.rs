@@ -1,10 +1,11 @@
 //! The ladder: states, contents, earlier builds. The first rung that can answer does.
 
-use std::io;
+use std::{io, os::unix::ffi::OsStrExt as _, time::Duration};
 
 use crate::{
     compare::{Hashes, Want, compare},
     freshness::{Artifact, Change, Doubt, Freshness, InputKind, StaleReason},
+    hash::{Digest, hash_parts},
     layout::Layout,
     lock::Lock,
     receipt::{Head, Look, Outcome, Output, Receipt},
@@ -172,13 +173,36 @@ fn restamp(
     drop(lock);
 }
 
-/// Whether a build from these very inputs has failed before, and with what words.
+/// For how long a failure is remembered. What mends it need not be an input that is known: a
+/// library that is installed, a service that is up again.
+const FAILURE_MEMORY: Duration = Duration::from_secs(600);
+
+/// Variables that say where a process was started from, and nothing about what it builds.
+const OF_THE_STARTER: [&str; 6] = ["_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"];
+
+/// Whether a build from these very inputs and in this very environment has failed a short while
+/// ago, and with what words.
 pub(crate) fn remembered_failure(layout: &Layout) -> Option<String> {
-    let receipt = records::read(&records::failed(&layout.records), &layout.key).receipt()?;
+    let path = records::failed(&layout.records);
+    let at = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok()?;
+    // One from the future says nothing.
+    at.elapsed().ok().filter(|age| *age < FAILURE_MEMORY)?;
+    let receipt = records::read(&path, &failure_key(layout)).receipt()?;
     let Outcome::Failed { diagnostics } = &receipt.head.outcome else { return None };
     let mut hashes = Hashes::default();
     let compared = compare(&receipt, layout.world(), Want::OneReason, &mut hashes);
     compared.reasons.is_empty().then(|| diagnostics.clone())
+}
+
+/// Stands for the binary, its options, and the whole of the environment: which variables a build
+/// reads is known of those that succeed only.
+pub(crate) fn failure_key(layout: &Layout) -> Digest {
+    let vars = layout
+        .environment
+        .vars()
+        .filter(|(name, _)| !name.to_str().is_some_and(|name| OF_THE_STARTER.contains(&name)));
+    let vars = vars.flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    hash_parts(std::iter::once(layout.key.as_slice()).chain(vars))
 }
 
 /// What cannot be done about a receipt is no reason to fail: cargo is asked instead.

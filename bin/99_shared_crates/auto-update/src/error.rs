@@ -30,7 +30,7 @@ pub enum Error {
     #[error("cannot read what cargo says")]
     CargoOutput { source: io::Error },
     /// Cargo ran, and said why it cannot build this.
-    #[error("the build of `{binary}` failed{}", if *remembered { " before, and its inputs are the same" } else { "" })]
+    #[error("the build of `{binary}` failed{}", if *remembered { " a short while ago, and its inputs are the same: it is compiled again when they change, in a while, or by hand (`--force`)" } else { "" })]
     BuildFailed {
         binary: String,
         /// As cargo printed it, without colours.

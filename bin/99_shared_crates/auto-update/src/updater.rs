@@ -108,6 +108,7 @@ impl AutoUpdater {
                 idle: false,
                 colours: false,
                 force: false,
+                automatic: false,
                 store_limit: Store::DEFAULT_LIMIT,
             },
             others: Arc::default(),
@@ -169,6 +170,14 @@ impl AutoUpdater {
     #[must_use]
     pub fn colours(mut self, colours: bool) -> Self {
         self.manner.colours = colours;
+        self
+    }
+
+    /// Nobody has asked for this build by hand: what has failed from the same inputs in the same
+    /// environment, not long ago, is not compiled again but fails with the same words.
+    #[must_use]
+    pub fn automatic(mut self, automatic: bool) -> Self {
+        self.manner.automatic = automatic;
         self
     }
 

@@ -2,7 +2,7 @@ use std::{fs, sync::Mutex};
 
 use auto_update::{AutoUpdater, BuildEvent, Error};
 
-use crate::world::World;
+use crate::world::{World, printed};
 
 /// Fails to make sure of the binary, and says with what words, whether remembered, and the events.
 #[track_caller]
@@ -18,14 +18,15 @@ fn failure(updater: &AutoUpdater) -> (String, bool, Vec<BuildEvent>) {
 }
 
 #[test]
-fn what_failed_is_not_compiled_again_until_an_input_changes() {
+fn nobody_compiles_by_itself_what_failed_until_an_input_changes() {
     let world = World::chain();
+    let automatic = || world.updater().automatic(true);
     let good = world.ensure().artifact;
     world.write("leaf/src/lib.rs", "pub fn text() -> String { 5 }\n");
-    let (words, remembered, events) = failure(&world.updater());
+    let (words, remembered, events) = failure(&automatic());
     assert!(words.contains("error[E0308]") && !remembered, "{words}");
     assert!(matches!(events.first(), Some(BuildEvent::Building { .. })));
-    let (again, remembered, events) = failure(&world.updater());
+    let (again, remembered, events) = failure(&automatic());
     assert!(remembered && again == words);
     assert_eq!(events, [BuildEvent::Failed { diagnostics: words, remembered: true }]);
     // The last good build is still known, and not called fresh.
@@ -33,22 +34,56 @@ fn what_failed_is_not_compiled_again_until_an_input_changes() {
     assert_eq!(world.updater().last_good().unwrap(), Some(good));
     // Another mistake is another input.
     world.write("leaf/src/lib.rs", "pub fn text() -> String { 6 }\n");
-    assert!(!failure(&world.updater()).1);
+    assert!(!failure(&automatic()).1);
     world.leaf_says("mended");
     assert_eq!(world.prints(), "mended");
     world.assert_fresh();
 }
 
 #[test]
-fn what_failed_is_compiled_again_when_that_is_asked_for() {
+fn whoever_asks_by_hand_has_it_compiled_though_it_failed() {
     let world = World::chain();
     world.ensure();
     world.leaf_says("two");
     world.write("app/src/main.rs", "fn main() { missing() }\n");
+    let automatic = world.updater().automatic(true);
     assert!(!failure(&world.updater()).1);
-    assert!(failure(&world.updater()).1);
-    assert!(!failure(&world.updater().force(true)).1);
+    assert!(!failure(&world.updater()).1);
+    assert!(failure(&automatic).1);
+    let words = automatic.ensure_built_with(|_| {}).unwrap_err().to_string();
+    assert!(words.contains("--force"), "{words}");
+    assert!(!failure(&automatic.clone().force(true)).1);
     assert!(matches!(world.updater().rebuild(), Err(Error::BuildFailed { remembered: false, .. })));
+}
+
+#[test]
+fn a_failure_is_remembered_for_the_whole_environment_and_a_while() {
+    let mut world = World::single("fn main() { print!(\"{}\", env!(\"SOMETHING\")); }\n");
+    world.cargo(&["generate-lockfile", "-q"]);
+    assert!(!failure(&world.updater().automatic(true)).1);
+    assert!(failure(&world.updater().automatic(true)).1);
+    // Where a shell was started from is no reason to compile.
+    let elsewhere = world.environment.clone().set("PWD", "/elsewhere").set("SHLVL", "7");
+    assert!(failure(&world.updater().environment(elsewhere).automatic(true)).1);
+    // Any other variable may be the one that was wanting, known as an input or not.
+    let other = world.environment.clone().set("PKG_DATABASE", "there");
+    assert!(!failure(&world.updater().environment(other).automatic(true)).1);
+    world.environment = world.environment.clone().set("SOMETHING", "set");
+    let artifact = world.updater().automatic(true).ensure_built_with(|_| {}).unwrap();
+    assert_eq!(printed(&artifact.path), "set");
+
+    world.write("app/src/main.rs", "fn main() { missing() }\n");
+    let automatic = world.updater().automatic(true);
+    assert!(!failure(&automatic).1);
+    assert!(failure(&automatic).1);
+    let minutes = std::time::Duration::from_secs(60);
+    let now = std::time::SystemTime::now();
+    for written in [now - 11 * minutes, now + 5 * minutes] {
+        let receipts = fs::read_dir(world.path("target/.auto-update/receipts")).unwrap();
+        let failed = receipts.flatten().next().unwrap().path().join("failed");
+        fs::File::options().write(true).open(failed).unwrap().set_modified(written).unwrap();
+        assert!(!failure(&automatic).1, "{written:?}");
+    }
 }
 
 #[test]
@@ -56,8 +91,9 @@ fn a_new_file_mends_what_failed_for_want_of_it() {
     let world = World::single("fn main() {}\n");
     world.ensure();
     world.write("app/src/main.rs", "mod m; fn main() { print!(\"{}\", m::V); }\n");
-    assert!(!failure(&world.updater()).1);
-    assert!(failure(&world.updater()).1);
+    let automatic = world.updater().automatic(true);
+    assert!(!failure(&automatic).1);
+    assert!(failure(&automatic).1);
     world.write("app/src/m.rs", "pub const V: u8 = 1;\n");
     assert_eq!(world.prints(), "1");
 }

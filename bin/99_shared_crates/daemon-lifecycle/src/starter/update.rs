@@ -174,7 +174,7 @@ fn open(
     manager: &DaemonManager,
 ) -> Result<AutoUpdater, auto_update::Error> {
     let updater = AutoUpdater::new(binary, source_dir)?;
-    Ok(updater.profile(&manager.policy.profile))
+    Ok(updater.profile(&manager.policy.profile).automatic(true))
 }
 
 /// What is compiled along when something is; one that is not to be found is nobody's to build.

@@ -108,7 +108,7 @@ pub(crate) struct Choice {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Manner {
-    /// Ask cargo even if nothing changed, and compile again what has failed as it is
+    /// Ask cargo even if nothing changed
     #[arg(long)]
     pub(crate) force: bool,
     /// Build only while nothing else wants the processor and the disk

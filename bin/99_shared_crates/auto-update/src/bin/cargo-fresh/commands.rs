@@ -155,18 +155,36 @@ fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
                 identical = same;
                 None
             }
-            BuildEvent::Failed { diagnostics, remembered } => {
-                (remembered || manner.quiet).then(|| diagnostics.trim_end().to_owned())
+            BuildEvent::Failed { diagnostics, .. } if manner.quiet => {
+                let lines = diagnostics.lines().filter(|line| !is_status(line));
+                // Whoever is quiet about the build is not about why there is none.
+                let lines = lines.collect::<Vec<_>>().join("\n");
+                writeln!(io::stderr(), "{}", lines.trim_end()).unwrap_or(());
+                None
+            }
+            BuildEvent::Failed { diagnostics, remembered: true } => {
+                Some(diagnostics.trim_end().to_owned())
             }
             _ => None,
         };
-        if let Some(line) = line.filter(|line| !manner.quiet || line.starts_with("error")) {
+        if let Some(line) = line.filter(|_| !manner.quiet) {
             // A closed stderr is no reason to fail a build.
             writeln!(io::stderr(), "{line}").unwrap_or(());
         }
     });
     let artifact = result?;
     Ok(Built { artifact, compiled, identical, took: began.elapsed() })
+}
+
+/// Whether cargo says what it does: a verb, set against the twelfth column.
+fn is_status(line: &str) -> bool {
+    const COLUMN: usize = 12;
+    line.split_at_checked(COLUMN).is_some_and(|(verb, rest)| {
+        let word = verb.trim_start();
+        rest.starts_with(' ')
+            && word.starts_with(|first: char| first.is_ascii_uppercase())
+            && word.chars().all(char::is_alphabetic)
+    })
 }
 
 /// Resolves `..` by name, as inputs are named.
