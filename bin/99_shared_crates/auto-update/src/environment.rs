@@ -114,37 +114,47 @@ pub(crate) fn is_set_by_cargo(name: &str) -> bool {
 
 /// Cargo or rustc may build something else when this changes.
 ///
-/// The directories and the toolchain are compared by what they resolve to, so `CARGO_HOME` and the
-/// like are not among these: rustup sets them for its children to what they were anyway.
+/// By name, since programs of all kinds have variables that begin as cargo's do. Where things lie
+/// and which toolchain is used is compared by what it resolves to, so `CARGO_HOME`,
+/// `CARGO_TARGET_DIR`, `RUSTUP_TOOLCHAIN` and the like are not among these: rustup sets them for its
+/// children to what they were anyway.
 fn is_significant(name: &str) -> bool {
-    const WITHOUT_EFFECT: [&str; 24] = [
-        "CARGO_ALIAS_",
-        "CARGO_BUILD_JOBS",
-        "CARGO_BUILD_TARGET_DIR",
-        "CARGO_CACHE_",
-        "CARGO_CREDENTIAL_",
-        "CARGO_FUTURE_INCOMPAT",
-        "CARGO_HOME",
-        "CARGO_HTTP_",
-        "CARGO_INSTALL",
-        "CARGO_LOG",
-        "CARGO_NET_",
-        "CARGO_REGISTRIES_",
-        "CARGO_REGISTRY_",
-        "CARGO_TARGET_DIR",
-        "CARGO_TERM_",
-        "RUSTDOC",
-        "RUSTFMT",
-        "RUSTUP_",
-        "RUST_BACKTRACE",
-        "RUST_LIB_BACKTRACE",
-        "RUST_LOG",
-        "RUST_MIN_STACK",
-        "RUST_TEST_",
-        "RUST_SPANTRACE",
+    const NAMES: [&str; 22] = [
+        "RUSTFLAGS",
+        "RUSTC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_BOOTSTRAP",
+        "RUSTC_FORCE_INCREMENTAL",
+        "RUSTC_FORCE_RUSTC_VERSION",
+        "RUSTC_OVERRIDE_VERSION_STRING",
+        "RUST_TARGET_PATH",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_INCREMENTAL",
+        "CARGO_BUILD_INCREMENTAL",
+        "CARGO_BUILD_RUSTC",
+        "CARGO_BUILD_RUSTC_WRAPPER",
+        "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_WARNINGS",
+        "CARGO_HOST_LINKER",
+        "CARGO_HOST_RUSTFLAGS",
+        "CARGO_TARGET_APPLIES_TO_HOST",
+        "__CARGO_DEFAULT_LIB_METADATA",
     ];
-    (name.starts_with("CARGO") || name.starts_with("RUST"))
-        && !WITHOUT_EFFECT.iter().any(|prefix| name.starts_with(prefix))
+    const PREFIXES: [&str; 3] = ["CARGO_PROFILE_", "CARGO_RESOLVER_", "CARGO_UNSTABLE_"];
+    let is_of_target = name.starts_with("CARGO_TARGET_")
+        && ["_LINKER", "_RUSTFLAGS"].iter().any(|suffix| name.ends_with(suffix));
+    is_of_target
+        || NAMES.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || cfg!(target_vendor = "apple") && is_significant_on_apple(name)
+}
+
+/// The compiler asks for these where it links for Apple's systems.
+fn is_significant_on_apple(name: &str) -> bool {
+    name == "SDKROOT" || name.ends_with("_DEPLOYMENT_TARGET")
 }
 
 fn travels(name: &str) -> bool {

@@ -49,6 +49,11 @@ impl StatVector {
         self.word(8)
     }
 
+    /// Bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.word(16)
+    }
+
     /// Nanoseconds since the epoch.
     pub(crate) fn mtime(&self) -> i64 {
         self.word(32) as i64

@@ -11,21 +11,35 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    pub(crate) fn parse(output: &str) -> Self {
+    /// Reads a script's output as cargo does: a line that is no UTF-8 is none, blanks around a line
+    /// and behind a value do not count, and a key goes up to the first `=`.
+    pub(crate) fn parse(output: &[u8]) -> Self {
         let mut watches = Self::default();
-        for line in output.lines() {
-            let Some(instruction) =
-                line.strip_prefix("cargo::").or_else(|| line.strip_prefix("cargo:"))
-            else {
-                continue;
-            };
-            if let Some(path) = instruction.strip_prefix("rerun-if-changed=") {
-                watches.files.push(path.into());
-            } else if let Some(name) = instruction.strip_prefix("rerun-if-env-changed=") {
-                watches.variables.push(name.to_owned());
+        for line in output.split(|&byte| byte == b'\n') {
+            let Ok(line) = str::from_utf8(line) else { continue };
+            let line = line.trim();
+            let instruction = line.strip_prefix("cargo::").or_else(|| line.strip_prefix("cargo:"));
+            match instruction.and_then(|text| text.split_once('=')) {
+                Some(("rerun-if-changed", path)) => watches.files.push(path.trim_end().into()),
+                Some(("rerun-if-env-changed", name)) => {
+                    watches.variables.push(name.trim_end().to_owned());
+                }
+                _ => {}
             }
         }
         watches
+    }
+
+    /// Names the folder that the script wrote to, `then`, as it is named `now`.
+    pub(crate) fn relocate(&mut self, then: &str, now: &str) {
+        for file in &mut self.files {
+            if let Some(text) = file.to_str() {
+                *file = text.replace(then, now).into();
+            }
+        }
+        for name in &mut self.variables {
+            *name = name.replace(then, now);
+        }
     }
 
     /// A script that says nothing is run again when any file of its package changes.
@@ -40,10 +54,25 @@ mod tests {
 
     #[test]
     fn both_forms_of_an_instruction_are_understood() {
-        let text = "cargo:rerun-if-changed=a.h\ncargo::rerun-if-env-changed=CC\nhello\ncargo:rustc-cfg=x\n";
+        let text = b"cargo:rerun-if-changed=a.h\ncargo::rerun-if-env-changed=CC\nhello\ncargo:rustc-cfg=x\n";
         let watches = Watches::parse(text);
         assert_eq!(watches.files, [PathBuf::from("a.h")]);
         assert_eq!(watches.variables, ["CC"]);
-        assert!(!watches.is_silent() && Watches::parse("cargo:rustc-cfg=x").is_silent());
+        assert!(!watches.is_silent() && Watches::parse(b"cargo:rustc-cfg=x").is_silent());
+    }
+
+    #[test]
+    fn blanks_around_a_line_and_behind_a_value_do_not_count() {
+        let text = b"  cargo:rerun-if-changed=a.h \t\r\n\tcargo::rerun-if-env-changed=CC\r\n";
+        let watches = Watches::parse(text);
+        assert_eq!(watches.files, [PathBuf::from("a.h")]);
+        assert_eq!(watches.variables, ["CC"]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_and_one_inside_another_are_no_instructions() {
+        let text =
+            b"\xffcargo:rerun-if-changed=a\nsay cargo:rerun-if-changed=b\ncargo:rerun-if-changed\n";
+        assert!(Watches::parse(text).is_silent());
     }
 }

@@ -8,6 +8,7 @@ use super::{Scene, depinfo::DepInfo, script::Watches};
 use crate::{
     cargo::{ArtifactMessage, Report, ScriptMessage},
     environment::is_set_by_cargo,
+    hash::hash_file,
     stat::{StatVector, stat},
     workspace::{Package, normalized},
 };
@@ -152,16 +153,23 @@ impl Units {
         let of_package = report.artifacts.iter().find(is_own);
         let dir = of_package.and_then(|artifact| artifact.manifest_path.parent());
         let state = script.out_dir.parent().unwrap_or(&script.out_dir);
-        let output = match fs::read(state.join("output")) {
-            Ok(output) => String::from_utf8_lossy(&output).into_owned(),
-            Err(_) => {
-                self.opaque.get_or_insert_with(|| {
-                    format!("what the build script in `{}` said was not found", state.display())
-                });
-                return;
-            }
+        // As cargo lays it out, and as it does under `-Z build-dir-new-layout`.
+        let places = [state.join("output"), state.join("run/stdout")];
+        let found = places.iter().find_map(|place| Some((place, fs::read(place).ok()?)));
+        let Some((place, output)) = found else {
+            self.opaque.get_or_insert_with(|| {
+                format!("what the build script in `{}` said was not found", state.display())
+            });
+            return;
         };
-        let watches = Watches::parse(&output);
+        let mut watches = Watches::parse(&output);
+        // Cargo reads what a script said before its folder was moved as if said since.
+        if let Ok(then) = fs::read(place.with_file_name("root-output"))
+            && let Ok(then) = String::from_utf8(then)
+            && let Some(now) = script.out_dir.to_str().filter(|now| **now != *then)
+        {
+            watches.relocate(&then, now);
+        }
         let is_silent = watches.is_silent();
         self.variables.extend(watches.variables);
         let resolved = watches.files.into_iter().map(|file| match dir {
@@ -169,13 +177,13 @@ impl Units {
             None => file,
         });
         let local_dir = dir.filter(|dir| !immutable.holds(dir));
-        let run_at = modified(&state.join("invoked.timestamp"));
+        let run_at = modified(&place.with_file_name("invoked.timestamp"));
         self.scripts.push(ScriptRun {
             package_id: script.package_id.clone(),
             package_dir: local_dir.map(Path::to_owned),
             watched: resolved.filter(|file| !immutable.holds(file)).collect(),
             is_silent: is_silent && local_dir.is_some(),
-            mark: Mark::of(&state.join("output"), run_at, &script.package_id, dir.unwrap_or(state)),
+            mark: Mark::of(place, run_at, &script.package_id, dir.unwrap_or(state)),
         });
     }
 }
@@ -216,12 +224,9 @@ fn modified(path: &Path) -> Option<i64> {
 fn dep_infos(artifact: &ArtifactMessage, scene: Scene<'_>) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for file in &artifact.filenames {
-        let Some(stem) = file.file_stem().and_then(|stem| stem.to_str()) else { continue };
-        let stem = stem.strip_prefix("lib").unwrap_or(stem);
-        let beside = file.with_file_name(format!("{stem}.d"));
-        // A library is also put, without the hash in its name, where a person finds it.
-        let is_named_by_hash = stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() == 16);
-        if is_named_by_hash && beside.is_file() && !found.contains(&beside) {
+        if let Some(beside) = dep_info_of(file)
+            && !found.contains(&beside)
+        {
             found.push(beside);
         }
     }
@@ -233,37 +238,53 @@ fn dep_infos(artifact: &ArtifactMessage, scene: Scene<'_>) -> Vec<PathBuf> {
         let dir = artifact.filenames.first().and_then(|file| file.parent());
         return dir.map(|dir| dep_info_in(dir, |_| true)).unwrap_or_default();
     }
-    let Some(executable) = artifact.executable.as_ref().or(artifact.filenames.first()) else {
-        return found;
-    };
-    let prefix = format!("{}-", artifact.target.name.replace('-', "_"));
-    for dir in deps_dirs(executable, scene) {
-        let is_candidate =
-            |name: &str| name.strip_prefix(&prefix).is_some_and(|hash| hash.len() == 16);
-        let candidates = dep_info_in(&dir, is_candidate);
-        // The executable is a link to the one of these that was linked last.
-        let twin =
-            candidates.iter().find(|path| are_same_file(&path.with_extension(""), executable));
-        match twin {
-            Some(twin) => return vec![twin.clone()],
-            None => found.extend(candidates),
+    // What cargo puts where a person finds it is a link to what was linked, or a copy of it.
+    for file in artifact.executable.iter().chain(&artifact.filenames) {
+        let twins = twins(file, scene);
+        found.extend(twins.iter().filter_map(|twin| dep_info_of(twin)));
+        if !found.is_empty() {
+            return found;
         }
     }
-    found
+    let prefix = format!("{}-", artifact.target.name.replace('-', "_"));
+    let Some(first) = artifact.executable.as_ref().or(artifact.filenames.first()) else {
+        return found;
+    };
+    let is_candidate = |name: &str| name.strip_prefix(&prefix).is_some_and(|hash| hash.len() == 16);
+    let dirs = linked_dirs(first, scene);
+    dirs.iter().flat_map(|dir| dep_info_in(dir, is_candidate)).collect()
 }
 
-/// Where cargo keeps what it links before it puts it beside `executable`.
-pub(crate) fn deps_dirs(executable: &Path, scene: Scene<'_>) -> Vec<PathBuf> {
+/// What the compiler wrote beside `file`, if it did: cargo puts a list of its own, with one rule
+/// for everything, beside what it hands out.
+fn dep_info_of(file: &Path) -> Option<PathBuf> {
+    let stem = file.file_stem()?;
+    let names = [stem.to_str()?.strip_prefix("lib"), stem.to_str()];
+    let mut places =
+        names.into_iter().flatten().map(|name| file.with_file_name(format!("{name}.d")));
+    places.find(|place| fs::read(place).is_ok_and(|bytes| !DepInfo::parse(&bytes).files.is_empty()))
+}
+
+/// Where cargo may keep what it links before it puts it beside `executable`.
+fn linked_dirs(executable: &Path, scene: Scene<'_>) -> Vec<PathBuf> {
     let dir = executable.parent().unwrap_or(executable);
-    let mut dirs = vec![dir.join("deps")];
+    let mut bases = vec![dir.to_owned()];
     if let Some(metadata) = scene.metadata
         && let Some(build_dir) = &metadata.build_directory
         && let Ok(within) = dir.strip_prefix(&metadata.target_directory)
         && *build_dir != metadata.target_directory
     {
-        dirs.push(build_dir.join(within).join("deps"));
+        bases.push(build_dir.join(within));
     }
+    let mut dirs: Vec<PathBuf> = bases.iter().map(|base| base.join("deps")).collect();
+    // The new layout has a folder for each unit below one for each package.
+    let units = |base: &PathBuf| entries_of(&base.join("build")).flat_map(|dir| entries_of(&dir));
+    dirs.extend(bases.iter().flat_map(units).map(|unit| unit.join("out")));
     dirs
+}
+
+fn entries_of(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 pub(crate) fn are_same_file(a: &Path, b: &Path) -> bool {
@@ -274,17 +295,27 @@ pub(crate) fn are_same_file(a: &Path, b: &Path) -> bool {
 }
 
 fn dep_info_in(dir: &Path, is_candidate: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
-    paths
+    entries_of(dir)
         .filter(|path| path.extension().is_some_and(|extension| extension.as_bytes() == b"d"))
         .filter(|path| path.file_stem().and_then(|stem| stem.to_str()).is_some_and(&is_candidate))
         .collect()
 }
 
-/// The files that cargo linked `executable` from by name.
+/// The files that cargo made `executable` from: links to the same file, or where the two lie in
+/// different file systems what has the same bytes.
 pub(crate) fn twins(executable: &Path, scene: Scene<'_>) -> Vec<PathBuf> {
-    let dirs = deps_dirs(executable, scene);
-    let entries = dirs.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
-    entries.map(|entry| entry.path()).filter(|path| are_same_file(path, executable)).collect()
+    let files: Vec<PathBuf> =
+        linked_dirs(executable, scene).iter().flat_map(|dir| entries_of(dir)).collect();
+    let links: Vec<PathBuf> =
+        files.iter().filter(|path| are_same_file(path, executable)).cloned().collect();
+    let Ok(Some(own)) = stat(executable) else { return links };
+    if !links.is_empty() {
+        return links;
+    }
+    let is_copy = |path: &PathBuf| {
+        let size = stat(path).ok().flatten().map(|state| (state.is_file(), state.size()));
+        size == Some((true, own.size()))
+            && matches!((hash_file(path), hash_file(executable)), (Ok(a), Ok(b)) if a == b)
+    };
+    files.into_iter().filter(is_copy).collect()
 }

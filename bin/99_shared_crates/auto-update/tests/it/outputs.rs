@@ -225,3 +225,38 @@ fn a_cleaned_target_directory_is_built_again() {
     world.assert_fresh();
     assert_eq!(world.prints(), "one");
 }
+
+#[test]
+fn a_library_without_a_hash_in_its_name_is_followed() {
+    let world = World::single("fn main() { print!(\"{}\", app_lib::text()); }\n");
+    let manifest =
+        "[lib]\nname = \"app_lib\"\ncrate-type = [\"staticlib\", \"cdylib\", \"rlib\"]\n";
+    world.package("app", manifest);
+    world.write("app/src/lib.rs", "pub fn text() -> &'static str { \"one\" }\n");
+    assert_eq!(world.prints(), "one");
+    world.assert_fresh();
+    world.replace("app/src/lib.rs", "one", "two");
+    world.assert_stale_then_prints(&["Modified Source app/src/lib.rs"], "two");
+}
+
+/// The layout that cargo tries out; a usual cargo takes the option where it is told to.
+#[test]
+fn what_is_built_in_the_new_layout_is_followed() {
+    let mut world = World::single("fn main() { print!(\"{} {}\", app::V, env!(\"MADE\")); }\n");
+    world.environment = world.environment.clone().set("RUSTC_BOOTSTRAP", "1");
+    world.write(".cargo/config.toml", "[unstable]\nbuild-dir-new-layout = true\n");
+    world.package("app", "[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n");
+    world.write("app/src/lib.rs", "pub const V: &str = \"one\";\n");
+    world.write(
+        "app/build.rs",
+        "fn main() { println!(\"cargo::rerun-if-changed=in\\ncargo::rustc-env=MADE={}\", std::fs::read_to_string(\"in\").unwrap()); }\n",
+    );
+    world.write("app/in", "x");
+    assert_eq!(world.prints(), "one x");
+    assert!(!world.path("target/debug/deps").exists());
+    world.assert_fresh();
+    world.replace("app/src/lib.rs", "one", "two");
+    world.assert_stale_then_prints(&["Modified Source app/src/lib.rs"], "two x");
+    world.write("app/in", "y");
+    world.assert_stale_then_prints(&["Modified BuildScript app/in"], "two y");
+}

@@ -253,3 +253,17 @@ fn find(dir: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
     }
     None
 }
+
+#[test]
+fn instructions_that_are_indented_count() {
+    let mut world = scripted(
+        r#"println!("\n    cargo:rerun-if-changed=in.txt  \n\tcargo::rerun-if-env-changed=SPICE\r\n"); fs::read_to_string("in.txt").unwrap()"#,
+    );
+    world.write("app/in.txt", "a");
+    assert_eq!(world.prints(), "a");
+    world.assert_fresh();
+    world.write("app/in.txt", "b");
+    world.assert_stale_then_prints(&["Modified BuildScript app/in.txt"], "b");
+    world.environment = world.environment.clone().set("SPICE", "1");
+    assert_eq!(world.stale(), ["Variable Environment SPICE"]);
+}
