@@ -20,9 +20,9 @@ const GOAL: f64 = 5.0;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The program `cargo-fresh`
+    /// The program `cargo-live`
     #[arg(long)]
-    cargo_fresh: PathBuf,
+    cargo_live: PathBuf,
     /// About how many files the program is made from
     #[arg(long, default_value_t = 1_000)]
     inputs: usize,
@@ -35,13 +35,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let built = scene.updater()?.ensure_built_with(|_| {})?;
     let plain = ["run", "--quiet", "--bin", "app"];
     let app = scene.root().join("app");
-    let fresh = ["fresh", "run", "--quiet", "--bin", "app"];
+    let live = ["live", "run", "--quiet", "--bin", "app"];
     // The least that anything behind `cargo` can take: a subcommand that is the program itself.
     let least = scene.root().join("subcommand");
     fs::create_dir(&least)
         .and_then(|()| symlink(&built.path, least.join("cargo-nothing")))
         .context("cannot make a subcommand of cargo")?;
-    let own = args.cargo_fresh.parent().context("`cargo-fresh` lies in no folder")?;
+    let own = args.cargo_live.parent().context("`cargo-live` lies in no folder")?;
     let path = path_with([own, &least])?;
     let through_cargo = |args: &[&str]| {
         let mut command = programs::command("cargo", args, &app);
@@ -50,10 +50,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut kinds: [(&str, Command, Samples); 5] = [
         ("cargo run", through_cargo(&plain), Samples::default()),
-        ("cargo fresh run", through_cargo(&fresh), Samples::default()),
+        ("cargo live run", through_cargo(&live), Samples::default()),
         (
-            "cargo-fresh run",
-            programs::command(&args.cargo_fresh, &fresh[1..], &app),
+            "cargo-live run",
+            programs::command(&args.cargo_live, &live[1..], &app),
             Samples::default(),
         ),
         ("the program, as `cargo nothing`", through_cargo(&["nothing"]), Samples::default()),
@@ -89,5 +89,5 @@ fn path_with(folders: [&Path; 2]) -> anyhow::Result<OsString> {
     let environment = programs::environment();
     let others = environment.get("PATH").map(env::split_paths).into_iter().flatten();
     let path = env::join_paths(folders.map(Path::to_owned).into_iter().chain(others));
-    path.context("the folder of `cargo-fresh` cannot be named in PATH")
+    path.context("the folder of `cargo-live` cannot be named in PATH")
 }

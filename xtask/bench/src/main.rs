@@ -30,7 +30,7 @@ enum Bench {
     Follow(follow::Args),
     /// What a verdict costs, against a bare loop over the same files, cargo and git
     Freshness(freshness::Args),
-    /// `cargo fresh run` against `cargo run` with nothing changed
+    /// `cargo live run` against `cargo run` with nothing changed
     FreshRun(fresh_run::Args),
     /// Requests and streams while queen and hive are replaced, against undisturbed and restarted
     Replace(replace::Args),

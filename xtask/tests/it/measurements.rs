@@ -7,7 +7,7 @@ fn checkout() -> World {
     world.write("target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf", "a model");
     for (folder, name, profile) in [
         ("xtask/bench", "chain-bench", "release"),
-        ("bin/99_shared_crates/auto-update", "cargo-fresh", "release"),
+        ("bin/99_shared_crates/cargo-live", "cargo-live", "release"),
         ("bin/30_llm_worker_rbee", "llamacpp-worker", "debug"),
     ] {
         let package = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\n");
@@ -19,7 +19,7 @@ fn checkout() -> World {
     world.write(
         "Cargo.toml",
         "[workspace]\nresolver = \"3\"\nmembers = [\"xtask/bench\", \
-         \"bin/99_shared_crates/auto-update\", \"bin/30_llm_worker_rbee\"]\n",
+         \"bin/99_shared_crates/cargo-live\", \"bin/30_llm_worker_rbee\"]\n",
     );
     world
 }
@@ -43,8 +43,8 @@ fn a_measurement_gets_the_programs_that_it_is_about() {
     let world = checkout();
     let target = |path: &str| world.root().join("target").join(path).display().to_string();
     let said = bench(&world, &["fresh-run", "--rounds", "3"]).with(0).stdout;
-    let fresh = target("release/cargo-fresh");
-    assert_eq!(said, format!("fresh-run\n--cargo-fresh\n{fresh}\n--rounds\n3\n"));
+    let live = target("release/cargo-live");
+    assert_eq!(said, format!("fresh-run\n--cargo-live\n{live}\n--rounds\n3\n"));
 
     let said = bench(&world, &["tokens-under-build"]).with(0).stdout;
     let worker = target("debug/llamacpp-worker");

@@ -17,8 +17,8 @@ const OPTIMISED: &str = "release";
 
 const BENCH: Binary<'_> =
     Binary { name: "chain-bench", sources: "xtask/bench", profile: OPTIMISED };
-const CARGO_FRESH: Binary<'_> =
-    Binary { name: "cargo-fresh", sources: "bin/99_shared_crates/auto-update", profile: OPTIMISED };
+const CARGO_LIVE: Binary<'_> =
+    Binary { name: "cargo-live", sources: "bin/99_shared_crates/cargo-live", profile: OPTIMISED };
 
 /// Without arguments, the picture in the documentation is drawn anew.
 pub(super) fn freshness(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
@@ -30,8 +30,8 @@ pub(super) fn freshness(workspace: &Workspace, args: &[OsString]) -> anyhow::Res
 }
 
 pub(super) fn fresh_run(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
-    let program = executable(workspace, &CARGO_FRESH)?;
-    let all: [OsString; 3] = ["fresh-run".into(), "--cargo-fresh".into(), program.into()];
+    let program = executable(workspace, &CARGO_LIVE)?;
+    let all: [OsString; 3] = ["fresh-run".into(), "--cargo-live".into(), program.into()];
     measure(workspace, &[&all[..], args].concat())
 }
 

@@ -31,7 +31,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "fresh-run",
-        about: "cargo fresh run with nothing changed, against cargo run",
+        about: "cargo live run with nothing changed, against cargo run",
         run: apart::fresh_run,
     },
     Bench {

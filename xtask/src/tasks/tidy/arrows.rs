@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["chain-tests"],
     &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee"],
     &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "completion-relay"],
-    &["chain-daemon"],
+    &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store"],
     &["auto-update", "http-guard"],
     &["narration-core", "rbee-config", "rbee-api", "feature-pins"],
@@ -59,6 +59,11 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
         "a worker knows neither hive nor queen",
     ),
     ("daemon-lifecycle", &["http-guard", "rbee-config", "rbee-api"], "it is used without rbee"),
+    (
+        "cargo-live",
+        &["job-server", "model-store", "http-guard", "rbee-config", "rbee-api"],
+        "it is used without rbee",
+    ),
     (
         "auto-update",
         &["narration-core", "rbee-config", "rbee-api"],

@@ -81,8 +81,8 @@ fn sixteen_processes_run_one_cargo_and_get_one_binary() {
     world.leaf_says("two");
     let callers: Vec<_> = (0..16)
         .map(|_| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-fresh"));
-            command.args(["run", "-q"]).current_dir(world.path("app"));
+            let mut command = Command::new(env!("CARGO_BIN_EXE_auto-update-caller"));
+            command.arg("run").current_dir(world.path("app"));
             command.env_clear().envs(world.environment.vars());
             command.stdout(std::process::Stdio::piped()).spawn().unwrap()
         })
@@ -257,8 +257,8 @@ fn a_builder_that_is_killed_leaves_the_last_build_whole_and_the_lock_free() {
         &format!("fn main() {{ std::fs::write({started:?}, \"\").unwrap(); std::fs::read({fifo:?}).unwrap(); }}\n"),
     );
     world.leaf_says("two");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-fresh"));
-    command.args(["build", "-q"]).current_dir(world.path("app"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auto-update-caller"));
+    command.arg("build").current_dir(world.path("app"));
     command.env_clear().envs(world.environment.vars());
     let mut builder = command.spawn().unwrap();
     // Opens once the build script, which cargo runs, has opened its side.

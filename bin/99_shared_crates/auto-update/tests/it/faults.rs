@@ -13,7 +13,7 @@ use auto_update::Freshness;
 
 use crate::world::{World, printed};
 
-const FRESH: &str = env!("CARGO_BIN_EXE_cargo-fresh");
+const CALLER: &str = env!("CARGO_BIN_EXE_auto-update-caller");
 
 /// Every system call by which something comes to lie on the disk, or no longer does.
 const WRITES: [&str; 9] = [
@@ -85,7 +85,7 @@ impl Halfway {
             // Not all machines know all of them; `?` leaves out those that are not known.
             let inject = format!("inject=?{name}:{what}:when={}", ended.len() + 1);
             traced.args(["-qq", "-e", &format!("trace=?{name}"), "-e", &inject, "-o"]).arg(&trace);
-            let output = traced.args([FRESH, "build", "-q"]).output();
+            let output = traced.args([CALLER, "build"]).output();
             let output = output.expect("`strace` is installed");
             let trace = fs::read_to_string(trace).unwrap();
             if !trace.contains("INJECTED") && output.status.success() {
@@ -168,8 +168,8 @@ fn a_builder_killed_at_any_moment_leaves_nothing_false() {
     for round in 0..ROUNDS {
         let text = format!("round {round}");
         world.leaf_says(&text);
-        let mut builder = command(&world, FRESH);
-        let mut builder = builder.args(["build", "-q"]).process_group(0).spawn().unwrap();
+        let mut builder = command(&world, CALLER);
+        let mut builder = builder.arg("build").process_group(0).spawn().unwrap();
         // The moment is what is tested, so here a delay is the event.
         never.recv_timeout(Duration::from_millis(25 * round)).unwrap_err();
         // With its cargo and compilers, or without.
@@ -190,8 +190,8 @@ fn a_full_disk_is_a_clear_error_until_there_is_room() {
     let world = World::chain();
     fs::create_dir(world.path("target")).unwrap();
     let script = format!(
-        "cd ..; step() {{ {FRESH:?} build -q --manifest-path app/Cargo.toml 2>&1 && {FRESH:?} run -q --manifest-path app/Cargo.toml 2>&1 || echo \" failed $?\";\n\
-         {FRESH:?} check --manifest-path app/Cargo.toml >/dev/null 2>&1 && echo \" fresh\" || echo \" checked $?\"; echo ----; }}\n\
+        "cd ..; step() {{ {CALLER:?} build app 2>&1 && {CALLER:?} run app 2>&1 || echo \" failed $?\";\n\
+         {CALLER:?} check app >/dev/null 2>&1 && echo \" fresh\" || echo \" checked $?\"; echo ----; }}\n\
          for size in 16k 100k 1m 2m 4m 8m 9m 10m 16m; do mount -t tmpfs -o size=$size none target; step; umount target; done\n\
          mount -t tmpfs -o size=100k none target; step; mount -o remount,size=64m target; step"
     );
@@ -228,7 +228,7 @@ fn a_file_that_may_not_grow_is_a_clear_error() {
     // In units of 512 bytes: too small for a receipt, then for the binary, then enough.
     for blocks in [0, 1, 4, 100, 2_000, 200_000] {
         halfway.restore();
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {FRESH:?} build -q");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {CALLER:?} build");
         let output = command(world, "sh").args(["-c", &script]).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         if !output.status.success() {
@@ -249,11 +249,11 @@ fn where_nothing_can_be_written_what_is_fresh_is_fresh_and_what_is_stale_is_said
     let script = format!(
         "cd ..; mount --bind target target; mount -o remount,ro,bind target\n\
          touch target/x 2>/dev/null && exit 9\n\
-         {FRESH:?} run -q --manifest-path app/Cargo.toml; echo; touch leaf/src/lib.rs\n\
-         {FRESH:?} build -q --manifest-path app/Cargo.toml && echo built\n\
+         {CALLER:?} run app; echo; touch leaf/src/lib.rs\n\
+         {CALLER:?} build app && echo built\n\
          sed -i s/one/two/ leaf/src/lib.rs\n\
-         {FRESH:?} check --manifest-path app/Cargo.toml || echo \"checked $?\"\n\
-         {FRESH:?} run -q --manifest-path app/Cargo.toml 2>&1 || echo \"ran $?\""
+         {CALLER:?} check app || echo \"checked $?\"\n\
+         {CALLER:?} run app 2>&1 || echo \"ran $?\""
     );
     let (text, reason) = match with_own_mounts(&world, &script) {
         Some(output) => {

@@ -117,8 +117,8 @@ impl Build {
         let fifo = world.path("gate");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         world.write("app/build.rs", &format!("fn main() {{ {} }}\n", waits(&fifo)));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-fresh"));
-        command.args(["build", "--idle"]).current_dir(world.path("app"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_auto-update-caller"));
+        command.arg("build-idle").current_dir(world.path("app"));
         command.env_clear().envs(world.environment.vars()).process_group(0);
         let caller = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // Opens once the build script has opened its end.

@@ -15,6 +15,5 @@ mod receipts; // damaged, cut short, foreign
 mod faults; // full disks, killed builders, clocks
 mod together; // several binaries at once
 mod random; // all of it at random, against cargo and clean builds
-mod command; // `cargo fresh`
 mod watching; // the resident answer
 mod failures; // builds that fail

@@ -1,4 +1,4 @@
-//! `cargo fresh`: is this binary what its sources say, and if not, make it so.
+//! `cargo live`: `cargo run` that starts no cargo while nothing changed, and says what did.
 
 mod args; // the command line
 mod report; // verdicts as text and as JSON
@@ -16,9 +16,9 @@ use clap::Parser as _;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    // Started as `cargo fresh`, the first argument is the name of the subcommand.
+    // Started as `cargo live`, the first argument is the name of the subcommand.
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|argument| argument == "fresh") {
+    if arguments.get(1).is_some_and(|argument| argument == "live") {
         arguments.remove(1);
     }
     match commands::run(args::Args::parse_from(arguments)) {

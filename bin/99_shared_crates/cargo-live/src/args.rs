@@ -5,8 +5,8 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 /// Is this binary what its sources say now?
 #[derive(Debug, Parser)]
 #[command(
-    name = "cargo-fresh",
-    bin_name = "cargo fresh",
+    name = "cargo-live",
+    bin_name = "cargo live",
     version,
     after_help = "Exit codes: 0 fresh or built, 1 stale or in doubt, 2 error."
 )]

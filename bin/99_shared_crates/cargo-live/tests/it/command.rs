@@ -1,13 +1,10 @@
-use std::process::{Command, Output};
+use std::process::Output;
 
 use crate::world::World;
 
-/// `cargo fresh` in the workspace, with these arguments.
-fn fresh(world: &World, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-fresh"));
-    command.arg("fresh").args(arguments).current_dir(world.path("app"));
-    command.env_clear().envs(world.environment.vars());
-    command.output().unwrap()
+/// `cargo live` in the package of the binary.
+fn live(world: &World, arguments: &[&str]) -> Output {
+    world.live("app", arguments)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -17,19 +14,19 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn the_exit_code_of_check_says_fresh_stale_or_error() {
     let world = World::chain();
-    let stale = fresh(&world, &["check"]);
+    let stale = live(&world, &["check"]);
     assert_eq!(stale.status.code(), Some(1), "{stale:?}");
     assert!(text(&stale.stdout).contains("`target/debug/app` has not been built"), "{stale:?}");
-    assert!(fresh(&world, &["build", "-q"]).status.success());
-    let checked = fresh(&world, &["check", "--bin", "app"]);
+    assert!(live(&world, &["build", "-q"]).status.success());
+    let checked = live(&world, &["check", "--bin", "app"]);
     assert_eq!(checked.status.code(), Some(0));
     assert!(text(&checked.stdout).starts_with("fresh: `app` is "), "{checked:?}");
     world.leaf_says("two");
-    let stale = fresh(&world, &["check"]);
+    let stale = live(&world, &["check"]);
     assert_eq!(stale.status.code(), Some(1));
     let words = "  `leaf/src/lib.rs` changed (in leaf, used by mid, used by app)";
     assert!(text(&stale.stdout).contains(words), "{stale:?}");
-    let error = fresh(&world, &["check", "--bin", "nope"]);
+    let error = live(&world, &["check", "--bin", "nope"]);
     assert_eq!(error.status.code(), Some(2));
     assert!(text(&error.stderr).contains("no workspace package provides a binary named `nope`"));
 }
@@ -37,22 +34,22 @@ fn the_exit_code_of_check_says_fresh_stale_or_error() {
 #[test]
 fn check_as_json_has_verdict_reasons_inputs_and_time() {
     let world = World::chain();
-    world.ensure();
+    world.build();
     let parse =
         |output: Output| -> serde_json::Value { serde_json::from_slice(&output.stdout).unwrap() };
-    let verdict = parse(fresh(&world, &["check", "--json"]));
+    let verdict = parse(live(&world, &["check", "--json"]));
     assert_eq!(verdict["verdict"], "fresh");
     assert_eq!(verdict["asked_cargo"], false);
     assert!(verdict["inputs"].as_u64().unwrap() > 10 && verdict["micros"].is_u64());
     assert_eq!(verdict["artifact"]["hash"].as_str().unwrap().len(), 64);
     world.leaf_says("two");
-    let verdict = parse(fresh(&world, &["check", "--json"]));
+    let verdict = parse(live(&world, &["check", "--json"]));
     assert_eq!(verdict["verdict"], "stale");
     let reason = &verdict["reasons"][0];
     assert_eq!(reason["change"], "modified");
     assert_eq!(reason["kind"], "source");
     assert_eq!(reason["via"], serde_json::json!(["leaf", "mid", "app"]));
-    let built = parse(fresh(&world, &["build", "-q", "--json"]));
+    let built = parse(live(&world, &["build", "-q", "--json"]));
     assert!(built["compiled"] == true && built["identical"] == false, "{built}");
 }
 
@@ -61,11 +58,11 @@ fn run_builds_what_is_stale_and_becomes_the_program() {
     let world = World::single(
         "fn main() { let a: Vec<String> = std::env::args().skip(1).collect(); print!(\"{a:?}\"); std::process::exit(7) }\n",
     );
-    let ran = fresh(&world, &["run", "--", "--port", "1"]);
+    let ran = live(&world, &["run", "--", "--port", "1"]);
     assert_eq!(text(&ran.stdout), "[\"--port\", \"1\"]");
     assert_eq!(ran.status.code(), Some(7));
     assert!(text(&ran.stderr).contains("Compiling app"));
-    let again = fresh(&world, &["run"]);
+    let again = live(&world, &["run"]);
     assert_eq!((text(&again.stdout).as_str(), again.status.code()), ("[]", Some(7)));
     assert_eq!(text(&again.stderr), "", "cargo was asked though nothing changed");
 }
@@ -73,10 +70,10 @@ fn run_builds_what_is_stale_and_becomes_the_program() {
 #[test]
 fn a_failed_build_shows_cargos_words_each_time_and_exits_with_2() {
     let world = World::chain();
-    world.ensure();
+    world.build();
     world.write("leaf/src/lib.rs", "pub fn text() -> String { 5 }\n");
     for quiet in [&["build"][..], &["build", "-q"], &["build"], &["build", "-q", "--force"]] {
-        let failed = fresh(&world, quiet);
+        let failed = live(&world, quiet);
         assert_eq!(failed.status.code(), Some(2));
         let words = text(&failed.stderr);
         assert_eq!(words.matches("error[E0308]").count(), 1, "{words}");
@@ -89,25 +86,25 @@ fn a_failed_build_shows_cargos_words_each_time_and_exits_with_2() {
 #[test]
 fn explain_says_what_a_file_is_to_the_binary() {
     let world = World::chain();
-    world.ensure();
-    let explain = |file: &str| text(&fresh(&world, &["explain", file]).stdout);
+    world.build();
+    let explain = |file: &str| text(&live(&world, &["explain", file]).stdout);
     let words = explain("../leaf/src/lib.rs");
     assert!(words.contains("matters as source, through leaf, used by mid, used by app"), "{words}");
     assert!(explain("../leaf/README.md").contains("does not matter to `app`"));
     assert!(explain("build.rs").contains("must stay absent"));
-    let all = text(&fresh(&world, &["explain"]).stdout);
+    let all = text(&live(&world, &["explain"]).stdout);
     assert!(all.contains("`app` is fresh") && all.contains("3 source"), "{all}");
 }
 
 #[test]
 fn the_store_is_listed_and_tidied() {
     let world = World::chain();
-    world.ensure();
+    world.build();
     world.leaf_says("two");
-    world.ensure();
-    let list = || text(&fresh(&world, &["store", "list"]).stdout);
+    world.build();
+    let list = || text(&live(&world, &["store", "list"]).stdout);
     assert_eq!(list().lines().count(), 2);
-    assert!(text(&fresh(&world, &["store", "gc"]).stdout).starts_with("removed 1 binaries"));
+    assert!(text(&live(&world, &["store", "gc"]).stdout).starts_with("removed 1 binaries"));
     assert!(list().lines().count() == 1 && list().contains("in use"));
 }
 
@@ -117,7 +114,7 @@ fn the_usual_options_choose_the_variant() {
         "fn main() { print!(\"{}{}\", cfg!(debug_assertions), cfg!(feature = \"loud\")); }\n",
     );
     world.package("app", "[features]\nloud = []\n");
-    let run = |options: &[&str]| text(&fresh(&world, &[&["run", "-q"], options].concat()).stdout);
+    let run = |options: &[&str]| text(&live(&world, &[&["run", "-q"], options].concat()).stdout);
     assert_eq!(run(&[]), "truefalse");
     assert_eq!(run(&["--release"]), "falsefalse");
     assert_eq!(run(&["--features", "loud"]), "truetrue");

@@ -1,0 +1,5 @@
+//! What `cargo live` does, beside what cargo does, in workspaces that the tests make.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod world; // a workspace of a test's own
+mod command; // verbs, options, answers
