@@ -100,6 +100,24 @@ async fn begin_http(
     Ok((sender.send_request(request).await.map_err(io::Error::other)?, connection))
 }
 
+/// What is wrong with a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unwell {
+    pub(crate) why: String,
+    /// It took too long: so does a good binary on a machine that stalls, so it is no proof.
+    pub(crate) slow: bool,
+}
+
+impl Unwell {
+    pub(crate) fn faulty(why: impl Into<String>) -> Self {
+        Self { why: why.into(), slow: false }
+    }
+
+    pub(crate) fn slow(why: impl Into<String>) -> Self {
+        Self { why: why.into(), slow: true }
+    }
+}
+
 /// `None` when the request is answered well, else what was wrong.
 ///
 /// A status below 500 is well: the daemon serves, even if it has nothing at that path.
@@ -108,14 +126,17 @@ pub(crate) async fn unwell(
     path: &str,
     address: &str,
     limit: Duration,
-) -> Option<String> {
+) -> Option<Unwell> {
     match http_status(socket, path, address, limit).await {
         Ok(status) if !status.is_server_error() => None,
-        Ok(status) => Some(format!("answered `GET {path}` with {}", status.as_u16())),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Some(format!("did not answer `GET {path}` within {} s", limit.as_secs_f32()))
+        Ok(status) => {
+            Some(Unwell::faulty(format!("answered `GET {path}` with {}", status.as_u16())))
         }
-        Err(error) => Some(format!("did not answer `GET {path}`: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let limit = limit.as_secs_f32();
+            Some(Unwell::slow(format!("did not answer `GET {path}` within {limit} s")))
+        }
+        Err(error) => Some(Unwell::faulty(format!("did not answer `GET {path}`: {error}"))),
     }
 }
 

@@ -47,6 +47,9 @@ pub enum Error {
     AddressInUse { name: String, address: String },
     #[error("`{name}` said that it was ready and then {why}{log}")]
     NotServing { name: String, why: String, log: LogTail },
+    /// It may have been the machine's fault.
+    #[error("`{name}` said that it was ready and then {why}{log}")]
+    TooSlow { name: String, why: String, log: LogTail },
     #[error("`{name}` runs from another file than the one that was started")]
     WrongBinary { name: String },
     #[error(

@@ -99,8 +99,11 @@ pub(crate) enum Request {
     Take,
     /// The new generation accepts. Only within a hand-over.
     Accepting,
-    /// Cut the probation short. Only within a hand-over.
+    /// Cut the probation short: said by a generation that cannot hand on whoever stands by for it.
+    /// Only within a hand-over.
     Settle,
+    /// Accepts nothing any more, as it was told to: [`Reply::Retire`]. Only within a hand-over.
+    Retired,
     /// The new generation was told to stop: do not take over from it.
     Leaving,
 }
@@ -112,10 +115,21 @@ pub(crate) enum Reply {
     Stopping,
     Http,
     Prepared,
-    Listener { found: bool },
+    Listener {
+        found: bool,
+    },
     Yours,
+    /// To one that takes over from a generation which is on probation itself: this one stands by,
+    /// take over from it.
+    StandsBy {
+        generation: u64,
+    },
     Commit,
-    Refused { why: String },
+    /// To a generation on probation: a newer one takes its place.
+    Retire,
+    Refused {
+        why: String,
+    },
 }
 
 /// What the old generation does once the new one accepts.
@@ -125,6 +139,9 @@ pub(crate) struct Terms {
     pub(crate) probation_ms: u64,
     /// What the new generation is asked for during its probation.
     pub(crate) health_path: Option<String>,
+    /// Whether the new generation understands [`Reply::StandsBy`].
+    #[serde(default)]
+    pub(crate) hands_on: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,6 +152,9 @@ pub(crate) struct Hello {
     /// Whether it has listeners that it can hand over.
     #[serde(default)]
     pub(crate) hands_over: bool,
+    /// Whether it goes on standing by when a newer one replaces the one on probation.
+    #[serde(default)]
+    pub(crate) hands_on: bool,
 }
 
 /// Where a generation is in its life.

@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    client::Unwell,
     instance::{Instance, remove},
     process,
 };
@@ -51,26 +52,24 @@ impl Instance {
         (failed.left() != Some(Duration::ZERO)).then_some(failed)
     }
 
-    /// The binary is not tried again until it changes.
-    pub(crate) fn quarantine(&self, exe_hash: &str, args_hash: &str, why: &str) {
-        self.record(exe_hash, args_hash, Quarantined { why: why.to_owned(), slow: None });
+    /// The binary is not tried again until it changes; one that was only slow is after a while, a
+    /// longer one each time.
+    pub(crate) fn quarantine(&self, exe_hash: &str, args_hash: &str, failed: &Unwell) {
+        let why = failed.why.clone();
+        let slow = failed.slow.then(|| self.slow_once_more(exe_hash, args_hash));
+        let failed = Quarantined { why, slow };
+        if let Err(error) = self.store(&bad_file(exe_hash, args_hash), &failed) {
+            tracing::warn!(%error, "cannot quarantine a binary that failed");
+        }
     }
 
-    /// The binary is tried again after a while, a longer one each time.
-    pub(crate) fn quarantine_slow(&self, exe_hash: &str, args_hash: &str, why: &str) {
+    fn slow_once_more(&self, exe_hash: &str, args_hash: &str) -> Slow {
         let before: Option<Quarantined> = self.load(&bad_file(exe_hash, args_hash));
         let times = before.and_then(|before| before.slow).map_or(0, |slow| slow.times);
-        let slow = Slow {
+        Slow {
             times: times.saturating_add(1),
             boot_id: process::boot_id(),
             again_at_s: (since_boot() + wait_after(times)).as_secs(),
-        };
-        self.record(exe_hash, args_hash, Quarantined { why: why.to_owned(), slow: Some(slow) });
-    }
-
-    fn record(&self, exe_hash: &str, args_hash: &str, failed: Quarantined) {
-        if let Err(error) = self.store(&bad_file(exe_hash, args_hash), &failed) {
-            tracing::warn!(%error, "cannot quarantine a binary that failed");
         }
     }
 

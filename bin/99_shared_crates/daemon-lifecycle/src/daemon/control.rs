@@ -13,17 +13,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{
-    core::{Core, Gate},
-    handover,
-    shutdown::ShutdownReason,
-    successor,
-};
+use super::{core::Core, handover, phase::Event, shutdown::ShutdownReason, successor};
 use crate::{
     edge,
     instance::{self, Good},
     logs, process,
-    protocol::{self, Connection, Fault, FromDaemon, Reply, Request, State},
+    protocol::{self, Connection, Fault, FromDaemon, Reply, Request},
 };
 
 /// After the drain deadline streams have this long to say goodbye before they are cut.
@@ -121,6 +116,7 @@ async fn converse(core: &Arc<Core>, mut control: Connection) -> io::Result<()> {
             | Request::Take
             | Request::Accepting
             | Request::Settle
+            | Request::Retired
             | Request::Leaving => {
                 let why = "that is said within a hand-over only".to_owned();
                 control.send(&Reply::Refused { why }).await?;
@@ -143,7 +139,7 @@ async fn obey_signals(core: Arc<Core>) {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        let ends = core.shutdown.borrow().is_some();
+        let ends = core.phase().end().is_some();
         let drain = if ends { Duration::ZERO } else { core.drain() };
         core.begin_shutdown(ShutdownReason::Signal, drain);
     }
@@ -175,7 +171,7 @@ async fn keep_log_short(core: Arc<Core>) {
     loop {
         tokio::time::sleep(LOG_CHECK).await;
         // Of two generations that write to one log, the serving one keeps it.
-        if *core.gate.borrow() == Gate::Open
+        if core.phase().accepts()
             && let Err(error) = logs::rotate(&log)
         {
             tracing::warn!(%error, "cannot rotate the log");
@@ -195,7 +191,7 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
             return Err(error);
         }
         edge::passed("daemon.recorded");
-        core.set_state(State::Serving);
+        core.happened(Event::Serve);
         drop(tokio::spawn(stand_probation(Arc::clone(&core))));
     }
     let said = core.report(&FromDaemon::Ready { identity: core.identity().clone() }).await;
@@ -208,12 +204,22 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
     Ok(())
 }
 
-/// After a probation without incident this binary is one to fall back to.
+/// After a probation without incident this binary is one to fall back to. Only serving counts: one
+/// that another has replaced meanwhile, and that resumes, begins anew.
 pub(super) async fn stand_probation(core: Arc<Core>) {
     let Some(attachment) = &core.attachment else { return };
-    tokio::time::sleep(attachment.manager.probation).await;
-    if core.shutdown.borrow().is_none() {
-        remember_as_good(&core);
+    let mut phases = core.phases();
+    loop {
+        let serves = phases.wait_for(|phase| phase.accepts() || phase.end().is_some()).await;
+        if !serves.is_ok_and(|phase| phase.accepts()) {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(attachment.manager.probation) => {
+                return remember_as_good(&core);
+            }
+            _ = phases.wait_for(|phase| !phase.accepts()) => {}
+        }
     }
 }
 

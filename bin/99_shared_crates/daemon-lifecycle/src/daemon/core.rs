@@ -10,11 +10,16 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use super::shutdown::{Shutdown, ShutdownReason, ShutdownSignal};
+use super::{
+    handover::Successor,
+    phase::{self, Event, Phase},
+    shutdown::{ShutdownReason, ShutdownSignal},
+    successor::Session,
+};
 use crate::{
-    Identity,
+    Identity, edge,
     instance::Instance,
-    protocol::{Attachment, Connection, FromDaemon, Hello, PROTOCOL, State, Terms},
+    protocol::{Attachment, Connection, FromDaemon, Hello, PROTOCOL, Terms},
 };
 
 /// How long a signal from outside lets requests run, where the starter has said nothing.
@@ -22,16 +27,6 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 /// Requests of starters waiting for [`crate::Daemon::serve`] to be called.
 const HTTP_QUEUE_LEN: usize = 8;
-
-/// Whether connections are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
-    Open,
-    /// Another generation accepts, or will say when this one may.
-    Shut,
-    /// For good.
-    Closed,
-}
 
 /// A listener kept so that it can be handed over, or resumed on.
 pub(super) struct Held {
@@ -43,9 +38,20 @@ pub(super) struct Held {
 
 /// To the task that stands between this generation and the one before.
 pub(super) enum ToPredecessor {
-    /// End the probation now; answered when it has ended.
-    Settle(oneshot::Sender<()>),
+    /// End the probation now; answered when it has ended. One that is silent gets so much time
+    /// before it is asked whether it lives.
+    Settle {
+        settled: oneshot::Sender<()>,
+        patience: Duration,
+    },
     Leaving,
+}
+
+/// The generation that would resume if this one failed.
+#[derive(Clone)]
+pub(super) struct StandsBy {
+    pub(super) generation: u64,
+    pub(super) commands: mpsc::Sender<ToPredecessor>,
 }
 
 /// What the daemon's handle, its lifecycle thread and its servers share.
@@ -54,9 +60,8 @@ pub(super) struct Core {
     pub(super) attachment: Option<Attachment>,
     initial: Identity,
     ready: OnceLock<Identity>,
-    pub(super) state: watch::Sender<State>,
-    pub(super) gate: watch::Sender<Gate>,
-    pub(super) shutdown: watch::Sender<Option<Shutdown>>,
+    /// Changed by [`Self::happened`] alone.
+    phase: watch::Sender<Phase>,
     held: Mutex<Vec<Held>>,
     /// Connections that starters turned into HTTP, and where the server finds them.
     pub(super) http: mpsc::Sender<UnixStream>,
@@ -64,11 +69,13 @@ pub(super) struct Core {
     /// The starter.
     pub(super) channel: tokio::sync::Mutex<Option<Connection>>,
     /// The hand-over from the generation before, until it takes place.
-    pub(super) session: tokio::sync::Mutex<Option<Connection>>,
+    pub(super) session: tokio::sync::Mutex<Option<Session>>,
     /// Set while the generation before could still resume.
-    pub(super) predecessor: Mutex<Option<mpsc::Sender<ToPredecessor>>>,
+    pub(super) predecessor: Mutex<Option<StandsBy>>,
     /// One hand-over to a next generation at a time.
     pub(super) handing_over: tokio::sync::Mutex<()>,
+    /// Set while this generation stands by: whoever takes over from the one on probation.
+    pub(super) candidates: Mutex<Option<mpsc::Sender<Successor>>>,
     /// How many servers run.
     pub(super) servers: watch::Sender<usize>,
     /// What a generation that was replaced stays for, besides its connections.
@@ -81,7 +88,6 @@ impl Core {
         instance: Option<Instance>,
         attachment: Option<Attachment>,
     ) -> Self {
-        let waits = attachment.as_ref().is_some_and(|a| a.predecessor.is_some());
         let (http, http_in) = mpsc::channel(HTTP_QUEUE_LEN);
         let work = TaskTracker::new();
         // Its end can be waited for at any time.
@@ -91,9 +97,7 @@ impl Core {
             attachment,
             initial: identity,
             ready: OnceLock::new(),
-            state: watch::Sender::new(State::Starting),
-            gate: watch::Sender::new(if waits { Gate::Shut } else { Gate::Open }),
-            shutdown: watch::Sender::new(None),
+            phase: watch::Sender::new(Phase::Starting),
             held: Mutex::default(),
             http,
             http_in: tokio::sync::Mutex::new(http_in),
@@ -101,6 +105,7 @@ impl Core {
             session: tokio::sync::Mutex::default(),
             predecessor: Mutex::default(),
             handing_over: tokio::sync::Mutex::default(),
+            candidates: Mutex::default(),
             servers: watch::Sender::new(0),
             work,
         }
@@ -119,8 +124,9 @@ impl Core {
         Hello {
             protocol: PROTOCOL,
             identity: self.identity().clone(),
-            state: *self.state.borrow(),
+            state: self.phase().state(),
             hands_over: !lock(&self.held).is_empty(),
+            hands_on: true,
         }
     }
 
@@ -128,9 +134,9 @@ impl Core {
         self.attachment.as_ref()?.predecessor
     }
 
-    /// Where the generation before answers.
-    pub(super) fn predecessor_socket(&self) -> Option<PathBuf> {
-        Some(self.instance.as_ref()?.socket(self.predecessor_generation()?))
+    /// Where another generation answers.
+    pub(super) fn socket_of(&self, generation: u64) -> Option<PathBuf> {
+        Some(self.instance.as_ref()?.socket(generation))
     }
 
     pub(super) fn terms(&self) -> Terms {
@@ -139,6 +145,7 @@ impl Core {
             drain_ms: self.drain().as_millis() as u64,
             probation_ms: manager.map_or(0, |m| m.probation.as_millis() as u64),
             health_path: manager.and_then(|m| m.health_path.clone()),
+            hands_on: true,
         }
     }
 
@@ -162,54 +169,44 @@ impl Core {
     }
 
     pub(super) fn shutdown_signal(&self) -> ShutdownSignal {
-        ShutdownSignal::new(self.shutdown.subscribe())
+        ShutdownSignal::new(self.phase.subscribe())
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub(super) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Enters the phase that follows; `false` where the event means nothing in this one.
+    pub(super) fn happened(&self, event: Event) -> bool {
+        let mut from = None;
+        let changed = self.phase.send_if_modified(|phase| {
+            let to = phase::next(*phase, event);
+            let before = std::mem::replace(phase, to);
+            from = Some(before);
+            before != to
+        });
+        let Some(from) = from.filter(|_| changed) else {
+            tracing::debug!(?event, phase = ?self.phase(), "means nothing here");
+            return false;
+        };
+        edge::entered(from.state(), event.name(), phase::next(from, event).state());
+        true
     }
 
     /// Ends accepting for good and tells everyone. Said again, it can only bring the deadline
     /// forward.
     pub(super) fn begin_shutdown(&self, reason: ShutdownReason, drain: Duration) {
-        let drain_deadline = Instant::now() + drain;
-        self.gate.send_replace(Gate::Closed);
-        self.state.send_replace(State::Draining);
+        self.happened(Event::end(reason, Instant::now() + drain));
         lock(&self.held).clear();
         if reason != ShutdownReason::Replaced
             && let Some(predecessor) = lock(&self.predecessor).as_ref()
         {
-            drop(predecessor.try_send(ToPredecessor::Leaving));
+            drop(predecessor.commands.try_send(ToPredecessor::Leaving));
         }
-        self.shutdown.send_if_modified(|shutdown| match shutdown {
-            Some(said) if said.drain_deadline <= drain_deadline => false,
-            Some(said) => {
-                said.drain_deadline = drain_deadline;
-                true
-            }
-            None => {
-                *shutdown = Some(Shutdown { reason, drain_deadline });
-                true
-            }
-        });
-    }
-
-    /// Opens or shuts the gate, unless it is closed for good.
-    pub(super) fn set_gate(&self, to: Gate) {
-        self.gate.send_if_modified(|gate| {
-            let changes = *gate != Gate::Closed && *gate != to;
-            if changes {
-                *gate = to;
-            }
-            changes
-        });
-    }
-
-    /// Changes the state, unless the end has begun.
-    pub(super) fn set_state(&self, to: State) {
-        self.state.send_if_modified(|state| {
-            let changes = *state != State::Draining && *state != to;
-            if changes {
-                *state = to;
-            }
-            changes
-        });
     }
 
     /// Tells the starter; it may have gone.

@@ -45,7 +45,7 @@ async fn probation_is_over(core: &Core) {
     let predecessor = lock(&core.predecessor).clone();
     if let Some(predecessor) = predecessor {
         let over = Duration::from_millis(core.terms().probation_ms) + LIMIT;
-        if tokio::time::timeout(over, predecessor.closed()).await.is_err() {
+        if tokio::time::timeout(over, predecessor.commands.closed()).await.is_err() {
             tracing::warn!("the generation before says nothing of the end of the probation");
         }
     }

@@ -1,9 +1,5 @@
-//! The old generation's side of a hand-over.
-//!
-//! ```text
-//! Serving -> Prepared -> LameDuck -> Probation -> Draining
-//!    ^----------+-----------+------------+     any failure of the new generation
-//! ```
+//! The old generation's side of a hand-over. Its phases are in `phase.rs`, and both sides in
+//! `docs/handover.md`.
 
 use std::{
     io,
@@ -12,14 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc;
+
 use super::{
-    core::{Core, Gate},
-    listener, probation,
+    core::{Core, lock},
+    listener,
+    phase::Event,
+    probation,
     shutdown::ShutdownReason,
 };
 use crate::{
-    Identity, client, edge, process,
-    protocol::{Connection, Reply, Request, State, Terms},
+    Identity,
+    client::{self, Unwell},
+    edge, process,
+    protocol::{Connection, Reply, Request, Terms},
 };
 
 /// How long the new generation may take from being given the listeners to accepting on them.
@@ -38,92 +40,107 @@ const KILL_LIMIT: Duration = Duration::from_secs(3);
 /// How long a next one waits for that.
 const CLEAR_LIMIT: Duration = Duration::from_secs(4);
 
+/// How long one that takes over from a generation on probation may take to say so, and that one to
+/// accept nothing more; meanwhile nobody watches it.
+const HAND_ON_LIMIT: Duration = Duration::from_secs(3);
+
+/// A new generation that asks for the listeners.
+pub(super) struct Successor {
+    /// Its end is that of the new generation.
+    control: Connection,
+    identity: Identity,
+    terms: Terms,
+}
+
 /// How a hand-over ended.
 enum Verdict {
     /// The new generation stays.
     Commit,
     /// The new generation is not to serve. `Some` when it failed after it had been given the
     /// listeners, so that nobody but this process can say why.
-    Resume(Option<String>),
+    Resume(Option<Unwell>),
     /// This generation was told to end, and both do.
     End,
 }
 
-/// Hands over to the generation `new`, which has asked for it on `control`.
+/// Hands over to the generation `identity`, which has asked for it on `control`.
 pub(super) async fn give(
     core: &Arc<Core>,
-    mut control: Connection,
-    new: Identity,
+    control: Connection,
+    identity: Identity,
     terms: Terms,
 ) -> io::Result<()> {
-    let refuse = |why: &str| Reply::Refused { why: why.to_owned() };
+    let mut new = Successor { control, identity, terms };
+    let peer = new.control.get_ref().peer_cred()?.pid();
+    if peer != Some(new.identity.pid.cast_signed()) || !new.identity.is_alive() {
+        return new.refuse("the identity is not that of the process that asks").await;
+    }
+    // While this generation stands by for another, that task knows what to do about a newer one.
+    let standing_by = lock(&core.candidates).clone();
+    if let Some(standing_by) = standing_by {
+        match standing_by.send(new).await {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::SendError(back)) => new = back,
+        }
+    }
     // One that has just failed may not have been cleared away yet.
     let only_one = tokio::time::timeout(CLEAR_LIMIT, core.handing_over.lock()).await;
     let Ok(_only_one) = only_one else {
-        return control.send(&refuse("another generation is taking over")).await;
+        return new.refuse("another generation is taking over").await;
     };
-    let peer = control.get_ref().peer_cred()?.pid();
-    if peer != Some(new.pid.cast_signed()) || !new.is_alive() {
-        return control.send(&refuse("the identity is not that of the process that asks")).await;
+    if !core.happened(Event::Prepare) {
+        return new.refuse("this generation does not serve").await;
     }
-    if core.shutdown.borrow().is_some() {
-        return control.send(&refuse("this generation is ending")).await;
-    }
-    if !probation::settled(core).await {
-        return control.send(&refuse("this generation is itself on probation")).await;
-    }
-    core.set_state(State::Prepared);
     edge::passed("old.prepared");
-    let prepared = match control.send(&Reply::Prepared).await {
+    let prepared = match new.control.send(&Reply::Prepared).await {
         Ok(()) => {
             edge::passed("old.prepared-said");
-            prepared(core, &mut control).await
+            prepared(core, &mut new).await
         }
         Err(_) => Some(Verdict::Resume(None)),
     };
     let verdict = match prepared {
         Some(verdict) => verdict,
-        None => given(core, &mut control, &new, &terms).await,
+        None => given(core, &mut new).await,
     };
     match verdict {
         Verdict::Commit => {
-            let drain = Duration::from_millis(terms.drain_ms);
+            let drain = Duration::from_millis(new.terms.drain_ms);
             core.begin_shutdown(ShutdownReason::Replaced, drain);
             edge::passed("old.draining");
-            drop(control.send(&Reply::Commit).await);
+            drop(new.control.send(&Reply::Commit).await);
             edge::passed("old.commit-said");
-            tracing::info!(generation = new.generation, "replaced");
+            tracing::info!(generation = new.identity.generation, "replaced");
         }
-        Verdict::Resume(why) => resume(core, &new, why).await,
+        Verdict::Resume(failed) => resume(core, &new.identity, failed).await,
         // The connection's end tells the new generation that it stands alone.
         Verdict::End => {}
     }
     Ok(())
 }
 
-/// Until the new generation takes over; `None` when it does.
-async fn prepared(core: &Core, control: &mut Connection) -> Option<Verdict> {
+impl Successor {
+    async fn refuse(&mut self, why: &str) -> io::Result<()> {
+        self.control.send(&Reply::Refused { why: why.to_owned() }).await
+    }
+}
+
+/// Until the new generation takes over from this one; `None` when it does.
+async fn prepared(core: &Core, new: &mut Successor) -> Option<Verdict> {
     let mut shutdown = core.shutdown_signal();
     loop {
         let request = tokio::select! {
-            request = control.next::<Request>() => request,
+            request = new.control.next::<Request>() => request,
             _ = &mut shutdown => return Some(Verdict::End),
         };
         let answered = match request {
-            Ok(Some(Request::Listener { address })) => {
-                control.send(&Reply::Listener { found: core.held(&address).is_some() }).await
-            }
-            Ok(Some(Request::Descriptor { address })) => match core.held(&address) {
-                Some(fd) => {
-                    let sent = listener::send_fd(control.get_ref(), fd.as_fd()).await;
-                    edge::passed("old.listener-sent");
-                    sent
-                }
-                None => return Some(Verdict::Resume(None)),
+            Ok(Some(Request::Take)) => match probation::stands_by(core, new.terms.hands_on).await {
+                None => return None,
+                Some(generation) => new.control.send(&Reply::StandsBy { generation }).await,
             },
-            Ok(Some(Request::Take)) => return None,
+            Ok(Some(request)) => give_listener(core, &mut new.control, request).await,
             // It has ended, or speaks another language; its starter knows why.
-            _ => return Some(Verdict::Resume(None)),
+            Ok(None) | Err(_) => return Some(Verdict::Resume(None)),
         };
         if answered.is_err() {
             return Some(Verdict::Resume(None));
@@ -131,45 +148,90 @@ async fn prepared(core: &Core, control: &mut Connection) -> Option<Verdict> {
     }
 }
 
+/// Answers what a new generation may ask before it takes over.
+async fn give_listener(core: &Core, control: &mut Connection, request: Request) -> io::Result<()> {
+    match request {
+        Request::Listener { address } => {
+            control.send(&Reply::Listener { found: core.held(&address).is_some() }).await
+        }
+        Request::Descriptor { address } => {
+            let fd = core.held(&address).ok_or(io::ErrorKind::NotFound)?;
+            let sent = listener::send_fd(control.get_ref(), fd.as_fd()).await;
+            edge::passed("old.listener-sent");
+            sent
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
 /// From the moment this generation stops accepting.
-async fn given(core: &Core, control: &mut Connection, new: &Identity, terms: &Terms) -> Verdict {
-    core.set_gate(Gate::Shut);
-    core.set_state(State::LameDuck);
+async fn given(core: &Core, new: &mut Successor) -> Verdict {
+    if !core.happened(Event::Take) {
+        return Verdict::End;
+    }
     edge::passed("old.lame-duck");
+    match accepts(core, new).await {
+        Some(verdict) => verdict,
+        None => on_probation(core, new).await,
+    }
+}
+
+/// Lets the new generation accept; `None` when it does.
+async fn accepts(core: &Core, new: &mut Successor) -> Option<Verdict> {
     let accepting = async {
-        control.send(&Reply::Yours).await?;
+        new.control.send(&Reply::Yours).await?;
         edge::passed("old.yours-said");
-        control.next::<Request>().await
+        new.control.next::<Request>().await
     };
     match tokio::time::timeout(ACCEPT_LIMIT, accepting).await {
         Ok(Ok(Some(Request::Accepting))) => {}
-        Ok(_) => return Verdict::Resume(Some("died as it took over".to_owned())),
-        Err(_) => return Verdict::Resume(Some("did not begin to accept".to_owned())),
+        Ok(_) => return Some(Verdict::Resume(Some(Unwell::faulty("died as it took over")))),
+        Err(_) => return Some(Verdict::Resume(Some(Unwell::slow("did not begin to accept")))),
     }
-    core.set_state(State::Probation);
+    if !core.happened(Event::Accepting) {
+        return Some(Verdict::End);
+    }
     edge::passed("old.probation");
-    on_probation(core, control, new, terms).await
+    None
 }
 
-async fn on_probation(
-    core: &Core,
-    control: &mut Connection,
-    new: &Identity,
-    terms: &Terms,
-) -> Verdict {
+/// Stands by for the new generation, and for each that takes its place meanwhile: a generation is
+/// good after a probation of its own, and until one is, this one can resume.
+async fn on_probation(core: &Core, new: &mut Successor) -> Verdict {
+    let (sender, mut candidates) = mpsc::channel(1);
+    *lock(&core.candidates) = Some(sender);
+    let mut began = Instant::now();
+    let verdict = loop {
+        let watched = tokio::select! {
+            verdict = watch(core, new, began) => Err(verdict),
+            Some(candidate) = candidates.recv() => Ok(candidate),
+        };
+        match watched {
+            Err(verdict) => break verdict,
+            Ok(candidate) => match hand_on(core, new, candidate).await {
+                Ok(false) => {}
+                Ok(true) => began = Instant::now(),
+                Err(verdict) => break verdict,
+            },
+        }
+    };
+    lock(&core.candidates).take();
+    verdict
+}
+
+/// Watches the new generation until its probation is over.
+async fn watch(core: &Core, new: &mut Successor, began: Instant) -> Verdict {
     let mut shutdown = core.shutdown_signal();
-    let began = Instant::now();
-    let over = tokio::time::sleep(Duration::from_millis(terms.probation_ms));
-    tokio::pin!(over);
+    let end = began + Duration::from_millis(new.terms.probation_ms);
     let mut probes = tokio::time::interval(PROBE_INTERVAL);
     probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     probes.tick().await;
     let mut failed = 0;
     loop {
         tokio::select! {
-            () = &mut over => return Verdict::Commit,
+            () = tokio::time::sleep_until(end.into()) => return Verdict::Commit,
             _ = &mut shutdown => return Verdict::End,
-            said = control.next::<Request>() => match said {
+            said = new.control.next::<Request>() => match said {
                 Ok(Some(Request::Settle)) => return Verdict::Commit,
                 Ok(Some(Request::Leaving)) => {
                     core.begin_shutdown(ShutdownReason::Stop, core.drain());
@@ -177,14 +239,20 @@ async fn on_probation(
                 }
                 _ => {
                     let after = began.elapsed().as_secs_f32();
-                    return Verdict::Resume(Some(format!("died {after:.1} s after it took over")));
+                    let why = format!("died {after:.1} s after it took over");
+                    return Verdict::Resume(Some(Unwell::faulty(why)));
                 }
             },
             _ = probes.tick() => {
-                let Some(why) = unwell(core, new, terms).await else {
+                let asked = Instant::now();
+                let Some(why) = unwell(core, new).await else {
                     failed = 0;
                     continue;
                 };
+                // Where this process was held up as well the machine was, and nothing is shown.
+                if why.slow && asked.elapsed() > PROBE_LIMIT * 2 {
+                    continue;
+                }
                 failed += 1;
                 if failed == PROBES_FAILED {
                     return Verdict::Resume(Some(why));
@@ -194,33 +262,87 @@ async fn on_probation(
     }
 }
 
-async fn unwell(core: &Core, new: &Identity, terms: &Terms) -> Option<String> {
-    let socket = core.instance.as_ref()?.socket(new.generation);
-    let path = terms.health_path.as_deref()?;
+async fn unwell(core: &Core, new: &Successor) -> Option<Unwell> {
+    let socket = core.socket_of(new.identity.generation)?;
+    let path = new.terms.health_path.as_deref()?;
     client::unwell(&socket, path, &core.identity().address, PROBE_LIMIT).await
 }
 
-/// Kills the new generation and goes on as if it had never been.
-async fn resume(core: &Core, new: &Identity, why: Option<String>) {
-    if let Some(why) = why {
-        tracing::warn!(generation = new.generation, why, "the new generation failed; resuming");
-        let gone = process::end_session(new.pid, new.start_time, Duration::ZERO, KILL_LIMIT).await;
-        if !gone {
-            tracing::error!(pid = new.pid, "the new generation cannot be killed");
+/// Lets `candidate` take over from the generation on probation, which has proven nothing and ends;
+/// this one goes on standing by. `false` when it has not come to that and all is as it was.
+async fn hand_on(
+    core: &Core,
+    new: &mut Successor,
+    mut candidate: Successor,
+) -> Result<bool, Verdict> {
+    let taken = async {
+        candidate.control.send(&Reply::Prepared).await?;
+        edge::passed("old.hand-on-prepared");
+        loop {
+            match candidate.control.next::<Request>().await? {
+                Some(Request::Take) => return Ok(()),
+                Some(request) => give_listener(core, &mut candidate.control, request).await?,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
         }
-        edge::passed("old.new-killed");
+    };
+    let taken: Result<io::Result<()>, _> = tokio::time::timeout(HAND_ON_LIMIT, taken).await;
+    if !matches!(taken, Ok(Ok(()))) {
+        return Ok(false);
+    }
+    if !core.happened(Event::HandOn) {
+        return Err(Verdict::End);
+    }
+    edge::passed("old.handing-on");
+    retire(core, new).await;
+    edge::passed("old.retired-heard");
+    *new = candidate;
+    accepts(core, new).await.map_or(Ok(true), Err)
+}
+
+/// Ends the generation on probation in an orderly way, or at once where it does not listen.
+async fn retire(core: &Core, new: &mut Successor) {
+    let retired = async {
+        new.control.send(&Reply::Retire).await?;
+        new.control.next::<Request>().await
+    };
+    let failed = match tokio::time::timeout(HAND_ON_LIMIT, retired).await {
+        // One that was told to end meanwhile accepts nothing any more either.
+        Ok(Ok(Some(Request::Retired | Request::Leaving))) => return,
+        Ok(_) => Unwell::faulty("died as another took its place"),
+        Err(_) => Unwell::slow("hung as another took its place"),
+    };
+    end(core, &new.identity, &failed).await;
+}
+
+/// Kills a generation that failed with everything it has started, and notes why.
+async fn end(core: &Core, new: &Identity, failed: &Unwell) {
+    let gone = process::end_session(new.pid, new.start_time, Duration::ZERO, KILL_LIMIT).await;
+    if !gone {
+        tracing::error!(pid = new.pid, "the new generation cannot be killed");
+    }
+    edge::passed("old.new-killed");
+    if let Some(instance) = &core.instance {
+        instance.quarantine(&new.exe_hash, &new.args_hash, failed);
+        edge::passed("old.new-quarantined");
+        crate::instance::remove(&instance.socket(new.generation));
+    }
+}
+
+/// Kills the new generation and goes on as if it had never been.
+async fn resume(core: &Core, new: &Identity, failed: Option<Unwell>) {
+    if let Some(failed) = failed {
+        let why = &failed.why;
+        tracing::warn!(generation = new.generation, why, "the new generation failed; resuming");
+        end(core, new, &failed).await;
         if let Some(instance) = &core.instance {
-            instance.quarantine(&new.exe_hash, &new.args_hash, &why);
-            edge::passed("old.new-quarantined");
             if let Err(error) = instance.set_current(core.identity()) {
                 tracing::error!(%error, "cannot record that this generation serves again");
             }
             edge::passed("old.recorded-again");
-            crate::instance::remove(&instance.socket(new.generation));
         }
     }
-    core.set_gate(Gate::Open);
-    core.set_state(State::Serving);
+    core.happened(Event::Resume);
     edge::passed("old.resumed");
 }
 
@@ -229,16 +351,17 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::State;
 
     #[tokio::test]
     async fn one_that_dies_before_it_hears_that_it_may_prepare_leaves_the_old_one_serving() {
         let own = Identity::of_this_process("test").unwrap();
         let core = Arc::new(Core::new(own.clone(), None, None));
-        core.set_state(State::Serving);
+        core.happened(Event::Serve);
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        let terms = Terms { drain_ms: 0, probation_ms: 0, health_path: None };
+        let terms = Terms { drain_ms: 0, probation_ms: 0, health_path: None, hands_on: true };
         drop(give(&core, Connection::new(ours), own, terms).await);
-        assert_eq!(*core.state.borrow(), State::Serving);
+        assert_eq!(core.phase().state(), State::Serving);
     }
 }

@@ -7,6 +7,7 @@ mod earlier; // asking generations that still drain
 mod fresh; // its own replacement
 mod handover; // towards the next generation
 mod listener; // sockets, and passing them on
+mod phase; // the life of a generation, and what changes it
 mod probation; // until the generation before has ended
 mod shutdown; // when it is to end
 mod serve; // HTTP on a listener
@@ -180,7 +181,7 @@ impl Daemon {
 
     /// Where this process is in its life.
     pub fn state(&self) -> State {
-        *self.core.state.borrow()
+        self.core.phase().state()
     }
 
     /// Resolves when this daemon is to end. [`Daemon::serve`] obeys it by itself.

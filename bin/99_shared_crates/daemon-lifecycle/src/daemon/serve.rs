@@ -26,7 +26,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::{
     control,
-    core::{Core, Gate},
+    core::Core,
     listener::{Kind, Listener},
     shutdown::ShutdownReason,
 };
@@ -47,8 +47,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// How far the end has come, for the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Open,
+enum Ending {
+    NotYet,
     /// Close when the current answer is out.
     Closing,
     /// Close now.
@@ -59,7 +59,7 @@ enum Phase {
 #[derive(Clone)]
 struct Connections {
     tracker: TaskTracker,
-    phase: watch::Receiver<Phase>,
+    ending: watch::Receiver<Ending>,
     /// Answers ask the client not to reuse the connection.
     lame: Arc<AtomicBool>,
 }
@@ -74,16 +74,16 @@ where
     B::Error: Into<BoxError>,
 {
     core.servers.send_modify(|servers| *servers += 1);
-    let (phase, seen) = watch::channel(Phase::Open);
+    let (ending, seen) = watch::channel(Ending::NotYet);
     let connections = Connections {
         tracker: TaskTracker::new(),
-        phase: seen,
+        ending: seen,
         lame: Arc::new(AtomicBool::new(false)),
     };
     accept(core, listener, &connections, &service).await;
     let answering = answer_starters(core, &connections, &service);
     tokio::select! {
-        () = drain(core, &connections, &phase) => {}
+        () = drain(core, &connections, &ending) => {}
         () = answering => {}
     }
     core.servers.send_modify(|servers| *servers -= 1);
@@ -95,7 +95,7 @@ where
     Ok(())
 }
 
-/// Until the gate is closed for good; the listener is dropped then.
+/// Until nothing is accepted any more; the listener is dropped then.
 async fn accept<S, B>(core: &Core, listener: Listener, connections: &Connections, service: &S)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -105,18 +105,18 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let mut gate = core.gate.subscribe();
+    let mut phases = core.phases();
     loop {
-        let is = *gate.borrow_and_update();
-        connections.lame.store(is != Gate::Open, Ordering::Relaxed);
-        if is == Gate::Closed {
+        let phase = *phases.borrow_and_update();
+        connections.lame.store(!phase.accepts(), Ordering::Relaxed);
+        if phase.end().is_some() {
             return;
         }
         tokio::select! {
             biased;
-            _ = gate.changed() => {}
+            _ = phases.changed() => {}
             Some(stream) = from_starter(core) => connections.answer_once(stream, service.clone()),
-            accepted = accept_one(&listener), if is == Gate::Open => match accepted {
+            accepted = accept_one(&listener), if phase.accepts() => match accepted {
                 Ok(Accepted::Tcp(stream)) => connections.spawn(stream, service.clone()),
                 Ok(Accepted::Unix(stream)) => connections.spawn(stream, service.clone()),
                 Err(error) => {
@@ -166,10 +166,9 @@ where
 }
 
 /// Lets the connections end by themselves until the drain deadline, then ends them.
-async fn drain(core: &Core, connections: &Connections, phase: &watch::Sender<Phase>) {
+async fn drain(core: &Core, connections: &Connections, ending: &watch::Sender<Ending>) {
     connections.tracker.close();
     let shutdown = core.shutdown_signal();
-    // Said a moment after the gate has closed.
     let replaced = shutdown.clone().await.reason == ShutdownReason::Replaced;
     let ended = async {
         connections.tracker.wait().await;
@@ -183,10 +182,10 @@ async fn drain(core: &Core, connections: &Connections, phase: &watch::Sender<Pha
         if replaced {
             tokio::time::sleep(LAME_DUCK).await;
         }
-        phase.send_replace(Phase::Closing);
+        ending.send_replace(Ending::Closing);
         shutdown.drained().await;
         tokio::time::sleep_until(control::end_by(Instant::now()).into()).await;
-        phase.send_replace(Phase::Cut);
+        ending.send_replace(Ending::Cut);
     };
     tokio::select! {
         () = ended => {}
@@ -212,8 +211,7 @@ impl Connections {
             .header_read_timeout(IDLE_LIMIT)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), answer);
-        let phase = self.phase.clone();
-        self.tracker.spawn(until_cut(phase, connection));
+        self.tracker.spawn(until_cut(self.ending.clone(), connection));
     }
 
     fn spawn<I, S, B>(&self, stream: I, service: S)
@@ -226,7 +224,7 @@ impl Connections {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let phase = self.phase.clone();
+        let ending = self.ending.clone();
         let lame = Arc::clone(&self.lame);
         self.tracker.spawn(async move {
             let answer = service_fn(move |request| {
@@ -246,29 +244,29 @@ impl Connections {
                 .header_read_timeout(IDLE_LIMIT)
                 .serve_connection(TokioIo::new(stream), answer);
             tokio::pin!(connection);
-            let mut closing_seen = phase.clone();
+            let mut closing_seen = ending.clone();
             let ended = async {
                 tokio::select! {
                     ended = connection.as_mut() => return ended,
-                    _ = closing_seen.wait_for(|phase| *phase >= Phase::Closing) => {}
+                    _ = closing_seen.wait_for(|ending| *ending >= Ending::Closing) => {}
                 }
                 connection.as_mut().graceful_shutdown();
                 connection.as_mut().await
             };
-            until_cut(phase, ended).await;
+            until_cut(ending, ended).await;
         });
     }
 }
 
 async fn until_cut(
-    mut phase: watch::Receiver<Phase>,
+    mut ending: watch::Receiver<Ending>,
     connection: impl Future<Output = hyper::Result<()>>,
 ) {
     tokio::select! {
         ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "a connection failed");
         },
-        _ = phase.wait_for(|phase| *phase == Phase::Cut) => {
+        _ = ending.wait_for(|ending| *ending == Ending::Cut) => {
             tracing::warn!("cut a connection at the drain deadline");
         }
     }

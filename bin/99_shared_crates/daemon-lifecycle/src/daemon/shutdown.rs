@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::phase::Phase;
+
 /// Why a daemon is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownReason {
@@ -31,15 +33,16 @@ pub struct Shutdown {
 
 /// Resolves when the daemon is to end; every clone does.
 pub struct ShutdownSignal {
-    receiver: watch::Receiver<Option<Shutdown>>,
+    receiver: watch::Receiver<Phase>,
     waiting: Pin<Box<dyn Future<Output = Shutdown> + Send + Sync>>,
 }
 
 impl ShutdownSignal {
-    pub(super) fn new(receiver: watch::Receiver<Option<Shutdown>>) -> Self {
+    pub(super) fn new(receiver: watch::Receiver<Phase>) -> Self {
         let mut changes = receiver.clone();
         let waiting = Box::pin(async move {
-            match changes.wait_for(Option::is_some).await.map(|shutdown| *shutdown) {
+            let ending = changes.wait_for(|phase| phase.end().is_some()).await;
+            match ending.map(|phase| phase.end()) {
                 Ok(Some(shutdown)) => shutdown,
                 _ => std::future::pending().await,
             }
@@ -49,14 +52,14 @@ impl ShutdownSignal {
 
     /// What has been said so far, without waiting.
     pub fn requested(&self) -> Option<Shutdown> {
-        *self.receiver.borrow()
+        self.receiver.borrow().end()
     }
 
     /// Resolves at the drain deadline, also when that is brought forward later.
     pub async fn drained(&self) {
         let mut changes = self.receiver.clone();
         loop {
-            let deadline = changes.borrow_and_update().map(|shutdown| shutdown.drain_deadline);
+            let deadline = changes.borrow_and_update().end().map(|end| end.drain_deadline);
             let over = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,

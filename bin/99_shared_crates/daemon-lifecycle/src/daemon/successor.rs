@@ -1,37 +1,60 @@
 //! The new generation's side of a hand-over.
 
-use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     control,
-    core::{Core, Gate},
+    core::Core,
     listener,
-    probation::{self, Predecessor, SETTLE_LIMIT},
+    phase::Event,
+    probation::{self, Predecessor},
     shutdown::ShutdownReason,
 };
 use crate::{
-    edge,
+    client, edge,
     protocol::{Connection, Fault, FromDaemon, Reply, Request, State},
 };
 
-/// How long the old generation may take for an answer; a thread of its own gives it.
+/// How long another generation may take for an answer; a thread of its own gives it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The same where it may first have to clear away one that has failed.
+const PREPARE_LIMIT: Duration = Duration::from_secs(6);
+
+/// The same where it first looks whether the one that stands by for it is there.
+const TAKE_LIMIT: Duration = Duration::from_secs(8);
+
+/// When nobody has given way by then, nobody will.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The way to another generation, which is open for as long as both have a part in the hand-over.
+pub(super) struct Session {
+    pub(super) generation: u64,
+    pub(super) connection: Connection,
+}
 
 /// The listener that the generation before holds for `address`; `None` when there is no such
 /// generation any more, or it listens elsewhere.
 pub(super) async fn listener(core: &Core, address: &str) -> io::Result<Option<OwnedFd>> {
     let mut kept = core.session.lock().await;
-    let Some(session) = open(core, &mut kept).await? else { return Ok(None) };
-    match ask_for_listener(session, address).await {
-        Err(error) if is_gone(&error) => {
-            // Killed in between. Only when it has ended, its port is free again.
-            if let Some(old) = Predecessor::of(session) {
-                old.ends_within(ANSWER_LIMIT).await;
+    loop {
+        let Some(session) = open(core, &mut kept).await? else { return Ok(None) };
+        match ask_for_listener(&mut session.connection, address).await {
+            Err(error) if is_gone(&error) => {
+                // Killed in between. Only when it has ended, its port is free again.
+                if let Some(old) = Predecessor::of(session) {
+                    old.ends_within(ANSWER_LIMIT).await;
+                }
+                kept.take();
             }
-            kept.take();
-            Ok(None)
+            given => return given,
         }
-        given => given,
     }
 }
 
@@ -52,29 +75,55 @@ async fn ask_for_listener(session: &mut Connection, address: &str) -> io::Result
 /// Opens the hand-over if that has not been done; `None` when nobody is there to hand over.
 async fn open<'a>(
     core: &Core,
-    session: &'a mut Option<Connection>,
-) -> io::Result<Option<&'a mut Connection>> {
-    if session.is_none() {
-        let Some(socket) = core.predecessor_socket() else { return Ok(None) };
-        let mut opened = match Connection::open(&socket).await {
-            Ok(opened) => opened,
-            Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(error),
+    kept: &'a mut Option<Session>,
+) -> io::Result<Option<&'a mut Session>> {
+    let Some(named) = core.predecessor_generation() else { return Ok(None) };
+    if kept.is_none() {
+        *kept = match prepare(core, named).await? {
+            Some(session) => Some(session),
+            // Whoever stood by for it may serve again.
+            None => match another(core).await {
+                Some(generation) => prepare(core, generation).await?,
+                None => None,
+            },
         };
-        let identity = Box::new(core.identity().clone());
-        let prepare = Request::Prepare { identity, terms: core.terms() };
-        // A probation may have to be settled before the answer.
-        match opened.ask(&prepare, ANSWER_LIMIT + SETTLE_LIMIT).await {
-            Ok(Reply::Prepared) => {
-                edge::passed("new.prepared-heard");
-                *session = Some(opened);
-            }
-            Ok(other) => return Err(refused(&other)),
-            Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(error),
+    }
+    Ok(kept.as_mut())
+}
+
+/// A generation that has the listeners, or is about to have them back.
+async fn another(core: &Core) -> Option<u64> {
+    let (instance, own) = (core.instance.as_ref()?, core.identity().generation);
+    for generation in instance.generations().into_iter().rev().filter(|other| *other != own) {
+        if let Ok(hello) = client::hello(&instance.socket(generation)).await
+            && !matches!(hello.state, State::Starting | State::Draining)
+        {
+            return Some(generation);
         }
     }
-    Ok(session.as_mut())
+    None
+}
+
+/// `None` when that generation is gone.
+async fn prepare(core: &Core, generation: u64) -> io::Result<Option<Session>> {
+    let Some(socket) = core.socket_of(generation) else { return Ok(None) };
+    let asked = async {
+        let mut connection = Connection::open(&socket).await?;
+        let identity = Box::new(core.identity().clone());
+        let prepare = Request::Prepare { identity, terms: core.terms() };
+        match connection.ask(&prepare, PREPARE_LIMIT).await? {
+            Reply::Prepared => Ok(Session { generation, connection }),
+            other => Err(refused(&other)),
+        }
+    };
+    match asked.await {
+        Ok(session) => {
+            edge::passed("new.prepared-heard");
+            Ok(Some(session))
+        }
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -118,29 +167,16 @@ async fn try_take(core: &Arc<Core>) -> io::Result<()> {
         })?),
         None => None,
     };
-    let mut old = match open(core, &mut kept).await? {
-        Some(session) => match session.ask(&Request::Take, ANSWER_LIMIT).await {
-            Ok(Reply::Yours) => kept.take(),
-            Ok(other) => return Err(refused(&other)),
-            // Killed in between: its listeners live on in this process.
-            Err(error) if is_gone(&error) => {
-                kept.take();
-                None
-            }
-            Err(error) => return Err(error),
-        },
-        None => None,
-    };
+    let mut old = paused(core, &mut kept).await?;
     edge::passed("new.yours-heard");
     if let Some(record) = record {
         record.publish()?;
         edge::passed("new.recorded");
     }
-    core.set_gate(Gate::Open);
-    core.set_state(State::Serving);
+    core.happened(Event::Serve);
     edge::passed("new.accepting");
     if let Some(session) = &mut old
-        && let Err(error) = session.send(&Request::Accepting).await
+        && let Err(error) = session.connection.send(&Request::Accepting).await
     {
         tracing::warn!(%error, "the generation before died as it handed over");
         old = None;
@@ -152,7 +188,47 @@ async fn try_take(core: &Arc<Core>) -> io::Result<()> {
         }
         None => drop(tokio::spawn(control::stand_probation(Arc::clone(core)))),
     }
+    // One that was on probation itself, and has given way.
+    if let Some(retired) = kept.take() {
+        probation::look_after(core, retired);
+    }
     drop(core.report(&FromDaemon::Serving).await);
     edge::passed("new.serving-said");
     Ok(())
+}
+
+/// Until no other generation accepts: the one that stands by from now on, or `None` when there is
+/// none any more, whose listeners then live on in this process. What is left in `kept` is the way
+/// to one that has given way for good.
+async fn paused(core: &Core, kept: &mut Option<Session>) -> io::Result<Option<Session>> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let Some(session) = open(core, kept).await? else { return Ok(None) };
+        match session.connection.ask(&Request::Take, TAKE_LIMIT).await {
+            Ok(Reply::Yours) => return Ok(kept.take()),
+            Ok(Reply::StandsBy { generation }) => match take_from(core, generation).await {
+                Ok(stands_by) => return Ok(Some(stands_by)),
+                Err(error) if Instant::now() > until => return Err(error),
+                // Its part may have ended just now: then the other one gives way itself.
+                Err(error) => {
+                    tracing::debug!(%error, generation, "does not give way yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Ok(other) => return Err(refused(&other)),
+            // Killed in between.
+            Err(error) if is_gone(&error) => drop(kept.take()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Takes over from a generation that stands by for another.
+async fn take_from(core: &Core, generation: u64) -> io::Result<Session> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let mut session = prepare(core, generation).await?.ok_or_else(gone)?;
+    match session.connection.ask(&Request::Take, ANSWER_LIMIT).await? {
+        Reply::Yours => Ok(session),
+        other => Err(refused(&other)),
+    }
 }

@@ -10,7 +10,9 @@ use tokio::{net::UnixStream, process::Command, sync::watch};
 
 use super::update::{self, Binary};
 use crate::{
-    DaemonManager, Error, Identity, LogTail, client, edge, environment,
+    DaemonManager, Error, Identity, LogTail,
+    client::{self, Unwell},
+    edge, environment,
     identity::hash_args,
     instance::Instance,
     logs, process,
@@ -187,7 +189,7 @@ impl Launched {
         let why = tokio::select! {
             why = client::unwell(&socket, path, &identity.address, manager.ready_timeout) => why,
             Ok(status) = exit.wait_for(Option::is_some) => {
-                Some(format!("ended ({})", describe(*status)))
+                Some(Unwell::faulty(format!("ended ({})", describe(*status))))
             }
         };
         let Some(why) = why else {
@@ -196,7 +198,7 @@ impl Launched {
         };
         let log = self.tail();
         self.kill().await;
-        Err(Error::NotServing { name: self.name.clone(), why, log })
+        Err(self.not_serving(why, log))
     }
 
     /// Lets the process take over; kills it when it does not.
@@ -215,13 +217,21 @@ impl Launched {
                 self.kill().await;
                 return Err(Error::Hindered { name: self.name.clone(), reason });
             }
-            Ok(_) => "died as it took over",
-            Err(_) => "did not take over in time",
+            Ok(_) => Unwell::faulty("died as it took over"),
+            Err(_) => Unwell::slow("did not take over in time"),
         };
-        let (name, log) = (self.name.clone(), self.tail());
+        let log = self.tail();
         // SIGTERM would make one that hung go on and take over first, then end both.
         self.kill_after(Duration::ZERO).await;
-        Err(Error::NotServing { name, why: why.to_owned(), log })
+        Err(self.not_serving(why, log))
+    }
+
+    fn not_serving(&self, Unwell { why, slow }: Unwell, log: LogTail) -> Error {
+        let name = self.name.clone();
+        match slow {
+            true => Error::TooSlow { name, why, log },
+            false => Error::NotServing { name, why, log },
+        }
     }
 
     /// Ends the process and everything it has started.

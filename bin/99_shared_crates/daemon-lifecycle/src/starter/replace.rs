@@ -10,7 +10,8 @@ use super::{
     update::Binary,
 };
 use crate::{
-    DaemonManager, Error, Identity, identity::hash_args, instance::Instance, process::Process,
+    DaemonManager, Error, Identity, client::Unwell, identity::hash_args, instance::Instance,
+    process::Process,
 };
 
 /// A generation past its drain deadline ends soon after it.
@@ -18,10 +19,8 @@ const DRAIN_SLACK: Duration = Duration::from_secs(30);
 
 /// How a replacement came out, as far as its starter sees.
 enum Failure {
-    /// The new binary is at fault; it is not tried again.
-    Binary(String),
-    /// It, or a busy machine: it was not ready in time.
-    Slow(String),
+    /// The new binary is at fault, or was slow on what may have been a busy machine.
+    Binary(Unwell),
     /// Something else is.
     Circumstances(Error),
 }
@@ -55,13 +54,9 @@ pub(super) async fn replace(
             crate::instance::remove(&instance.socket(generation));
             return Err(error);
         }
-        Err(Failure::Binary(why)) => {
-            instance.quarantine(&binary.exe_hash, &hash_args(&manager.args), &why);
-            why
-        }
-        Err(Failure::Slow(why)) => {
-            instance.quarantine_slow(&binary.exe_hash, &hash_args(&manager.args), &why);
-            why
+        Err(Failure::Binary(failed)) => {
+            instance.quarantine(&binary.exe_hash, &hash_args(&manager.args), &failed);
+            failed.why
         }
     };
     crate::instance::remove(&instance.socket(generation));
@@ -103,8 +98,10 @@ impl Failure {
             | Error::Hindered { .. }
             | Error::Io { .. }
             | Error::Launch { .. } => Self::Circumstances(error),
-            Error::NotReadyInTime { .. } => Self::Slow(error.to_string()),
-            other => Self::Binary(other.to_string()),
+            Error::NotReadyInTime { .. } | Error::TooSlow { .. } => {
+                Self::Binary(Unwell::slow(error.to_string()))
+            }
+            other => Self::Binary(Unwell::faulty(other.to_string())),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     http::{Asking, who},
+    paper::assert_transitions_are_drawn,
     world::{SOON, World, eventually, within},
 };
 
@@ -244,6 +245,7 @@ impl Run {
         eventually("the lock is free", async || lock.try_lock().is_ok()).await;
         drop(lock);
         self.assert_records_are_true(&world, pid).await;
+        assert_transitions_are_drawn(&world);
         if let Some(asking) = asking {
             let seen = asking.end().await;
             if !self.closed {

@@ -21,6 +21,7 @@ mod c {
 }
 
 const TARGET: &str = "daemon_lifecycle::edge";
+const PHASES: &str = "daemon_lifecycle::phase";
 
 /// What becomes of this process at an edge.
 #[derive(Debug, Clone)]
@@ -29,13 +30,38 @@ pub(crate) struct Fault {
     pub(crate) signal: Signal,
 }
 
+/// One phase of a generation's life after another.
+#[derive(Default)]
+struct Entered {
+    from: String,
+    event: String,
+    to: String,
+}
+
+impl Visit for Entered {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "event" {
+            value.clone_into(&mut self.event);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "from" => self.from = format!("{value:?}"),
+            "to" => self.to = format!("{value:?}"),
+            _ => {}
+        }
+    }
+}
+
 struct Edges {
     party: String,
     world: PathBuf,
     fault: Option<Fault>,
 }
 
-/// Writes each edge to `edges` in the folder that `FAKE_EDGES` names, as a line `PARTY EDGE`.
+/// Writes each edge to `edges` in the folder that `FAKE_EDGES` names, as a line `PARTY EDGE`, and
+/// each change of phase to `phases`, as a row of the table in the paper behind the party.
 ///
 /// The fault happens once for all processes of that party; then there is a file `hit-PARTY`.
 pub(crate) fn watch_edges(party: &str, fault: Option<Fault>) {
@@ -45,16 +71,15 @@ pub(crate) fn watch_edges(party: &str, fault: Option<Fault>) {
 }
 
 impl Edges {
-    fn passed(&self, at: &str) {
+    fn note(&self, file: &str, line: &str) {
         let mut open = File::options();
-        let line = format!("{} {at}\n", self.party);
+        let file = open.create(true).append(true).open(self.world.join(file));
         // The disk may be full.
-        drop(
-            open.create(true)
-                .append(true)
-                .open(self.world.join("edges"))
-                .and_then(|mut edges| edges.write_all(line.as_bytes())),
-        );
+        drop(file.and_then(|mut file| file.write_all(line.as_bytes())));
+    }
+
+    fn passed(&self, at: &str) {
+        self.note("edges", &format!("{} {at}\n", self.party));
         let Some(fault) = self.fault.as_ref().filter(|fault| fault.at == at) else { return };
         if File::create_new(self.world.join(format!("hit-{}", self.party))).is_ok() {
             // To this thread, so that it does not come to what follows the edge. Any other might
@@ -66,11 +91,11 @@ impl Edges {
 
 impl Subscriber for Edges {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.target() == TARGET { Interest::always() } else { Interest::never() }
+        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == TARGET
+        matches!(metadata.target(), TARGET | PHASES)
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -84,7 +109,13 @@ impl Subscriber for Edges {
 
             fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
         }
-        event.record(&mut At(self));
+        if event.metadata().target() == TARGET {
+            return event.record(&mut At(self));
+        }
+        let mut entered = Entered::default();
+        event.record(&mut entered);
+        let Entered { from, event, to } = entered;
+        self.note("phases", &format!("{} | `{from}` | `{event}` | `{to}` |\n", self.party));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

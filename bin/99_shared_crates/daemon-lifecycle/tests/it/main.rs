@@ -6,6 +6,8 @@ mod faults; // daemons that misbehave, and what is in their way
 mod rollback; // new binaries that fail to replace the old one
 mod kills; // whoever is killed, whenever
 mod edges; // whoever is killed or hangs, at each step
+mod paper; // docs/handover.md
+mod overlap; // a second edit within a probation
 mod disk; // no room
 mod clock; // the time of day is set
 mod earlier; // what a replaced generation is still asked for
