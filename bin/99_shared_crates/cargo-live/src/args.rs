@@ -2,6 +2,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 
+use crate::watch::{WITH_SOCKETS, WatchArgs};
+
 /// Is this binary what its sources say now?
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +46,24 @@ pub(crate) enum Command {
         /// What the binary is given
         #[arg(last = true)]
         arguments: Vec<OsString>,
+    },
+    /// Build and run the binary, and put a new one in its place whenever its sources make another
+    Watch {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        manner: Manner,
+        #[command(flatten)]
+        watch: WatchArgs,
+        /// What the binary is given
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Become a program that is told the process of its sockets
+    #[command(name = WITH_SOCKETS, hide = true)]
+    WithSockets {
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
     },
     /// Say what the binary is made from, or how a file reaches it
     Explain {

@@ -12,6 +12,7 @@ use auto_update::{AutoUpdater, BuildEvent, Error};
 use crate::{
     args::{Args, Choice, Command, Manner, StoreCommand},
     report::{self, Built},
+    watch::{self, WatchArgs},
 };
 
 /// The binary is not, or may not be, what its inputs say.
@@ -25,6 +26,8 @@ pub(crate) enum Failure {
     WorkingDirectory { source: io::Error },
     #[error("cannot run `{path}`")]
     Run { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Watch(#[from] watch::Error),
     #[error("cannot write the answer")]
     Write { source: io::Error },
 }
@@ -34,6 +37,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Check { choice, json } => check(&choice, json),
         Command::Build { choice, manner, json } => build(&choice, &manner, json),
         Command::Run { choice, manner, arguments } => run_binary(&choice, &manner, &arguments),
+        Command::Watch { choice, manner, watch, arguments } => {
+            watch_binary(&choice, &manner, watch, arguments)
+        }
+        Command::WithSockets { command } => {
+            let Some((program, arguments)) = command.split_first() else {
+                return Ok(ExitCode::SUCCESS);
+            };
+            let source = watch::become_with_sockets(program, arguments);
+            Err(Failure::Run { path: program.into(), source })
+        }
         Command::Explain { choice, json, files } => explain(&choice, json, &files),
         Command::Store { choice, command } => store(&choice, &command),
     }
@@ -71,6 +84,23 @@ fn run_binary(
     let path = ensure(&updater, manner)?.artifact.path;
     let source = process::Command::new(&path).args(arguments).exec();
     Err(Failure::Run { path, source })
+}
+
+fn watch_binary(
+    choice: &Choice,
+    manner: &Manner,
+    args: WatchArgs,
+    arguments: Vec<OsString>,
+) -> Result<ExitCode, Failure> {
+    let find = || Ok(updater(choice)?.idle_priority(manner.idle));
+    let prepare = |_: &AutoUpdater| -> watch::Prepare {
+        Box::new(move |artifact| {
+            let mut command = process::Command::new(&artifact.path);
+            command.args(&arguments);
+            command
+        })
+    };
+    watch::watch(find, prepare, args, manner.quiet)
 }
 
 fn explain(choice: &Choice, json: bool, files: &[PathBuf]) -> Result<ExitCode, Failure> {

@@ -3,6 +3,7 @@
 mod args; // the command line
 mod report; // verdicts as text and as JSON
 mod commands; // what each verb does
+mod watch; // the verb that goes on
 
 use std::{
     error::Error as _,

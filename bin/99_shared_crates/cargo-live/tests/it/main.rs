@@ -3,3 +3,5 @@
 
 mod world; // a workspace of a test's own
 mod command; // verbs, options, answers
+mod watched; // `cargo live watch`, and what it says
+mod watch; // which process runs, and when
