@@ -6,12 +6,14 @@
 //! dropped; the number of places is bounded.
 
 mod batch; // what is decoded next
+mod compute; // llama.cpp's context and its threads
 mod cache; // whose tokens are in the context's cache
 mod request; // what goes in and what comes out
 mod sampler; // choosing tokens
 mod sequence; // one request on its way
 mod text; // bytes of tokens to text
 mod thread; // the loop
+mod watch; // whether the thread gets on
 
 use std::{
     num::NonZeroU32,
@@ -29,6 +31,7 @@ pub use self::request::{Event, Finish, FinishReason, Request, Sampling, TokenLog
 use self::{
     request::{Job, Message},
     sampler::Sampler,
+    watch::Watch,
 };
 use crate::model::{LoadError, Model};
 
@@ -56,6 +59,7 @@ pub struct Engine {
     model: Arc<Model>,
     config: EngineConfig,
     load: Arc<Load>,
+    watch: Arc<Watch>,
 }
 
 /// What the thread tells about its work.
@@ -101,18 +105,19 @@ impl Engine {
         // A message for each place, and the last one.
         let (jobs, incoming) = mpsc::channel(places + 1);
         let (ready, started) = oneshot::channel();
-        let load = Arc::new(Load::default());
+        let (load, watch) = (Arc::new(Load::default()), Arc::new(Watch::default()));
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn({
                 let (model, load) = (Arc::clone(&model), Arc::clone(&load));
-                move || thread::run(&model, config, incoming, &load, ready)
+                let watch = Arc::clone(&watch);
+                move || thread::run(&model, config, incoming, &load, watch, ready)
             })
             .map_err(|source| LoadError::Thread { source })?;
         started.await.map_err(|_ended| LoadError::Died)??;
         let places = Arc::new(Semaphore::new(places));
         let thread = EngineThread { handle: thread, jobs: jobs.downgrade() };
-        Ok((Self { jobs, places, model, config, load }, thread))
+        Ok((Self { jobs, places, model, config, load, watch }, thread))
     }
 
     #[must_use]
@@ -123,6 +128,13 @@ impl Engine {
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    /// For how long the thread has been at one thing that should not take so long, if it is: it
+    /// will answer nobody before that ends.
+    #[must_use]
+    pub fn stuck_for(&self) -> Option<Duration> {
+        self.watch.stuck_for()
     }
 
     /// Takes `request` or says why not. Dropping the receiver cancels the request at once.

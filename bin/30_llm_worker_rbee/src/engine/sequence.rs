@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use llama_cpp_2::{context::LlamaContext, token::LlamaToken};
 
+use tokio::sync::mpsc;
+
 use super::{
     request::{Event, Finish, FinishReason, Job, TokenLogprob, Usage},
     sampler,
@@ -65,6 +67,11 @@ impl Sequence {
     /// Whether nobody waits for the events any more.
     pub(super) fn is_abandoned(&self) -> bool {
         self.job.events.is_closed()
+    }
+
+    /// Where its events go.
+    pub(super) fn events(&self) -> mpsc::Sender<Event> {
+        self.job.events.clone()
     }
 
     /// Whether the cache may hold part of the prompt already.

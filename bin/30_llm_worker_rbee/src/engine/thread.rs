@@ -1,12 +1,9 @@
 //! The loop.
 
-use std::{collections::VecDeque, num::NonZeroU32, time::Instant};
+use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Instant};
 
 use llama_cpp_2::{
-    DecodeError,
-    context::{LlamaContext, params::LlamaContextParams},
-    llama_batch::LlamaBatch,
-    token::LlamaToken,
+    DecodeError, context::params::LlamaContextParams, llama_batch::LlamaBatch, token::LlamaToken,
 };
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
@@ -17,8 +14,10 @@ use super::{
     EngineConfig, Load,
     batch::{BATCH_LEN, Pace},
     cache::{Slots, sequence},
-    request::{Job, Message},
+    compute::{Compute, Decoded},
+    request::{Event, Job, Message},
     sequence::{Sequence, Step},
+    watch::Watch,
 };
 use crate::{
     llama_log,
@@ -33,9 +32,10 @@ pub(super) fn run(
     config: EngineConfig,
     jobs: mpsc::Receiver<Message>,
     load: &Load,
+    watch: Arc<Watch>,
     ready: oneshot::Sender<Result<(), LoadError>>,
 ) {
-    let context = make_context(model, config).and_then(|mut context| {
+    let context = make_context(model, config, Arc::clone(&watch)).and_then(|mut context| {
         warm_up(model, &mut context)?;
         Ok(context)
     });
@@ -56,6 +56,7 @@ pub(super) fn run(
         context,
         config,
         load,
+        watch,
         jobs,
         batch: LlamaBatch::new(BATCH_LEN + slots, 1),
         slots: Slots::new(config.parallel, shares),
@@ -71,7 +72,11 @@ pub(super) fn run(
     }
 }
 
-fn make_context(model: &Model, config: EngineConfig) -> Result<LlamaContext<'_>, LoadError> {
+fn make_context(
+    model: &Model,
+    config: EngineConfig,
+    watch: Arc<Watch>,
+) -> Result<Compute<'_>, LoadError> {
     let threads = i32::try_from(config.threads.get()).unwrap_or(i32::MAX);
     let batch = u32::try_from(BATCH_LEN).unwrap_or(u32::MAX) + config.parallel;
     let parameters = LlamaContextParams::default()
@@ -85,15 +90,17 @@ fn make_context(model: &Model, config: EngineConfig) -> Result<LlamaContext<'_>,
         .with_no_perf(true);
     let backend = backend()?;
     let (made, errors) = llama_log::with_errors(|| model.llama.new_context(backend, parameters));
-    made.map_err(|error| LoadError::Context {
-        context: config.context,
-        parallel: config.parallel,
-        reason: if errors.is_empty() { error.to_string() } else { errors.join("; ") },
-    })
+    let failed =
+        |reason| LoadError::Context { context: config.context, parallel: config.parallel, reason };
+    let made = made.map_err(|error| {
+        failed(if errors.is_empty() { error.to_string() } else { errors.join("; ") })
+    })?;
+    Compute::new(made, config.threads, watch)
+        .ok_or_else(|| failed("its threads cannot be made".to_owned()))
 }
 
 /// Decodes one token, which touches every weight, and forgets it.
-fn warm_up(model: &Model, context: &mut LlamaContext<'_>) -> Result<(), LoadError> {
+fn warm_up(model: &Model, context: &mut Compute<'_>) -> Result<(), LoadError> {
     let vocab = model.llama.vocab();
     let token =
         [vocab.bos(), vocab.eos(), LlamaToken::new(0)].into_iter().find(|token| token.0 >= 0);
@@ -101,17 +108,19 @@ fn warm_up(model: &Model, context: &mut LlamaContext<'_>) -> Result<(), LoadErro
     batch
         .add(token.unwrap_or(LlamaToken::new(0)), 0, &[0], true)
         .map_err(|source| LoadError::WarmUp { source: source.into() })?;
-    context.decode(&mut batch).map_err(|source| LoadError::WarmUp { source: source.into() })?;
-    context.synchronize();
+    context
+        .decode(&mut batch, Vec::new())
+        .map_err(|source| LoadError::WarmUp { source: source.into() })?;
     context.clear_kv_cache();
     Ok(())
 }
 
 struct Loop<'m> {
     model: &'m Model,
-    context: LlamaContext<'m>,
+    context: Compute<'m>,
     config: EngineConfig,
     load: &'m Load,
+    watch: Arc<Watch>,
     jobs: mpsc::Receiver<Message>,
     batch: LlamaBatch<'static>,
     slots: Slots,
@@ -136,11 +145,13 @@ impl Loop<'_> {
     fn receive(&mut self) -> bool {
         let idle = self.waiting.is_empty() && self.running.iter().all(Option::is_none);
         if idle {
+            self.watch.rest();
             match self.jobs.blocking_recv() {
                 Some(message) => self.take(message),
                 None => return false,
             }
         }
+        self.watch.beat();
         loop {
             match self.jobs.try_recv() {
                 Ok(message) => self.take(message),
@@ -216,13 +227,14 @@ impl Loop<'_> {
                 continue;
             }
             let began = Instant::now();
-            match self.context.decode(&mut self.batch) {
-                Ok(()) => {
-                    // Decoding may be asynchronous; its time is what the pace is about.
-                    self.context.synchronize();
+            let wanted_by = self.wanted_by(&parts);
+            match self.context.decode(&mut self.batch, wanted_by) {
+                Ok(Decoded::Whole) => {
                     self.pace.record(tokens.unsigned_abs() as usize, began.elapsed());
                     break parts;
                 }
+                // Who has gone is forgotten before the next step.
+                Ok(Decoded::Unwanted) => return,
                 Err(DecodeError::NoKvCacheSlot) if self.make_room() => {}
                 Err(error) => {
                     self.fail_all(&parts, &error);
@@ -239,6 +251,12 @@ impl Loop<'_> {
                 self.release(slot);
             }
         }
+    }
+
+    /// Where the answers to what the batch holds go.
+    fn wanted_by(&self, parts: &[Part]) -> Vec<mpsc::Sender<Event>> {
+        let running = parts.iter().filter_map(|part| self.running[part.slot].as_ref());
+        running.map(Sequence::events).collect()
     }
 
     /// Fills the batch: the last token of each sequence that needs no other, then pieces of
