@@ -8,8 +8,9 @@ pub(super) const BATCH_LEN: usize = 512;
 const CHUNK_MIN: usize = 16;
 /// How long a piece of prompt may hold up requests that are generating.
 const SHARED_STEP: Duration = Duration::from_millis(60);
-/// How long it may take to notice a cancelled or a new request otherwise.
-const LONE_STEP: Duration = Duration::from_millis(250);
+/// How long a new request may have to wait otherwise, for a prompt alone; a cancelled one is broken
+/// off within its batch.
+const LONE_STEP: Duration = Duration::from_secs(2);
 
 /// Chooses how many prompt tokens go into a batch, from how fast they were decoded so far.
 #[derive(Debug)]
@@ -52,9 +53,13 @@ mod tests {
     fn a_chunk_is_as_long_as_a_step_takes() {
         let mut pace = Pace::default();
         for _ in 0..50 {
+            pace.record(100, Duration::from_millis(500));
+        }
+        assert_eq!((pace.chunk(0), pace.chunk(3)), (400, CHUNK_MIN));
+        for _ in 0..50 {
             pace.record(100, Duration::from_millis(100));
         }
-        assert_eq!((pace.chunk(0), pace.chunk(1)), (250, 60));
+        assert_eq!((pace.chunk(0), pace.chunk(1)), (BATCH_LEN, 60));
     }
 
     #[test]
