@@ -1,11 +1,11 @@
 use anyhow::Context as _;
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, StreamEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     app::App,
-    client::{JobEvent, from_detail},
+    client::from_detail,
     failure::Failure,
     job::{Job, JobError, outcome},
 };
@@ -51,23 +51,23 @@ async fn listen(app: &App, body: &Value, show: Show, answer: &mut Answer) -> Res
     let mut error = None;
     while let Some(event) = job.next().await? {
         match event {
-            JobEvent::Chunk(chunk) => {
+            StreamEvent::Chunk(chunk) => {
                 let said = answer.add(&chunk).map_err(JobError::Failed)?;
                 if show == Show::Tokens && !said.is_empty() {
                     app.terminal.out(&said).map_err(JobError::Failed)?;
                 }
             }
-            JobEvent::Error(detail) => error = Some(detail),
-            JobEvent::End(end) => return outcome(end.state, error).map_err(JobError::Failed),
-            JobEvent::Done
-            | JobEvent::Result(_)
-            | JobEvent::Narration(_)
-            | JobEvent::Origin(_)
-            | JobEvent::Progress(_) => {}
+            StreamEvent::Error(body) => error = Some(body.error),
+            StreamEvent::End(end) => return outcome(end.state, error).map_err(JobError::Failed),
+            StreamEvent::Done
+            | StreamEvent::Result(_)
+            | StreamEvent::Narration(_)
+            | StreamEvent::Origin(_)
+            | StreamEvent::Progress(_) => {}
         }
     }
     match error {
-        Some(detail) => Err(JobError::Failed(from_detail(*detail, None))),
+        Some(detail) => Err(JobError::Failed(from_detail(detail, None))),
         None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rbee_api::{
     ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRemains,
-    JobRequest, ModelList, ModelRemoved, WorkerList,
+    JobRequest, ModelList, ModelRemoved, WorkerList, paths,
 };
 use reqwest::{
     Method, RequestBuilder, Response,
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub(crate) use self::{
     error::{ClientError, from_detail},
-    events::{Broken, EventStream, JobEvent},
+    events::{Broken, EventStream},
 };
 
 /// For a connection on this machine; anything slower is a queen that hangs.
@@ -58,20 +58,20 @@ impl QueenClient {
     }
 
     pub(crate) async fn health(&self) -> Result<Health, ClientError> {
-        self.json(Method::GET, "/health").await
+        self.json(Method::GET, paths::HEALTH).await
     }
 
     pub(crate) async fn hives(&self) -> Result<HiveList, ClientError> {
-        self.json(Method::GET, "/v1/hives").await
+        self.json(Method::GET, paths::HIVES).await
     }
 
     pub(crate) async fn workers(&self) -> Result<WorkerList, ClientError> {
-        self.json(Method::GET, "/v1/workers").await
+        self.json(Method::GET, paths::WORKERS).await
     }
 
     /// The models of a hive's store and of the catalogue; of the first hive when `hive` is `None`.
     pub(crate) async fn models(&self, hive: Option<&str>) -> Result<ModelList, ClientError> {
-        self.json(Method::GET, &with_hive("/v1/models/store", hive)).await
+        self.json(Method::GET, &paths::of_hive(paths::MODEL_STORE, hive)).await
     }
 
     pub(crate) async fn remove_model(
@@ -79,13 +79,13 @@ impl QueenClient {
         name: &str,
         hive: Option<&str>,
     ) -> Result<ModelRemoved, ClientError> {
-        let path = format!("/v1/models/store/{}", escape(name));
-        self.json(Method::DELETE, &with_hive(&path, hive)).await
+        let path = paths::of_hive(&paths::stored_model(name), hive);
+        self.json(Method::DELETE, &path).await
     }
 
     /// Cancels a job; one that has ended or is unknown is as good as cancelled.
     pub(crate) async fn cancel(&self, job_id: &str) -> Result<(), ClientError> {
-        let path = format!("/v1/jobs/{}", escape(job_id));
+        let path = paths::job(job_id);
         let request = self.request(Method::DELETE, &path).timeout(ANSWER_DEADLINE);
         match self.send(request).await {
             Ok(_) | Err(ClientError::Refused { status: 404 | 409, .. }) => Ok(()),
@@ -99,23 +99,23 @@ impl QueenClient {
         job_id: &str,
         remains: &JobRemains,
     ) -> Result<(), ClientError> {
-        let path = format!("/v1/jobs/{}", escape(job_id));
+        let path = paths::job(job_id);
         let request = self.request(Method::PUT, &path).timeout(ANSWER_DEADLINE).json(remains);
         self.send(request).await.map(drop)
     }
 
     /// Starts a job, whose stream [`Self::resume`] opens.
     pub(crate) async fn start(&self, job: &JobRequest) -> Result<Started, ClientError> {
-        let request = self.request(Method::POST, "/v1/jobs").timeout(ANSWER_DEADLINE).json(job);
+        let request = self.request(Method::POST, paths::JOBS).timeout(ANSWER_DEADLINE).json(job);
         let response = self.send(request).await?;
-        let created: JobCreated = self.decode("/v1/jobs", response).await?;
+        let created: JobCreated = self.decode(paths::JOBS, response).await?;
         Ok(Started { job_id: Some(created.job_id), events: None })
     }
 
     /// Asks for a completion that waits for fresh binaries, with what happens meanwhile.
     pub(crate) async fn chat(&self, body: &Value) -> Result<Started, ClientError> {
         let request = self
-            .request(Method::POST, "/v1/chat/completions")
+            .request(Method::POST, paths::CHAT_COMPLETIONS)
             .header(ACCEPT, "text/event-stream")
             .header(HEADER_EVENTS, "1")
             .header(HEADER_FRESH, "1")
@@ -132,7 +132,7 @@ impl QueenClient {
         job_id: &str,
         last_id: Option<u64>,
     ) -> Result<EventStream, ClientError> {
-        let path = format!("/v1/jobs/{}/stream", escape(job_id));
+        let path = paths::job_stream(job_id);
         let mut request = self.request(Method::GET, &path).header(ACCEPT, "text/event-stream");
         if let Some(id) = last_id {
             request = request.header("last-event-id", id.to_string());
@@ -201,47 +201,5 @@ impl QueenClient {
 
     fn unreachable(&self, source: reqwest::Error) -> ClientError {
         ClientError::Unreachable { url: self.base_url.clone(), source }
-    }
-}
-
-fn with_hive(path: &str, hive: Option<&str>) -> String {
-    match hive {
-        Some(alias) => format!("{path}?hive={}", escape(alias)),
-        None => path.to_owned(),
-    }
-}
-
-/// Percent-encodes what may not stand in one segment of a path or in a query's value.
-fn escape(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.extend([byte >> 4, byte & 15].map(|nibble| {
-                char::from_digit(nibble.into(), 16)
-                    .expect("a nibble is a digit")
-                    .to_ascii_uppercase()
-            }));
-        }
-        out
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{escape, with_hive};
-
-    #[test]
-    fn a_model_name_is_one_segment_of_a_path() {
-        assert_eq!(escape("hf:org/repo"), "hf:org%2Frepo");
-        assert_eq!(escape("smollm2:135m"), "smollm2:135m");
-        assert_eq!(escape("../a b?\u{e9}"), "..%2Fa%20b%3F%C3%A9");
-    }
-
-    #[test]
-    fn the_hive_is_named_only_when_it_is_chosen() {
-        assert_eq!(with_hive("/v1/models/store", None), "/v1/models/store");
-        assert_eq!(with_hive("/v1/models/store", Some("a&b")), "/v1/models/store?hive=a%26b");
     }
 }

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
+use anyhow::Context as _;
 use narration_core::{Level, Narration};
-use rbee_api::{ErrorDetail, JobRemains, JobRequest, JobState, Origin};
-use serde_json::Value;
+use rbee_api::{ErrorDetail, JobRemains, JobRequest, JobState, Origin, StreamEvent};
+use serde_json::{Value, value::RawValue};
 use tokio::time::sleep;
 
 use crate::{
     app::{App, CurrentJob},
-    client::{Broken, ClientError, EventStream, JobEvent, QueenClient, Started, from_detail},
+    client::{Broken, ClientError, EventStream, QueenClient, Started, from_detail},
     failure::{Failure, Kind},
 };
 
@@ -110,7 +111,7 @@ impl<'a> Job<'a> {
     /// The next event that is not for the terminal alone; `None` after the last.
     ///
     /// Narrations and progress are shown here, as they come.
-    pub(crate) async fn next(&mut self) -> Result<Option<JobEvent>, JobError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<StreamEvent>, JobError> {
         while !self.ended {
             let Some(events) = &mut self.events else {
                 self.connect(None).await?;
@@ -134,15 +135,22 @@ impl<'a> Job<'a> {
                 self.last_id = received.id;
             }
             match received.event {
-                JobEvent::Narration(narration) => self.app.terminal.narrate(&narration),
-                JobEvent::Progress(progress) => self.app.terminal.progress(&progress),
-                JobEvent::Origin(origin) => self.origin = Some(origin),
+                StreamEvent::Narration(data) => {
+                    let narration: Narration = serde_json::from_str(data.get())
+                        .context("cannot read a narration of the queen's stream")
+                        .map_err(|error| JobError::Failed(error.into()))?;
+                    self.app.terminal.narrate(&narration);
+                }
+                StreamEvent::Progress(progress) => self.app.terminal.progress(&progress),
+                StreamEvent::Origin(origin) => self.origin = Some(origin),
                 event => {
-                    if let (JobEvent::Chunk(_), Some(origin)) = (&event, &mut self.origin) {
+                    if let (StreamEvent::Chunk(_) | StreamEvent::Done, Some(origin)) =
+                        (&event, &mut self.origin)
+                    {
                         origin.advance();
                     }
-                    self.done |= matches!(event, JobEvent::Done);
-                    self.ended = matches!(event, JobEvent::End(_));
+                    self.done |= matches!(event, StreamEvent::Done);
+                    self.ended = matches!(event, StreamEvent::End(_));
                     if self.ended {
                         self.leave();
                     }
@@ -155,13 +163,13 @@ impl<'a> Job<'a> {
     }
 
     /// Follows the job to its end and gives its result.
-    pub(crate) async fn finish(mut self) -> Result<Option<Value>, Failure> {
+    pub(crate) async fn finish(mut self) -> Result<Option<Box<RawValue>>, Failure> {
         let (mut result, mut error) = (None, None);
         loop {
             match self.next().await.map_err(Failure::from)? {
-                Some(JobEvent::Result(value)) => result = Some(value),
-                Some(JobEvent::Error(detail)) => error = Some(detail),
-                Some(JobEvent::End(end)) => return outcome(end.state, error).map(|()| result),
+                Some(StreamEvent::Result(value)) => result = Some(value),
+                Some(StreamEvent::Error(body)) => error = Some(body.error),
+                Some(StreamEvent::End(end)) => return outcome(end.state, error).map(|()| result),
                 Some(_) => {}
                 None => return outcome(JobState::Completed, error).map(|()| result),
             }
@@ -239,9 +247,9 @@ enum Refusal {
 }
 
 /// What the end of a job means to the person who asked for it.
-pub(crate) fn outcome(state: JobState, error: Option<Box<ErrorDetail>>) -> Result<(), Failure> {
+pub(crate) fn outcome(state: JobState, error: Option<ErrorDetail>) -> Result<(), Failure> {
     match (state, error) {
-        (_, Some(detail)) => Err(from_detail(*detail, None)),
+        (_, Some(detail)) => Err(from_detail(detail, None)),
         (JobState::Completed | JobState::Running, None) => Ok(()),
         (JobState::Failed, None) => Err(Failure::failed("the job failed and gave no reason")),
         (JobState::Cancelled, None) => Err(Failure::failed("the job was cancelled")),

@@ -1,13 +1,15 @@
 //! What a job does, from its request to its end.
 
 use bytes::Bytes;
-use completion_relay::{Attempt, finish};
+use completion_relay::{Attempt, Form, Head};
+use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
-use rbee_api::{ErrorBody, JobRequest};
+use rbee_api::{ErrorBody, JobRequest, paths};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderValue},
 };
+use serde_json::value::RawValue;
 
 use crate::{
     Queen,
@@ -30,40 +32,59 @@ pub(crate) struct Completion {
 
 impl Queen {
     /// Begins the work that `request` asks for; it goes on whether or not somebody watches.
-    pub(crate) fn begin(&self, request: JobRequest) -> Result<JobId, job_server::Error> {
-        let (queen, operation) = (self.clone(), operation(&request));
+    ///
+    /// # Errors
+    ///
+    /// A completion that cannot be read; and when there is no room for another job.
+    pub(crate) fn begin(&self, request: JobRequest) -> Result<JobId, ApiError> {
+        let (queen, operation) = (self.clone(), request.operation());
         match request {
             JobRequest::ChatCompletion { request } => {
-                self.complete(operation, completion("/v1/chat/completions", &request, self))
+                self.complete_raw(operation, paths::CHAT_COMPLETIONS, &request)
             }
             JobRequest::Completion { request } => {
-                self.complete(operation, completion("/v1/completions", &request, self))
+                self.complete_raw(operation, paths::COMPLETIONS, &request)
             }
-            JobRequest::ModelPull { hive, model } => self.pull(operation, hive, model),
+            JobRequest::ModelPull { hive, model } => Ok(self.pull(operation, hive, model)?),
             JobRequest::HiveStart { alias } => {
-                self.relays.begin_with(operation, async move |job| {
+                Ok(self.relays.begin_with(operation, async move |job| {
                     let started = queen.start_hive(alias.as_deref()).await;
-                    finish(job, started);
-                })
+                    job.finish(started);
+                })?)
             }
             JobRequest::HiveStop { alias, now } => {
-                self.relays.begin_with(operation, async move |job| {
+                Ok(self.relays.begin_with(operation, async move |job| {
                     let stopped = queen.stop_hive(alias.as_deref(), now).await;
-                    finish(job, stopped);
-                })
+                    job.finish(stopped);
+                })?)
             }
-            JobRequest::ChainUpdate {} => {
-                self.relays.begin_with(operation, async move |job| queen.update_chain(job).await)
-            }
+            JobRequest::ChainUpdate {} => Ok(self
+                .relays
+                .begin_with(operation, async move |job| queen.update_chain(job).await)?),
         }
     }
 
-    /// Begins a completion.
+    fn complete_raw(
+        &self,
+        operation: &str,
+        path: &'static str,
+        body: &RawValue,
+    ) -> Result<JobId, ApiError> {
+        let body = Bytes::copy_from_slice(body.get().as_bytes());
+        Ok(self.complete(operation, path, Head::of_job(&body)?, body)?)
+    }
+
+    /// Begins a completion; `path` is the endpoint's.
     pub(crate) fn complete(
         &self,
         operation: &str,
-        wanted: Completion,
+        path: &'static str,
+        head: Head,
+        body: Bytes,
     ) -> Result<JobId, job_server::Error> {
+        let model = head.model.unwrap_or_else(|| self.config.current().models.default.clone());
+        let events = head.form != Form::Json;
+        let wanted = Completion { path, model, fresh: head.fresh, events, body };
         let queen = self.clone();
         self.relays.begin(operation, move |_, failed| queen.clone().attempt(wanted.clone(), failed))
     }
@@ -93,7 +114,7 @@ impl Queen {
             async move {
                 let at = queen.hives.alias(alias.as_deref())?;
                 let (hive, guard) = queen.hive(&at, true, failed).await?;
-                let request = queen.hives.managing(&hive, Method::POST, "/v1/models/pull");
+                let request = queen.hives.managing(&hive, Method::POST, paths::MODEL_PULL);
                 Ok(Attempt { request: request.json(&body), at, guard })
             }
         })
@@ -102,7 +123,7 @@ impl Queen {
     /// Brings every hive that runs, and its workers, up to date.
     async fn update_chain(&self, job: JobWriter) {
         let aliases = match self.hives.running().await {
-            aliases if aliases.is_empty() => return finish(job, Ok(self.hives.list().await)),
+            aliases if aliases.is_empty() => return job.finish(Ok(self.hives.list().await)),
             aliases => aliases,
         };
         for alias in aliases {
@@ -111,17 +132,17 @@ impl Queen {
                 updated = self.update_hive(&job, &alias) => updated,
             };
             if let Err(body) = updated {
-                return finish::<()>(job, Err(body));
+                return job.fail_with(body);
             }
         }
         let list = self.hives.list().await;
-        finish(job, Ok(list));
+        job.finish(Ok(list));
     }
 
     async fn update_hive(&self, job: &JobWriter, alias: &str) -> Result<(), ErrorBody> {
         let attempt = async |failed| {
             let (hive, guard) = self.hive(alias, true, failed).await?;
-            let request = self.hives.managing(&hive, Method::POST, "/v1/workers/update");
+            let request = self.hives.managing(&hive, Method::POST, paths::WORKERS_UPDATE);
             Ok(Attempt { request, at: alias.to_owned(), guard })
         };
         self.relays.attempts(job, attempt).await
@@ -146,24 +167,6 @@ impl Queen {
         failed: usize,
     ) -> Result<(HiveHandle, Busy), ErrorBody> {
         self.hives.acquire(alias, Wanted { fresh, distrust: failed > 0 }).await
-    }
-}
-
-fn completion(path: &'static str, request: &serde_json::Value, queen: &Queen) -> Completion {
-    let model = request["model"].as_str().map(str::to_owned);
-    let model = model.unwrap_or_else(|| queen.config.current().models.default.clone());
-    let events = request["stream"].as_bool().unwrap_or(false);
-    Completion { path, model, fresh: true, events, body: request.to_string().into() }
-}
-
-fn operation(request: &JobRequest) -> &'static str {
-    match request {
-        JobRequest::ChatCompletion { .. } => "chat_completion",
-        JobRequest::Completion { .. } => "completion",
-        JobRequest::HiveStart { .. } => "hive_start",
-        JobRequest::HiveStop { .. } => "hive_stop",
-        JobRequest::ModelPull { .. } => "model_pull",
-        JobRequest::ChainUpdate {} => "chain_update",
     }
 }
 

@@ -6,10 +6,11 @@ use std::{
     },
 };
 
+use http_guard::ApiError;
 use job_server::JobEmitter;
 use model_store::{ModelStore, PullEvent};
 use narration_core::{Level, Narration};
-use rbee_api::{EVENT_PROGRESS, ErrorBody, ModelList, ModelRemoved, Progress};
+use rbee_api::{ErrorBody, ModelList, ModelRemoved, Progress, StreamEvent};
 use tracing::Span;
 
 use crate::failure;
@@ -71,7 +72,7 @@ impl Models {
         let (store, span) = (Arc::clone(&self.store), Span::current());
         match tokio::task::spawn_blocking(move || span.in_scope(|| act(&store))).await {
             Ok(outcome) => outcome.map_err(|error| failure::model(&error)),
-            Err(error) => Err(completion_relay::internal(&error)),
+            Err(error) => Err(ApiError::internal(error).into()),
         }
     }
 }
@@ -89,8 +90,8 @@ fn tell(name: &str, event: PullEvent, job: Option<&JobEmitter>) {
         PullEvent::Progress { done, total } => {
             let progress =
                 Progress { target: name.to_owned(), done_bytes: done, total_bytes: total };
-            if let (Some(job), Ok(data)) = (job, serde_json::to_vec(&progress)) {
-                job.emit(Some(EVENT_PROGRESS), data);
+            if let Some(job) = job {
+                job.send(StreamEvent::Progress(progress));
             }
             return;
         }

@@ -155,7 +155,7 @@ async fn describe(running: &Running) -> Worker {
     let health = running.handle.client.health().await;
     let (state, detail) = match &health {
         Ok(_) => (WorkerState::Ready, None),
-        Err(error) => (WorkerState::Failed, Some(completion_relay::causes(error))),
+        Err(error) => (WorkerState::Failed, Some(rbee_api::causes(error))),
     };
     Worker {
         id: running.handle.id.clone(),

@@ -86,7 +86,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn renew_lease(State(worker): State<Worker>) -> Json<Value> {
     worker.renewed.send_replace(());
-    Json(json!({"active_requests": worker.jobs.running()}))
+    Json(json!({"lease_s": 1.0, "active_requests": worker.jobs.running()}))
 }
 
 /// A stream keeps the lease, and a renewal or a stream's end begins it anew.

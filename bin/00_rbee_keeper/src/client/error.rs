@@ -1,5 +1,5 @@
 use anyhow::anyhow;
-use rbee_api::ErrorDetail;
+use rbee_api::{ErrorCode, ErrorDetail};
 
 use crate::failure::{Failure, Kind};
 
@@ -50,20 +50,22 @@ impl From<ClientError> for Failure {
 /// The failure that an error of the queen, or of a level below it, stands for.
 pub(crate) fn from_detail(detail: ErrorDetail, status: Option<u16>) -> Failure {
     let status = status.or(detail.status);
-    let kind = match (detail.code.as_str(), status) {
-        ("build_failed", _) => Kind::Build,
-        ("hive_unavailable" | "worker_unavailable", _) => Kind::Unreachable,
+    let kind = match (&detail.code, status) {
+        (ErrorCode::BuildFailed, _) => Kind::Build,
+        (ErrorCode::HiveUnavailable | ErrorCode::WorkerUnavailable, _) => Kind::Unreachable,
         (_, Some(400 | 404)) => Kind::Usage,
         _ => Kind::Failed,
     };
     let failure = Failure::new(kind, anyhow!("{}", detail.message));
-    match (detail.code.as_str(), status) {
-        ("model_not_found" | "invalid_model", _) => {
+    match (&detail.code, status) {
+        (ErrorCode::ModelNotFound | ErrorCode::InvalidModel, _) => {
             failure.hint("`./rbee model list` shows the models")
         }
-        ("hive_not_found", _) => failure.hint("`./rbee hive list` shows the hives"),
-        ("hive_unavailable", _) => failure.hint("`./rbee logs hive` shows what it said"),
-        ("worker_unavailable", _) => failure.hint("`./rbee logs worker` shows what it said"),
+        (ErrorCode::HiveNotFound, _) => failure.hint("`./rbee hive list` shows the hives"),
+        (ErrorCode::HiveUnavailable, _) => failure.hint("`./rbee logs hive` shows what it said"),
+        (ErrorCode::WorkerUnavailable, _) => {
+            failure.hint("`./rbee logs worker` shows what it said")
+        }
         (_, Some(401)) => failure.hint("the token of this `RBEE_HOME` is not that queen's"),
         _ => failure,
     }

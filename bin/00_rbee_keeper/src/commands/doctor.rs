@@ -76,13 +76,8 @@ pub(crate) fn without_config(
     args: &DoctorArgs,
     error: &ConfigError,
 ) -> Result<(), Failure> {
-    let mut found = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        found = format!("{found}: {cause}");
-        source = cause.source();
-    }
-    let check = Check::missing("configuration", found).remedy("mend it and run this again");
+    let check = Check::missing("configuration", rbee_api::causes(error))
+        .remedy("mend it and run this again");
     let report = Report { checks: vec![check] };
     let text = if args.output.json {
         serde_json::to_string_pretty(&report).expect("every value is plain data") + "\n"

@@ -1,5 +1,4 @@
 use rbee_api::{Capabilities, Hive, HiveList, HiveState, JobRequest};
-use serde_json::Value;
 
 use crate::{
     app::App,
@@ -58,7 +57,7 @@ async fn job(
 ) -> Result<(), Failure> {
     let request = request(known(app, args.alias)?);
     let result = Job::start(app, &request).await?.finish().await?;
-    print(app, args.output.json, &result.unwrap_or(Value::Null), |_| String::new())
+    print(app, args.output.json, &result, |_| String::new())
 }
 
 fn configured(app: &App) -> Vec<Hive> {

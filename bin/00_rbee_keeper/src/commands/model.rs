@@ -1,6 +1,5 @@
 use narration_core::Narration;
 use rbee_api::{JobRequest, Model, ModelList};
-use serde_json::Value;
 
 use crate::{
     app::App,
@@ -27,7 +26,7 @@ async fn pull(app: &App, args: ModelArgs) -> Result<(), Failure> {
     let ModelArgs { model, hive: of, output } = args;
     let request = JobRequest::ModelPull { hive: hive::known(app, of.alias)?, model };
     let result = Job::start(app, &request).await?.finish().await?;
-    print(app, output.json, &result.unwrap_or(Value::Null), |_| String::new())
+    print(app, output.json, &result, |_| String::new())
 }
 
 async fn remove(app: &App, args: ModelArgs) -> Result<(), Failure> {

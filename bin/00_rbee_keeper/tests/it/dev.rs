@@ -2,7 +2,7 @@ use std::{fs, path::Path, time::Duration};
 
 use auto_update::{AutoUpdater, BuildEnvironment};
 use narration_core::{Narration, lines};
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, ErrorCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -79,7 +79,7 @@ async fn queen(updates: Vec<Vec<Step>>) -> Queen {
 }
 
 fn failure() -> Vec<Step> {
-    let body = ErrorBody::new(500, "server_error", "build_failed", "`rbee-hive` does not build");
+    let body = ErrorBody::new(ErrorCode::BuildFailed, "`rbee-hive` does not build");
     vec![
         narrated(1, &lines::rebuilding("rbee-hive")),
         narrated(2, &Narration::verbatim("dmn-life", "error: expected `;`")),

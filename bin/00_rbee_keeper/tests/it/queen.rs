@@ -16,7 +16,7 @@ use axum::{
 };
 use futures::StreamExt as _;
 use narration_core::Narration;
-use rbee_api::{ErrorBody, HEADER_JOB};
+use rbee_api::HEADER_JOB;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle, time::timeout};
 
@@ -215,7 +215,8 @@ async fn one(step: Step) -> Option<io::Result<Bytes>> {
 }
 
 pub(crate) fn error(status: u16, code: &str, message: &str) -> Value {
-    serde_json::to_value(ErrorBody::new(status, "invalid_request_error", code, message)).unwrap()
+    let kind = "invalid_request_error";
+    json!({"error": {"message": message, "type": kind, "code": code, "status": status}})
 }
 
 pub(crate) fn token(id: u64, text: &str) -> Step {

@@ -4,6 +4,7 @@ use daemon_lifecycle::Outcome;
 use hive_lifecycle::{
     HiveStartRequest, HiveStartResponse, execute_hive_start, find_hive, hive_is_current,
 };
+use http_guard::ApiError;
 use narration_core::{Level, Narration};
 use rbee_api::ErrorBody;
 use tracing::Instrument as _;
@@ -38,7 +39,7 @@ impl Hives {
         let starting = execute_hive_start(request, self.config());
         let hive = match tokio::spawn(starting.in_current_span()).await {
             Ok(started) => started.map_err(|error| failure::hive(&error))?,
-            Err(error) => return Err(completion_relay::internal(&error)),
+            Err(error) => return Err(ApiError::internal(error).into()),
         };
         let before = slot.current().map(|running| running.handle.identity.instance_id.clone());
         narrate(&hive, before.as_deref());

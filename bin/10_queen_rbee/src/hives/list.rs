@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use rbee_api::{Capabilities, ErrorBody, Health, Hive, HiveList, HiveState, ModelList, WorkerList};
+use rbee_api::{
+    Capabilities, ErrorBody, ErrorCode, Health, Hive, HiveList, HiveState, ModelList, WorkerList,
+    paths,
+};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 
@@ -40,7 +43,7 @@ impl Hives {
     }
 
     pub(super) async fn workers_of(&self, hive: &HiveHandle) -> Result<WorkerList, ErrorBody> {
-        self.get(hive, "/v1/workers").await
+        self.get(hive, paths::WORKERS).await
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(
@@ -67,7 +70,7 @@ impl Hives {
             Ok(body) => body,
             Err(error) => {
                 let message = format!("the hive `{}` answered {status}: {error}", hive.alias);
-                ErrorBody::new(502, "server_error", "hive_unavailable", message)
+                ErrorBody::new(ErrorCode::BadGateway, message)
             }
         })
     }
@@ -98,14 +101,14 @@ impl Hives {
             return Ok(hive);
         };
         hive.base_url = Some(handle.base_url.clone());
-        match self.get::<Health>(&handle, "/health").await {
+        match self.get::<Health>(&handle, paths::HEALTH).await {
             Ok(health) => {
                 hive.state = HiveState::Ready;
                 hive.health = Some(health);
                 let (capabilities, workers, models) = tokio::join!(
-                    self.get::<Capabilities>(&handle, "/v1/capabilities"),
+                    self.get::<Capabilities>(&handle, paths::CAPABILITIES),
                     self.workers_of(&handle),
-                    self.get::<ModelList>(&handle, "/v1/models/store"),
+                    self.get::<ModelList>(&handle, paths::MODEL_STORE),
                 );
                 hive.capabilities = capabilities.ok();
                 hive.workers = workers.unwrap_or_default();

@@ -4,20 +4,18 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use completion_relay::{Form, Head, job_refusal, respond};
+use completion_relay::{Head, respond};
+use http_guard::ApiError;
+use rbee_api::paths;
 
-use crate::{Queen, work::Completion};
+use crate::Queen;
 
 pub(super) async fn chat(queen: State<Queen>, headers: HeaderMap, body: Bytes) -> Response {
-    complete(queen, "/v1/chat/completions", &headers, body).await
+    complete(queen, paths::CHAT_COMPLETIONS, &headers, body).await
 }
 
 pub(super) async fn text(queen: State<Queen>, headers: HeaderMap, body: Bytes) -> Response {
-    complete(queen, "/v1/completions", &headers, body).await
-}
-
-pub(super) async fn embeddings(queen: State<Queen>, headers: HeaderMap, body: Bytes) -> Response {
-    complete(queen, "/v1/embeddings", &headers, body).await
+    complete(queen, paths::COMPLETIONS, &headers, body).await
 }
 
 async fn complete(
@@ -26,19 +24,12 @@ async fn complete(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Response {
-    let head = match Head::read(headers, &body) {
-        Ok(head) => head,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let completion = Completion {
-        path,
-        model: head.model.unwrap_or_else(|| queen.config.current().models.default.clone()),
-        fresh: head.fresh,
-        events: head.form != Form::Json,
-        body,
-    };
-    match queen.complete("completion", completion) {
-        Ok(id) => respond(queen.relays.jobs(), id, head.form).await,
-        Err(error) => job_refusal(&error).into_response(),
+    let begun = Head::read(headers, &body).and_then(|head| {
+        let form = head.form;
+        Ok((queen.complete("completion", path, head, body)?, form))
+    });
+    match begun {
+        Ok((id, form)) => respond(queen.relays.jobs(), id, form).await,
+        Err(refusal) => ApiError::into_response(refusal),
     }
 }

@@ -1,7 +1,6 @@
 use axum::{Json, extract::State};
-use completion_relay::passed_on;
 use http_guard::{ApiError, ApiPath, ApiQuery};
-use rbee_api::{ErrorBody, ModelList, ModelRemoved};
+use rbee_api::{ErrorBody, ModelList, ModelRemoved, paths};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +35,8 @@ pub(super) async fn openai_list(
 ) -> Result<Json<OpenAiModels>, ApiError> {
     let mut data: Vec<OpenAiModel> = Vec::new();
     for alias in queen.hives.aliases() {
-        let (hive, _guard) = reach(&queen, &alias).await.map_err(passed_on)?;
-        let list: ModelList =
-            queen.hives.get(&hive, "/v1/models/store").await.map_err(passed_on)?;
+        let (hive, _guard) = reach(&queen, &alias).await?;
+        let list: ModelList = queen.hives.get(&hive, paths::MODEL_STORE).await?;
         for model in list.models {
             if data.iter().all(|known| known.id != model.name) {
                 let (id, owned_by) = (model.name, "rbee");
@@ -53,9 +51,9 @@ pub(super) async fn list(
     State(queen): State<Queen>,
     ApiQuery(of): ApiQuery<OfHive>,
 ) -> Result<Json<ModelList>, ApiError> {
-    let alias = queen.hives.alias(of.hive.as_deref()).map_err(passed_on)?;
-    let (hive, _guard) = reach(&queen, &alias).await.map_err(passed_on)?;
-    Ok(Json(queen.hives.get(&hive, "/v1/models/store").await.map_err(passed_on)?))
+    let alias = queen.hives.alias(of.hive.as_deref())?;
+    let (hive, _guard) = reach(&queen, &alias).await?;
+    Ok(Json(queen.hives.get(&hive, paths::MODEL_STORE).await?))
 }
 
 pub(super) async fn remove(
@@ -63,11 +61,10 @@ pub(super) async fn remove(
     ApiPath(name): ApiPath<String>,
     ApiQuery(of): ApiQuery<OfHive>,
 ) -> Result<Json<ModelRemoved>, ApiError> {
-    let alias = queen.hives.alias(of.hive.as_deref()).map_err(passed_on)?;
-    let (hive, _guard) = reach(&queen, &alias).await.map_err(passed_on)?;
-    // The name may hold slashes and colons; both may stand in a path as they are.
-    let request = queen.hives.managing(&hive, Method::DELETE, &format!("/v1/models/store/{name}"));
-    Ok(Json(queen.hives.read(&hive, request).await.map_err(passed_on)?))
+    let alias = queen.hives.alias(of.hive.as_deref())?;
+    let (hive, _guard) = reach(&queen, &alias).await?;
+    let request = queen.hives.managing(&hive, Method::DELETE, &paths::stored_model(&name));
+    Ok(Json(queen.hives.read(&hive, request).await?))
 }
 
 /// The hive, brought up if need be; one that the queen remembers may have been killed since.

@@ -4,7 +4,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use completion_relay::{Attempt, Form, Head, job_refusal, respond};
+use completion_relay::{Attempt, Form, Head, respond};
+use http_guard::ApiError;
 use rbee_api::HEADER_EVENTS;
 
 use crate::{Hive, pool::Wanted};
@@ -40,6 +41,6 @@ pub(super) async fn complete(
     });
     match begun {
         Ok(id) => respond(relays.jobs(), id, form).await,
-        Err(error) => job_refusal(&error).into_response(),
+        Err(error) => ApiError::from(error).into_response(),
     }
 }

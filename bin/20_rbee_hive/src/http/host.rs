@@ -3,7 +3,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use completion_relay::{Form, fail, job_refusal, respond};
+use completion_relay::{Form, respond};
 use http_guard::ApiError;
 use rbee_api::{Capabilities, Health, WorkerList};
 
@@ -32,11 +32,11 @@ pub(super) async fn update_workers(State(hive): State<Hive>) -> Response {
         };
         match updated {
             Ok(()) => job.complete(),
-            Err(body) => fail(job, &body),
+            Err(body) => job.fail_with(body),
         }
     });
     match begun {
         Ok(id) => respond(hive.relays.jobs(), id, Form::Events).await,
-        Err(error) => job_refusal(&error).into_response(),
+        Err(error) => ApiError::from(error).into_response(),
     }
 }

@@ -3,7 +3,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use completion_relay::{Form, finish, job_refusal, passed_on, respond};
+use completion_relay::{Form, respond};
 use http_guard::{ApiError, ApiJson, ApiPath};
 use rbee_api::{ModelList, ModelRemoved, PullRequest};
 use serde_json::json;
@@ -11,14 +11,14 @@ use serde_json::json;
 use crate::Hive;
 
 pub(super) async fn list(State(hive): State<Hive>) -> Result<Json<ModelList>, ApiError> {
-    Ok(Json(hive.models.list().await.map_err(passed_on)?))
+    Ok(Json(hive.models.list().await?))
 }
 
 pub(super) async fn remove(
     State(hive): State<Hive>,
     ApiPath(name): ApiPath<String>,
 ) -> Result<Json<ModelRemoved>, ApiError> {
-    Ok(Json(hive.models.remove(name).await.map_err(passed_on)?))
+    Ok(Json(hive.models.remove(name).await?))
 }
 
 /// Downloads the model; answers with the events of doing so.
@@ -32,10 +32,10 @@ pub(super) async fn pull(
             () = job.cancelled() => return job.cancelled_end(),
             pulled = models.pull(model.clone(), Some(job.emitter())) => pulled,
         };
-        finish(job, pulled.map(|path| json!({"model": model, "path": path})));
+        job.finish(pulled.map(|path| json!({"model": model, "path": path})));
     });
     match begun {
         Ok(id) => respond(hive.relays.jobs(), id, Form::Events).await,
-        Err(error) => job_refusal(&error).into_response(),
+        Err(error) => ApiError::from(error).into_response(),
     }
 }

@@ -1,8 +1,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use daemon_lifecycle::Outcome;
+use http_guard::ApiError;
 use narration_core::Narration;
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, ErrorCode, causes};
 use tracing::Instrument as _;
 use worker_lifecycle::{
     WorkerConfig, WorkerHandle, WorkerType, is_taken, spawn_worker, stop_worker, worker_id,
@@ -95,7 +96,7 @@ impl WorkerPool {
         let spawning = tokio::spawn(spawn_worker(WORKER, config).in_current_span());
         match spawning.await {
             Ok(spawned) => spawned.map_err(|error| failure::worker(&error)),
-            Err(error) => Err(completion_relay::internal(&error)),
+            Err(error) => Err(ApiError::internal(error).into()),
         }
     }
 
@@ -147,7 +148,7 @@ impl WorkerPool {
         let config = self.0.config.current();
         let drain = config.queen.drain_timeout;
         if let Err(error) = stop_worker(&config, &running.handle.id, drain).await {
-            tracing::error!(error = completion_relay::causes(&error), "a worker does not end");
+            tracing::error!(error = causes(&error), "a worker does not end");
         }
     }
 
@@ -205,5 +206,5 @@ fn insufficient(model: &str, TooLittle { needed_bytes, reachable_bytes }: TooLit
         needed_bytes >> 20,
         reachable_bytes >> 20
     );
-    ErrorBody::new(503, "server_error", "insufficient_memory", message)
+    ErrorBody::new(ErrorCode::InsufficientMemory, message)
 }

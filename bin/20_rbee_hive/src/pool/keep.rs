@@ -49,7 +49,7 @@ impl WorkerPool {
         match running_workers(&self.0.config.current(), &self.0.hive, is_known).await {
             Ok(found) => found,
             Err(error) => {
-                let error = completion_relay::causes(&error);
+                let error = rbee_api::causes(&error);
                 tracing::error!(error, "no worker can be adopted");
                 Vec::new()
             }
@@ -76,11 +76,7 @@ async fn renew(slot: Arc<Slot>, running: Arc<Running>) {
         Ok(requests) => running.report(requests),
         Err(error) => {
             let alive = running.handle.identity.is_alive();
-            tracing::warn!(
-                error = completion_relay::causes(&error),
-                alive,
-                "a lease is not renewed"
-            );
+            tracing::warn!(error = rbee_api::causes(&error), alive, "a lease is not renewed");
             if !alive {
                 slot.forget(&running);
             }

@@ -130,7 +130,7 @@ pub(crate) fn download(
             _ => Default::default(),
         };
         let pause = pause.max(asked);
-        report.tell(PullEvent::Retry { why: error.chain(), after: pause });
+        report.tell(PullEvent::Retry { why: rbee_api::causes(&error), after: pause });
         report.pause(pause)?;
     }
     report.tell(PullEvent::Verifying);

@@ -67,17 +67,6 @@ impl Error {
             _ => false,
         }
     }
-
-    /// The error with its causes, on one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

@@ -125,11 +125,11 @@ impl ModelStore {
                 // Every source needs the same room and the same folder.
                 Err(error @ (Error::NoSpace { .. } | Error::File { .. })) => return Err(error),
                 Err(error) => {
-                    failures.push(error.chain());
+                    failures.push(rbee_api::causes(&error));
                     if let Some(next) = sources.peek() {
                         report.tell(PullEvent::FellBack {
                             from: self.describe(source),
-                            why: error.chain(),
+                            why: rbee_api::causes(&error),
                             to: self.describe(next),
                         });
                     }

@@ -1,6 +1,6 @@
 use std::{path::Path, time::Duration};
 
-use rbee_api::Health;
+use rbee_api::{Health, Lease, paths};
 use rbee_config::RbeeConfig;
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -57,7 +57,7 @@ impl WorkerClient {
     }
 
     pub async fn health(&self) -> Result<Health, Error> {
-        self.get("/health").await
+        self.get(paths::HEALTH).await
     }
 
     /// The name of the model that the worker serves.
@@ -70,7 +70,7 @@ impl WorkerClient {
         struct Named {
             id: String,
         }
-        let models: Models = self.get("/v1/models").await?;
+        let models: Models = self.get(paths::MODELS).await?;
         models.data.into_iter().next().map(|model| model.id).ok_or_else(|| Error::Refused {
             socket: self.socket.clone(),
             status: 200,
@@ -85,11 +85,7 @@ impl WorkerClient {
     ///
     /// When the worker does not answer: it may have ended.
     pub async fn renew_lease(&self) -> Result<u32, Error> {
-        #[derive(Deserialize)]
-        struct Lease {
-            active_requests: u32,
-        }
-        let lease: Lease = self.read(self.http.post(url("/v1/lease"))).await?;
+        let lease: Lease = self.read(self.http.post(url(paths::LEASE))).await?;
         Ok(lease.active_requests)
     }
 

@@ -7,17 +7,17 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
+use http_guard::ApiError;
 use job_server::JobWriter;
-use rbee_api::EVENT_ERROR;
-use serde::Serialize;
+use rbee_api::StreamEvent;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Service,
-    error::ApiError,
+    error::engine_failed,
     jobs, now,
     params::Params,
-    wire::{self, Choice, Chunk, Content, Delta, Message},
+    wire::{self, Choice, Chunk, Content, Delta, Logprobs, Message},
 };
 use crate::{
     engine::{Event, Finish, TokenLogprob},
@@ -27,7 +27,6 @@ use crate::{
 /// How long a failure before the first token is answered by a status of its own. After that the
 /// stream begins without one, so that nobody on the way takes the worker for dead.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-const DONE: &str = "[DONE]";
 const FINGERPRINT: &str = concat!("rbee-", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl Answer {
         }
         self.include_usage = params.include_usage;
         let first = match timeout(HEADERS_WITHIN, self.next()).await {
-            Ok(Event::Failed(reason)) => return Err(ApiError::engine(reason)),
+            Ok(Event::Failed(reason)) => return Err(engine_failed(reason)),
             Ok(event) => Some(event),
             Err(_) => None,
         };
@@ -105,7 +104,7 @@ impl Answer {
                     tokens.extend(logprobs);
                 }
                 Event::End(finish) => break finish,
-                Event::Failed(reason) => return Err(ApiError::engine(reason)),
+                Event::Failed(reason) => return Err(engine_failed(reason)),
             }
         };
         let content = match self.kind {
@@ -153,8 +152,7 @@ impl Answer {
                     return job.complete();
                 }
                 Event::Failed(reason) => {
-                    emit(&job, Some(EVENT_ERROR), &ApiError::engine(&reason).into_body());
-                    return job.fail(reason);
+                    return job.fail_with(engine_failed(reason).into());
                 }
             }
         }
@@ -181,23 +179,23 @@ impl Answer {
         if self.include_usage {
             let mut chunk = self.chunk(&[]);
             chunk.usage = Some(wire::usage(&finish.usage));
-            emit(job, None, &chunk);
+            send(job, &chunk);
         }
-        job.emit(None, DONE);
+        job.send(StreamEvent::Done);
     }
 
     fn write(
         &self,
         job: &JobWriter,
         content: Content<'_>,
-        logprobs: Option<serde_json::Value>,
+        logprobs: Option<Logprobs>,
         finish: Option<&Finish>,
     ) {
         let finish_reason = finish.map(wire::finish_reason);
         let choice = Choice { index: 0, content, logprobs, finish_reason };
         let mut chunk = self.chunk(std::slice::from_ref(&choice));
         chunk.timings = finish.map(|finish| wire::timings(&finish.usage));
-        emit(job, None, &chunk);
+        send(job, &chunk);
     }
 
     fn chunk<'a>(&'a self, choices: &'a [Choice<'a>]) -> Chunk<'a> {
@@ -217,9 +215,9 @@ impl Answer {
     }
 }
 
-fn emit(job: &JobWriter, name: Option<&'static str>, value: &impl Serialize) {
-    match serde_json::to_vec(value) {
-        Ok(data) => drop(job.emit(name, data)),
+fn send(job: &JobWriter, chunk: &Chunk<'_>) {
+    match StreamEvent::chunk(chunk) {
+        Ok(chunk) => drop(job.send(chunk)),
         Err(error) => tracing::error!(%error, "cannot write a chunk"),
     }
 }

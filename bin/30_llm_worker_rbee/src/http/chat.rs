@@ -1,13 +1,14 @@
 //! `POST /v1/chat/completions`.
 
 use axum::{extract::State, http::HeaderMap, response::Response};
+use http_guard::{ApiBytes, ApiError};
 use serde_json::Value;
 
 use super::{
-    Body, Service,
+    Service,
     answer::{Answer, Kind},
     blocking,
-    error::ApiError,
+    error::{invalid_value, rejected, unsupported},
     fields::Fields,
     messages,
     params::{Params, TOP_LOGPROBS_MAX},
@@ -17,7 +18,7 @@ use crate::engine::Request;
 pub(super) async fn create(
     State(service): State<Service>,
     headers: HeaderMap,
-    Body(body): Body,
+    ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
     let hold = service.lease.hold();
     let engine = service.engine.clone();
@@ -36,8 +37,7 @@ pub(super) async fn create(
             logprobs,
             reuse_cache: params.reuse_cache,
         };
-        let events =
-            engine.submit(request).map_err(|rejected| ApiError::rejected(rejected, "messages"))?;
+        let events = engine.submit(request).map_err(|error| rejected(error, "messages"))?;
         Ok((params, events))
     })
     .await?;
@@ -50,7 +50,7 @@ fn logprobs(fields: &Fields) -> Result<Option<usize>, ApiError> {
     if !fields.flag("logprobs")? {
         return match top {
             Some(1..) => {
-                Err(ApiError::param("top_logprobs", "`top_logprobs` is only for `logprobs`: true"))
+                Err(invalid_value("top_logprobs", "`top_logprobs` is only for `logprobs`: true"))
             }
             _ => Ok(None),
         };
@@ -64,7 +64,7 @@ fn refuse_tools(fields: &Fields) -> Result<(), ApiError> {
     for (param, choice) in [("tools", "tool_choice"), ("functions", "function_call")] {
         let tools = fields.get::<Vec<Value>>(param, "an array")?.unwrap_or_default();
         if !tools.is_empty() && !forbidden(choice) {
-            return Err(ApiError::unsupported(
+            return Err(unsupported(
                 param,
                 format!("the worker calls no tools: leave `{param}` out"),
             ));

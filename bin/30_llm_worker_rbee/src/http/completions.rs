@@ -1,13 +1,15 @@
 //! `POST /v1/completions`.
 
 use axum::{extract::State, http::HeaderMap, response::Response};
+use http_guard::{ApiBytes, ApiError};
+use rbee_api::ErrorCode;
 use serde::Deserialize;
 
 use super::{
-    Body, Service,
+    Service,
     answer::{Answer, Kind},
     blocking,
-    error::ApiError,
+    error::{rejected, unsupported},
     fields::Fields,
     params::{Params, TOP_LOGPROBS_MAX},
 };
@@ -29,7 +31,7 @@ enum Prompt {
 pub(super) async fn create(
     State(service): State<Service>,
     headers: HeaderMap,
-    Body(body): Body,
+    ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
     let hold = service.lease.hold();
     let engine = service.engine.clone();
@@ -47,8 +49,7 @@ pub(super) async fn create(
             logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
             reuse_cache: params.reuse_cache,
         };
-        let events =
-            engine.submit(request).map_err(|rejected| ApiError::rejected(rejected, "prompt"))?;
+        let events = engine.submit(request).map_err(|error| rejected(error, "prompt"))?;
         Ok((params, events))
     })
     .await?;
@@ -58,10 +59,10 @@ pub(super) async fn create(
 
 fn prompt(fields: &Fields, model: &Model) -> Result<Vec<i32>, ApiError> {
     let what = "a string, an array of one string, or token ids";
-    let one = || ApiError::unsupported("prompt", "the worker completes one prompt a request");
+    let one = || unsupported("prompt", "the worker completes one prompt a request");
     match fields.get::<Prompt>("prompt", what)? {
         None => {
-            Err(ApiError::invalid("missing_required_parameter", "`prompt` is missing").of("prompt"))
+            Err(ApiError::new(ErrorCode::MissingParameter, "`prompt` is missing").param("prompt"))
         }
         Some(Prompt::Text(text)) => Ok(model.tokenize(&text)),
         Some(Prompt::Tokens(tokens)) => Ok(tokens),
@@ -78,16 +79,13 @@ fn prompt(fields: &Fields, model: &Model) -> Result<Vec<i32>, ApiError> {
 
 fn refuse_extras(fields: &Fields) -> Result<(), ApiError> {
     if fields.flag("echo")? {
-        return Err(ApiError::unsupported("echo", "the worker does not echo the prompt"));
+        return Err(unsupported("echo", "the worker does not echo the prompt"));
     }
     if fields.get::<String>("suffix", "a string")?.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(ApiError::unsupported("suffix", "the worker does not fill in the middle"));
+        return Err(unsupported("suffix", "the worker does not fill in the middle"));
     }
     if fields.integer("best_of", 1..=128)?.unwrap_or(1) != 1 {
-        return Err(ApiError::unsupported(
-            "best_of",
-            "the worker makes one answer: leave `best_of` at 1",
-        ));
+        return Err(unsupported("best_of", "the worker makes one answer: leave `best_of` at 1"));
     }
     Ok(())
 }

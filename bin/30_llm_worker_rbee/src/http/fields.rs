@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, ops::RangeInclusive};
 
+use http_guard::ApiError;
+use rbee_api::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::error::ApiError;
+use super::error::invalid_value;
 
 /// A JSON object whose values are not parsed yet.
 ///
@@ -16,11 +18,15 @@ pub(super) struct Fields(HashMap<String, Box<RawValue>>);
 impl Fields {
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Err(ApiError::invalid("invalid_json", "the body is empty: send a JSON object"));
+            return Err(ApiError::new(
+                ErrorCode::InvalidJson,
+                "the body is empty: send a JSON object",
+            ));
         }
         serde_json::from_slice(body).map(Self).map_err(|error| {
-            let code = if error.is_data() { "invalid_body" } else { "invalid_json" };
-            ApiError::invalid(code, format!("the body is not a JSON object: {error}"))
+            let code =
+                if error.is_data() { ErrorCode::InvalidBody } else { ErrorCode::InvalidJson };
+            ApiError::new(code, format!("the body is not a JSON object: {error}"))
         })
     }
 
@@ -39,7 +45,8 @@ impl Fields {
         match serde_json::from_str(text) {
             Ok(value) => Ok(Some(value)),
             Err(_) => {
-                Err(ApiError::invalid("invalid_type", format!("`{name}` must be {what}")).of(name))
+                Err(ApiError::new(ErrorCode::InvalidType, format!("`{name}` must be {what}"))
+                    .param(name))
             }
         }
     }
@@ -58,7 +65,7 @@ impl Fields {
             return Ok(Some(value));
         }
         let (from, to) = range.into_inner();
-        Err(ApiError::param(name, format!("`{name}` must be from {from} to {to}, not {value}")))
+        Err(invalid_value(name, format!("`{name}` must be from {from} to {to}, not {value}")))
     }
 
     /// A whole number; Python clients also write it as `3.0`.
@@ -82,6 +89,6 @@ impl Fields {
         let (from, to) = range.into_inner();
         let allowed =
             if to == i64::MAX { format!("{from} or more") } else { format!("from {from} to {to}") };
-        Err(ApiError::param(name, format!("`{name}` must be {allowed}, not {value}")))
+        Err(invalid_value(name, format!("`{name}` must be {allowed}, not {value}")))
     }
 }

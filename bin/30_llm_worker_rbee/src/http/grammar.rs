@@ -1,9 +1,10 @@
 //! `response_format`: what an answer must look like, as a grammar.
 
+use http_guard::ApiError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{error::ApiError, fields::Fields};
+use super::{error::invalid_value, fields::Fields};
 
 const FIELD: &str = "response_format";
 /// llama.cpp converts a schema by recursion, in C++ and on its caller's stack: both the text and
@@ -38,21 +39,20 @@ pub(super) fn read(fields: &Fields) -> Result<Option<String>, ApiError> {
         }
         ("json_schema", _) => {
             let message = "`json_schema` needs `response_format.json_schema.schema`";
-            Err(ApiError::param(FIELD, message))
+            Err(invalid_value(FIELD, message))
         }
         (other, _) => {
             let message = format!(
                 "`{other}` is no response format: there are `text`, `json_object` and `json_schema`"
             );
-            Err(ApiError::param(FIELD, message))
+            Err(invalid_value(FIELD, message))
         }
     }
 }
 
 fn convert(schema: &str) -> Result<String, ApiError> {
-    let refused = |reason: String| {
-        ApiError::param(FIELD, format!("the JSON schema cannot be used: {reason}"))
-    };
+    let refused =
+        |reason: String| invalid_value(FIELD, format!("the JSON schema cannot be used: {reason}"));
     if schema.len() > SCHEMA_BYTES_MAX {
         return Err(refused(format!(
             "it has {} bytes, of {SCHEMA_BYTES_MAX} at most",

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::Response,
 };
+use http_guard::{ApiError, ApiPath};
 use job_server::{
-    Error, JobId, JobServer, Limits,
+    JobId, JobServer, Limits,
     sse::{SseOptions, last_event_id, sse_response},
 };
 use rbee_api::{HEADER_EVENTS, HEADER_JOB};
 
-use super::{Service, error::ApiError};
+use super::Service;
 
 /// How long a stream waits for a reader who asked for ids to come back before it is cancelled.
 const RECONNECT_GRACE: Duration = Duration::from_secs(15);
@@ -54,42 +55,17 @@ pub(super) fn respond(
 /// The stream's events, from the one after `Last-Event-ID`.
 pub(super) async fn stream(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    ApiPath(id): ApiPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let after = last_event_id(&headers)
-        .map_err(|error| ApiError::invalid("invalid_last_event_id", error.to_string()))?;
-    let subscription = service.jobs.subscribe(&parse(&id)?, after)?;
+    let subscription = service.jobs.subscribe(&id.parse()?, last_event_id(&headers)?)?;
     Ok(sse_response(subscription, SseOptions::named()))
 }
 
 pub(super) async fn cancel(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    ApiPath(id): ApiPath<String>,
 ) -> Result<StatusCode, ApiError> {
-    service.jobs.cancel(&parse(&id)?)?;
+    service.jobs.cancel(&id.parse()?)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn parse(id: &str) -> Result<JobId, ApiError> {
-    id.parse().map_err(|error| ApiError::no_job(format!("there is no such job: {error}")))
-}
-
-impl From<Error> for ApiError {
-    fn from(error: Error) -> Self {
-        let message = error.to_string();
-        match error {
-            Error::Full { .. } => {
-                Self::invalid("too_many_jobs", message).with_status(StatusCode::TOO_MANY_REQUESTS)
-            }
-            Error::Unknown { .. } => Self::no_job(message),
-            Error::Gone { .. } => {
-                Self::invalid("events_gone", message).with_status(StatusCode::GONE)
-            }
-            Error::AlreadyEnded { .. } | Error::Present { .. } => {
-                Self::invalid("job_ended", message).with_status(StatusCode::CONFLICT)
-            }
-            Error::Ahead { .. } => Self::invalid("invalid_last_event_id", message),
-        }
-    }
 }

@@ -2,7 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{error::ApiError, fields::Fields};
+use http_guard::ApiError;
+use rbee_api::ErrorCode;
+
+use super::{
+    error::{invalid_value, unsupported},
+    fields::Fields,
+};
 
 const FIELD: &str = "messages";
 const MESSAGES_MAX: usize = 4096;
@@ -11,15 +17,15 @@ const MESSAGES_MAX: usize = 4096;
 pub(super) fn template_context(fields: &Fields) -> Result<Value, ApiError> {
     let Some(messages) = fields.get::<Vec<Value>>(FIELD, "an array of messages")? else {
         return Err(
-            ApiError::invalid("missing_required_parameter", "`messages` is missing").of(FIELD)
+            ApiError::new(ErrorCode::MissingParameter, "`messages` is missing").param(FIELD)
         );
     };
     if messages.is_empty() {
-        return Err(ApiError::param(FIELD, "`messages` is empty"));
+        return Err(invalid_value(FIELD, "`messages` is empty"));
     }
     if messages.len() > MESSAGES_MAX {
         let message = format!("there may be {MESSAGES_MAX} messages, not {}", messages.len());
-        return Err(ApiError::param(FIELD, message));
+        return Err(invalid_value(FIELD, message));
     }
     let messages = messages
         .into_iter()
@@ -39,18 +45,21 @@ pub(super) fn template_context(fields: &Fields) -> Result<Value, ApiError> {
 fn normalise(index: usize, message: Value) -> Result<Value, ApiError> {
     let at = format!("{FIELD}[{index}]");
     let Value::Object(mut message) = message else {
-        return Err(ApiError::invalid("invalid_type", format!("`{at}` must be an object")).of(&at));
+        return Err(
+            ApiError::new(ErrorCode::InvalidType, format!("`{at}` must be an object")).param(&at)
+        );
     };
     let role = match message.get("role") {
         Some(Value::String(role)) => role.as_str(),
         Some(_) => {
-            let error = ApiError::invalid("invalid_type", format!("`{at}.role` must be a string"));
-            return Err(error.of(&format!("{at}.role")));
+            let error =
+                ApiError::new(ErrorCode::InvalidType, format!("`{at}.role` must be a string"));
+            return Err(error.param(format!("{at}.role")));
         }
         None => {
             let error =
-                ApiError::invalid("missing_required_parameter", format!("`{at}.role` is missing"));
-            return Err(error.of(&format!("{at}.role")));
+                ApiError::new(ErrorCode::MissingParameter, format!("`{at}.role` is missing"));
+            return Err(error.param(format!("{at}.role")));
         }
     };
     let role = match role {
@@ -62,7 +71,7 @@ fn normalise(index: usize, message: Value) -> Result<Value, ApiError> {
             let message = format!(
                 "`{at}.role` is `{other}`: there are system, developer, user, assistant and tool"
             );
-            return Err(ApiError::param(&format!("{at}.role"), message));
+            return Err(invalid_value(&format!("{at}.role"), message));
         }
     };
     let content = text_of(&at, role, message.get("content"))?;
@@ -79,8 +88,8 @@ fn text_of(at: &str, role: &str, content: Option<&Value>) -> Result<String, ApiE
         // An assistant that only called tools said nothing.
         Some(Value::Null) | None if role == "assistant" => Ok(String::new()),
         Some(Value::Null) | None => {
-            Err(ApiError::invalid("missing_required_parameter", format!("`{param}` is missing"))
-                .of(&param))
+            Err(ApiError::new(ErrorCode::MissingParameter, format!("`{param}` is missing"))
+                .param(&param))
         }
         Some(Value::Array(parts)) => {
             let mut text = String::new();
@@ -93,19 +102,19 @@ fn text_of(at: &str, role: &str, content: Option<&Value>) -> Result<String, ApiE
                     (Some("text"), Some(more)) => text.push_str(more),
                     (Some("refusal"), _) => {}
                     (Some("text"), None) => {
-                        return Err(ApiError::invalid(
-                            "invalid_type",
+                        return Err(ApiError::new(
+                            ErrorCode::InvalidType,
                             format!("`{at}.text` must be a string"),
                         )
-                        .of(&at));
+                        .param(&at));
                     }
                     (Some(kind), _) => {
                         let message = format!("`{at}` is `{kind}`: the model reads text only");
-                        return Err(ApiError::unsupported(&at, message));
+                        return Err(unsupported(&at, message));
                     }
                     (None, _) => {
                         let message = format!("`{at}` must be an object with a `type`");
-                        return Err(ApiError::invalid("invalid_type", message).of(&at));
+                        return Err(ApiError::new(ErrorCode::InvalidType, message).param(&at));
                     }
                 }
             }
@@ -113,7 +122,7 @@ fn text_of(at: &str, role: &str, content: Option<&Value>) -> Result<String, ApiE
         }
         Some(_) => {
             let message = format!("`{param}` must be a string or an array of parts");
-            Err(ApiError::invalid("invalid_type", message).of(&param))
+            Err(ApiError::new(ErrorCode::InvalidType, message).param(&param))
         }
     }
 }

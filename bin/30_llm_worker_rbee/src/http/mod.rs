@@ -23,16 +23,17 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, FromRequest, Request, State, rejection::BytesRejection},
-    http::{Method, StatusCode, Uri},
+    extract::{DefaultBodyLimit, State},
     routing::{delete, get, post},
 };
+use http_guard::{ApiError, fallbacks};
 use job_server::JobServer;
-use rbee_api::Health;
-use serde_json::{Value, json};
+use rbee_api::{Health, Lease as Renewed, paths};
 
-use self::error::ApiError;
+use self::{
+    error::engine_failed,
+    wire::{ModelMeta, Models, ServedModel},
+};
 use crate::{Engine, Lease};
 
 /// Bytes of a request's body at most.
@@ -72,80 +73,42 @@ impl fmt::Debug for Service {
 
 /// Every route of the worker.
 pub fn router(service: Service) -> Router {
-    Router::new()
-        .route("/health", get(health))
-        .route("/v1/models", get(models))
-        .route("/v1/lease", post(renew_lease))
-        .route("/v1/chat/completions", post(chat::create))
-        .route("/v1/completions", post(completions::create))
-        .route("/v1/jobs/{id}", delete(jobs::cancel))
-        .route("/v1/jobs/{id}/stream", get(jobs::stream))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(service)
+    let routes = Router::new()
+        .route(paths::HEALTH, get(health))
+        .route(paths::MODELS, get(models))
+        .route(paths::LEASE, post(renew_lease))
+        .route(paths::CHAT_COMPLETIONS, post(chat::create))
+        .route(paths::COMPLETIONS, post(completions::create))
+        .route(paths::JOB, delete(jobs::cancel))
+        .route(paths::JOB_STREAM, get(jobs::stream))
+        .with_state(service);
+    fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))
 }
 
 async fn health(State(service): State<Service>) -> Json<Health> {
     Json((service.health)())
 }
 
-async fn models(State(service): State<Service>) -> Json<Value> {
+async fn models(State(service): State<Service>) -> Json<Models> {
     let (facts, config) = (service.engine.model().facts(), service.engine.config());
-    Json(json!({
-        "object": "list",
-        "data": [{
-            "id": &*service.name,
-            "object": "model",
-            "created": service.loaded_at,
-            "owned_by": "rbee",
-            "meta": {
-                "n_ctx": config.context,
-                "n_ctx_train": facts.context_train,
-                "n_vocab": facts.vocabulary,
-                "n_embd": facts.embedding,
-                "n_params": facts.parameters,
-                "size": facts.size_bytes,
-                "parallel": config.parallel,
-            },
-        }],
-    }))
+    let meta = ModelMeta {
+        n_ctx: config.context,
+        n_ctx_train: facts.context_train,
+        n_vocab: facts.vocabulary,
+        n_embd: facts.embedding,
+        n_params: facts.parameters,
+        size: facts.size_bytes,
+        parallel: config.parallel,
+    };
+    let (id, created) = (service.name.to_string(), service.loaded_at);
+    let model = ServedModel { id, object: "model", created, owned_by: "rbee", meta };
+    Json(Models { object: "list", data: [model] })
 }
 
-async fn renew_lease(State(service): State<Service>) -> Json<Value> {
+async fn renew_lease(State(service): State<Service>) -> Json<Renewed> {
     service.lease.renew();
-    let (lease, requests) = (service.lease.duration(), service.lease.requests());
-    Json(json!({ "lease_s": lease.as_secs_f64(), "active_requests": requests }))
-}
-
-async fn unknown_path(uri: Uri) -> ApiError {
-    ApiError::not_found(uri.path())
-}
-
-async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
-    ApiError::method_not_allowed(method.as_str(), uri.path())
-}
-
-/// A body in memory, refused in OpenAI's envelope when it is too large or breaks off.
-struct Body(Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(rejection) => Err(refuse(&rejection)),
-        }
-    }
-}
-
-fn refuse(rejection: &BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let message = format!("the body is larger than {BODY_MAX} bytes");
-        return ApiError::invalid("body_too_large", message).with_status(rejection.status());
-    }
-    ApiError::invalid("body_unreadable", rejection.body_text()).with_status(rejection.status())
+    let active_requests = u32::try_from(service.lease.requests()).unwrap_or(u32::MAX);
+    Json(Renewed { lease_s: service.lease.duration().as_secs_f64(), active_requests })
 }
 
 /// Runs what takes long where blocking is allowed.
@@ -156,7 +119,7 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => {
             tracing::error!(%error, "a request could not be prepared");
-            Err(ApiError::engine("the request could not be prepared"))
+            Err(engine_failed("the request could not be prepared"))
         }
     }
 }

@@ -2,9 +2,14 @@
 
 use std::collections::HashMap;
 
+use http_guard::ApiError;
 use serde::Deserialize;
 
-use super::{error::ApiError, fields::Fields, grammar};
+use super::{
+    error::{invalid_value, unsupported},
+    fields::Fields,
+    grammar,
+};
 use crate::engine::Sampling;
 
 /// Stop strings of one request; OpenAI takes four.
@@ -43,15 +48,12 @@ impl Params {
     pub(super) fn read(fields: &Fields, vocabulary: u32, eog: &[i32]) -> Result<Self, ApiError> {
         drop(fields.get::<String>("model", "a string")?);
         if fields.integer("n", 1..=128)?.unwrap_or(1) != 1 {
-            return Err(ApiError::unsupported(
-                "n",
-                "the worker makes one answer a request: leave `n` at 1",
-            ));
+            return Err(unsupported("n", "the worker makes one answer a request: leave `n` at 1"));
         }
         let stream = fields.flag("stream")?;
         let options = fields.get::<StreamOptions>("stream_options", "an object")?;
         if options.is_some() && !stream {
-            return Err(ApiError::param(
+            return Err(invalid_value(
                 "stream_options",
                 "`stream_options` is only for `stream`: true",
             ));
@@ -119,13 +121,13 @@ fn stop(fields: &Fields) -> Result<Vec<String>, ApiError> {
         Some(OneOrMany::Many(stops)) => stops,
     };
     if stop.len() > STOPS_MAX {
-        return Err(ApiError::param(
+        return Err(invalid_value(
             "stop",
             format!("`stop` may have {STOPS_MAX} strings, not {}", stop.len()),
         ));
     }
     if stop.iter().any(|stop| stop.len() > STOP_BYTES_MAX) {
-        return Err(ApiError::param(
+        return Err(invalid_value(
             "stop",
             format!("a string of `stop` may have {STOP_BYTES_MAX} bytes"),
         ));
@@ -154,11 +156,11 @@ fn logit_bias(fields: &Fields, vocabulary: u32) -> Result<Vec<(i32, f32)>, ApiEr
         let Some(id) = id else {
             let message =
                 format!("`logit_bias` names token `{token}`, and the model has {vocabulary}");
-            return Err(ApiError::param("logit_bias", message));
+            return Err(invalid_value("logit_bias", message));
         };
         if !(-100.0..=100.0).contains(&bias) {
             let message = format!("a bias must be from -100 to 100, not {bias}");
-            return Err(ApiError::param("logit_bias", message));
+            return Err(invalid_value("logit_bias", message));
         }
         checked.push((id, bias));
     }

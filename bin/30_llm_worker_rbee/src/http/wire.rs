@@ -1,7 +1,8 @@
 //! The JSON that is sent.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::answer::Kind;
 use crate::engine::{Finish, FinishReason, TokenLogprob, Usage};
@@ -16,9 +17,9 @@ pub(super) struct Chunk<'a> {
     pub(super) system_fingerprint: &'static str,
     pub(super) choices: &'a [Choice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) usage: Option<Value>,
+    pub(super) usage: Option<TokenUsage>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) timings: Option<Value>,
+    pub(super) timings: Option<Timings>,
 }
 
 #[derive(Serialize)]
@@ -26,7 +27,7 @@ pub(super) struct Choice<'a> {
     pub(super) index: u32,
     #[serde(flatten)]
     pub(super) content: Content<'a>,
-    pub(super) logprobs: Option<Value>,
+    pub(super) logprobs: Option<Logprobs>,
     pub(super) finish_reason: Option<&'static str>,
 }
 
@@ -63,68 +64,148 @@ pub(super) fn finish_reason(finish: &Finish) -> &'static str {
     }
 }
 
-pub(super) fn usage(usage: &Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": { "cached_tokens": usage.cached_tokens },
-    })
+#[derive(Serialize)]
+pub(super) struct TokenUsage {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    total_tokens: u32,
+    prompt_tokens_details: PromptTokens,
 }
 
-/// As llama.cpp's server reports them. The first token is the prompt's work.
-pub(super) fn timings(usage: &Usage) -> Value {
+#[derive(Serialize)]
+struct PromptTokens {
+    cached_tokens: u32,
+}
+
+/// As llama.cpp's server reports them.
+#[derive(Serialize)]
+pub(super) struct Timings {
+    cache_n: u32,
+    prompt_n: u32,
+    prompt_ms: f64,
+    prompt_per_second: f64,
+    predicted_n: u32,
+    predicted_ms: f64,
+    predicted_per_second: f64,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Logprobs {
+    Chat {
+        content: Vec<ChatToken>,
+        refusal: Option<()>,
+    },
+    Completion {
+        tokens: Vec<String>,
+        token_logprobs: Vec<f32>,
+        top_logprobs: Vec<BTreeMap<String, f32>>,
+        text_offset: Vec<usize>,
+    },
+}
+
+#[derive(Serialize)]
+pub(super) struct ChatToken {
+    #[serde(flatten)]
+    token: Alternative,
+    top_logprobs: Vec<Alternative>,
+}
+
+#[derive(Serialize)]
+struct Alternative {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+}
+
+/// The answer to `GET /v1/models`.
+#[derive(Serialize)]
+pub(super) struct Models {
+    pub(super) object: &'static str,
+    pub(super) data: [ServedModel; 1],
+}
+
+#[derive(Serialize)]
+pub(super) struct ServedModel {
+    pub(super) id: String,
+    pub(super) object: &'static str,
+    /// When it was loaded, in seconds since 1970.
+    pub(super) created: u64,
+    pub(super) owned_by: &'static str,
+    pub(super) meta: ModelMeta,
+}
+
+/// In llama.cpp's words.
+#[derive(Serialize)]
+pub(super) struct ModelMeta {
+    pub(super) n_ctx: u32,
+    pub(super) n_ctx_train: u32,
+    pub(super) n_vocab: u32,
+    pub(super) n_embd: u32,
+    pub(super) n_params: u64,
+    pub(super) size: u64,
+    pub(super) parallel: u32,
+}
+
+pub(super) fn usage(usage: &Usage) -> TokenUsage {
+    TokenUsage {
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+        total_tokens: usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens_details: PromptTokens { cached_tokens: usage.cached_tokens },
+    }
+}
+
+/// The first token is the prompt's work.
+pub(super) fn timings(usage: &Usage) -> Timings {
     let prompt = usage.prompt_tokens - usage.cached_tokens;
     let predicted = usage.completion_tokens.saturating_sub(1);
     let (prompt_s, predicted_s) =
         (usage.prompt_time.as_secs_f64(), usage.completion_time.as_secs_f64());
     let rate =
         |count: u32, seconds: f64| if seconds > 0.0 { f64::from(count) / seconds } else { 0.0 };
-    json!({
-        "cache_n": usage.cached_tokens,
-        "prompt_n": prompt,
-        "prompt_ms": prompt_s * 1e3,
-        "prompt_per_second": rate(prompt, prompt_s),
-        "predicted_n": usage.completion_tokens,
-        "predicted_ms": predicted_s * 1e3,
-        "predicted_per_second": rate(predicted, predicted_s),
-    })
+    Timings {
+        cache_n: usage.cached_tokens,
+        prompt_n: prompt,
+        prompt_ms: prompt_s * 1e3,
+        prompt_per_second: rate(prompt, prompt_s),
+        predicted_n: usage.completion_tokens,
+        predicted_ms: predicted_s * 1e3,
+        predicted_per_second: rate(predicted, predicted_s),
+    }
 }
 
 /// `offset` is how many characters of the completion came before.
-pub(super) fn logprobs(kind: Kind, tokens: &[TokenLogprob], offset: usize) -> Value {
+pub(super) fn logprobs(kind: Kind, tokens: &[TokenLogprob], offset: usize) -> Logprobs {
+    let text = |token: &TokenLogprob| String::from_utf8_lossy(&token.bytes).into_owned();
     match kind {
         Kind::Chat => {
-            let one = |token: &TokenLogprob| {
-                json!({
-                    "token": String::from_utf8_lossy(&token.bytes),
-                    "logprob": token.logprob,
-                    "bytes": token.bytes,
-                })
+            let one = |token: &TokenLogprob| Alternative {
+                token: text(token),
+                logprob: token.logprob,
+                bytes: token.bytes.clone(),
             };
-            let content = tokens.iter().map(|token| {
-                let mut entry = one(token);
-                entry["top_logprobs"] = token.top.iter().map(one).collect();
-                entry
+            let content = tokens.iter().map(|token| ChatToken {
+                token: one(token),
+                top_logprobs: token.top.iter().map(one).collect(),
             });
-            json!({ "content": content.collect::<Vec<_>>(), "refusal": null })
+            Logprobs::Chat { content: content.collect(), refusal: None }
         }
         Kind::Completion => {
-            let text = |token: &TokenLogprob| String::from_utf8_lossy(&token.bytes).into_owned();
-            let top = |token: &TokenLogprob| -> Value {
-                token.top.iter().map(|token| (text(token), json!(token.logprob))).collect()
+            let top = |token: &TokenLogprob| {
+                token.top.iter().map(|token| (text(token), token.logprob)).collect()
             };
             let offsets = tokens.iter().scan(offset, |at, token| {
                 let here = *at;
                 *at += text(token).chars().count();
                 Some(here)
             });
-            json!({
-                "tokens": tokens.iter().map(text).collect::<Vec<_>>(),
-                "token_logprobs": tokens.iter().map(|token| token.logprob).collect::<Vec<_>>(),
-                "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
-                "text_offset": offsets.collect::<Vec<_>>(),
-            })
+            Logprobs::Completion {
+                tokens: tokens.iter().map(text).collect(),
+                token_logprobs: tokens.iter().map(|token| token.logprob).collect(),
+                top_logprobs: tokens.iter().map(top).collect(),
+                text_offset: offsets.collect(),
+            }
         }
     }
 }

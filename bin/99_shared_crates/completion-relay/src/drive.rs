@@ -3,7 +3,6 @@ use rbee_api::{ErrorBody, Origin};
 use reqwest::RequestBuilder;
 
 use crate::{
-    refusal::fail,
     relay::{Answer, Failure, relay},
     transfer::{Departure, Reply, Transfer},
     upstream::{NextLevel, cancel, restore, resume},
@@ -70,7 +69,7 @@ pub(crate) async fn drive<N, F>(
                 tracing::error!(%id, "whoever asked for the job went away, and it is lost");
             }
         }
-        Some(Err(body)) => fail(job, &body),
+        Some(Err(body)) => job.fail_with(body),
         None => {
             job.cancelled_end();
             if let Some(upstream) = progress.upstream {

@@ -1,6 +1,6 @@
 use axum::http::HeaderMap;
 use http_guard::ApiError;
-use rbee_api::{HEADER_EVENTS, HEADER_FRESH};
+use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH};
 use serde::Deserialize;
 
 use crate::Form;
@@ -22,6 +22,19 @@ impl Head {
     ///
     /// When the body is not a JSON object, or `model` or `stream` is not of its type.
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        Self::of(body, is_set(headers, HEADER_EVENTS), is_set(headers, HEADER_FRESH))
+    }
+
+    /// Reads the head of a request that came as a job's: it gets events, from fresh processes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn of_job(body: &[u8]) -> Result<Self, ApiError> {
+        Self::of(body, true, true)
+    }
+
+    fn of(body: &[u8], events: bool, fresh: bool) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Body {
             model: Option<String>,
@@ -29,14 +42,14 @@ impl Head {
             stream: Option<bool>,
         }
         let Body { model, stream } = serde_json::from_slice(body).map_err(|error| {
-            ApiError::invalid("invalid_json", format!("the body cannot be read: {error}"))
+            ApiError::new(ErrorCode::InvalidJson, format!("the body cannot be read: {error}"))
         })?;
-        let form = match (stream.unwrap_or(false), is_set(headers, HEADER_EVENTS)) {
+        let form = match (stream.unwrap_or(false), events) {
             (true, true) => Form::Events,
             (true, false) => Form::OpenAiStream,
             (false, _) => Form::Json,
         };
-        Ok(Self { model, form, fresh: is_set(headers, HEADER_FRESH) })
+        Ok(Self { model, form, fresh })
     }
 }
 

@@ -19,14 +19,12 @@ mod relays; // all of a process's jobs
 mod routes; // what can be asked about them
 mod narration; // what is narrated on behalf of a job
 mod slot; // the process of the next level that is in use
-mod refusal; // errors as the client is told them
 mod respond; // the job's events to the client
 
 pub use crate::{
     drive::Attempt,
     head::Head,
     narration::narrate_into, // (JobServer) -> sink
-    refusal::{causes, fail, finish, internal, job_refusal, passed_on}, // errors for clients
     relays::Relays,
     respond::{Form, respond}, // (&JobServer, JobId, Form) -> Response
     routes::job_routes,       // (Relays) -> Router

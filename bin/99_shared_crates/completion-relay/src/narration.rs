@@ -1,6 +1,6 @@
 use job_server::{JobId, JobServer};
 use narration_core::Narration;
-use rbee_api::EVENT_NARRATION;
+use rbee_api::event;
 
 /// A sink for `narration_core::NarrationLayer`: what is narrated on behalf of a job goes into the
 /// job's events.
@@ -8,7 +8,7 @@ pub fn narrate_into(jobs: JobServer) -> impl Fn(Narration) + Send + Sync + 'stat
     move |narration| {
         let id = narration.job_id.as_deref().and_then(|id| id.parse::<JobId>().ok());
         if let Some(job) = id.and_then(|id| jobs.emitter(&id)) {
-            job.emit(Some(EVENT_NARRATION), narration_core::json(&narration));
+            job.emit(Some(event::NARRATION), narration_core::json(&narration));
         }
     }
 }

@@ -2,16 +2,10 @@ use eventsource_stream::{Event, Eventsource as _};
 use futures::{StreamExt as _, TryStreamExt as _};
 use job_server::JobWriter;
 use rbee_api::{
-    EVENT_END, EVENT_ERROR, EVENT_ORIGIN, EVENT_RESULT, ErrorBody, HEADER_JOB, Origin, event_name,
+    ErrorBody, ErrorCode, HEADER_JOB, JobEnd, JobState, Origin, StreamEvent, causes, event,
 };
 
-use crate::{
-    refusal::causes,
-    transfer::{Departure, Reply},
-};
-
-/// OpenAI's last frame.
-const DONE: &str = "[DONE]";
+use crate::transfer::{Departure, Reply};
 
 /// Where a response goes.
 pub(crate) struct Answer<'a> {
@@ -42,7 +36,7 @@ impl Failure {
                 } else {
                     "the request was not answered"
                 };
-                ErrorBody::new(502, "server_error", "upstream_lost", format!("{what}: {why}"))
+                ErrorBody::new(ErrorCode::UpstreamLost, format!("{what}: {why}"))
             }
         }
     }
@@ -84,7 +78,7 @@ pub(crate) async fn relay(
         return relay_events(response, answer, upstream, answered).await;
     }
     let body = response.bytes().await.map_err(broken)?;
-    answer.job.emit(Some(EVENT_RESULT), body);
+    answer.job.emit(Some(event::RESULT), body);
     Ok(None)
 }
 
@@ -116,42 +110,77 @@ async fn relay_events(
         if let (Some(upstream), Ok(id)) = (&mut *upstream, id.parse()) {
             upstream.last_event_id = id;
         }
-        match name.as_str() {
-            EVENT_ERROR => return Err(Failure::Refused(error_body(500, data.as_bytes()))),
-            EVENT_END => return Ok(None),
-            EVENT_ORIGIN => {
+        let event = match StreamEvent::decode(&name, data) {
+            Ok(Some(event)) => event,
+            // A name of another version: whoever reads ours would not know it either.
+            Ok(None) => continue,
+            Err(error) if matters(error.name) => {
+                let body = ErrorBody::new(ErrorCode::BadGateway, causes(&error));
+                return Err(Failure::Refused(body));
+            }
+            Err(error) => {
+                tracing::warn!(error = causes(&error), "an event is passed over");
+                continue;
+            }
+        };
+        match event {
+            StreamEvent::Error(body) => return Err(Failure::Refused(with_status(body, 500))),
+            StreamEvent::End(JobEnd { state }) => return ended(state, *answered),
+            StreamEvent::Origin(origin) => {
                 if let Some(upstream) = upstream {
-                    upstream.origin = serde_json::from_str(&data).ok();
+                    upstream.origin = Some(Box::new(origin));
                 }
             }
-            "message" => {
-                let done = data == DONE;
+            event @ (StreamEvent::Chunk(_) | StreamEvent::Done) => {
+                let done = matches!(event, StreamEvent::Done);
                 if let Some(upstream) = upstream {
-                    let before = upstream.last_event_id.saturating_sub(1);
-                    if told != Some(before) {
-                        let origin = Origin { last_event_id: before, ..upstream.clone() };
-                        let data = serde_json::to_vec(&origin);
-                        let data = data.expect("it holds only strings and numbers");
-                        job.emit(Some(EVENT_ORIGIN), data);
-                    }
-                    told = Some(upstream.last_event_id);
                     if let Some(origin) = &mut upstream.origin {
                         origin.advance();
                     }
+                    if told != Some(upstream.last_event_id.saturating_sub(1)) {
+                        job.send(StreamEvent::Origin(upstream.before_chunk()));
+                    }
+                    told = Some(upstream.last_event_id);
                 }
-                job.emit(None, data);
+                job.send(event);
                 *answered = true;
                 if done {
                     return Ok(None);
                 }
             }
-            name => {
-                // A second one would follow if it were asked for anew.
-                *answered |= name == EVENT_RESULT;
-                if let Some(name) = event_name(name) {
-                    job.emit(Some(name), data);
-                }
+            event @ (StreamEvent::Narration(_) | StreamEvent::Progress(_)) => {
+                job.send(event);
             }
+            event @ StreamEvent::Result(_) => {
+                // A second one would follow if it were asked for anew.
+                *answered = true;
+                job.send(event);
+            }
+        }
+    }
+}
+
+/// Whether the answer depends on the event of that name; the others only tell about it.
+fn matters(name: &str) -> bool {
+    matches!(name, event::RESULT | event::ERROR | event::END)
+}
+
+/// What the end of the next level's job means for an answer whose last part has not come.
+fn ended(state: JobState, answered: bool) -> Result<Option<(Reply, Origin)>, Failure> {
+    let refused = |code, why: &str| {
+        let what = if answered { "the answer was cut off" } else { "there is no answer" };
+        Err(Failure::Refused(ErrorBody::new(code, format!("{what}: {why}"))))
+    };
+    match state {
+        JobState::Completed => Ok(None),
+        JobState::Cancelled => {
+            refused(ErrorCode::Cancelled, "the job was cancelled at the next level")
+        }
+        JobState::Failed => {
+            refused(ErrorCode::UpstreamLost, "the next level's job failed and gave no reason")
+        }
+        JobState::Running => {
+            Err(Failure::Broken { why: "the next level's job goes on elsewhere".to_owned() })
         }
     }
 }
@@ -164,13 +193,15 @@ fn is_event_stream(response: &reqwest::Response) -> bool {
 /// The error that the next level sent, whose status is `status` unless it names another.
 fn error_body(status: u16, body: &[u8]) -> ErrorBody {
     match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(mut body) => {
-            body.error.status.get_or_insert(status);
-            body
-        }
+        Ok(body) => with_status(body, status),
         Err(_) => {
             let text = String::from_utf8_lossy(&body[..body.len().min(400)]).into_owned();
-            ErrorBody::new(502, "server_error", "bad_gateway", format!("unreadable error: {text}"))
+            ErrorBody::new(ErrorCode::BadGateway, format!("unreadable error: {text}"))
         }
     }
+}
+
+fn with_status(mut body: ErrorBody, status: u16) -> ErrorBody {
+    body.error.status.get_or_insert(status);
+    body
 }

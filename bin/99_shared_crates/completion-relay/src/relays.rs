@@ -9,7 +9,7 @@ use futures::future::join_all;
 use http_guard::Token;
 use job_server::{Error, JobEmitter, JobId, JobServer, JobWriter, Snapshot};
 use narration_core::job_span;
-use rbee_api::{ErrorBody, JobRemains};
+use rbee_api::{ErrorBody, JobRemains, paths};
 use reqwest::{
     Method,
     header::{AUTHORIZATION, HeaderMap},
@@ -128,7 +128,7 @@ impl<N: NextLevel> Relays<N> {
         if self.jobs.info(&id).is_some() {
             return;
         }
-        let path = format!("/v1/jobs/{id}/release");
+        let path = paths::job_release(id);
         let headers = HeaderMap::from_iter([(AUTHORIZATION, self.token.authorization())]);
         let Some(body) = self.daemon.ask_earlier(Method::POST, &path, &headers).await else {
             return;
@@ -194,10 +194,10 @@ impl<N: NextLevel> Relays<N> {
             }
             let told = self.transfers.ids().into_iter().map(|id| {
                 // Asked for a job that it does not know, it looks for it here.
-                let request = http.get(format!("http://{address}/v1/jobs/{id}")).send();
+                let request = http.get(format!("http://{address}{}", paths::job(id))).send();
                 async move {
                     if let Err(error) = request.await {
-                        let error = crate::causes(&error);
+                        let error = rbee_api::causes(&error);
                         tracing::error!(%id, error, "a job finds nobody to go on with it");
                     }
                 }

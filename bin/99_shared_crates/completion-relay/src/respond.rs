@@ -10,9 +10,7 @@ use job_server::{
     Event, JobId, JobServer, JobState, Subscription,
     sse::{SseOptions, sse_response},
 };
-use rbee_api::{EVENT_ERROR, EVENT_RESULT, ErrorBody, HEADER_JOB};
-
-use crate::refusal::{job_refusal, passed_on};
+use rbee_api::{ErrorBody, ErrorCode, HEADER_JOB, event};
 
 /// How long a job waits for its client to come back before it is cancelled. A client that asked
 /// for ids can go on from the last one; any other has lost its stream for good.
@@ -37,7 +35,7 @@ pub enum Form {
 pub async fn respond(jobs: &JobServer, id: JobId, form: Form) -> Response {
     let mut response = match answer(jobs, id, form).await {
         Ok(response) => response,
-        Err(error) => job_refusal(&error).into_response(),
+        Err(error) => ApiError::from(error).into_response(),
     };
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static(HEADER_JOB), value);
@@ -58,8 +56,8 @@ async fn answer(jobs: &JobServer, id: JobId, form: Form) -> Result<Response, job
                 // From the start again, while this one still stands for the client.
                 return Ok(sse_response(subscribe(Duration::ZERO)?, SseOptions::openai()));
             }
-            Some(EVENT_ERROR) => return Ok(refusal(&event.data)),
-            Some(EVENT_RESULT) => {
+            Some(event::ERROR) => return Ok(refusal(&event.data)),
+            Some(event::RESULT) => {
                 let json = HeaderValue::from_static("application/json");
                 return Ok(([(header::CONTENT_TYPE, json)], event.data).into_response());
             }
@@ -68,16 +66,15 @@ async fn answer(jobs: &JobServer, id: JobId, form: Form) -> Result<Response, job
     }
     // A job that was cancelled, or goes on elsewhere, ends without a word.
     let (code, message) = match events.state() {
-        JobState::Moved => ("replaced", "the server was replaced; send the request again"),
-        _ => ("cancelled", "the job was cancelled before it had an answer"),
+        JobState::Moved => (ErrorCode::Replaced, "the server was replaced; send the request again"),
+        _ => (ErrorCode::Cancelled, "the job was cancelled before it had an answer"),
     };
-    let body = ErrorBody::new(503, "server_error", code, message);
-    Ok(passed_on(body).into_response())
+    Ok(ApiError::new(code, message).into_response())
 }
 
 fn refusal(data: &[u8]) -> Response {
     match serde_json::from_slice::<ErrorBody>(data) {
-        Ok(body) => passed_on(body).into_response(),
+        Ok(body) => ApiError::from(body).into_response(),
         Err(error) => ApiError::internal(error).into_response(),
     }
 }

@@ -11,12 +11,12 @@ use axum::{
 };
 use http_guard::{ApiError, ApiJson, ApiPath, require_token};
 use job_server::{
-    Error, JobId, ParseJobIdError,
+    Error, JobId,
     sse::{SseOptions, last_event_id, sse_response},
 };
-use rbee_api::{JobInfo, JobList, JobRemains};
+use rbee_api::{ErrorCode, JobInfo, JobList, JobRemains, paths};
 
-use crate::{refusal::job_refusal, relays::Relays, transfer::Transfer, upstream::NextLevel};
+use crate::{relays::Relays, transfer::Transfer, upstream::NextLevel};
 
 /// What a JSON number can say exactly everywhere; counting from there on does not overflow either.
 const EVENT_ID_MAX: u64 = 1 << 53;
@@ -26,13 +26,13 @@ const EVENT_ID_MAX: u64 = 1 << 53;
 /// that an earlier generation has comes here when it is asked for.
 pub fn job_routes<N: NextLevel>(relays: Relays<N>) -> Router {
     let managed = Router::new()
-        .route("/v1/jobs/{id}", delete(cancel).put(restore))
-        .route("/v1/jobs/{id}/release", post(release))
+        .route(paths::JOB, delete(cancel).put(restore))
+        .route(paths::JOB_RELEASE, post(release))
         .route_layer(require_token(relays.token().clone()));
     Router::new()
-        .route("/v1/jobs", get(list))
-        .route("/v1/jobs/{id}", get(info))
-        .route("/v1/jobs/{id}/stream", get(stream))
+        .route(paths::JOBS, get(list))
+        .route(paths::JOB, get(info))
+        .route(paths::JOB_STREAM, get(stream))
         .merge(managed)
         .with_state(relays)
 }
@@ -46,7 +46,7 @@ async fn info<N: NextLevel>(
     ApiPath(id): ApiPath<String>,
 ) -> Result<Json<JobInfo>, ApiError> {
     let id = here(&relays, &id).await?;
-    let info = relays.jobs().info(&id).ok_or_else(|| job_refusal(&Error::Unknown { id }))?;
+    let info = relays.jobs().info(&id).ok_or(Error::Unknown { id })?;
     Ok(Json(info.into()))
 }
 
@@ -56,10 +56,9 @@ async fn stream<N: NextLevel>(
     ApiPath(id): ApiPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let after = last_event_id(&headers)
-        .map_err(|error| ApiError::invalid("invalid_last_event_id", error.to_string()))?;
+    let after = last_event_id(&headers)?;
     let id = here(&relays, &id).await?;
-    let subscription = relays.jobs().subscribe(&id, after).map_err(|error| job_refusal(&error))?;
+    let subscription = relays.jobs().subscribe(&id, after)?;
     Ok(sse_response(subscription, SseOptions::named()))
 }
 
@@ -68,7 +67,7 @@ async fn cancel<N: NextLevel>(
     ApiPath(id): ApiPath<String>,
 ) -> Result<Response, ApiError> {
     let id = here(&relays, &id).await?;
-    relays.jobs().cancel(&id).map_err(|error| job_refusal(&error))?;
+    relays.jobs().cancel(&id)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -77,9 +76,9 @@ async fn release<N: NextLevel>(
     State(relays): State<Relays<N>>,
     ApiPath(id): ApiPath<String>,
 ) -> Result<Json<Transfer>, ApiError> {
-    let id = parse(&id)?;
+    let id = id.parse()?;
     let released = relays.release(id).await;
-    released.map(Json).ok_or_else(|| job_refusal(&Error::Unknown { id }))
+    Ok(Json(released.ok_or(Error::Unknown { id })?))
 }
 
 /// Goes on with a job whose process died, behind what the one who asks has of it.
@@ -88,33 +87,27 @@ async fn restore<N: NextLevel>(
     ApiPath(id): ApiPath<String>,
     ApiJson(remains): ApiJson<JobRemains>,
 ) -> Result<StatusCode, ApiError> {
-    let id = parse(&id)?;
+    let id = id.parse()?;
     require_plausible(remains.last_event_id)?;
     for origin in iter::successors(Some(&remains.origin), |origin| origin.origin.as_deref()) {
         // It becomes a part of a path at the next level.
-        parse(&origin.job_id)?;
+        let _: JobId = origin.job_id.parse()?;
         require_plausible(origin.last_event_id)?;
     }
-    relays.restore(id, remains).map_err(|error| job_refusal(&error))?;
+    relays.restore(id, remains)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 fn require_plausible(event_id: u64) -> Result<(), ApiError> {
     if event_id > EVENT_ID_MAX {
         let message = format!("no stream has {event_id} events");
-        return Err(ApiError::invalid("invalid_last_event_id", message));
+        return Err(ApiError::new(ErrorCode::InvalidLastEventId, message));
     }
     Ok(())
 }
 
 async fn here<N: NextLevel>(relays: &Relays<N>, id: &str) -> Result<JobId, ApiError> {
-    let id = parse(id)?;
+    let id = id.parse()?;
     relays.fetch(id).await;
     Ok(id)
-}
-
-fn parse(id: &str) -> Result<JobId, ApiError> {
-    id.parse().map_err(|error: ParseJobIdError| {
-        ApiError::not_found("job_not_found", format!("there is no such job: {error}"))
-    })
 }

@@ -1,4 +1,4 @@
-use rbee_api::{ErrorBody, JobRemains, Origin};
+use rbee_api::{ErrorBody, Origin, paths};
 use reqwest::{Method, RequestBuilder};
 
 /// How a level reaches the processes of the next one by name, to go on with a job or to end it.
@@ -26,7 +26,7 @@ pub(crate) async fn resume<N: NextLevel>(
     next: &N,
     failed: usize,
 ) -> Result<(RequestBuilder, N::Guard), ErrorBody> {
-    let path = format!("/v1/jobs/{}/stream", job.job_id);
+    let path = paths::job_stream(&job.job_id);
     let (request, guard) = next.request(&job.at, Method::GET, &path, failed).await?;
     Ok((request.header("last-event-id", job.last_event_id), guard))
 }
@@ -34,16 +34,15 @@ pub(crate) async fn resume<N: NextLevel>(
 /// Has the next level go on with the job although the process that relayed it died; `false` where it
 /// cannot.
 pub(crate) async fn restore<N: NextLevel>(job: &Origin, next: &N, failed: usize) -> bool {
-    let Some(origin) = &job.origin else { return false };
-    let path = format!("/v1/jobs/{}", job.job_id);
+    let Some(remains) = job.remains() else { return false };
+    let path = paths::job(&job.job_id);
     let Ok((request, _guard)) = next.request(&job.at, Method::PUT, &path, failed).await else {
         return false;
     };
-    let remains = JobRemains { last_event_id: job.last_event_id, origin: origin.as_ref().clone() };
     match request.json(&remains).send().await {
         Ok(response) => response.status().is_success(),
         Err(error) => {
-            let error = crate::causes(&error);
+            let error = rbee_api::causes(&error);
             tracing::warn!(error, at = job.at, "the next level is not told of a job");
             false
         }
@@ -52,11 +51,11 @@ pub(crate) async fn restore<N: NextLevel>(job: &Origin, next: &N, failed: usize)
 
 /// Ends the job, if it is still there: it would otherwise wait for us to come back.
 pub(crate) async fn cancel<N: NextLevel>(job: &Origin, next: &N) {
-    let path = format!("/v1/jobs/{}", job.job_id);
+    let path = paths::job(&job.job_id);
     if let Ok((request, _guard)) = next.request(&job.at, Method::DELETE, &path, 0).await
         && let Err(error) = request.send().await
     {
-        let error = crate::causes(&error);
+        let error = rbee_api::causes(&error);
         tracing::debug!(error, at = job.at, "the next level was not told of the end");
     }
 }

@@ -6,9 +6,10 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
+use rbee_api::ErrorCode;
 use tower::{Layer, Service};
 
 use crate::{error::ApiError, token::Token};
@@ -61,16 +62,15 @@ where
 }
 
 pub(crate) fn check(token: &Token, headers: &HeaderMap) -> Result<(), ApiError> {
-    let refused = |code, message: &str| ApiError::new(StatusCode::UNAUTHORIZED, code, message);
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         let message = "this needs the token as `Authorization: Bearer <token>`, once";
-        return Err(refused("token_missing", message));
+        return Err(ApiError::new(ErrorCode::TokenMissing, message));
     };
     if bearer(value.as_bytes()).is_some_and(|presented| token.matches(presented)) {
         return Ok(());
     }
-    Err(refused("token_wrong", "this is not the token that the server has"))
+    Err(ApiError::new(ErrorCode::TokenWrong, "this is not the token that the server has"))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

@@ -1,11 +1,11 @@
-use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use rbee_api::{ErrorBody, ErrorDetail};
+use rbee_api::{ErrorBody, ErrorCode, ErrorDetail, causes};
 
 /// A refusal or failure, as the client is told of it.
 ///
@@ -20,63 +20,18 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// The class that clients of OpenAI match on follows from `status`; `code` is a stable name.
-    pub fn new(
-        status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
-        let code = code.into().into_owned();
-        let body = ErrorBody::new(status.as_u16(), kind(status), code, message);
-        Self { status, detail: Box::new(body.error), retry_after: None }
-    }
-
-    /// Passes on what another process answered.
-    pub fn from_body(status: StatusCode, body: ErrorBody) -> Self {
-        let detail = ErrorDetail { status: Some(status.as_u16()), ..body.error };
-        Self { status, detail: Box::new(detail), retry_after: None }
-    }
-
-    /// 400: the request cannot be meant as it is.
-    pub fn invalid(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, message)
-    }
-
-    /// 404.
-    pub fn not_found(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, message)
-    }
-
-    /// 409: what is asked for does not fit the state that things are in.
-    pub fn conflict(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, code, message)
-    }
-
-    /// 429: there is too much to do; `retry_after` is rounded up to whole seconds.
-    pub fn busy(
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-        retry_after: Duration,
-    ) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).retry_after(retry_after)
-    }
-
-    /// 503: it cannot be done now; `retry_after` is rounded up to whole seconds.
-    pub fn unavailable(
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-        retry_after: Duration,
-    ) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(retry_after)
+    /// Status and class follow from `code`.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::from(ErrorBody::new(code, message))
     }
 
     /// 500: logs `error` with its causes and tells the client a reference to that entry.
     pub fn internal(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
         let reference = reference();
-        tracing::error!(reference, error = chain(error.as_ref()), "a request failed");
+        tracing::error!(reference, error = causes(error.as_ref()), "a request failed");
         let message = format!("something failed in here; the log has it under `{reference}`");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+        Self::new(ErrorCode::Internal, message)
     }
 
     /// Names the request field at fault.
@@ -86,6 +41,7 @@ impl ApiError {
         self
     }
 
+    /// Says when to try again; rounded up to whole seconds.
     #[must_use]
     pub fn retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
@@ -96,7 +52,7 @@ impl ApiError {
         self.status
     }
 
-    pub fn code(&self) -> &str {
+    pub fn code(&self) -> &ErrorCode {
         &self.detail.code
     }
 
@@ -118,6 +74,22 @@ impl fmt::Display for ApiError {
 
 impl StdError for ApiError {}
 
+impl From<ErrorBody> for ApiError {
+    /// Passes on what another process answered, with the status that it names.
+    fn from(ErrorBody { error: mut detail }: ErrorBody) -> Self {
+        let status = detail.status.unwrap_or_else(|| detail.code.status());
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        detail.status = Some(status.as_u16());
+        Self { status, detail: Box::new(detail), retry_after: None }
+    }
+}
+
+impl From<ApiError> for ErrorBody {
+    fn from(error: ApiError) -> Self {
+        Self { error: *error.detail }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(ErrorBody { error: *self.detail })).into_response();
@@ -131,22 +103,6 @@ impl IntoResponse for ApiError {
         }
         response
     }
-}
-
-fn kind(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::UNAUTHORIZED => "authentication_error",
-        StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => "permission_error",
-        StatusCode::NOT_FOUND => "not_found_error",
-        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-        status if status.is_client_error() => "invalid_request_error",
-        _ => "server_error",
-    }
-}
-
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A word that is in the log once.

@@ -7,6 +7,7 @@ use axum::{
     http::{Method, StatusCode, Uri, request::Parts},
 };
 use bytes::Bytes;
+use rbee_api::ErrorCode;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -35,6 +36,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
         })?;
         reader.end().map_err(|error| unreadable(&error))?;
         Ok(Self(value))
+    }
+}
+
+/// A body as it came.
+#[derive(Debug, Clone, Default)]
+pub struct ApiBytes(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for ApiBytes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(Bytes::from_request(request, state).await?))
     }
 }
 
@@ -72,21 +85,21 @@ pub fn fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<
 }
 
 async fn unknown_path(uri: Uri) -> ApiError {
-    ApiError::not_found("unknown_path", format!("there is nothing at `{}`", uri.path()))
+    ApiError::new(ErrorCode::UnknownPath, format!("there is nothing at `{}`", uri.path()))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("`{}` does not take {method}", uri.path());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    ApiError::new(ErrorCode::MethodNotAllowed, message)
 }
 
 impl From<BytesRejection> for ApiError {
     fn from(rejection: BytesRejection) -> Self {
         match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is too large")
+                Self::new(ErrorCode::BodyTooLarge, "the body is too large")
             }
-            status => Self::new(status, "body_unreadable", rejection.body_text()),
+            _ => Self::new(ErrorCode::BodyUnreadable, rejection.body_text()),
         }
     }
 }
@@ -95,7 +108,7 @@ impl From<PathRejection> for ApiError {
     fn from(rejection: PathRejection) -> Self {
         match rejection {
             PathRejection::FailedToDeserializePathParams(error) => {
-                Self::not_found("unknown_path", error.body_text())
+                Self::new(ErrorCode::UnknownPath, error.body_text())
             }
             // The handler and its route disagree.
             other => Self::internal(other),
@@ -105,14 +118,14 @@ impl From<PathRejection> for ApiError {
 
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::invalid("invalid_query", rejection.body_text())
+        Self::new(ErrorCode::InvalidQuery, rejection.body_text())
     }
 }
 
 fn unreadable(error: &serde_json::Error) -> ApiError {
     if error.is_data() {
-        ApiError::invalid("invalid_body", format!("the body is not as it should be: {error}"))
+        ApiError::new(ErrorCode::InvalidBody, format!("the body is not as it should be: {error}"))
     } else {
-        ApiError::invalid("invalid_json", format!("the body is not JSON: {error}"))
+        ApiError::new(ErrorCode::InvalidJson, format!("the body is not JSON: {error}"))
     }
 }

@@ -8,10 +8,11 @@ use std::{
 use axum::{
     body::{Body, HttpBody as _},
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse as _, Response},
 };
 use http_body_util::Limited;
+use rbee_api::ErrorCode;
 use tower::{Layer, Service};
 
 use crate::{authorize, error::ApiError, hosts::Hosts, token::Token};
@@ -139,7 +140,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         if let Err(refusal) = self.guard.check(&request) {
-            tracing::debug!(code = refusal.code(), "refused: {refusal}");
+            tracing::debug!(code = refusal.code().as_str(), "refused: {refusal}");
             return Box::pin(std::future::ready(Ok(marked(refusal.into_response()))));
         }
         let limit = self.guard.max_body_bytes;
@@ -168,10 +169,10 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 
 pub(crate) fn not_json() -> ApiError {
     let message = "the body must be JSON, with `content-type: application/json`";
-    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_not_json", message)
+    ApiError::new(ErrorCode::ContentTypeNotJson, message)
 }
 
 fn body_too_large(limit: usize) -> ApiError {
     let message = format!("the body is larger than {limit} bytes");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    ApiError::new(ErrorCode::BodyTooLarge, message)
 }

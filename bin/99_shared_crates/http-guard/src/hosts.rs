@@ -1,4 +1,5 @@
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
+use rbee_api::ErrorCode;
 
 use crate::error::ApiError;
 
@@ -34,7 +35,7 @@ impl Hosts {
         let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
         for (nth, host) in hosts.enumerate() {
             if nth > 0 {
-                return Err(ApiError::invalid("host_ambiguous", "more than one `Host` header"));
+                return Err(ApiError::new(ErrorCode::HostAmbiguous, "more than one `Host` header"));
             }
             self.check_name(host)?;
             named = true;
@@ -45,7 +46,7 @@ impl Hosts {
             named = true;
         }
         if !named && !self.optional {
-            return Err(ApiError::invalid("host_missing", "the request has no `Host` header"));
+            return Err(ApiError::new(ErrorCode::HostMissing, "the request has no `Host` header"));
         }
         Ok(())
     }
@@ -58,13 +59,13 @@ impl Hosts {
         };
         if headers.get_all(header::ORIGIN).iter().any(|origin| foreign(origin.as_bytes())) {
             let message = "web pages of other origins may not use this server";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "origin_not_allowed", message));
+            return Err(ApiError::new(ErrorCode::OriginNotAllowed, message));
         }
         // A page of another port of this host counts as the same site, and is a stranger too.
         let ours = |site: &[u8]| site == b"same-origin" || site == b"none";
         if headers.get_all("sec-fetch-site").iter().any(|site| !ours(site.as_bytes())) {
             let message = "web pages of other sites may not use this server";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "site_not_allowed", message));
+            return Err(ApiError::new(ErrorCode::SiteNotAllowed, message));
         }
         Ok(())
     }
@@ -78,7 +79,7 @@ impl Hosts {
             String::from_utf8_lossy(host).escape_debug(),
             self.allowed[0],
         );
-        Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "host_not_allowed", message))
+        Err(ApiError::new(ErrorCode::HostNotAllowed, message))
     }
 
     fn allows(&self, host: &[u8]) -> bool {

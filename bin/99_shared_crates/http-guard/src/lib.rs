@@ -17,7 +17,7 @@ mod extract; // axum's extractors with those refusals
 pub use crate::{
     authorize::{Authorized, RequireToken, require_token},
     error::ApiError,
-    extract::{ApiJson, ApiPath, ApiQuery, fallbacks},
+    extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
     guard::{Guard, GuardLayer, Guarded, MAX_BODY_BYTES},
     token::{Token, TokenError},
 };

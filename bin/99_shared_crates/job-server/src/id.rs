@@ -1,5 +1,7 @@
 use std::{fmt, str::FromStr};
 
+use http_guard::ApiError;
+use rbee_api::ErrorCode;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -47,4 +49,10 @@ impl From<JobId> for String {
 pub struct ParseJobIdError {
     text: String,
     source: uuid::Error,
+}
+
+impl From<ParseJobIdError> for ApiError {
+    fn from(error: ParseJobIdError) -> Self {
+        Self::new(ErrorCode::JobNotFound, format!("there is no such job: {error}"))
+    }
 }

@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use http_guard::ApiError;
+use rbee_api::ErrorCode;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -55,6 +57,25 @@ pub enum Error {
     Gone { id: JobId, oldest: u64 },
     #[error("job `{id}` has no event {after}: its last is {last}")]
     Ahead { id: JobId, after: u64, last: u64 },
+}
+
+/// What a client is told to wait when every job that there is room for is running.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Full { .. } => {
+                Self::new(ErrorCode::TooManyJobs, message).retry_after(RETRY_AFTER)
+            }
+            Error::Unknown { .. } => Self::new(ErrorCode::JobNotFound, message),
+            Error::Present { .. } => Self::new(ErrorCode::JobPresent, message),
+            Error::AlreadyEnded { .. } => Self::new(ErrorCode::JobEnded, message),
+            Error::Gone { .. } => Self::new(ErrorCode::EventsGone, message),
+            Error::Ahead { .. } => Self::new(ErrorCode::InvalidLastEventId, message),
+        }
+    }
 }
 
 /// All jobs of a process.

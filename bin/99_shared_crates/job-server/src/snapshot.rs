@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rbee_api::event_name;
+use rbee_api::event;
 use serde::{Deserialize, Serialize};
 
 use crate::{event::Event, id::JobId};
@@ -77,7 +77,7 @@ impl Snapshot {
         let ids = self.first_event_id..;
         let events = ids.zip(&self.events).map(|(id, SavedEvent { name, data })| Event {
             id,
-            name: name.as_deref().map(|name| event_name(name).unwrap_or(UNKNOWN)),
+            name: name.as_deref().map(|name| event::known(name).unwrap_or(UNKNOWN)),
             data: Bytes::copy_from_slice(data.as_bytes()),
         });
         events.collect()

@@ -13,7 +13,8 @@ use axum::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::Stream;
-use rbee_api::{EVENT_END, EVENT_ERROR, ErrorBody, JobEnd};
+use http_guard::ApiError;
+use rbee_api::{ErrorBody, ErrorCode, JobEnd, StreamEvent, event};
 use tokio::time::{Instant, Sleep};
 
 use crate::{
@@ -93,6 +94,12 @@ pub struct BadLastEventId {
     source: std::num::ParseIntError,
 }
 
+impl From<BadLastEventId> for ApiError {
+    fn from(error: BadLastEventId) -> Self {
+        Self::new(ErrorCode::InvalidLastEventId, error.to_string())
+    }
+}
+
 /// Why a body stops before its end.
 #[derive(Debug, thiserror::Error)]
 enum Cut {
@@ -170,16 +177,17 @@ impl Frames {
         let SseOptions { named_events, ids, .. } = self.options;
         match event.name {
             name if named_events => Some(encode(ids.then_some(event.id), name, &event.data)),
-            None | Some(EVENT_ERROR) => Some(encode(None, None, &event.data)),
+            None | Some(event::ERROR) => Some(encode(None, None, &event.data)),
             Some(_) => None,
         }
     }
 
     /// What a client is told whose next event has been dropped.
     fn overtaken(&mut self, lost: Error) -> Bytes {
-        let body = ErrorBody::new(410, "invalid_request_error", "events_gone", lost.to_string());
+        let body = ErrorBody::new(ErrorCode::EventsGone, lost.to_string());
         self.ending = Ending::Flush(Cut::Overtaken(lost));
-        encode(None, self.options.named_events.then_some(EVENT_ERROR), &json(&body))
+        let (name, data) = StreamEvent::Error(body).encode();
+        encode(None, name.filter(|_| self.options.named_events), data.as_bytes())
     }
 
     /// The last frame, if there is one, and what is to follow it.
@@ -191,8 +199,8 @@ impl Frames {
             return None;
         }
         if self.options.named_events {
-            let data = json(&JobEnd { state: state.into() });
-            return Some(encode(self.options.ids.then_some(*id), Some(EVENT_END), &data));
+            let (name, data) = StreamEvent::End(JobEnd { state: state.into() }).encode();
+            return Some(encode(self.options.ids.then_some(*id), name, data.as_bytes()));
         }
         if *state != JobState::Completed {
             self.ending = Ending::Flush(Cut::NotCompleted);
@@ -249,8 +257,4 @@ fn encode(id: Option<u64>, name: Option<&str>, data: &[u8]) -> Bytes {
         let crlf = rest[end..].starts_with(b"\r\n");
         rest = &rest[end + 1 + usize::from(crlf)..];
     }
-}
-
-fn json(data: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(data).expect("wire types hold only strings and numbers")
 }

@@ -1,6 +1,9 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use http_guard::ApiError;
+use rbee_api::{ErrorBody, StreamEvent};
+use serde::Serialize;
 
 use crate::{event::JobState, id::JobId, job::Job, snapshot::Snapshot};
 
@@ -34,6 +37,12 @@ impl JobWriter {
         self.job.emit(name, data.into()).expect("only the writer ends a job, and it is consumed")
     }
 
+    /// Appends one of rbee's own events and returns its id.
+    pub fn send(&self, event: StreamEvent) -> u64 {
+        let (name, data) = event.encode();
+        self.emit(name, data)
+    }
+
     /// Lets others add events to the job while it runs.
     pub fn emitter(&self) -> JobEmitter {
         JobEmitter::new(&self.job)
@@ -61,6 +70,27 @@ impl JobWriter {
     #[must_use = "a job whose snapshot is dropped is lost"]
     pub fn depart(self) -> Snapshot {
         self.job.depart()
+    }
+
+    /// Ends the job with its result, or with the error that kept it from having one.
+    pub fn finish(self, outcome: Result<impl Serialize, ErrorBody>) {
+        let event = outcome.and_then(|result| {
+            StreamEvent::result(&result).map_err(|error| ApiError::internal(error).into())
+        });
+        match event {
+            Ok(result) => {
+                self.send(result);
+                self.complete();
+            }
+            Err(body) => self.fail_with(body),
+        }
+    }
+
+    /// Ends the job with an error, as an event and as its state.
+    pub fn fail_with(self, body: ErrorBody) {
+        let why = body.error.message.clone();
+        self.send(StreamEvent::Error(body));
+        self.fail(why);
     }
 
     /// Ends the job as cancelled.
@@ -101,5 +131,11 @@ impl JobEmitter {
     /// Appends an event and returns its id, or `None` where the job has ended.
     pub fn emit(&self, name: Option<&'static str>, data: impl Into<Bytes>) -> Option<u64> {
         self.job.upgrade()?.emit(name, data.into())
+    }
+
+    /// The same for one of rbee's own events.
+    pub fn send(&self, event: StreamEvent) -> Option<u64> {
+        let (name, data) = event.encode();
+        self.emit(name, data)
     }
 }

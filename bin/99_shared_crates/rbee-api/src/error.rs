@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::ErrorCode;
+
 /// OpenAI's error envelope, used by every endpoint of every process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -13,8 +15,8 @@ pub struct ErrorDetail {
     /// OpenAI's coarse class: `invalid_request_error`, `not_found_error`, `server_error`, ...
     #[serde(rename = "type")]
     pub kind: String,
-    /// A stable name to match on, such as `model_not_found`.
-    pub code: String,
+    /// What to match on.
+    pub code: ErrorCode,
     /// The request field at fault.
     #[serde(default)]
     pub param: Option<String>,
@@ -24,13 +26,9 @@ pub struct ErrorDetail {
 }
 
 impl ErrorBody {
-    pub fn new(
-        status: u16,
-        kind: impl Into<String>,
-        code: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        let (kind, code, message) = (kind.into(), code.into(), message.into());
-        Self { error: ErrorDetail { message, kind, code, param: None, status: Some(status) } }
+    /// Status and class follow from the code.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let (kind, status) = (code.kind().to_owned(), Some(code.status()));
+        Self { error: ErrorDetail { message: message.into(), kind, code, param: None, status } }
     }
 }

@@ -1,46 +1,4 @@
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-/// SSE event names of a job's stream. Chunks of a language model's answer are unnamed `data:`
-/// frames, as OpenAI sends them.
-pub const EVENT_NARRATION: &str = "narration";
-pub const EVENT_PROGRESS: &str = "progress";
-pub const EVENT_RESULT: &str = "result";
-pub const EVENT_ERROR: &str = "error";
-/// Where the chunks that follow come from; its data is an [`Origin`]. For whoever outlives the
-/// process that relays them.
-pub const EVENT_ORIGIN: &str = "origin";
-/// Always the last event of a stream, once; its data is a [`JobEnd`].
-pub const EVENT_END: &str = "end";
-
-/// The constant that reads like `name`, where there is one.
-pub fn event_name(name: &str) -> Option<&'static str> {
-    [EVENT_NARRATION, EVENT_PROGRESS, EVENT_RESULT, EVENT_ERROR, EVENT_ORIGIN, EVENT_END]
-        .into_iter()
-        .find(|known| *known == name)
-}
-
-/// The body of `POST /v1/jobs`. Work starts at once; the answer is a [`JobCreated`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
-pub enum JobRequest {
-    /// `request` is the body of `POST /v1/chat/completions`; the events are its stream.
-    ChatCompletion { request: Value },
-    /// `request` is the body of `POST /v1/completions`.
-    Completion { request: Value },
-    /// Starts the hive, building it when it is stale, and replaces one that runs stale.
-    HiveStart { alias: Option<String> },
-    /// Stops the hive and its workers; `now` cuts the requests under way.
-    HiveStop {
-        alias: Option<String>,
-        #[serde(default)]
-        now: bool,
-    },
-    /// Brings a model into a hive's store.
-    ModelPull { hive: Option<String>, model: String },
-    /// Brings every level below the queen up to date; its result is an [`crate::HiveList`].
-    ChainUpdate {},
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCreated {
@@ -114,6 +72,23 @@ impl Origin {
         if let Some(origin) = &mut self.origin {
             origin.advance();
         }
+    }
+
+    /// What this was before the last chunk came.
+    #[must_use]
+    pub fn before_chunk(&self) -> Self {
+        Self {
+            last_event_id: self.last_event_id.saturating_sub(1),
+            origin: self.origin.as_ref().map(|origin| Box::new(origin.before_chunk())),
+            ..self.clone()
+        }
+    }
+
+    /// What another process needs to go on with this job in the place of the one that died; `None`
+    /// where that one had not said where it has the chunks from.
+    pub fn remains(&self) -> Option<JobRemains> {
+        let origin = self.origin.as_deref()?.clone();
+        Some(JobRemains { last_event_id: self.last_event_id, origin })
     }
 }
 

@@ -1,27 +1,32 @@
-//! What the processes of rbee say to one another over HTTP: types, paths and header names.
+//! What the processes of rbee say to one another over HTTP: types, paths, codes and header names.
 //!
-//! Serde only: nothing here performs I/O, decides anything or depends on another crate of rbee.
+//! Nothing here performs I/O, decides anything or depends on another crate of rbee.
 //! OpenAI's bodies are not modelled: the worker reads and writes them, and every process between
 //! it and the client passes the bytes on.
 
+pub mod paths; // each path once, for routers and clients
+mod code; // what went wrong, as a program tells it apart
 mod error; // the body of every refusal
+mod causes; // an error on one line
+mod request; // what a job is asked to do
+mod jobs; // work with a stream of events
+mod stream; // the events of that stream
 mod health; // who answers, and from which binary
 mod hives; // hosts, as the queen lists them
-mod jobs; // work with a stream of events
 mod models; // names, files, sources
 mod workers; // processes that serve one model
 
 pub use crate::{
+    causes::causes, // (&dyn Error) -> String
+    code::{ErrorCode, ForeignCode},
     error::{ErrorBody, ErrorDetail},
     health::{Health, Status},
     hives::{Capabilities, Device, Hive, HiveList, HiveState},
-    jobs::{
-        EVENT_END, EVENT_ERROR, EVENT_NARRATION, EVENT_ORIGIN, EVENT_PROGRESS, EVENT_RESULT,
-        JobCreated, JobEnd, JobInfo, JobList, JobRemains, JobRequest, JobState, Origin, Progress,
-        event_name,
-    },
+    jobs::{JobCreated, JobEnd, JobInfo, JobList, JobRemains, JobState, Origin, Progress},
     models::{Model, ModelList, ModelRemoved, PullRequest},
-    workers::{Worker, WorkerKind, WorkerList, WorkerState},
+    request::JobRequest,
+    stream::{Malformed, StreamEvent, event},
+    workers::{Lease, Worker, WorkerKind, WorkerList, WorkerState},
 };
 
 /// Asks a chat or completion endpoint for ids and `narration`, `progress` events between the

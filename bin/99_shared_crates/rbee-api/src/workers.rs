@@ -38,3 +38,12 @@ pub enum WorkerState {
     Draining,
     Failed,
 }
+
+/// The answer to `POST /v1/lease` of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// How long it stays without another renewal or request, in seconds.
+    pub lease_s: f64,
+    /// Requests that it is answering, whoever sent them.
+    pub active_requests: u32,
+}

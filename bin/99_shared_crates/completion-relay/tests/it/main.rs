@@ -145,6 +145,47 @@ async fn an_answer_whose_job_has_a_name_goes_on_behind_what_was_seen() {
     }
 }
 
+/// The beginning of an answer, and an end of the next level's job that makes it no whole one.
+fn half_of_an_answer(state: &str) -> String {
+    let end = format!("id: 2\nevent: end\ndata: {{\"state\":\"{state}\"}}\n\n");
+    named_stream(&format!("id: 1\ndata: {{\"n\":1}}\n\n{end}"))
+}
+
+#[tokio::test]
+async fn half_an_answer_is_not_passed_on_as_a_whole_one() {
+    for state in ["cancelled", "failed"] {
+        let level = Level::between([half_of_an_answer(state)]);
+        let (_, body) = level.answer(Form::Events).await;
+        assert!(body.contains("event: error\ndata: {\"error\":{\"message\":\"the answer was cut"));
+        assert!(body.ends_with("event: end\ndata: {\"state\":\"failed\"}\n\n"), "{body}");
+
+        let level = Level::between([half_of_an_answer(state)]);
+        let response = respond(level.relays.jobs(), level.begin(), Form::OpenAiStream).await;
+        let mut body = response.into_body();
+        let mut read = Vec::new();
+        let cut = loop {
+            match body.frame().await {
+                Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap()),
+                Some(Err(_)) => break true,
+                None => break false,
+            }
+        };
+        let read = String::from_utf8(read).unwrap();
+        assert!(cut && !read.contains("[DONE]"), "{state}: {read}");
+        assert!(read.contains("data: {\"error\":"), "{state}: {read}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_was_cancelled_before_its_first_word_is_not_begun_again() {
+    let cancelled = named_stream("id: 1\nevent: end\ndata: {\"state\":\"cancelled\"}\n\n");
+    let level = Level::between([cancelled]);
+    let (status, body) = level.answer(Form::Json).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("\"cancelled\""), "{body}");
+    assert_eq!(level.attempts(), [0]);
+}
+
 #[tokio::test]
 async fn a_next_level_that_has_forgotten_the_job_has_lost_the_answer() {
     let begun = named_stream("id: 1\ndata: {\"n\":1}\n\n");

@@ -1,11 +1,11 @@
 use std::{
     io,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use axum::http::StatusCode;
 use http_guard::ApiError;
+use rbee_api::{ErrorBody, ErrorCode};
 
 use crate::server::Server;
 
@@ -48,7 +48,7 @@ async fn responses_are_neither_sniffed_nor_kept() {
 async fn what_cannot_be_done_now_says_when_to_try_again() {
     let server = Server::start().await;
     let answer = server.get("/busy", &[]).await;
-    assert_eq!(answer.refusal(), (503, "no_hive".into()));
+    assert_eq!(answer.refusal(), (503, "hive_unavailable".into()));
     assert_eq!(answer.header("retry-after"), Some("2"));
 }
 
@@ -69,21 +69,38 @@ async fn an_internal_error_is_in_the_log_and_only_its_reference_in_the_answer() 
 
 #[test]
 fn classes_follow_from_the_status() {
-    let kind = |status: StatusCode| ApiError::new(status, "c", "m").body().error.kind;
-    assert_eq!(kind(StatusCode::BAD_REQUEST), "invalid_request_error");
-    assert_eq!(kind(StatusCode::UNAUTHORIZED), "authentication_error");
-    assert_eq!(kind(StatusCode::FORBIDDEN), "permission_error");
-    assert_eq!(kind(StatusCode::NOT_FOUND), "not_found_error");
-    assert_eq!(kind(StatusCode::TOO_MANY_REQUESTS), "rate_limit_error");
-    assert_eq!(kind(StatusCode::SERVICE_UNAVAILABLE), "server_error");
+    let kind = |code: ErrorCode| ApiError::new(code, "m").body().error.kind;
+    assert_eq!(kind(ErrorCode::InvalidJson), "invalid_request_error");
+    assert_eq!(kind(ErrorCode::TokenMissing), "authentication_error");
+    assert_eq!(kind(ErrorCode::OriginNotAllowed), "permission_error");
+    assert_eq!(kind(ErrorCode::UnknownPath), "not_found_error");
+    assert_eq!(kind(ErrorCode::QueueFull), "rate_limit_error");
+    assert_eq!(kind(ErrorCode::HiveUnavailable), "server_error");
+}
+
+#[test]
+fn every_code_has_the_status_that_its_body_names() {
+    for code in ErrorCode::ALL {
+        let error = ApiError::new(code.clone(), "m");
+        assert_eq!(error.body().error.status, Some(error.status().as_u16()), "{code}");
+        assert_eq!(error.status().as_u16(), code.status(), "{code}");
+    }
 }
 
 #[test]
 fn an_error_of_another_process_is_passed_on_with_its_own_words() {
-    let original = ApiError::busy("queue_full", "too many", Duration::from_secs(1)).param("model");
-    let passed = ApiError::from_body(original.status(), original.body());
+    let original = ApiError::new(ErrorCode::QueueFull, "too many").param("model");
+    let passed = ApiError::from(original.body());
     assert_eq!(passed.body(), original.body());
-    assert_eq!((passed.code(), passed.to_string()), ("queue_full", "too many".to_owned()));
+    assert_eq!((passed.code().as_str(), passed.to_string()), ("queue_full", "too many".to_owned()));
+}
+
+#[test]
+fn an_error_of_a_stranger_keeps_its_code_and_its_status() {
+    let body = r#"{"error":{"message":"m","type":"BadRequestError","param":null,"code":400,"status":400}}"#;
+    let passed = ApiError::from(serde_json::from_str::<ErrorBody>(body).unwrap());
+    assert_eq!((passed.status(), passed.code().as_str()), (StatusCode::BAD_REQUEST, "400"));
+    assert_eq!(passed.body().error.kind, "BadRequestError");
 }
 
 #[derive(Clone, Default)]

@@ -8,6 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use http_guard::{ApiError, ApiJson, ApiPath, ApiQuery, Guard, Token, fallbacks, require_token};
+use rbee_api::ErrorCode;
 use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -94,7 +95,7 @@ impl Answer {
         assert_eq!(body.error.status, Some(self.status), "{self:?}");
         assert!(!body.error.message.is_empty(), "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
-        (self.status, body.error.code)
+        (self.status, body.error.code.to_string())
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -143,7 +144,8 @@ async fn broken() -> ApiError {
 }
 
 async fn busy() -> ApiError {
-    ApiError::unavailable("no_hive", "no hive answers", Duration::from_millis(1500))
+    ApiError::new(ErrorCode::HiveUnavailable, "no hive answers")
+        .retry_after(Duration::from_millis(1500))
 }
 
 pub(crate) async fn exchange(

@@ -7,7 +7,7 @@ use job_server::{
     Error, Event, JobServer, JobState, Limits, Snapshot, Subscription,
     sse::{SseOptions, sse_response},
 };
-use rbee_api::{EVENT_NARRATION, EVENT_PROGRESS};
+use rbee_api::event::{NARRATION, PROGRESS};
 
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -16,14 +16,14 @@ async fn a_reader_goes_on_where_it_was_and_ids_go_on_too() {
     let (here, there) = (server(), server());
     let job = here.create("completion").unwrap();
     let id = job.id();
-    job.emit(Some(EVENT_NARRATION), "told");
+    job.emit(Some(NARRATION), "told");
     job.emit(None, "one");
     let mut reader = here.subscribe(&id, None).unwrap();
     assert_eq!(next(&mut reader).await.data, "told");
 
     let snapshot = through_json(&job.depart());
     let adopted = there.adopt(&snapshot, GRACE).unwrap();
-    adopted.emit(Some(EVENT_PROGRESS), "half");
+    adopted.emit(Some(PROGRESS), "half");
     adopted.emit(None, "two");
     adopted.complete();
 
@@ -33,7 +33,7 @@ async fn a_reader_goes_on_where_it_was_and_ids_go_on_too() {
     let rest: Vec<Event> =
         there.subscribe(&id, Some(2)).unwrap().map(|event| event.unwrap()).collect().await;
     let rest: Vec<_> = rest.iter().map(|event| (event.id, event.name, &event.data[..])).collect();
-    assert_eq!(rest, [(3, Some(EVENT_PROGRESS), &b"half"[..]), (4, None, &b"two"[..])]);
+    assert_eq!(rest, [(3, Some(PROGRESS), &b"half"[..]), (4, None, &b"two"[..])]);
     let replayed: Vec<_> = there.subscribe(&id, None).unwrap().collect().await;
     assert_eq!(replayed.len(), 4);
     assert_eq!(there.info(&id).unwrap().operation, "completion");

@@ -1,0 +1,103 @@
+//! Where things are asked for: each path once, as routers take it, and filled in as clients send it.
+
+pub const HEALTH: &str = "/health";
+
+/// OpenAI's list of models.
+pub const MODELS: &str = "/v1/models";
+pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+pub const COMPLETIONS: &str = "/v1/completions";
+
+pub const JOBS: &str = "/v1/jobs";
+pub const JOB: &str = "/v1/jobs/{id}";
+pub const JOB_STREAM: &str = "/v1/jobs/{id}/stream";
+/// Lets a job go to a later generation of the process.
+pub const JOB_RELEASE: &str = "/v1/jobs/{id}/release";
+
+pub const HIVES: &str = "/v1/hives";
+pub const CAPABILITIES: &str = "/v1/capabilities";
+
+pub const WORKERS: &str = "/v1/workers";
+pub const WORKERS_UPDATE: &str = "/v1/workers/update";
+/// Tells a worker that it is still wanted.
+pub const LEASE: &str = "/v1/lease";
+
+pub const MODEL_STORE: &str = "/v1/models/store";
+/// The name may hold slashes.
+pub const STORED_MODEL: &str = "/v1/models/store/{*name}";
+pub const MODEL_PULL: &str = "/v1/models/pull";
+
+/// [`JOB`] of that id.
+pub fn job(id: impl ToString) -> String {
+    fill(JOB, &id.to_string())
+}
+
+/// [`JOB_STREAM`] of that id.
+pub fn job_stream(id: impl ToString) -> String {
+    fill(JOB_STREAM, &id.to_string())
+}
+
+/// [`JOB_RELEASE`] of that id.
+pub fn job_release(id: impl ToString) -> String {
+    fill(JOB_RELEASE, &id.to_string())
+}
+
+/// [`STORED_MODEL`] of that name.
+pub fn stored_model(name: &str) -> String {
+    fill(STORED_MODEL, name)
+}
+
+/// `path` for the hive of that alias; for the first hive when there is none.
+pub fn of_hive(path: &str, alias: Option<&str>) -> String {
+    match alias {
+        Some(alias) => format!("{path}?hive={}", escape(alias)),
+        None => path.to_owned(),
+    }
+}
+
+/// Puts `value` in the place of the template's one parameter.
+fn fill(template: &str, value: &str) -> String {
+    let (before, rest) = template.split_once('{').expect("a template has a parameter");
+    let (_, after) = rest.split_once('}').expect("a parameter ends");
+    format!("{before}{}{after}", escape(value))
+}
+
+/// Percent-encodes what may not stand in one segment of a path or in a query's value.
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(|nibble| {
+                char::from_digit(nibble.into(), 16)
+                    .expect("a nibble is a digit")
+                    .to_ascii_uppercase()
+            }));
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MODEL_STORE, escape, job_release, of_hive, stored_model};
+
+    #[test]
+    fn a_model_name_is_one_segment_of_a_path() {
+        assert_eq!(escape("hf:org/repo"), "hf:org%2Frepo");
+        assert_eq!(escape("smollm2:135m"), "smollm2:135m");
+        assert_eq!(escape("../a b?\u{e9}"), "..%2Fa%20b%3F%C3%A9");
+        assert_eq!(stored_model("hf:org/repo?"), "/v1/models/store/hf:org%2Frepo%3F");
+    }
+
+    #[test]
+    fn a_job_s_id_stays_within_its_segment() {
+        assert_eq!(job_release("../x"), "/v1/jobs/..%2Fx/release");
+    }
+
+    #[test]
+    fn the_hive_is_named_only_when_it_is_chosen() {
+        assert_eq!(of_hive(MODEL_STORE, None), "/v1/models/store");
+        assert_eq!(of_hive(MODEL_STORE, Some("a&b")), "/v1/models/store?hive=a%26b");
+    }
+}
