@@ -133,9 +133,16 @@ impl<'a> Attempts<'a> {
             hashes.learn(last, self.layout.root());
         }
         let mut attempt = 1;
+        let mut first = None;
+        let mut rewritten: Option<PathBuf> = None;
+        let is_shared = self.is_shared();
         let mut known = self.last.as_ref().map_or_else(Vec::new, |last| self.listed(last));
         let (report, mut gathered, executable, hash) = loop {
-            let before = Before::look(build_start(self.layout)?, known.into_iter());
+            let clock = build_start(self.layout)?;
+            let sysroot = self.last.as_ref().and_then(|last| last.head.sysroot.as_deref());
+            let world = self.layout.world();
+            let before = Before::look(clock, first, is_shared, known.into_iter(), world, sysroot);
+            first = first.or(Some(clock));
             let together = self.compile_together(attempt, &mut talk)?;
             let (mut report, metadata) = self.call_cargo(&mut talk)?;
             if let Some(together) = together {
@@ -151,7 +158,13 @@ impl<'a> Attempts<'a> {
             let hash =
                 ArtifactHash::from_bytes(hash_file(&executable).map_err(on("read", &executable))?);
             let is_damaged = self.is_damaged(&report, hash);
-            let is_last = attempt == MAX_ATTEMPTS;
+            // What is never fresh is built by each call; nothing is gained by building it twice.
+            gathered.changed_during.take_if(|_| gathered.opaque.is_some());
+            // Written anew each time, by what the build itself runs.
+            let is_rewritten = gathered.is_scripts_own
+                && gathered.changed_during.is_some()
+                && gathered.changed_during == rewritten;
+            let is_last = attempt == MAX_ATTEMPTS || is_rewritten;
             if is_last {
                 if let Some(path) = gathered.changed_during.take() {
                     gathered.opaque.get_or_insert_with(|| {
@@ -170,6 +183,7 @@ impl<'a> Attempts<'a> {
                 break (report, gathered, executable, hash);
             }
             attempt += 1;
+            rewritten = gathered.changed_during;
             known = gathered.entries.into_iter().map(|entry| (entry.path, entry.look)).collect();
         };
         let artifact = self.record(&mut gathered, executable, hash)?;
@@ -218,6 +232,19 @@ impl<'a> Attempts<'a> {
         Ok((report, metadata))
     }
 
+    /// Whether another checkout builds in the same target directory: one that lies outside the
+    /// workspace may be anybody's, and one inside is where others' builds are found in it.
+    fn is_shared(&self) -> bool {
+        let layout = self.layout;
+        let is_foreign = |receipt: Receipt| {
+            let Outcome::Built(output) = &receipt.head.outcome else { return false };
+            receipt.head.root != layout.root() && output.target_path.starts_with(&layout.target_dir)
+        };
+        !layout.target_dir.starts_with(layout.root())
+            || records::all(&layout.home()).any(is_foreign)
+            || inputs::is_of_elsewhere(&layout.target_path, &layout.package.dir)
+    }
+
     /// The inputs of `receipt`.
     fn listed(&self, receipt: &Receipt) -> Vec<(PathBuf, Look)> {
         let root = self.layout.root();
@@ -234,7 +261,6 @@ impl<'a> Attempts<'a> {
             package: &self.layout.package,
             world: self.layout.world(),
             metadata,
-            target_dir: &self.layout.target_dir,
             sysroot,
             last: self.last.as_ref(),
             before,
@@ -314,6 +340,10 @@ impl<'a> Attempts<'a> {
             marks: std::mem::take(&mut gathered.marks),
             sysroot: gathered.sysroot.take(),
             toolchain: gathered.toolchain.take(),
+            root: self.layout.root().to_owned(),
+            listed: std::mem::take(&mut gathered.listed),
+            tools: std::mem::take(&mut gathered.tools),
+            leads: gathered.leads,
         }
     }
 

@@ -3,12 +3,13 @@
 //! States first, and only of what differs the content. Equality is the only question asked.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs, io,
     num::NonZeroUsize,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -21,6 +22,7 @@ use rustix::{
 use crate::{
     config::CargoConfig,
     environment::BuildEnvironment,
+    files::{self, Files},
     freshness::{Change, InputKind, StaleReason},
     hash::{Digest, hash_bytes, hash_file, hash_parts},
     receipt::{EntryRef, Group, Head, Look, Receipt},
@@ -40,6 +42,8 @@ pub(crate) struct World<'a> {
     pub(crate) root: &'a Path,
     pub(crate) config: &'a CargoConfig,
     pub(crate) environment: &'a BuildEnvironment,
+    /// Where cargo builds.
+    pub(crate) target_dir: &'a Path,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +57,17 @@ pub(crate) struct Comparison {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hashes {
     known: HashMap<(PathBuf, Look), (StatVector, Digest)>,
+    /// Packages that count as a whole, and how they are listed.
+    packages: Option<Packages>,
+}
+
+/// The files of packages, listed when they are first asked for.
+#[derive(Debug, Clone)]
+struct Packages {
+    dirs: Vec<PathBuf>,
+    target_dir: PathBuf,
+    environment: BuildEnvironment,
+    lists: HashMap<PathBuf, Arc<Files>>,
 }
 
 /// How much of the truth is wanted.
@@ -71,13 +86,20 @@ pub(crate) fn compare(
 ) -> Comparison {
     let mut comparison = Comparison::default();
     compare_variables(&receipt.head, world, &mut comparison.reasons);
+    compare_leads(receipt, world, &mut comparison.reasons);
     if want == Want::OneReason && !comparison.reasons.is_empty() {
         return comparison;
     }
     let differing = differing_states(receipt, world.root);
+    let is_of_list = |look| matches!(look, Look::PackageListing | Look::Rules);
+    if differing.iter().any(|(entry, _)| is_of_list(entry.look)) {
+        hashes.look_through(&receipt.head.listed, world);
+    }
+    let mut of_lists = Vec::new();
     for (entry, now) in differing {
         let path = entry.absolute(world.root);
         match difference(&entry, &path, now, hashes) {
+            Ok(stamp) if is_of_list(entry.look) => of_lists.push((entry.stat_at, stamp)),
             Ok(stamp) => comparison.stamps.push((entry.stat_at, stamp)),
             Err(change) => {
                 comparison.reasons.push(StaleReason {
@@ -91,6 +113,11 @@ pub(crate) fn compare(
                 }
             }
         }
+    }
+    // A folder that came without a file that counts is not recorded: what comes into it would not
+    // be seen if the list were taken for the recorded one from now on.
+    if !of_lists.is_empty() && hashes.folders_are_recorded(receipt, world.root) {
+        comparison.stamps.extend(of_lists);
     }
     comparison
 }
@@ -126,6 +153,50 @@ fn compare_variables(head: &Head, world: World<'_>, reasons: &mut Vec<StaleReaso
         && !toolchain::leads_to(sysroot, head.toolchain.as_deref(), world.environment)
     {
         reasons.push(reason(toolchain::OVERRIDE.into(), InputKind::Toolchain));
+    }
+}
+
+/// Whether the programs and the configuration files that today's variables lead to are those that
+/// the receipt lists.
+fn compare_leads(receipt: &Receipt, world: World<'_>, reasons: &mut Vec<StaleReason>) {
+    let head = &receipt.head;
+    if toolchain::leads(world.config, world.environment) == head.leads {
+        return;
+    }
+    let reason = |change, kind, input| StaleReason { change, kind, input, via: Vec::new() };
+    let sysroot = head.sysroot.as_deref();
+    for (program, place) in toolchain::found(world.config, world.environment) {
+        // That another program is named is told by the variable or the file that names it.
+        let Some((_, then)) = head.tools.iter().find(|(known, _)| *known == program) else {
+            continue;
+        };
+        let is_same = match (&place, then) {
+            (Some(now), Some(then)) => toolchain::is_same(now, then, sysroot),
+            (now, then) => now == then,
+        };
+        if !is_same {
+            let input = place.unwrap_or(program);
+            reasons.push(reason(Change::Chosen, InputKind::Toolchain, input));
+        }
+    }
+    let mut today: BTreeSet<PathBuf> = world.config.looked_for.iter().cloned().collect();
+    today.extend(world.environment.rustup_home().map(|home| home.join("settings.toml")));
+    let mut then = BTreeSet::new();
+    for entry in receipt.entries().filter(|entry| {
+        entry.look == Look::File || entry.look == Look::Absent || entry.look == Look::Link
+    }) {
+        let path = entry.absolute(world.root);
+        let is_settings = || path.ends_with("settings.toml") && entry.kind == InputKind::Toolchain;
+        if entry.kind == InputKind::Config || is_settings() {
+            let was_there = entry.stat != StatVector::NONE.0;
+            if was_there && !today.contains(&path) {
+                reasons.push(reason(Change::Dropped, entry.kind, path.clone()));
+            }
+            then.insert(path);
+        }
+    }
+    for path in today.into_iter().filter(|path| !then.contains(path) && path.exists()) {
+        reasons.push(reason(Change::Chosen, InputKind::Config, path));
     }
 }
 
@@ -215,6 +286,16 @@ fn difference(
     now: Result<Option<StatVector>, Errno>,
     hashes: &mut Hashes,
 ) -> Result<StatVector, Change> {
+    if entry.look == Look::Rules {
+        let Ok(state) = now else { return Err(Change::Unreadable) };
+        let state = state.unwrap_or(StatVector::NONE);
+        let hash = hashes.list_digest(path, state);
+        return if hash.is_some_and(|hash| hash == entry.hash) {
+            Ok(state)
+        } else {
+            Err(Change::Modified)
+        };
+    }
     let was_there = entry.stat != StatVector::NONE.0;
     let now = match now {
         Ok(Some(now)) => now,
@@ -226,6 +307,7 @@ fn difference(
     }
     let modified = match entry.look {
         Look::Absent => return Err(Change::Appeared),
+        Look::Rules => Change::Modified,
         Look::Program => return Err(Change::Modified),
         Look::Listing | Look::PackageListing => Change::Relisted,
         Look::File | Look::Followed | Look::Link => Change::Modified,
@@ -246,6 +328,57 @@ impl Hashes {
         }
     }
 
+    /// Whether `hash` is what was last known of `path`.
+    pub(crate) fn knows(&self, path: &Path, look: Look, hash: Digest) -> bool {
+        self.known.get(&(path.to_owned(), look)).is_some_and(|(_, known)| *known == hash)
+    }
+
+    /// Says which packages count as a whole; what was listed before is forgotten.
+    pub(crate) fn look_through(&mut self, dirs: &[PathBuf], world: World<'_>) {
+        self.packages = Some(Packages {
+            dirs: dirs.to_vec(),
+            target_dir: world.target_dir.to_owned(),
+            environment: world.environment.clone(),
+            lists: HashMap::new(),
+        });
+    }
+
+    /// The files of the package in `dir`.
+    pub(crate) fn files_of(&mut self, dir: &Path) -> Option<Arc<Files>> {
+        Some(self.packages.as_mut()?.list(dir))
+    }
+
+    /// The names that count in the folder at `path`, which is in the state `now`.
+    fn names_in(&mut self, path: &Path, now: StatVector) -> Option<Digest> {
+        let packages = self.packages.as_mut()?;
+        let holders = packages.dirs.iter().filter(|dir| path.starts_with(dir));
+        let dir = holders.max_by_key(|dir| dir.as_os_str().len())?.clone();
+        let is_current = |files: &Files| files.folders.get(path).is_none_or(|state| *state == now);
+        let files = packages.list_if(&dir, is_current)?;
+        files.folders.contains_key(path).then(|| files.names_in(path))
+    }
+
+    /// All files of all packages; `None` where what is at `path` does not stay as it is.
+    pub(crate) fn list_digest(&mut self, path: &Path, now: StatVector) -> Option<Digest> {
+        let packages = self.packages.as_mut()?;
+        let is_current = |files: &Files| files.deciders.get(path).is_none_or(|state| *state == now);
+        let dirs = packages.dirs.clone();
+        let digests: Option<Vec<Digest>> = dirs
+            .iter()
+            .map(|dir| packages.list_if(dir, is_current).map(|files| files.digest()))
+            .collect();
+        Some(hash_parts(digests?.iter().map(Digest::as_slice)))
+    }
+
+    /// Whether the receipt has every folder in which a file could come to count.
+    fn folders_are_recorded(&self, receipt: &Receipt, root: &Path) -> bool {
+        let Some(packages) = &self.packages else { return true };
+        let listings = receipt.entries().filter(|entry| entry.look == Look::PackageListing);
+        let recorded: HashSet<PathBuf> = listings.map(|entry| entry.absolute(root)).collect();
+        let mut folders = packages.lists.values().flat_map(|files| files.folders.keys());
+        folders.all(|folder| recorded.contains(folder))
+    }
+
     /// The content of what is at `path` and the state in which it was read; `None` where it is
     /// not what `look` looks at, or does not stay the same while it is read.
     pub(crate) fn content(
@@ -254,6 +387,10 @@ impl Hashes {
         look: Look,
         now: StatVector,
     ) -> io::Result<Option<(StatVector, Digest)>> {
+        if look == Look::PackageListing {
+            let hash = if now.is_dir() { self.names_in(path, now) } else { None };
+            return Ok(hash.map(|hash| (now, hash)));
+        }
         let key = (path.to_owned(), look);
         if let Some((stat, hash)) = self.known.get(&key)
             && *stat == now
@@ -271,6 +408,25 @@ impl Hashes {
     }
 }
 
+impl Packages {
+    fn list(&mut self, dir: &Path) -> Arc<Files> {
+        if let Some(files) = self.lists.get(dir) {
+            return files.clone();
+        }
+        let files = Arc::new(files::list(dir, &self.target_dir, &self.environment));
+        self.lists.insert(dir.to_owned(), files.clone());
+        files
+    }
+
+    /// The list, made again where it is not `current`; `None` where it is not even then.
+    fn list_if(&mut self, dir: &Path, current: impl Fn(&Files) -> bool) -> Option<Arc<Files>> {
+        if !current(&self.list(dir)) {
+            self.lists.remove(dir);
+        }
+        Some(self.list(dir)).filter(|files| current(files))
+    }
+}
+
 fn content(path: &Path, look: Look, stat: StatVector) -> io::Result<Option<Digest>> {
     match look {
         Look::File | Look::Followed if stat.is_file() => hash_file(path).map(Some),
@@ -278,25 +434,16 @@ fn content(path: &Path, look: Look, stat: StatVector) -> io::Result<Option<Diges
             let target = rustix::fs::readlink(path, Vec::new())?;
             Ok(Some(hash_bytes(target.to_bytes())))
         }
-        Look::Listing if stat.is_dir() => list(path, |_| true).map(Some),
-        Look::PackageListing if stat.is_dir() => list(path, matters_to_package).map(Some),
+        Look::Listing if stat.is_dir() => list(path).map(Some),
         Look::Absent | Look::Program => Ok(Some([0; 32])),
         _ => Ok(None),
     }
 }
 
-/// The names that cargo takes for a package's files: no hidden ones and no build output.
-pub(crate) fn matters_to_package(name: &OsStr) -> bool {
-    !name.as_bytes().starts_with(b".") && name != "target"
-}
-
-fn list(dir: &Path, matters: impl Fn(&OsStr) -> bool) -> io::Result<Digest> {
+fn list(dir: &Path) -> io::Result<Digest> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if matters(&entry.file_name()) {
-            names.push(entry.file_name().into_vec());
-        }
+        names.push(entry?.file_name().into_vec());
     }
     names.sort_unstable();
     Ok(hash_parts(names.iter().map(Vec::as_slice)))

@@ -24,6 +24,8 @@ pub(crate) struct CargoConfig {
     pub(crate) rustc: Option<PathBuf>,
     pub(crate) rustc_wrapper: Option<PathBuf>,
     pub(crate) rustc_workspace_wrapper: Option<PathBuf>,
+    /// What links for any target.
+    pub(crate) linkers: Vec<PathBuf>,
     /// What `[env]` sets, and whether it overrides the environment.
     env: BTreeMap<OsString, (OsString, bool)>,
 }
@@ -102,6 +104,11 @@ impl CargoConfig {
             if self.target.is_none() {
                 self.target = target_of(path, build.get("target"))?;
             }
+        }
+        let targets =
+            table.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
+        for linker in targets.filter_map(|target| target.get("linker")?.as_str()) {
+            self.linkers.push(program_in(base, linker));
         }
         if let Some(env) = table.get("env").and_then(Value::as_table) {
             for (name, value) in env {

@@ -61,6 +61,10 @@ pub enum Change {
     Unreadable,
     /// A variable has another value, or is set now, or is no longer set.
     Variable,
+    /// `PATH`, a home or the configuration lead to this now, and did not.
+    Chosen,
+    /// They led to this and no longer do.
+    Dropped,
     /// The binary has never been built.
     NeverBuilt,
     /// A rebuild was asked for.
@@ -110,6 +114,8 @@ impl fmt::Display for StaleReason {
             (Change::Relisted, _) => write!(f, "files were added to or removed from `{input}`")?,
             (Change::Unreadable, _) => write!(f, "`{input}` cannot be read")?,
             (Change::Variable, _) => write!(f, "the variable `{input}` has another value")?,
+            (Change::Chosen, _) => write!(f, "`{input}` is used now")?,
+            (Change::Dropped, _) => write!(f, "`{input}` is no longer used")?,
             (Change::NeverBuilt, _) => write!(f, "`{input}` has not been built")?,
             (Change::Forced, _) => write!(f, "a rebuild of `{input}` was asked for")?,
         }

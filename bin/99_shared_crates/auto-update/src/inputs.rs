@@ -10,6 +10,7 @@ mod wishes; // what is to be recorded
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::{OsStr, OsString},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -19,16 +20,19 @@ use crate::{
     error::Error,
     freshness::InputKind,
     hash::Digest,
-    receipt::{Entry, Look, PackageOf, Receipt},
+    receipt::{Entry, Look, PackageOf, Receipt, Trace},
     stat::{StatVector, lstat, stat},
     toolchain,
     workspace::Package,
 };
 use graph::Graph;
-use units::Units;
+use units::{ScriptRun, Units};
 use wishes::Wishes;
 
-pub(crate) use units::twins;
+pub(crate) use units::{is_of_elsewhere, twins};
+
+/// How far the clock of another file system may be from ours, in nanoseconds.
+const CLOCK_SKEW: i64 = 2_000_000_000;
 
 /// What a build was made from.
 #[derive(Debug)]
@@ -36,15 +40,20 @@ pub(crate) struct Gathered {
     pub(crate) entries: Vec<Entry>,
     pub(crate) packages: Vec<PackageOf>,
     pub(crate) variables: Vec<(OsString, Option<Digest>)>,
-    pub(crate) marks: Vec<(PathBuf, StatVector)>,
+    pub(crate) marks: Vec<Trace>,
     pub(crate) sysroot: Option<PathBuf>,
     pub(crate) toolchain: Option<OsString>,
+    pub(crate) listed: Vec<PathBuf>,
+    pub(crate) tools: Vec<(PathBuf, Option<PathBuf>)>,
+    pub(crate) leads: Digest,
     /// Why the list is not complete, if it is not.
     pub(crate) opaque: Option<String>,
     /// Packages that cargo took for unchanged, though a file of theirs changed.
     pub(crate) overlooked: BTreeSet<String>,
     /// A file that may have changed while it was being compiled.
     pub(crate) changed_during: Option<PathBuf>,
+    /// A build script may have written that file itself.
+    pub(crate) is_scripts_own: bool,
 }
 
 /// What is known when the inputs are gathered.
@@ -53,7 +62,6 @@ pub(crate) struct Scene<'a> {
     pub(crate) package: &'a Package,
     pub(crate) world: World<'a>,
     pub(crate) metadata: Option<&'a Metadata>,
-    pub(crate) target_dir: &'a Path,
     pub(crate) sysroot: Option<&'a Path>,
     /// The last receipt, to tell which names a directory listed.
     pub(crate) last: Option<&'a Receipt>,
@@ -66,33 +74,74 @@ pub(crate) struct Scene<'a> {
 pub(crate) struct Before {
     /// Of a file written at that moment.
     pub(crate) clock: StatVector,
-    /// Of the inputs that were known then.
-    states: HashMap<(PathBuf, Look), StatVector>,
+    /// The same before the first call of cargo, where this one repeats it.
+    pub(crate) first: StatVector,
+    /// The target directory was another checkout's as well.
+    pub(crate) is_shared: bool,
+    /// Of the inputs that were known then: of what is at a path, or of what that leads to.
+    states: HashMap<(PathBuf, bool), StatVector>,
 }
 
 impl Before {
-    /// Looks at what `known` lists.
-    pub(crate) fn look(clock: StatVector, known: impl Iterator<Item = (PathBuf, Look)>) -> Self {
-        let states = known.map(|(path, look)| {
+    /// Looks at what `known` lists, and at what decides how it will be built.
+    pub(crate) fn look(
+        clock: StatVector,
+        first: Option<StatVector>,
+        is_shared: bool,
+        known: impl Iterator<Item = (PathBuf, Look)>,
+        world: World<'_>,
+        sysroot: Option<&Path>,
+    ) -> Self {
+        let mut deciding = Wishes::default();
+        add_deciding(&mut deciding, world, sysroot);
+        let state = |(path, look): (PathBuf, Look)| {
             let state = if look.follows() { stat(&path) } else { lstat(&path) };
-            ((path, look), state.ok().flatten().unwrap_or(StatVector::NONE))
-        });
-        Self { clock, states: states.collect() }
+            ((path, look.follows()), state.ok().flatten().unwrap_or(StatVector::NONE))
+        };
+        let states = known.chain(deciding.wanted.into_keys()).map(state).collect();
+        Self { clock, first: first.unwrap_or(clock), is_shared, states }
     }
 
-    /// Whether the content that was recorded may not be the one that was compiled.
-    fn may_differ(&self, entry: &Entry) -> bool {
-        if matches!(entry.look, Look::Absent | Look::Program) || entry.kind == InputKind::Generated
-        {
-            return false;
-        }
-        if let Some(state) = self.states.get(&(entry.path.clone(), entry.look)) {
+    /// Whether what was recorded may not be what was compiled.
+    fn may_differ(&self, entry: &Entry, root: &Path, units: &Units) -> bool {
+        if let Some(state) = self.states.get(&(entry.path.clone(), entry.look.follows())) {
             return *state != entry.stat;
         }
-        // The same clock stamped both, so "not before the build began" is decidable.
-        let same_clock = entry.stat.device() == self.clock.device();
-        !same_clock || entry.stat.ctime() >= self.clock.ctime()
+        if entry.stat == StatVector::NONE {
+            // The compiler has read it, so it was there.
+            return entry.kind == InputKind::Source && entry.look != Look::Followed;
+        }
+        if self.is_later(entry.stat) {
+            return true;
+        }
+        // Another folder may have taken the place of the one that was read. New entries set both
+        // times of a folder, a new place one; inside a package few folders get new entries.
+        let is_moved = |dir: &Path| {
+            let Ok(Some(state)) = lstat(dir) else { return false };
+            let is_inside = || units.is_below_package(dir);
+            self.is_later(state) && (state.ctime() != state.mtime() || is_inside())
+        };
+        let is_in_root = |dir: &&Path| dir.starts_with(root);
+        let is_source = matches!(entry.kind, InputKind::Source | InputKind::BuildScript);
+        is_source && entry.path.ancestors().skip(1).take_while(is_in_root).any(is_moved)
     }
+
+    /// Not before the build began, by the clock that stamps files.
+    fn is_later(&self, state: StatVector) -> bool {
+        let skew = if state.device() == self.clock.device() { 0 } else { CLOCK_SKEW };
+        state.ctime() >= self.clock.ctime() - skew
+    }
+}
+
+/// What decides how anything is built: cargo's configuration and the toolchain.
+fn add_deciding(wishes: &mut Wishes, world: World<'_>, sysroot: Option<&Path>) {
+    world.config.looked_for.iter().for_each(|path| wishes.add(path, InputKind::Config));
+    let tools = toolchain::files(world.root, sysroot, world.config, world.environment);
+    tools.settings.iter().for_each(|path| wishes.add(path, InputKind::Toolchain));
+    for path in &tools.programs {
+        wishes.add_as(path, Look::Program, InputKind::Toolchain);
+    }
+    tools.links.iter().for_each(|path| wishes.add_as(path, Look::Link, InputKind::Toolchain));
 }
 
 /// Lists and records everything that the build reported by `report` depends on.
@@ -102,24 +151,28 @@ pub(crate) fn gather(
     hashes: &mut Hashes,
 ) -> Result<Gathered, Error> {
     let mut wishes = Wishes::default();
+    let known_then = hashes.clone();
     let units = Units::of(report, scene);
     let graph = Graph::read(scene.package, &units.local_dirs(scene.package), scene.metadata);
     wishes.opaque.clone_from(&units.opaque);
 
     for unit in &units.compiled {
         for file in &unit.files {
-            let generated = file.starts_with(scene.target_dir) || units.is_output(file);
+            let generated = file.starts_with(scene.world.target_dir) || units.is_output(file);
             wishes.add(file, if generated { InputKind::Generated } else { InputKind::Source });
         }
     }
+    let built = built_places(scene, report);
     for run in &units.scripts {
-        for path in &run.watched {
-            wishes.add_watched(path, &scene.package.name)?;
-        }
-        if run.is_silent
-            && let Some(dir) = &run.package_dir
-        {
-            wishes.add_package(dir, scene.target_dir)?;
+        let watching = run.package_name();
+        run.watched.iter().for_each(|path| wishes.add_watched(path, watching, &built));
+    }
+    let listed = units.listed();
+    hashes.look_through(&listed, scene.world);
+    for dir in &listed {
+        if let Some(files) = hashes.files_of(dir) {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            wishes.add_package(&name, &files);
         }
     }
     graph.manifests.iter().for_each(|path| wishes.add(path, InputKind::Manifest));
@@ -127,18 +180,7 @@ pub(crate) fn gather(
     for path in &graph.autodiscovered {
         wishes.add_absence(path, InputKind::Manifest);
     }
-    scene.world.config.looked_for.iter().for_each(|path| wishes.add(path, InputKind::Config));
-    let tools = toolchain::files(
-        scene.world.root,
-        scene.sysroot,
-        scene.world.config,
-        scene.world.environment,
-    );
-    tools.settings.iter().for_each(|path| wishes.add(path, InputKind::Toolchain));
-    for path in &tools.programs {
-        wishes.add_as(path, Look::Program, InputKind::Toolchain);
-    }
-    tools.links.iter().for_each(|path| wishes.add_as(path, Look::Link, InputKind::Toolchain));
+    add_deciding(&mut wishes, scene.world, scene.sysroot);
 
     let mut gathered = Gathered {
         entries: Vec::new(),
@@ -147,22 +189,54 @@ pub(crate) fn gather(
         marks: units.marks(),
         sysroot: scene.sysroot.map(Path::to_owned),
         toolchain: scene.world.environment.get(toolchain::OVERRIDE).map(OsStr::to_owned),
+        listed,
+        tools: toolchain::found(scene.world.config, scene.world.environment),
+        leads: toolchain::leads(scene.world.config, scene.world.environment),
         opaque: wishes.opaque,
         overlooked: BTreeSet::new(),
         changed_during: None,
+        is_scripts_own: false,
     };
     for ((path, look), kind) in wishes.wanted {
         let owner = owner_of(&path, kind, &gathered.packages);
         let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) else {
             continue;
         };
-        if gathered.changed_during.is_none() && scene.before.may_differ(&entry) {
-            gathered.changed_during = Some(entry.path.clone());
+        if gathered.changed_during.is_none()
+            && scene.before.may_differ(&entry, scene.world.root, &units)
+        {
+            let writer = units.writer_of(&entry.path, entry.stat, scene.before.clock);
+            // What a script makes for the compiler it makes anew each time that it runs.
+            let is_made = writer.is_some_and(|run| entry.path.starts_with(&run.out_dir));
+            if !is_made && !is_settled(&entry, writer, &known_then) {
+                gathered.changed_during = Some(entry.path.clone());
+                gathered.is_scripts_own = writer.is_some();
+            }
         }
         gathered.entries.push(entry);
     }
-    gathered.overlooked = suspects::find(&units, scene, &gathered.entries);
+    gathered.overlooked = suspects::find(&units, scene, &gathered.entries, hashes);
     Ok(gathered)
+}
+
+/// A script has written the file that it watches, and what it was before.
+fn is_settled(entry: &Entry, writer: Option<&ScriptRun>, then: &Hashes) -> bool {
+    writer.is_some() && then.knows(&entry.path, entry.look, entry.hash)
+}
+
+/// The folders that cargo writes to.
+fn built_places(scene: Scene<'_>, report: &Report) -> Vec<PathBuf> {
+    let mut places = vec![scene.world.target_dir.to_owned()];
+    places.extend(scene.metadata.and_then(|metadata| metadata.build_directory.clone()));
+    for artifact in &report.artifacts {
+        for dir in artifact.filenames.iter().filter_map(|file| file.parent()) {
+            let is_known = places.iter().any(|place| place == dir);
+            if !is_known && dir.starts_with(scene.world.target_dir) {
+                places.push(dir.to_owned());
+            }
+        }
+    }
+    places
 }
 
 /// Records what a failed build can have been made from: everything in the packages of the
@@ -181,7 +255,7 @@ pub(crate) fn gather_all(
     dirs.sort_unstable();
     dirs.dedup();
     for dir in dirs {
-        wishes.add_package(dir, scene.target_dir)?;
+        wishes.add_all(dir, scene.world.target_dir)?;
     }
     if let Some(last) = scene.last {
         for entry in last.entries() {
@@ -191,6 +265,7 @@ pub(crate) fn gather_all(
                 .or_insert(entry.kind);
         }
     }
+    let units = Units::of(report, scene);
     let known: HashSet<(PathBuf, Look)> =
         gathered.entries.iter().map(|entry| (entry.path.clone(), entry.look)).collect();
     for ((path, look), kind) in wishes.wanted {
@@ -200,7 +275,7 @@ pub(crate) fn gather_all(
         let owner = owner_of(&path, kind, &gathered.packages);
         let look = if look == Look::Absent { Look::File } else { look };
         if let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) {
-            if scene.before.may_differ(&entry) {
+            if scene.before.may_differ(&entry, scene.world.root, &units) {
                 gathered.changed_during = Some(entry.path.clone());
             }
             gathered.entries.push(entry);
@@ -222,8 +297,15 @@ fn record(
     let entry = |path, look, stat, hash| Some(Entry { path, look, kind, owner, stat, hash });
     for _ in 0..ATTEMPTS {
         let state = match if look.follows() { stat(&path) } else { lstat(&path) } {
+            Ok(state) if look == Look::Rules => {
+                let state = state.unwrap_or(StatVector::NONE);
+                match hashes.list_digest(&path, state) {
+                    Some(hash) => return entry(path, look, state, hash),
+                    None => continue,
+                }
+            }
             Ok(Some(state)) => state,
-            Ok(None) if look == Look::Program => {
+            Ok(None) if matches!(look, Look::Program | Look::Followed) => {
                 return entry(path, look, StatVector::NONE, [0; 32]);
             }
             Ok(None) => return entry(path, Look::Absent, StatVector::NONE, [0; 32]),
@@ -233,6 +315,13 @@ fn record(
             Ok(Some((state, hash))) => return entry(path, look, state, hash),
             // It changes under our eyes: look once more.
             Ok(None) => {}
+            // Cargo looks at its times only, and the script cannot read it either.
+            Err(error)
+                if kind == InputKind::BuildScript
+                    && error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                return entry(path, Look::Program, state, [0; 32]);
+            }
             Err(_) => break,
         }
     }

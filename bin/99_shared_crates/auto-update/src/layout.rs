@@ -128,7 +128,12 @@ impl Layout {
     }
 
     pub(crate) fn world(&self) -> World<'_> {
-        World { root: self.root(), config: &self.config, environment: &self.environment }
+        World {
+            root: self.root(),
+            config: &self.config,
+            environment: &self.environment,
+            target_dir: &self.target_dir,
+        }
     }
 
     /// Where this crate keeps what it knows.

@@ -79,6 +79,7 @@ mod toolchain; // which compiler is used
 mod layout; // one binary with its options, and where it lies
 mod stat; // the state of a file
 mod hash; // the content of a file
+mod files; // a package's files by cargo's rules
 mod receipt; // the record of a build
 mod records; // where receipts are kept
 mod compare; // a receipt against the world

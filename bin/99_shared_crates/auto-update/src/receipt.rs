@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) use decode::{EntryRef, Group, Receipt};
 
-const MAGIC: &[u8; 8] = b"AUTOUPD2";
+const MAGIC: &[u8; 8] = b"AUTOUPD3";
 /// Magic, length of the file, checksum of what follows.
 const PREAMBLE: usize = 8 + 8 + 32;
 
@@ -32,12 +32,28 @@ pub(crate) struct Head {
     pub(crate) packages: Vec<PackageOf>,
     /// Variables by name, with the hash of their value.
     pub(crate) variables: Vec<(OsString, Option<Digest>)>,
-    /// What each compilation and each run of a build script left last, and the state of that: while
-    /// it is the same, nobody has compiled or run it again.
-    pub(crate) marks: Vec<(PathBuf, StatVector)>,
+    /// What each compilation and each run of a build script left last: while it is the same, nobody
+    /// has compiled or run it again.
+    pub(crate) marks: Vec<Trace>,
     /// The compiler's directory, and what the variable that chooses one said then.
     pub(crate) sysroot: Option<PathBuf>,
     pub(crate) toolchain: Option<OsString>,
+    /// The workspace: others may build in the same target directory.
+    pub(crate) root: PathBuf,
+    /// The packages that a build script watches as a whole.
+    pub(crate) listed: Vec<PathBuf>,
+    /// Each program that a build uses, and where it was found.
+    pub(crate) tools: Vec<(PathBuf, Option<PathBuf>)>,
+    /// What leads to the programs, and which files of configuration there may be.
+    pub(crate) leads: Digest,
+}
+
+/// A file that is written anew whenever something is done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub(crate) path: PathBuf,
+    pub(crate) state: StatVector,
+    pub(crate) hash: Digest,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,10 +101,12 @@ pub(crate) enum Look {
     Absent = 5,
     /// A program, or nothing: its state stands for its content.
     Program = 6,
+    /// A file, or nothing, that decides which files a package has: the list of them.
+    Rules = 7,
 }
 
 impl Look {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::File,
         Self::Followed,
         Self::Link,
@@ -96,6 +114,7 @@ impl Look {
         Self::PackageListing,
         Self::Absent,
         Self::Program,
+        Self::Rules,
     ];
 
     pub(crate) fn follows(self) -> bool {

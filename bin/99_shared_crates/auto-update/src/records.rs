@@ -211,6 +211,7 @@ fn input_name(head: &Head, entries: &[Entry]) -> String {
     for (name, value) in &head.variables {
         parts.extend([name.as_bytes(), value.as_ref().map_or(&[][..], |value| value)]);
     }
+    parts.push(&head.leads);
     let sysroot = head.sysroot.as_deref().map(|path| path.as_os_str().as_bytes());
     parts.extend(sysroot);
     ArtifactHash::from_bytes(hash_parts(parts)).to_string()[..32].to_owned()

@@ -3,11 +3,16 @@
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use crate::{config::CargoConfig, environment::BuildEnvironment};
+use crate::{
+    config::CargoConfig,
+    environment::BuildEnvironment,
+    hash::{Digest, hash_parts},
+};
 
 /// The toolchain that rustup was told to use by a variable, which it also sets for its children.
 pub(crate) const OVERRIDE: &str = "RUSTUP_TOOLCHAIN";
@@ -42,6 +47,64 @@ pub(crate) fn leads_to(
     sysroot.file_name() == Some(named)
 }
 
+/// Each program that a build may run, by name, and where it is found now.
+pub(crate) fn found(
+    config: &CargoConfig,
+    environment: &BuildEnvironment,
+) -> Vec<(PathBuf, Option<PathBuf>)> {
+    let find = |program: PathBuf| {
+        let place = looked_up(&program, environment).pop().filter(|place| place.is_file());
+        (program, place)
+    };
+    programs(config, environment).into_iter().map(find).collect()
+}
+
+/// A digest of what leads to the programs and of where configuration is looked for: while it is the
+/// same, what a receipt lists is all there is to compare.
+pub(crate) fn leads(config: &CargoConfig, environment: &BuildEnvironment) -> Digest {
+    let programs = programs(config, environment);
+    let home = environment.rustup_home();
+    let paths = programs.iter().chain(&config.looked_for).chain(&home);
+    let path = environment.get("PATH").unwrap_or_default();
+    hash_parts(std::iter::once(path).chain(paths.map(|path| path.as_os_str())).map(OsStr::as_bytes))
+}
+
+/// Whether the program found `now` is the one that was found `then`, by whatever way.
+pub(crate) fn is_same(now: &Path, then: &Path, sysroot: Option<&Path>) -> bool {
+    if now == then {
+        return true;
+    }
+    let (Ok(now), Ok(then)) = (now.canonicalize(), then.canonicalize()) else { return false };
+    // rustup's stand-in leads to the compiler that was recorded; so does the compiler itself.
+    let is_stand_in = then.file_name() == Some(OsStr::new("rustup"));
+    let is_compilers = || {
+        let real = sysroot.and_then(|sysroot| sysroot.canonicalize().ok());
+        real.is_some_and(|real| now.parent() == Some(&real.join("bin")))
+    };
+    now == then || is_stand_in && is_compilers()
+}
+
+fn programs(config: &CargoConfig, environment: &BuildEnvironment) -> Vec<PathBuf> {
+    let mut programs: Vec<PathBuf> =
+        [Tool::Cargo, Tool::Rustc].map(|tool| program(tool, config, environment)).into();
+    for (variables, configured) in [
+        (["RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"], &config.rustc_wrapper),
+        (
+            ["RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER"],
+            &config.rustc_workspace_wrapper,
+        ),
+    ] {
+        let named = variables.into_iter().find_map(|name| environment.get(name));
+        let wrapper = named.map(PathBuf::from).or_else(|| configured.clone());
+        programs.extend(wrapper.filter(|wrapper| !wrapper.as_os_str().is_empty()));
+    }
+    let linkers =
+        environment.significant().filter(|(name, _)| name.as_bytes().ends_with(b"_LINKER"));
+    programs.extend(linkers.map(|(_, linker)| PathBuf::from(linker)));
+    programs.extend(config.linkers.iter().cloned());
+    programs
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tool {
     Cargo,
@@ -67,20 +130,11 @@ pub(crate) fn files(
     environment: &BuildEnvironment,
 ) -> ToolFiles {
     let mut files = ToolFiles::default();
-    for tool in [Tool::Cargo, Tool::Rustc] {
-        look_up(&program(tool, config, environment), environment, &mut files.programs);
-    }
-    for (variables, configured) in [
-        (["RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"], &config.rustc_wrapper),
-        (
-            ["RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER"],
-            &config.rustc_workspace_wrapper,
-        ),
-    ] {
-        let named = variables.into_iter().find_map(|name| environment.get(name));
-        let wrapper = named.map(PathBuf::from).or_else(|| configured.clone());
-        if let Some(wrapper) = wrapper.filter(|wrapper| !wrapper.as_os_str().is_empty()) {
-            look_up(&wrapper, environment, &mut files.programs);
+    for program in programs(config, environment) {
+        for place in looked_up(&program, environment) {
+            if !files.programs.contains(&place) {
+                files.programs.push(place);
+            }
         }
     }
     for dir in root.ancestors() {
@@ -115,19 +169,19 @@ fn program(tool: Tool, config: &CargoConfig, environment: &BuildEnvironment) -> 
     named.or_else(|| config.rustc.clone()).unwrap_or_else(|| "rustc".into())
 }
 
-/// Adds every place where `program` is looked for, up to and with the one where it is.
-fn look_up(program: &Path, environment: &BuildEnvironment, into: &mut Vec<PathBuf>) {
+/// Every place where `program` is looked for, up to and with the one where it is.
+fn looked_up(program: &Path, environment: &BuildEnvironment) -> Vec<PathBuf> {
     if program.components().count() > 1 {
-        into.push(program.to_owned());
-        return;
+        return vec![program.to_owned()];
     }
+    let mut places: Vec<PathBuf> = Vec::new();
     for dir in environment.get("PATH").into_iter().flat_map(std::env::split_paths) {
         let candidate = dir.join(program);
-        if !into.contains(&candidate) {
-            into.push(candidate.clone());
-        }
-        if candidate.is_file() {
-            return;
+        let is_there = candidate.is_file();
+        places.push(candidate);
+        if is_there {
+            break;
         }
     }
+    places
 }

@@ -197,7 +197,7 @@ fn watch(layout: &Layout, receipt: &Receipt) -> Option<Events> {
             events.watch_all(&path)?;
         }
         watch_path(&mut events, &path)?;
-        if entry.look == Look::Followed
+        if matches!(entry.look, Look::Followed | Look::Rules)
             && let Ok(real) = path.canonicalize()
         {
             watch_path(&mut events, &real)?;

@@ -15,6 +15,7 @@ use std::{
     cell::OnceCell,
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
@@ -22,7 +23,8 @@ use super::{
     units::{Mark, ScriptRun, Units},
 };
 use crate::{
-    compare::{Hashes, matters_to_package},
+    compare::{Hashes, World},
+    files::Files,
     hash::Digest,
     layout::home_in,
     receipt::{Entry, Look, Receipt},
@@ -33,20 +35,34 @@ use crate::{
 /// The packages, by cargo's ids, whose compilations or build scripts missed a change.
 ///
 /// `entries` are the inputs as they are now.
-pub(crate) fn find(units: &Units, scene: Scene<'_>, entries: &[Entry]) -> BTreeSet<String> {
+pub(crate) fn find(
+    units: &Units,
+    scene: Scene<'_>,
+    entries: &[Entry],
+    hashes: &mut Hashes,
+) -> BTreeSet<String> {
     let now = entries.iter().filter(|entry| has_content(entry.look));
     let sight = Sight {
         scene,
         now: now.map(|entry| (entry.path.as_path(), entry.hash)).collect(),
         last: scene.last.map(|last| Memory::of(last, scene.world.root)),
+        files: units
+            .listed()
+            .into_iter()
+            .filter_map(|dir| Some((dir.clone(), hashes.files_of(&dir)?)))
+            .collect(),
         others: OnceCell::new(),
     };
     let compiled = units.compiled.iter().filter(|unit| {
-        unit.is_fresh && unit.files.iter().any(|file| sight.missed(file, &unit.mark))
+        let is_overlooked = || unit.files.iter().any(|file| sight.missed(file, &unit.mark));
+        unit.is_fresh
+            && !unit.files.is_empty()
+            && (sight.is_anybodys(&unit.mark) || is_overlooked())
     });
     let run = units.scripts.iter().filter(|run| {
         run.watched.iter().any(|path| sight.missed(path, &run.mark) || sight.missed_in(path, run))
             || run.is_silent && package_changed_unseen(run, &sight)
+            || run.mark.at < scene.before.first.ctime() && sight.is_anybodys(&run.mark)
     });
     compiled.map(|unit| &unit.package_id).chain(run.map(|run| &run.package_id)).cloned().collect()
 }
@@ -58,7 +74,7 @@ fn has_content(look: Look) -> bool {
 
 /// What a receipt says of the inputs, and of what had been made from them.
 struct Memory {
-    marks: HashMap<PathBuf, StatVector>,
+    marks: HashMap<PathBuf, (StatVector, Digest)>,
     contents: HashMap<PathBuf, Digest>,
     entries: Vec<Entry>,
 }
@@ -66,9 +82,17 @@ struct Memory {
 impl Memory {
     fn of(receipt: &Receipt, root: &Path) -> Self {
         let entries: Vec<Entry> = receipt.entries().map(|entry| entry.to_entry(root)).collect();
+        let marks = receipt.head.marks.iter().map(|mark| {
+            // Of a checkout that was copied as a whole, target directory and all.
+            let path = match mark.path.strip_prefix(&receipt.head.root) {
+                Ok(within) => root.join(within),
+                Err(_) => mark.path.clone(),
+            };
+            (path, (mark.state, mark.hash))
+        });
         let read = entries.iter().filter(|entry| has_content(entry.look));
         Self {
-            marks: receipt.head.marks.iter().cloned().collect(),
+            marks: marks.collect(),
             contents: read.map(|entry| (entry.path.clone(), entry.hash)).collect(),
             entries,
         }
@@ -76,7 +100,10 @@ impl Memory {
 
     /// Nobody has done it again since.
     fn knows(&self, mark: &Mark) -> bool {
-        self.marks.get(&mark.path) == Some(&mark.state)
+        // The other times and the owner change with a copy, a backup or a `chmod`.
+        self.marks.get(&mark.path).is_some_and(|(state, hash)| {
+            *state == mark.state || state.mtime() == mark.state.mtime() && *hash == mark.hash
+        })
     }
 }
 
@@ -86,6 +113,8 @@ struct Sight<'a> {
     /// The content of each input.
     now: HashMap<&'a Path, Digest>,
     last: Option<Memory>,
+    /// The packages that count as a whole.
+    files: HashMap<PathBuf, Arc<Files>>,
     /// Of earlier builds and of other binaries; few builds need them.
     others: OnceCell<Vec<Memory>>,
 }
@@ -94,11 +123,23 @@ impl Sight<'_> {
     /// What was recorded when this was done.
     fn memory_of(&self, mark: &Mark) -> Option<&Memory> {
         let others = || {
-            let receipts = records::all(&home_in(self.scene.target_dir));
-            receipts.map(|receipt| Memory::of(&receipt, self.scene.world.root)).collect()
+            let World { root, target_dir, .. } = self.scene.world;
+            let receipts = records::all(&home_in(target_dir));
+            // Where another checkout builds as well, what it made is not this one's.
+            let are_ours =
+                |receipt: &Receipt| receipt.head.root == root || !self.scene.before.is_shared;
+            receipts.filter(are_ours).map(|receipt| Memory::of(&receipt, root)).collect()
         };
         let last = self.last.iter().find(|last| last.knows(mark));
         last.or_else(|| self.others.get_or_init(others).iter().find(|memory| memory.knows(mark)))
+    }
+
+    /// Several checkouts build in the same target directory, cargo takes what lies in either for the
+    /// same package, and nothing tells whose this is.
+    fn is_anybodys(&self, mark: &Mark) -> bool {
+        self.scene.before.is_shared
+            && mark.package_dir.starts_with(self.scene.world.root)
+            && self.memory_of(mark).is_none()
     }
 
     /// Whether the input at `path` is not what it was then.
@@ -131,7 +172,7 @@ impl Sight<'_> {
         // package may be suspected for that: it costs a compilation at most. Those above change all
         // the time.
         let is_inside = |dir: &Path| {
-            let (package, target) = (&mark.package_dir, self.scene.target_dir);
+            let (package, target) = (&mark.package_dir, self.scene.world.target_dir);
             dir != package && dir.starts_with(package) && !dir.starts_with(target)
         };
         let is_other = |dir: &Path| moved(dir) || (changed || is_inside(dir)) && later(dir);
@@ -161,8 +202,13 @@ fn package_changed_unseen(run: &ScriptRun, sight: &Sight<'_>) -> bool {
     let Some(dir) = &run.package_dir else { return false };
     let then = sight.memory_of(&run.mark);
     let Some(compared) = then.or(sight.last.as_ref()) else {
-        // Nothing tells which names were there when it ran.
-        return matches!(stat(dir), Ok(Some(state)) if state.ctime() > run.mark.at);
+        // Nothing tells what was there when it ran, but what came or changed later has its ctime.
+        let Some(files) = sight.files.get(dir) else { return true };
+        let later =
+            |path: &PathBuf| matches!(stat(path), Ok(Some(state)) if state.ctime() > run.mark.at);
+        let missed =
+            |path: &PathBuf| !Sight::is_newer(path, &run.mark) && sight.missed(path, &run.mark);
+        return files.folders.keys().any(later) || files.files.iter().any(missed);
     };
     for entry in compared.entries.iter().filter(|entry| entry.path.starts_with(dir)) {
         let path = &entry.path;
@@ -175,14 +221,14 @@ fn package_changed_unseen(run: &ScriptRun, sight: &Sight<'_>) -> bool {
                         return true;
                     }
                 } else if now != entry.stat {
-                    let listed = Hashes::default().content(path, entry.look, now);
-                    if !matches!(listed, Ok(Some((_, hash))) if hash == entry.hash) {
+                    let files = sight.files.get(dir);
+                    if files.is_none_or(|files| files.names_in(path) != entry.hash) {
                         return true;
                     }
                 }
             }
             Look::File | Look::Followed | Look::Link
-                if path.file_name().is_some_and(matters_to_package)
+                if sight.files.get(dir).is_some_and(|files| files.files.contains(path))
                     && !Sight::is_newer(path, &run.mark)
                     && sight.missed(path, &run.mark) =>
             {

@@ -8,7 +8,8 @@ use super::{Scene, depinfo::DepInfo, script::Watches};
 use crate::{
     cargo::{ArtifactMessage, Report, ScriptMessage},
     environment::is_set_by_cargo,
-    hash::hash_file,
+    hash::{Digest, hash_file},
+    receipt::Trace,
     stat::{StatVector, stat},
     workspace::{Package, normalized},
 };
@@ -30,7 +31,8 @@ pub(crate) struct Units {
 pub(crate) struct Mark {
     pub(crate) path: PathBuf,
     pub(crate) state: StatVector,
-    /// When its inputs had been read, or were about to be, in nanoseconds since the epoch.
+    pub(crate) hash: Digest,
+    /// When its inputs were about to be read, in nanoseconds since the epoch.
     pub(crate) at: i64,
     /// Cargo compares the times of the package's files. It does not where the lock file is to
     /// vouch for them, even if they lie in the workspace as vendored ones do.
@@ -55,6 +57,8 @@ pub(crate) struct Compiled {
 #[derive(Debug)]
 pub(crate) struct ScriptRun {
     pub(crate) package_id: String,
+    /// Where it writes.
+    pub(crate) out_dir: PathBuf,
     /// Where its package lies, if it is not a registry's.
     pub(crate) package_dir: Option<PathBuf>,
     pub(crate) watched: Vec<PathBuf>,
@@ -91,15 +95,47 @@ impl Units {
     }
 
     /// The marks of all, to be recorded.
-    pub(crate) fn marks(&self) -> Vec<(PathBuf, StatVector)> {
+    pub(crate) fn marks(&self) -> Vec<Trace> {
         let compiled = self.compiled.iter().filter(|unit| !unit.files.is_empty());
         let marks = compiled.map(|unit| &unit.mark).chain(self.scripts.iter().map(|run| &run.mark));
-        marks.map(|mark| (mark.path.clone(), mark.state)).collect()
+        marks
+            .map(|mark| Trace { path: mark.path.clone(), state: mark.state, hash: mark.hash })
+            .collect()
+    }
+
+    /// The packages that a build script watches as a whole.
+    pub(crate) fn listed(&self) -> Vec<PathBuf> {
+        let silent = self.scripts.iter().filter(|run| run.is_silent);
+        let mut dirs: Vec<PathBuf> = silent.filter_map(|run| run.package_dir.clone()).collect();
+        dirs.sort_unstable();
+        dirs.dedup();
+        dirs
+    }
+
+    /// Whether the folder lies in a package that is compiled from where it lies.
+    pub(crate) fn is_below_package(&self, dir: &Path) -> bool {
+        self.local_dirs.iter().any(|package| dir != package && dir.starts_with(package))
     }
 
     /// Whether a build script writes there.
     pub(crate) fn is_output(&self, file: &Path) -> bool {
         self.outputs.iter().any(|dir| file.starts_with(dir))
+    }
+
+    /// The script that ran after `clock` and during which the file at `path` got its `state`.
+    pub(crate) fn writer_of(
+        &self,
+        path: &Path,
+        state: StatVector,
+        clock: StatVector,
+    ) -> Option<&ScriptRun> {
+        self.scripts.iter().find(|run| {
+            let is_near = path.starts_with(&run.out_dir)
+                || run.package_dir.as_ref().is_some_and(|dir| path.starts_with(dir))
+                || run.watched.iter().any(|watched| path.starts_with(watched));
+            let (begin, end) = (run.mark.at, run.mark.state.ctime());
+            is_near && run.mark.at >= clock.ctime() && (begin..=end).contains(&state.ctime())
+        })
     }
 
     fn add_compiled(
@@ -142,7 +178,7 @@ impl Units {
             self.compiled.push(Compiled {
                 package_id: artifact.package_id.clone(),
                 is_fresh: artifact.fresh,
-                mark: Mark::of(&path, None, &artifact.package_id, dir),
+                mark: Mark::of(&path, begin_of(&path, artifact), &artifact.package_id, dir),
                 files: files.filter(|file| !immutable.holds(file)).collect(),
             });
         }
@@ -180,11 +216,20 @@ impl Units {
         let run_at = modified(&place.with_file_name("invoked.timestamp"));
         self.scripts.push(ScriptRun {
             package_id: script.package_id.clone(),
+            out_dir: script.out_dir.clone(),
             package_dir: local_dir.map(Path::to_owned),
             watched: resolved.filter(|file| !immutable.holds(file)).collect(),
             is_silent: is_silent && local_dir.is_some(),
             mark: Mark::of(place, run_at, &script.package_id, dir.unwrap_or(state)),
         });
+    }
+}
+
+impl ScriptRun {
+    /// The package's name as well as its folder tells it.
+    pub(crate) fn package_name(&self) -> &str {
+        let name = self.mark.package_dir.file_name().and_then(|name| name.to_str());
+        name.unwrap_or("a package")
     }
 }
 
@@ -194,6 +239,7 @@ impl Mark {
         Self {
             path: path.to_owned(),
             state,
+            hash: hash_file(path).unwrap_or_default(),
             at: at.unwrap_or_else(|| state.mtime()),
             is_watched: package_id.contains("path+"),
             package_dir: package_dir.to_owned(),
@@ -265,6 +311,15 @@ fn dep_info_of(file: &Path) -> Option<PathBuf> {
     places.find(|place| fs::read(place).is_ok_and(|bytes| !DepInfo::parse(&bytes).files.is_empty()))
 }
 
+/// Whether cargo's own list beside `executable` names files, and none of the package in `dir`:
+/// another checkout has built it.
+pub(crate) fn is_of_elsewhere(executable: &Path, dir: &Path) -> bool {
+    let Ok(bytes) = fs::read(executable.with_extension("d")) else { return false };
+    let text = String::from_utf8_lossy(&bytes);
+    let Some((_, files)) = text.trim_end().split_once(": ") else { return false };
+    files.starts_with('/') && !files.contains(&*dir.to_string_lossy().replace(' ', "\\ "))
+}
+
 /// Where cargo may keep what it links before it puts it beside `executable`.
 fn linked_dirs(executable: &Path, scene: Scene<'_>) -> Vec<PathBuf> {
     let dir = executable.parent().unwrap_or(executable);
@@ -281,6 +336,26 @@ fn linked_dirs(executable: &Path, scene: Scene<'_>) -> Vec<PathBuf> {
     let units = |base: &PathBuf| entries_of(&base.join("build")).flat_map(|dir| entries_of(&dir));
     dirs.extend(bases.iter().flat_map(units).map(|unit| unit.join("out")));
     dirs
+}
+
+/// When the compilation began that wrote the list at `dep_info`: what it read was there later.
+fn begin_of(dep_info: &Path, artifact: &ArtifactMessage) -> Option<i64> {
+    const STAMP: &str = "invoked.timestamp";
+    let end = modified(dep_info)?;
+    let dir = dep_info.parent()?;
+    if let Some(begin) = modified(&dir.with_file_name("fingerprint").join(STAMP)) {
+        return Some(begin);
+    }
+    let places = dir.ancestors().take(4).map(|above| above.join(".fingerprint"));
+    let units = places.into_iter().find(|place| place.is_dir())?;
+    let stem = dep_info.file_stem()?.to_str()?;
+    let hash = stem.rsplit_once('-').map(|(_, hash)| hash).filter(|hash| hash.len() == 16);
+    let is_of_unit = |unit: &PathBuf| match hash {
+        Some(hash) => unit.to_str().is_some_and(|name| name.ends_with(hash)),
+        None => unit.join(format!("dep-lib-{}", artifact.target.name)).is_file(),
+    };
+    let units = entries_of(&units).filter(is_of_unit);
+    units.filter_map(|unit| modified(&unit.join(STAMP))).filter(|begin| *begin <= end).max()
 }
 
 fn entries_of(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {

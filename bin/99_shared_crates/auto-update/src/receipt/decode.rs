@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Entry, Head, KINDS, Look, MAGIC, Outcome, Output, PREAMBLE, PackageOf};
+use super::{Entry, Head, KINDS, Look, MAGIC, Outcome, Output, PREAMBLE, PackageOf, Trace};
 use crate::{
     freshness::InputKind,
     hash::{ArtifactHash, Digest, hash_bytes},
@@ -239,11 +239,35 @@ impl<'a> Reader<'a> {
         }
         let mut marks = Vec::new();
         for _ in 0..self.number()? {
-            marks.push((self.os_text()?.into(), self.stat()?));
+            let path = self.os_text()?.into();
+            marks.push(Trace { path, state: self.stat()?, hash: self.digest()? });
         }
         let sysroot = self.optional()?.map(|path| PathBuf::from(OsStr::from_bytes(path)));
         let toolchain = self.optional()?.map(|name| OsString::from(OsStr::from_bytes(name)));
-        Some(Head { key, outcome, packages, variables, marks, sysroot, toolchain })
+        let root = self.os_text()?.into();
+        let count = self.number()?;
+        let listed =
+            (0..count).map(|_| self.os_text().map(PathBuf::from)).collect::<Option<_>>()?;
+        let mut tools = Vec::new();
+        for _ in 0..self.number()? {
+            let program = self.os_text()?.into();
+            let found = self.optional()?.map(|path| PathBuf::from(OsStr::from_bytes(path)));
+            tools.push((program, found));
+        }
+        let leads = self.digest()?;
+        Some(Head {
+            key,
+            outcome,
+            packages,
+            variables,
+            marks,
+            sysroot,
+            toolchain,
+            root,
+            listed,
+            tools,
+            leads,
+        })
     }
 
     fn entry(&mut self) -> Option<EntryRef<'a>> {

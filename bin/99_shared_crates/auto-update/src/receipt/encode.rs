@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Entry, Head, KINDS, MAGIC, Outcome, PREAMBLE, PackageOf, relative};
+use super::{Entry, Head, KINDS, MAGIC, Outcome, PREAMBLE, PackageOf, Trace, relative};
 use crate::hash::{Digest, hash_bytes};
 
 /// A group is checked by one thread; so many entries keep several busy.
@@ -71,12 +71,22 @@ impl Head {
             to.optional(value.as_ref().map(Digest::as_slice));
         }
         to.number(self.marks.len());
-        for (path, state) in &self.marks {
+        for Trace { path, state, hash } in &self.marks {
             to.path(path);
             to.bytes.extend_from_slice(&state.0);
+            to.bytes.extend_from_slice(hash);
         }
         to.optional(self.sysroot.as_deref().map(|path| path.as_os_str().as_bytes()));
         to.optional(self.toolchain.as_deref().map(OsStr::as_bytes));
+        to.path(&self.root);
+        to.number(self.listed.len());
+        self.listed.iter().for_each(|dir| to.path(dir));
+        to.number(self.tools.len());
+        for (program, found) in &self.tools {
+            to.path(program);
+            to.optional(found.as_deref().map(|path| path.as_os_str().as_bytes()));
+        }
+        to.bytes.extend_from_slice(&self.leads);
     }
 }
 
