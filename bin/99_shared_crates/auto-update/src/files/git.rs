@@ -44,8 +44,12 @@ impl Repository {
         files: &mut Files,
     ) -> Option<Self> {
         for top in root.ancestors() {
-            files.decide(top.join(".git"));
-            let Some(dir) = git_dir(top) else { continue };
+            let found = git_dir(top);
+            // Where it is a folder its index tells whether it is still there.
+            if found.is_none() || top.join(".git").is_file() {
+                files.decide(top.join(".git"));
+            }
+            let Some(dir) = found else { continue };
             let repository = Self::open(top, &dir, environment, files)?;
             let within = root.strip_prefix(top).ok()?;
             let is_tracked = repository.index.holds(&within.join("Cargo.toml"));

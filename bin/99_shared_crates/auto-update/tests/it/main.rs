@@ -8,10 +8,12 @@ mod manifests; // manifests, lock file, members, patches
 mod surroundings; // variables, configuration, toolchain, target directories
 mod toolchains; // which compiler
 mod registries; // crates from elsewhere
+mod packages; // which files of a package count
 mod outputs; // the binary, the store, branches
 mod concurrency; // several callers, edits during builds
 mod idle; // builds that give way
 mod receipts; // damaged, cut short, foreign
+mod during; // what changes while it is built, and who else builds there
 mod faults; // full disks, killed builders, clocks
 mod together; // several binaries at once
 mod random; // all of it at random, against cargo and clean builds

@@ -343,3 +343,20 @@ fn a_compiler_that_comes_to_stand_before_the_other_counts() {
     fs::write(front.join("rustc"), "#!/bin/sh\nexit 1\n").unwrap();
     assert_eq!(world.stale(), ["Appeared Toolchain front/rustc"]);
 }
+
+#[test]
+fn another_home_of_cargo_brings_its_own_configuration() {
+    let mut world = World::single("fn main() { print!(\"{}\", cfg!(loud)); }\n");
+    let home = world.path("home");
+    world.write("home/config.toml", "[build]\nrustflags = [\"--cfg\", \"loud\"]\n");
+    assert_eq!(world.prints(), "false");
+    let usual = world.environment.clone();
+    world.environment = usual.clone().set("CARGO_HOME", &home);
+    world.assert_stale_then_prints(&["Chosen Config home/config.toml"], "true");
+    world.environment = usual;
+    world.assert_fresh();
+    assert_eq!(world.prints(), "false");
+    // One that says nothing changes nothing.
+    world.environment = world.environment.clone().set("CARGO_HOME", world.path("empty"));
+    world.assert_fresh();
+}

@@ -201,3 +201,33 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 }
+
+#[test]
+fn a_search_path_that_leads_to_another_compiler_counts_and_both_builds_are_kept() {
+    let mut world = telling();
+    let usual = world.environment.get("PATH").unwrap().to_owned();
+    world.another_compiler("second/rustc");
+    let real = std::process::Command::new("rustup").args(["which", "rustc"]).output().unwrap();
+    let real = String::from_utf8(real.stdout).unwrap();
+    let script =
+        world.read("second/rustc").replace("rustc \"$@\"", &format!("{} \"$@\"", real.trim()));
+    let script = script.replace("rustc --cfg", &format!("{} --cfg", real.trim()));
+    world.program("second/rustc", &script);
+    let first = world.prints();
+    let mut other = world.path("second").into_os_string();
+    other.push(":");
+    other.push(&usual);
+    world.environment = world.environment.clone().set("PATH", other);
+    assert_eq!(world.stale(), ["Chosen Toolchain second/rustc"]);
+    let second = world.prints();
+    assert_ne!(first, second);
+    world.assert_fresh();
+    world.environment = world.environment.clone().set("PATH", &usual);
+    world.assert_fresh();
+    assert_eq!(world.prints(), first);
+    // The same programs by another way.
+    let mut longer = usual.clone();
+    longer.push(":/nowhere");
+    world.environment = world.environment.clone().set("PATH", longer);
+    world.assert_fresh();
+}
