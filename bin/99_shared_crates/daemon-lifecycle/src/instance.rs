@@ -29,6 +29,13 @@ pub(crate) struct Instance {
     name: String,
 }
 
+/// Who holds the lock, by its own word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pub(crate) pid: u32,
+    pub(crate) start_time: u64,
+}
+
 /// Held by one starter; the kernel releases it when that process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -134,12 +141,21 @@ impl Instance {
         let at = path.clone();
         std::thread::spawn(move || {
             let opened = File::options().create(true).append(true).mode(0o600).open(&at);
-            let locked = opened.and_then(|file| file.lock().map(|()| Lock { _file: file }));
+            let locked = opened.and_then(|file| {
+                file.lock()?;
+                say_who_holds(&file);
+                Ok(Lock { _file: file })
+            });
             drop(taken.send(locked));
         });
         let locked =
             waiting.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
         locked.map_err(|source| Error::io("lock", &path, source))
+    }
+
+    /// Who holds the lock, if somebody does, or held it last.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        self.load("lifecycle.lock")
     }
 
     /// The identity last written; `None` too when the file cannot be understood.
@@ -208,6 +224,17 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // Of one that was published nothing is left.
         remove(&self.new);
+    }
+}
+
+/// For those that wait. Where there is no room for it they wait all the same.
+fn say_who_holds(mut file: &File) {
+    let pid = std::process::id();
+    let start_time = process::stat(pid).map_or(0, |stat| stat.start_time);
+    let said = serde_json::to_vec(&Holder { pid, start_time }).map_err(io::Error::other);
+    let said = said.and_then(|said| file.set_len(0).and_then(|()| file.write_all(&said)));
+    if let Err(error) = said {
+        tracing::debug!(%error, "cannot say who holds the lock");
     }
 }
 

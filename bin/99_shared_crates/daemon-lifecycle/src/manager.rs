@@ -10,13 +10,16 @@ use crate::{
     DaemonHandle, Error, Identity, RestartPolicy, StopMode, Stopped, Supervisor, environment,
     identity::hash_args,
     instance::Instance,
-    starter::{find, running, spawn, stop, supervise, update},
+    starter::{
+        find, running,
+        spawn::{self, Again},
+        stop, supervise, update,
+    },
 };
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const PROBATION: Duration = Duration::from_secs(10);
-const MAX_DRAINING: usize = 2;
 
 /// How one daemon is started, kept up to date, replaced and stopped.
 ///
@@ -45,7 +48,7 @@ pub struct DaemonManager {
     pub(crate) ready_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) probation: Duration,
-    pub(crate) max_draining: usize,
+    pub(crate) draining_bytes: Option<u64>,
     pub(crate) health_path: Option<String>,
     pub(crate) env_allow: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
@@ -119,7 +122,7 @@ impl DaemonManager {
             ready_timeout: READY_TIMEOUT,
             drain_timeout: DRAIN_TIMEOUT,
             probation: PROBATION,
-            max_draining: MAX_DRAINING,
+            draining_bytes: None,
             health_path: Some("/health".to_owned()),
             env_allow: Vec::new(),
             env: BTreeMap::new(),
@@ -212,11 +215,12 @@ impl DaemonManager {
         self
     }
 
-    /// How many replaced daemons may be draining at once; a replacement beyond that waits for the
-    /// oldest to end. 2 by default.
+    /// How much memory replaced daemons that still finish their requests may hold together; a
+    /// quarter of what the machine can give by default. Beyond that the next replacement has the
+    /// oldest come to its drain deadline at once. Nobody waits for any of them.
     #[must_use]
-    pub fn max_draining(mut self, generations: usize) -> Self {
-        self.max_draining = generations;
+    pub fn draining_memory(mut self, bytes: u64) -> Self {
+        self.draining_bytes = Some(bytes);
         self
     }
 
@@ -266,7 +270,13 @@ impl DaemonManager {
     /// connection or cutting a stream, and stays when the new one fails: see [`crate::Outcome`].
     pub async fn spawn(&self) -> Result<DaemonHandle, Error> {
         // Boxed, so that a caller's future need not hold all of a hand-over.
-        Box::pin(spawn::spawn(self)).await
+        Box::pin(spawn::spawn(self, Again::No)).await
+    }
+
+    /// The same, and a daemon that runs as it should is replaced too: by the same binary, without
+    /// refusing a connection or cutting a stream.
+    pub async fn restart(&self) -> Result<DaemonHandle, Error> {
+        Box::pin(spawn::spawn(self, Again::Yes)).await
     }
 
     /// Starts the daemon and, whenever it dies, starts it again: with growing delays, and not for

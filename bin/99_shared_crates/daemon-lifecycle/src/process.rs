@@ -19,6 +19,14 @@ use crate::unsafety;
 /// How often a process is looked at where the kernel has no pidfd to wait for.
 const POLL: Duration = Duration::from_millis(20);
 
+/// What the machine could still give away, in bytes.
+pub(crate) fn available_bytes() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let available = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = available.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 /// Resident memory of the process `pid` in bytes, `None` when there is no such process.
 pub fn memory_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -43,6 +51,8 @@ pub(crate) fn since_boot() -> Duration {
 
 pub(crate) struct Stat {
     pub(crate) zombie: bool,
+    /// By a signal, such as Ctrl-Z gives.
+    pub(crate) suspended: bool,
     pub(crate) session: u32,
     /// Clock ticks after boot.
     pub(crate) start_time: u64,
@@ -57,6 +67,7 @@ fn parse_stat(line: &str) -> Option<Stat> {
     let fields: Vec<&str> = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
     Some(Stat {
         zombie: matches!(*fields.first()?, "Z" | "X"),
+        suspended: *fields.first()? == "T",
         session: fields.get(3)?.parse().ok()?,
         start_time: fields.get(19)?.parse().ok()?,
     })

@@ -14,7 +14,9 @@ use tokio::{
 
 use crate::{Identity, manager::DaemonManager};
 
-/// Generations that differ in it cannot hand over; they are replaced by stopping and starting.
+/// Of everything but the hand-over, whose messages stay as they are: what is added to them is
+/// optional and announced in [`Hello`] and [`Terms`], so that a generation of any version takes over
+/// from one of any other.
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// Longer lines are a fault of the other side.

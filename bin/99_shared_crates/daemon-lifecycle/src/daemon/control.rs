@@ -27,6 +27,9 @@ pub(super) const CUT_GRACE: Duration = Duration::from_secs(2);
 /// A daemon that has not exited this long after its last stream was cut is killed.
 pub(super) const EXIT_GRACE: Duration = Duration::from_secs(10);
 
+/// After a stop the listeners are closed, unless no task of this daemon comes to its turn.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
 /// Between two looks at the length of the log.
 const LOG_CHECK: Duration = Duration::from_secs(5);
 
@@ -101,6 +104,10 @@ async fn converse(core: &Arc<Core>, mut control: Connection) -> io::Result<()> {
             Request::Hello => control.send(&Reply::Hello(core.hello())).await?,
             Request::Stop { drain_ms } => {
                 core.begin_shutdown(ShutdownReason::Stop, Duration::from_millis(drain_ms));
+                // Whoever asked may want to listen there next.
+                let mut accepting = core.accepting.subscribe();
+                let closed = accepting.wait_for(|servers| *servers == 0);
+                drop(tokio::time::timeout(CLOSE_LIMIT, closed).await);
                 control.send(&Reply::Stopping).await?;
             }
             Request::Http => {
@@ -126,23 +133,58 @@ async fn converse(core: &Arc<Core>, mut control: Connection) -> io::Result<()> {
     Ok(())
 }
 
-/// The first signal drains, the next one ends.
+/// SIGTERM and SIGINT: the first one drains, the next one ends. SIGQUIT drains and never cuts.
+/// SIGHUP asks for a hand-over to the same binary; where there is no starter's word on how, it is the
+/// end of a terminal, and drains. SIGUSR1 and SIGUSR2 mean nothing, and end nothing.
 async fn obey_signals(core: Arc<Core>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let kinds = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ];
+    let Ok(signals) = kinds.map(signal).into_iter().collect::<io::Result<Vec<_>>>() else {
         tracing::error!("cannot handle signals");
         return;
     };
+    let Ok([mut terminate, mut interrupt, mut quit, mut hang_up, mut one, mut two]) =
+        <[_; 6]>::try_from(signals)
+    else {
+        return;
+    };
     loop {
+        let is_ending = || core.phase().end().is_some();
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => end(&core),
+            _ = interrupt.recv() => end(&core),
+            _ = quit.recv() => if !is_ending() { end(&core) },
+            _ = hang_up.recv() => if !is_ending() { hand_over(&core) },
+            _ = one.recv() => {}
+            _ = two.recv() => {}
         }
-        let ends = core.phase().end().is_some();
-        let drain = if ends { Duration::ZERO } else { core.drain() };
-        core.begin_shutdown(ShutdownReason::Signal, drain);
     }
+}
+
+fn end(core: &Core) {
+    let drain = if core.phase().end().is_some() { Duration::ZERO } else { core.drain() };
+    core.begin_shutdown(ShutdownReason::Signal, drain);
+}
+
+/// Starts this daemon's own replacement, as any starter would.
+fn hand_over(core: &Arc<Core>) {
+    let Some(attachment) = &core.attachment else { return end(core) };
+    let manager = attachment.manager.clone();
+    drop(tokio::spawn(async move {
+        match manager.restart().await {
+            Ok(handle) => tracing::info!(pid = handle.id(), "replaced, as a signal asked for"),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "cannot be replaced");
+            }
+        }
+    }));
 }
 
 /// Kills this process when it hangs on its way out, with everything it has started: nobody else

@@ -76,6 +76,8 @@ pub(super) struct Core {
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// Set while this generation stands by: whoever takes over from the one on probation.
     pub(super) candidates: Mutex<Option<mpsc::Sender<Successor>>>,
+    /// How many servers accept, or would in another phase.
+    pub(super) accepting: watch::Sender<usize>,
     /// How many servers run.
     pub(super) servers: watch::Sender<usize>,
     /// What a generation that was replaced stays for, besides its connections.
@@ -106,6 +108,7 @@ impl Core {
             predecessor: Mutex::default(),
             handing_over: tokio::sync::Mutex::default(),
             candidates: Mutex::default(),
+            accepting: watch::Sender::new(0),
             servers: watch::Sender::new(0),
             work,
         }

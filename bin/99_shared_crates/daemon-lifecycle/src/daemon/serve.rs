@@ -80,7 +80,9 @@ where
         ending: seen,
         lame: Arc::new(AtomicBool::new(false)),
     };
+    core.accepting.send_modify(|servers| *servers += 1);
     accept(core, listener, &connections, &service).await;
+    core.accepting.send_modify(|servers| *servers -= 1);
     let answering = answer_starters(core, &connections, &service);
     tokio::select! {
         () = drain(core, &connections, &ending) => {}

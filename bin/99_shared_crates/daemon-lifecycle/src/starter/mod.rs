@@ -2,6 +2,7 @@
 
 pub(crate) mod find; // binaries, also those not built yet
 mod handle; // what a starter gets
+mod lock; // one starter at a time
 mod launch; // one process, until it is ready
 mod narrate; // what a person is told of a build
 mod replace; // a running daemon by a new one

@@ -10,12 +10,12 @@ use super::{
     update::Binary,
 };
 use crate::{
-    DaemonManager, Error, Identity, client::Unwell, identity::hash_args, instance::Instance,
-    process::Process,
+    DaemonManager, Error, Identity,
+    client::{self, Unwell},
+    identity::hash_args,
+    instance::Instance,
+    process,
 };
-
-/// A generation past its drain deadline ends soon after it.
-const DRAIN_SLACK: Duration = Duration::from_secs(30);
 
 /// How a replacement came out, as far as its starter sees.
 enum Failure {
@@ -35,7 +35,7 @@ pub(super) async fn replace(
     binary: &Binary,
     from: Identity,
 ) -> Result<DaemonHandle, Error> {
-    limit_draining(manager, instance).await;
+    bound_draining(manager, instance).await;
     lines::spawning(&binary.shown, &manager.args).emit();
     let generation = instance.next_generation();
     let mut launched = launch(manager, binary, generation, Some(from.generation))?;
@@ -106,29 +106,32 @@ impl Failure {
     }
 }
 
-/// Waits until fewer generations drain than are allowed to.
-async fn limit_draining(manager: &DaemonManager, instance: &Instance) {
-    loop {
-        let draining = running::draining(instance).await;
-        if draining.len() < manager.max_draining {
+/// Has the oldest generations hand on what they still have, where all that drain hold more memory
+/// than they may. Nobody waits for them.
+async fn bound_draining(manager: &DaemonManager, instance: &Instance) {
+    let limit = manager.draining_bytes.or_else(|| Some(process::available_bytes()? / 4));
+    let Some(limit) = limit else { return };
+    let draining = running::draining(instance).await;
+    let held = |one: &Identity| process::memory_bytes(one.pid).unwrap_or_default();
+    let mut all: u64 = draining.iter().map(held).sum();
+    for oldest in draining {
+        if all <= limit {
             return;
         }
-        let Some(oldest) = draining.first() else { return };
-        let Some(process) = Process::open(oldest.pid, oldest.start_time) else { continue };
+        all -= held(&oldest).min(all);
         say(
             "replace",
             Level::Info,
             manager,
             format!(
-                "Waiting for process {} to finish its streams: {} generations of '{}' are draining",
+                "Process {} hands its streams on: replaced generations of '{}' hold too much memory",
                 oldest.pid,
-                draining.len(),
                 manager.binary_name(),
             ),
         );
-        let limit = manager.drain_timeout + DRAIN_SLACK;
-        if tokio::time::timeout(limit, process.ended()).await.is_err() {
-            return;
+        let socket = instance.socket(oldest.generation);
+        if let Err(error) = client::stop(&socket, Duration::ZERO).await {
+            tracing::debug!(%error, pid = oldest.pid, "does not listen");
         }
     }
 }

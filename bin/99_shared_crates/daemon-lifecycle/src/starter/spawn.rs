@@ -6,16 +6,14 @@ use narration_core::{
 use super::{
     handle::{DaemonHandle, Outcome},
     launch::launch,
+    lock,
     replace::replace,
     running::{self, Running},
-    stop::{OnPurpose, StopMode, end_all, end_one},
+    stop::{end_all, end_dead, make_room},
     update::{self, Binary, Wanted},
 };
 use crate::{
-    DaemonManager, Error, Identity, edge,
-    identity::hash_args,
-    instance::Instance,
-    protocol::{Hello, PROTOCOL},
+    DaemonManager, Error, Identity, edge, identity::hash_args, instance::Instance, protocol::Hello,
     quarantine::Quarantined,
 };
 
@@ -28,11 +26,18 @@ enum Decision {
     /// The binary that should run has failed before.
     KeepBecause(Quarantined),
     HandOver,
-    /// It has nothing that could be handed over, or speaks another protocol.
+    /// It has nothing that could be handed over.
     StopAndStart,
 }
 
-pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error> {
+/// Whether a daemon that is as it should be is replaced all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    Yes,
+    No,
+}
+
+pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<DaemonHandle, Error> {
     let instance = manager.instance_dir()?;
     instance.create()?;
     let mut binary = match update::wanted(manager, &instance).await? {
@@ -40,13 +45,14 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
         Wanted::DoesNotBuild(error) => return make_do(manager, &instance, error).await,
     };
     let args_hash = hash_args(&manager.args);
-    if let Some(hello) = running::answering(&instance).await
+    if again == Again::No
+        && let Some(hello) = running::answering(&instance).await
         && is_same(&hello.identity, &binary, &args_hash)
     {
         return Ok(DaemonHandle::new(hello.identity, Outcome::Reused));
     }
 
-    let _lock = instance.lock().await?;
+    let _lock = lock::lock(&instance).await?;
     edge::passed("starter.locked");
     let found = running::find(&instance).await;
     instance.remove_old_drafts();
@@ -63,7 +69,7 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
                     identity.pid,
                 ),
             );
-            end_all(&instance, StopMode::Now, OnPurpose::No).await?;
+            end_all(&instance).await?;
             let outcome = Outcome::Replaced { from: *identity };
             return start(manager, &instance, &binary, outcome).await;
         }
@@ -76,7 +82,7 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
         }
     }
     let failed = instance.quarantined(&binary.exe_hash, &args_hash);
-    match decide(&hello, &binary, &args_hash, failed, manager.takeover) {
+    match decide(&hello, &binary, &args_hash, failed, manager.takeover, again) {
         Decision::Reuse => Ok(DaemonHandle::new(hello.identity, Outcome::Reused)),
         Decision::Refuse => Err(Error::OtherTree {
             name: manager.binary_name(),
@@ -112,14 +118,15 @@ pub(crate) async fn spawn(manager: &DaemonManager) -> Result<DaemonHandle, Error
     }
 }
 
-/// Replaces a daemon that cannot hand over: what it has begun it finishes first.
+/// Replaces a daemon that cannot hand over: it finishes what it has begun, while the next one serves
+/// already.
 pub(super) async fn stop_and_start(
     manager: &DaemonManager,
     instance: &Instance,
     binary: &Binary,
     from: Identity,
 ) -> Result<DaemonHandle, Error> {
-    end_one(instance, &from, manager.drain_timeout).await?;
+    make_room(instance, &from, manager.drain_timeout).await?;
     start(manager, instance, binary, Outcome::Replaced { from }).await
 }
 
@@ -129,8 +136,10 @@ fn decide(
     args_hash: &str,
     failed: Option<Quarantined>,
     takeover: bool,
+    again: Again,
 ) -> Decision {
-    if is_same(&running.identity, wanted, args_hash) {
+    let is_same = is_same(&running.identity, wanted, args_hash);
+    if is_same && again == Again::No {
         return Decision::Reuse;
     }
     let is_other_tree = match (&running.identity.source_root, &wanted.source_root) {
@@ -139,9 +148,12 @@ fn decide(
     };
     match failed {
         _ if is_other_tree && !takeover => Decision::Refuse,
-        Some(failed) => Decision::KeepBecause(failed),
-        None if running.hands_over && running.protocol == PROTOCOL => Decision::HandOver,
-        None => Decision::StopAndStart,
+        // What serves has shown what it is worth.
+        Some(failed) if !is_same => Decision::KeepBecause(failed),
+        // Whatever else the two say to each other: the hand-over has been the same from the first
+        // version on, and what was added to it is optional.
+        _ if running.hands_over => Decision::HandOver,
+        _ => Decision::StopAndStart,
     }
 }
 
@@ -152,13 +164,19 @@ fn is_same(running: &Identity, wanted: &Binary, args_hash: &str) -> bool {
 
 fn announce(manager: &DaemonManager, running: &Identity, wanted: &Binary) {
     let name = manager.binary_name();
-    let what = if running.exe_hash == wanted.exe_hash { "arguments" } else { "binary" };
     let pid = running.pid;
+    let why = if running.exe_hash != wanted.exe_hash {
+        "its binary changed"
+    } else if running.args_hash != hash_args(&manager.args) {
+        "its arguments changed"
+    } else {
+        "as was asked for"
+    };
     say(
         "replace",
         Level::Info,
         manager,
-        format!("Replacing the running '{name}' (process {pid}): its {what} changed"),
+        format!("Replacing the running '{name}' (process {pid}): {why}"),
     );
 }
 
@@ -171,7 +189,7 @@ async fn start(
 ) -> Result<DaemonHandle, Error> {
     // A generation that died may have left children, which hold devices and memory.
     if let Some(dead) = instance.current().filter(|current| !current.is_alive()) {
-        end_one(instance, &dead, std::time::Duration::ZERO).await?;
+        end_dead(instance, &dead).await?;
     }
     lines::spawning(&binary.shown, &manager.args).emit();
     let generation = instance.next_generation();
@@ -190,7 +208,7 @@ async fn make_do(
     build_error: String,
 ) -> Result<DaemonHandle, Error> {
     let name = manager.binary_name();
-    let _lock = instance.lock().await?;
+    let _lock = lock::lock(instance).await?;
     let outcome = Outcome::Stale { build_error: build_error.clone() };
     if let Running::Answering(hello) = running::find(instance).await {
         say(

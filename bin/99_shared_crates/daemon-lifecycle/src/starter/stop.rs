@@ -3,7 +3,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::running::{Answer, ask};
+use super::{
+    lock,
+    running::{Answer, ask},
+};
 use crate::{
     Error, Identity, client,
     instance::{self, Instance},
@@ -16,6 +19,9 @@ const EXIT_GRACE: Duration = Duration::from_secs(4);
 const TERM_GRACE: Duration = Duration::from_secs(3);
 /// From SIGKILL to giving up.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Most daemons have nothing under way, and end within it.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// The instance ids that were ended last.
 const STOPPED: &str = "stopped.json";
@@ -72,8 +78,12 @@ pub(crate) async fn stop(instance: &Instance, mode: StopMode) -> Result<Stopped,
     if !instance.exists() {
         return Ok(nothing);
     }
-    let _lock = instance.lock().await?;
-    end_all(instance, mode, OnPurpose::Yes).await
+    let lock = lock::lock(instance).await?;
+    let ending = begin_end(instance, mode, OnPurpose::Yes).await;
+    // Others need not wait for what this one waits for: they may start the daemon anew, or have the
+    // same end come sooner.
+    drop(lock);
+    ending.over(instance).await
 }
 
 /// Whether a supervisor is to let it be.
@@ -89,64 +99,80 @@ pub(super) fn was_stopped(instance: &Instance, identity: &Identity) -> bool {
     ids.contains(&identity.instance_id)
 }
 
-/// The same with the lock held.
-pub(super) async fn end_all(
-    instance: &Instance,
-    mode: StopMode,
-    on_purpose: OnPurpose,
-) -> Result<Stopped, Error> {
+/// Ends every generation, with the lock held.
+pub(super) async fn end_all(instance: &Instance) -> Result<Stopped, Error> {
+    begin_end(instance, StopMode::Now, OnPurpose::No).await.over(instance).await
+}
+
+/// Generations that have been told to end.
+struct Ending {
+    generations: Vec<Identity>,
+    under_way: tokio::task::JoinSet<Ended>,
+}
+
+/// Tells every generation to end, with the lock held.
+async fn begin_end(instance: &Instance, mode: StopMode, on_purpose: OnPurpose) -> Ending {
     let drain = match mode {
         StopMode::Drain(drain) => drain,
         StopMode::Now => Duration::ZERO,
     };
-    let mut ended = Vec::new();
+    let mut generations = Vec::new();
     let mut answering = Vec::new();
     for generation in instance.generations() {
         match ask(instance, generation).await {
             Answer::Hello(hello) => {
                 answering.push(generation);
-                ended.push(hello.identity);
+                generations.push(hello.identity);
             }
-            Answer::Silent(identity) => ended.push(Identity { generation, ..*identity }),
-            Answer::Gone => {}
+            Answer::Silent(identity) => generations.push(Identity { generation, ..*identity }),
+            Answer::Gone => instance::remove(&instance.socket(generation)),
         }
     }
-    if on_purpose == OnPurpose::Yes && !ended.is_empty() {
+    if on_purpose == OnPurpose::Yes && !generations.is_empty() {
         // Said before it is done: a supervisor looks as soon as the process has ended.
-        let ids: Vec<&str> = ended.iter().map(|one| one.instance_id.as_str()).collect();
+        let ids: Vec<&str> = generations.iter().map(|one| one.instance_id.as_str()).collect();
         if let Err(error) = instance.store(STOPPED, &ids) {
             tracing::warn!(%error, "a supervisor may start again what is stopped");
         }
     }
-    let mut ending = tokio::task::JoinSet::new();
+    let mut under_way = tokio::task::JoinSet::new();
     // The oldest first: one that could resume must not find its successor gone and do so.
-    for identity in &ended {
+    for identity in &generations {
         let socket = instance.socket(identity.generation);
         let asked =
             answering.contains(&identity.generation) && client::stop(&socket, drain).await.is_ok();
         let patience = if asked { drain + EXIT_GRACE } else { Duration::ZERO };
-        ending.spawn(end(identity.clone(), patience));
+        under_way.spawn(end(identity.clone(), patience));
     }
     // One that died by itself may have left children behind.
     if let Some(dead) = instance.current().filter(|current| !current.is_alive()) {
-        ending.spawn(end(dead, Duration::ZERO));
+        under_way.spawn(end(dead, Duration::ZERO));
     }
-    let (mut killed, mut alive) = (false, Vec::new());
-    for outcome in ending.join_all().await {
-        match outcome {
-            Ended::ByItself => {}
-            Ended::Killed => killed = true,
-            Ended::Not(pids) => alive.extend(pids),
+    Ending { generations, under_way }
+}
+
+impl Ending {
+    /// Until all of them have ended. What another starter has started meanwhile is not touched.
+    async fn over(self, instance: &Instance) -> Result<Stopped, Error> {
+        let (mut killed, mut alive) = (false, Vec::new());
+        for outcome in self.under_way.join_all().await {
+            match outcome {
+                Ended::ByItself => {}
+                Ended::Killed => killed = true,
+                Ended::Not(pids) => alive.extend(pids),
+            }
         }
+        if !alive.is_empty() {
+            return Err(Error::StillAlive { name: instance.name().to_owned(), pids: alive });
+        }
+        for ended in &self.generations {
+            instance::remove(&instance.socket(ended.generation));
+        }
+        if let Some(dead) = instance.current().filter(|current| !current.is_alive()) {
+            instance.clear_current(&dead);
+        }
+        Ok(Stopped { ended: self.generations, killed })
     }
-    if !alive.is_empty() {
-        return Err(Error::StillAlive { name: instance.name().to_owned(), pids: alive });
-    }
-    for generation in instance.generations() {
-        instance::remove(&instance.socket(generation));
-    }
-    instance::remove(&instance.path("current.json"));
-    Ok(Stopped { ended, killed })
 }
 
 enum Ended {
@@ -176,19 +202,31 @@ async fn end(identity: Identity, patience: Duration) -> Ended {
     }
 }
 
-/// Ends one generation that is not to serve, with the lock held.
-pub(super) async fn end_one(
+/// Has one generation make room for another that cannot take over from it, with the lock held: it
+/// accepts nothing any more. What it has begun it finishes within `drain`, and nobody waits for
+/// that; one that does not listen is ended.
+pub(super) async fn make_room(
     instance: &Instance,
     identity: &Identity,
     drain: Duration,
 ) -> Result<(), Error> {
     let socket = instance.socket(identity.generation);
-    let asked = client::stop(&socket, drain).await.is_ok();
-    let patience = if asked { drain + EXIT_GRACE } else { Duration::ZERO };
-    match end(identity.clone(), patience).await {
+    if client::stop(&socket, drain).await.is_ok() {
+        let Some(process) = Process::open(identity.pid, identity.start_time) else { return Ok(()) };
+        drop(tokio::time::timeout(drain.min(MOMENT), process.ended()).await);
+        if process.is_alive() {
+            return Ok(());
+        }
+    }
+    end_dead(instance, identity).await
+}
+
+/// Ends what is left of a generation, its children included.
+pub(super) async fn end_dead(instance: &Instance, identity: &Identity) -> Result<(), Error> {
+    match end(identity.clone(), Duration::ZERO).await {
         Ended::Not(pids) => Err(Error::StillAlive { name: instance.name().to_owned(), pids }),
         Ended::ByItself | Ended::Killed => {
-            instance::remove(&socket);
+            instance::remove(&instance.socket(identity.generation));
             Ok(())
         }
     }

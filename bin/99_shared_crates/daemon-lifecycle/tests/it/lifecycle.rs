@@ -148,24 +148,48 @@ async fn a_stream_that_goes_on_past_the_drain_deadline_can_say_goodbye() {
 }
 
 #[tokio::test]
-async fn no_more_generations_drain_than_are_allowed_to() {
+async fn a_replacement_waits_for_no_generation_that_drains() {
     let world = World::new(json!({ "version": "0" }));
-    let manager = world.manager().max_draining(1).probation(Duration::ZERO);
+    let manager = world.manager().probation(Duration::ZERO);
     let first = manager.spawn().await.unwrap();
-    let mut stream = Client::new(first.address()).begin("/stream/40/50").await.unwrap();
+    let mut streams = Vec::new();
+    for version in 1..=4 {
+        let mut stream = Client::new(first.address()).begin("/stream/100/50").await.unwrap();
+        assert!(chunk(&mut stream).await.unwrap().is_some());
+        streams.push(stream);
+        world.install(json!({ "version": version.to_string() }));
+        let next = manager.spawn().await.unwrap();
+        assert_eq!(who(first.address()).await, (version.to_string(), next.id()));
+        assert!(world.processes().contains(&first.id()), "the first one drains");
+    }
+    for mut stream in streams {
+        let mut last = String::new();
+        while let Some(token) = chunk(&mut stream).await.unwrap() {
+            last = token;
+        }
+        assert_eq!(last, "token 99\n", "no stream was cut");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn where_memory_is_short_the_oldest_generation_hands_on_what_it_has() {
+    let world = World::new(json!({ "version": "0" }));
+    let manager = world.manager().draining_memory(1).probation(Duration::ZERO);
+    let first = manager.spawn().await.unwrap();
+    let mut stream = Client::new(first.address()).begin("/stream/100000/50").await.unwrap();
     assert!(chunk(&mut stream).await.unwrap().is_some());
     world.install(json!({ "version": "1" }));
     manager.spawn().await.unwrap();
     assert!(world.processes().contains(&first.id()), "the first one drains");
     world.install(json!({ "version": "2" }));
     let third = manager.spawn().await.unwrap();
-    assert!(!world.processes().contains(&first.id()), "the third one waited for the first");
     assert_eq!(who(first.address()).await.1, third.id());
     let mut last = String::new();
     while let Some(token) = chunk(&mut stream).await.unwrap() {
         last = token;
     }
-    assert_eq!(last, "token 39\n", "and the stream was not cut");
+    assert_eq!(last, "hand-off\n");
     world.finish().await;
 }
 

@@ -27,7 +27,7 @@ async fn settings_that_another_version_of_the_starter_does_not_know_have_their_d
     let world = World::new(json!({ "version": "old" }));
     let mut manager = serde_json::to_value(world.manager()).unwrap();
     // An older version knows nothing of some of the settings, and says nothing of them.
-    manager.as_object_mut().unwrap().remove("max_draining").unwrap();
+    manager.as_object_mut().unwrap().remove("draining_bytes").unwrap();
     let manager: DaemonManager = serde_json::from_value(manager).unwrap();
     assert_eq!(manager.spawn().await.unwrap().outcome(), &Outcome::Started);
     world.finish().await;
