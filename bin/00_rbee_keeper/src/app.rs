@@ -4,7 +4,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use queen_lifecycle::{ensure_queen, find_queen};
+use queen_lifecycle::{ensure_queen, find_queen, restart_queen};
 use rbee_config::RbeeConfig;
 
 use crate::{
@@ -57,6 +57,24 @@ impl App {
         };
         *lock(&self.queen) = Some(queen.clone());
         Ok(queen)
+    }
+
+    /// Replaces the queen, by the same binary where it is up to date; starts one where none runs.
+    pub(crate) async fn restart_queen(&self) -> Result<QueenClient, Failure> {
+        self.is_ours_to("restart")?;
+        self.config.paths.create().map_err(|error| Failure::new(Kind::Failed, error))?;
+        let restarted = Box::pin(restart_queen(&self.config)).await;
+        let queen = self.client(restarted.map_err(lifecycle_failure)?.base_url())?;
+        *lock(&self.queen) = Some(queen.clone());
+        Ok(queen)
+    }
+
+    /// Refuses to `act` on a queen that somebody else runs.
+    pub(crate) fn is_ours_to(&self, act: &str) -> Result<(), Failure> {
+        let Some(url) = &self.config.queen.url else { return Ok(()) };
+        let failure =
+            Failure::usage(format_args!("the queen at `{url}` is not this keeper's to {act}"));
+        Err(failure.hint(format!("`queen.url` says that somebody else runs it; {act} it there")))
     }
 
     /// The queen that runs, stale or not; nothing is started.

@@ -23,7 +23,7 @@ pub(crate) enum QueenVerb {
     },
     /// Show whether the queen runs, and from which build
     Status(OutputArgs),
-    /// Stop the queen and start it; hives and workers go on
+    /// Replace the queen, by the same binary where it is up to date; no request is lost
     Restart(OutputArgs),
 }
 

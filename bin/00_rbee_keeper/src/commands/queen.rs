@@ -28,8 +28,7 @@ pub(crate) async fn run(app: &App, verb: QueenVerb) -> Result<(), Failure> {
         }
         QueenVerb::Status(args) => status::of_queen(app, args.output).await,
         QueenVerb::Restart(args) => {
-            stop(app, StopRequest { keep_hives: true, now: false }).await?;
-            let queen = app.queen().await?;
+            let queen = app.restart_queen().await?;
             ready(app, &queen, args.output.json).await
         }
     }
@@ -43,12 +42,7 @@ async fn ready(app: &App, queen: &QueenClient, json: bool) -> Result<(), Failure
 }
 
 async fn stop(app: &App, request: StopRequest) -> Result<Stopped, Failure> {
-    if let Some(url) = &app.config.queen.url {
-        return Err(Failure::usage(format_args!(
-            "the queen at `{url}` is not this keeper's to stop"
-        ))
-        .hint("`queen.url` says that somebody else runs it; stop it there"));
-    }
+    app.is_ours_to("stop")?;
     let report = Box::pin(stop_queen(&app.config, request)).await.map_err(lifecycle_failure)?;
     let human = match report.stopped.as_slice() {
         [] => "Nothing was running".to_owned(),

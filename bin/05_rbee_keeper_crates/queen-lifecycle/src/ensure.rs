@@ -1,5 +1,5 @@
 use chain_daemon::{QUEEN, Spec};
-use daemon_lifecycle::{DaemonManager, Outcome, RestartPolicy, Supervisor};
+use daemon_lifecycle::{DaemonHandle, DaemonManager, Outcome, RestartPolicy, Supervisor};
 use rbee_config::{Overrides, RbeeConfig};
 
 use crate::{Error, QueenHandle};
@@ -25,6 +25,21 @@ pub async fn ensure_queen_running(base_url: &str) -> Result<QueenHandle, Error> 
 /// When the queen cannot be built, does not become ready, or something else holds its port.
 pub async fn ensure_queen(config: &RbeeConfig) -> Result<QueenHandle, Error> {
     let daemon = manager(config).map_err(Error::Start)?.spawn().await.map_err(Error::Start)?;
+    Ok(handle(&daemon))
+}
+
+/// The same, and a queen that is up to date is replaced too, by one of the same binary: as in every
+/// replacement no request is refused and no stream cut, and hives and workers go on.
+///
+/// # Errors
+///
+/// As [`ensure_queen`].
+pub async fn restart_queen(config: &RbeeConfig) -> Result<QueenHandle, Error> {
+    let daemon = manager(config).map_err(Error::Start)?.restart().await.map_err(Error::Start)?;
+    Ok(handle(&daemon))
+}
+
+fn handle(daemon: &DaemonHandle) -> QueenHandle {
     let base_url = format!("http://{}", daemon.address());
     let handle = match daemon.outcome() {
         Outcome::Started | Outcome::Replaced { .. } => {
@@ -34,7 +49,7 @@ pub async fn ensure_queen(config: &RbeeConfig) -> Result<QueenHandle, Error> {
             QueenHandle::already_running(base_url)
         }
     };
-    Ok(handle.identified(daemon.identity().clone()))
+    handle.identified(daemon.identity().clone())
 }
 
 /// The queen that runs, stale or not; starts nothing.

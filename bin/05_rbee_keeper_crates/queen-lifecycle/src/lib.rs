@@ -13,6 +13,7 @@ pub use crate::{
         ensure_queen,         // (&RbeeConfig) -> QueenHandle
         ensure_queen_running, // (base_url) -> QueenHandle
         find_queen,           // (&RbeeConfig) -> Option<QueenHandle>
+        restart_queen,        // (&RbeeConfig) -> QueenHandle
         supervise_queen,      // (&RbeeConfig) -> Supervisor
     },
     error::Error,
