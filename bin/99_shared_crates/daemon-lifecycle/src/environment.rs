@@ -89,8 +89,8 @@ pub(crate) fn channel() -> Option<u64> {
 
 /// Where instances live that were given no folder.
 pub(crate) fn default_run_dir() -> PathBuf {
-    let base = env::var_os("XDG_RUNTIME_DIR")
-        .or_else(|| env::var_os("XDG_STATE_HOME"))
+    // Not in the runtime directory, which goes with the user's last session; a daemon stays.
+    let base = env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))
         .filter(|base| base.is_absolute())

@@ -7,7 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Error, Identity, edge, process};
+use crate::{
+    Error, Identity,
+    bound::{self, Bound},
+    edge, process,
+};
 
 /// The shortest limit among systems is macOS's, with a byte for the end.
 const MAX_SOCKET_PATH_BYTES: usize = 103;
@@ -112,11 +116,17 @@ impl Instance {
     /// A generation that none has been yet.
     pub(crate) fn next_generation(&self) -> u64 {
         let recorded = self.current().map_or(0, |current| current.generation);
-        self.generations().last().copied().unwrap_or(0).max(recorded) + 1
+        let bound = bound::below(&self.dir).into_iter().filter_map(|one| generation_of(&one.path));
+        self.generations().into_iter().chain(bound).max().unwrap_or(0).max(recorded) + 1
     }
 
     pub(crate) fn exists(&self) -> bool {
         self.dir.is_dir()
+    }
+
+    /// Control sockets on which somebody listens and whose files are gone.
+    pub(crate) fn lost(&self) -> Vec<Bound> {
+        bound::below(&self.dir).into_iter().filter(Bound::is_lost).collect()
     }
 
     /// The generations that have left a control socket, oldest first.
@@ -124,10 +134,7 @@ impl Instance {
         let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
         let mut generations: Vec<u64> = entries
             .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name();
-                name.to_str()?.strip_prefix("ctl-")?.strip_suffix(".sock")?.parse().ok()
-            })
+            .filter_map(|entry| generation_of(entry.file_name().as_ref()))
             .collect();
         generations.sort_unstable();
         generations
@@ -151,6 +158,12 @@ impl Instance {
         let locked =
             waiting.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
         locked.map_err(|source| Error::io("lock", &path, source))
+    }
+
+    /// Makes the lock's file, by which an instance is known.
+    pub(crate) fn make_lockable(&self) -> io::Result<()> {
+        let mut open = File::options();
+        open.create(true).append(true).mode(0o600).open(self.path("lifecycle.lock")).map(drop)
     }
 
     /// Who holds the lock, if somebody does, or held it last.
@@ -247,14 +260,23 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
-/// The instances of `run_dir` by name; a missing folder has none.
+/// The generation whose control socket has this name.
+pub(crate) fn generation_of(socket: &Path) -> Option<u64> {
+    let name = socket.file_name()?.to_str()?;
+    name.strip_prefix("ctl-")?.strip_suffix(".sock")?.parse().ok()
+}
+
+/// The instances of `run_dir` by name, those included whose files are gone while somebody lives.
 pub(crate) fn all(run_dir: &Path) -> Vec<Instance> {
-    let Ok(entries) = fs::read_dir(run_dir) else { return Vec::new() };
-    let mut instances: Vec<Instance> = entries
-        .flatten()
+    let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
+    let entries = fs::read_dir(&run_dir).into_iter().flatten().flatten();
+    let there = entries
         .filter(|entry| entry.path().join("lifecycle.lock").exists())
-        .filter_map(|entry| Instance::new(run_dir, entry.file_name().to_str()?).ok())
-        .collect();
-    instances.sort_by(|a, b| a.name.cmp(&b.name));
-    instances
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    let lost = bound::below(&run_dir).into_iter().filter(Bound::is_lost).filter_map(|bound| {
+        let dir = bound.path.parent()?;
+        (dir.parent()? == run_dir).then(|| dir.file_name()?.to_str().map(str::to_owned))?
+    });
+    let names: std::collections::BTreeSet<String> = there.chain(lost).collect();
+    names.iter().filter_map(|name| Instance::new(&run_dir, name).ok()).collect()
 }

@@ -80,6 +80,7 @@ mod process; // what the kernel says; signals
 mod environment; // what a daemon inherits
 mod unsafety; // what the compiler cannot check
 mod instance; // the folder of one daemon
+mod bound; // control sockets whose files are gone
 mod quarantine; // binaries that failed
 mod logs; // where its output goes
 mod protocol; // what starters and daemons say to each other

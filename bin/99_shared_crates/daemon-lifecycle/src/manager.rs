@@ -177,8 +177,8 @@ impl DaemonManager {
     /// Names the instance: of all that share `run_dir` and `name`, one daemon runs.
     ///
     /// `<run_dir>/<name>/` is created for this user only and holds lock, identity and control
-    /// sockets. By default the instance is told by binary and arguments, in the user's runtime
-    /// directory.
+    /// sockets. By default the instance is told by binary and arguments, in the user's state
+    /// folder.
     #[must_use]
     pub fn instance(mut self, run_dir: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         self.instance = Some((run_dir.into(), name.into()));

@@ -145,6 +145,18 @@ pub(crate) fn session(leader: u32, start_time: u64) -> Vec<(u32, u64)> {
         .collect()
 }
 
+/// The processes of this user.
+pub(crate) fn own() -> Vec<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == own))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 /// Signals every member of the session and says how many there were.
 pub(crate) fn signal_session(leader: u32, start_time: u64, signal: Signal) -> usize {
     let members = session(leader, start_time);

@@ -44,7 +44,7 @@ pub(crate) fn locate(environment: &Environment) -> Result<(Paths, [Origin; 4]), 
         let paths = in_folders(
             home.join("config.toml"),
             home.join("state"),
-            Some(home.join("run")),
+            home.join("run"),
             home.join("models"),
         );
         return Ok((paths, std::array::from_fn(|_| Origin::Environment("RBEE_HOME".into()))));
@@ -59,28 +59,16 @@ pub(crate) fn locate(environment: &Environment) -> Result<(Paths, [Origin; 4]), 
     let (config, config_origin) = xdg("XDG_CONFIG_HOME", ".config")?;
     let (state, state_origin) = xdg("XDG_STATE_HOME", ".local/state")?;
     let (data, data_origin) = xdg("XDG_DATA_HOME", ".local/share")?;
-    // Often absent: in containers, and for sessions that no login manager started.
-    let runtime = environment.xdg_path("XDG_RUNTIME_DIR").filter(|path| path.is_dir());
-    let run_origin = match &runtime {
-        Some(_) => Origin::Environment("XDG_RUNTIME_DIR".into()),
-        None => Origin::Default,
-    };
     let paths = in_folders(
         config.join("config.toml"),
-        state,
-        runtime.map(|path| path.join("rbee")),
+        state.clone(),
+        state.join("run"),
         data.join("models"),
     );
-    Ok((paths, [config_origin, state_origin, run_origin, data_origin]))
+    Ok((paths, [config_origin, state_origin.clone(), state_origin, data_origin]))
 }
 
-fn in_folders(
-    config_file: PathBuf,
-    state: PathBuf,
-    run: Option<PathBuf>,
-    models: PathBuf,
-) -> Paths {
-    let run = run.unwrap_or_else(|| state.join("run"));
+fn in_folders(config_file: PathBuf, state: PathBuf, run: PathBuf, models: PathBuf) -> Paths {
     let (logs, token) = (state.join("logs"), state.join("token"));
     Paths { config_file, state, run, models, logs, token }
 }

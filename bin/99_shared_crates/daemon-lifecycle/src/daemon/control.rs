@@ -3,7 +3,8 @@
 use std::{
     io,
     os::unix::net::{UnixListener as StdUnixListener, UnixStream},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,9 @@ pub(super) const EXIT_GRACE: Duration = Duration::from_secs(10);
 /// After a stop the listeners are closed, unless no task of this daemon comes to its turn.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
+/// Between two looks whether its files are there.
+const FILES_CHECK: Duration = Duration::from_millis(500);
+
 /// Between two looks at the length of the log.
 const LOG_CHECK: Duration = Duration::from_secs(5);
 
@@ -39,11 +43,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The control socket; without a starter there is none.
 pub(super) fn bind(core: &Core) -> io::Result<Option<StdUnixListener>> {
     let Some(instance) = &core.instance else { return Ok(None) };
-    let path = instance.socket(core.identity().generation);
-    instance::remove(&path);
+    bind_at(&instance.socket(core.identity().generation)).map(Some)
+}
+
+fn bind_at(path: &Path) -> io::Result<StdUnixListener> {
+    instance::remove(path);
     let listener = StdUnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    Ok(Some(listener))
+    Ok(listener)
 }
 
 /// Starts the thread.
@@ -70,19 +77,59 @@ async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
     tokio::spawn(obey_signals(Arc::clone(&core)));
     tokio::spawn(insist_on_the_end(Arc::clone(&core)));
     tokio::spawn(keep_log_short(Arc::clone(&core)));
-    match listener.map(UnixListener::from_std) {
-        Some(Ok(listener)) => answer(core, listener).await,
-        Some(Err(error)) => tracing::error!(%error, "no control socket"),
-        None => {}
+    let Some(mut listener) = listener else { return std::future::pending().await };
+    loop {
+        match UnixListener::from_std(listener) {
+            Ok(bound) => {
+                tokio::select! {
+                    () = answer(&core, bound) => {}
+                    () = is_lost(&core) => {}
+                }
+            }
+            Err(error) => tracing::error!(%error, "no control socket"),
+        }
+        listener = loop {
+            match make_anew(&core) {
+                Ok(bound) => break bound,
+                Err(error) => tracing::warn!(%error, "cannot be found, its files were removed"),
+            }
+            tokio::time::sleep(FILES_CHECK).await;
+        };
     }
-    std::future::pending::<()>().await;
 }
 
-async fn answer(core: Arc<Core>, listener: UnixListener) {
+/// Until the control socket is gone: a cleaner was there, or the end of the user's session.
+async fn is_lost(core: &Core) {
+    loop {
+        tokio::time::sleep(FILES_CHECK).await;
+        let socket = core.socket_of(core.identity().generation);
+        let forgotten = core.forgotten.load(Ordering::Relaxed);
+        if !forgotten && socket.is_some_and(|socket| !socket.exists()) {
+            return;
+        }
+    }
+}
+
+/// The files by which starters find this daemon.
+fn make_anew(core: &Arc<Core>) -> io::Result<StdUnixListener> {
+    let instance = core.instance.as_ref().ok_or(io::ErrorKind::NotFound)?;
+    instance.create().map_err(io::Error::other)?;
+    instance.make_lockable()?;
+    if core.phase().accepts() && instance.current().is_none() {
+        instance.set_current(core.identity())?;
+        drop(tokio::spawn(stand_probation(Arc::clone(core))));
+    }
+    // Last: then it can be found.
+    let listener = bind_at(&instance.socket(core.identity().generation))?;
+    tracing::warn!("its files were removed; they are there again");
+    Ok(listener)
+}
+
+async fn answer(core: &Arc<Core>, listener: UnixListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if protocol::is_own(&stream) => {
-                let core = Arc::clone(&core);
+                let core = Arc::clone(core);
                 tokio::spawn(async move {
                     if let Err(error) = converse(&core, Connection::new(stream)).await {
                         tracing::debug!(%error, "a control connection failed");

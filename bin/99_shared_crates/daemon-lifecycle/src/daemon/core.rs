@@ -3,7 +3,10 @@ use std::{
     os::fd::OwnedFd,
     os::unix::net::UnixStream,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -76,6 +79,8 @@ pub(super) struct Core {
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// Set while this generation stands by: whoever takes over from the one on probation.
     pub(super) candidates: Mutex<Option<mpsc::Sender<Successor>>>,
+    /// Its files have been removed by itself.
+    pub(super) forgotten: AtomicBool,
     /// How many servers accept, or would in another phase.
     pub(super) accepting: watch::Sender<usize>,
     /// How many servers run.
@@ -108,6 +113,7 @@ impl Core {
             predecessor: Mutex::default(),
             handing_over: tokio::sync::Mutex::default(),
             candidates: Mutex::default(),
+            forgotten: AtomicBool::new(false),
             accepting: watch::Sender::new(0),
             servers: watch::Sender::new(0),
             work,
@@ -222,6 +228,7 @@ impl Core {
 
     /// Removes what names this generation as running.
     pub(super) fn clean_up(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
         if let Some(instance) = &self.instance {
             instance.clear_current(self.identity());
             crate::instance::remove(&instance.socket(self.identity().generation));

@@ -3,7 +3,9 @@ use std::{
     mem::MaybeUninit,
     net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::net::{
@@ -12,6 +14,9 @@ use rustix::net::{
 };
 use tokio::{io::Interest, net};
 
+/// Between two looks whether a socket file is there.
+const FILE_CHECK: Duration = Duration::from_millis(500);
+
 /// A listener that [`crate::Daemon::serve`] serves.
 #[derive(Debug)]
 pub struct Listener(pub(super) Kind);
@@ -19,7 +24,8 @@ pub struct Listener(pub(super) Kind);
 #[derive(Debug)]
 pub(super) enum Kind {
     Tcp(net::TcpListener),
-    Unix(net::UnixListener),
+    /// With its socket file, where that is this daemon's to keep.
+    Unix(net::UnixListener, Option<PathBuf>),
 }
 
 /// A TCP listener: bound freshly, or taken over from the generation before.
@@ -68,6 +74,26 @@ impl UnixListener {
     }
 }
 
+impl Listener {
+    /// Waits until the socket file is gone, as after a cleaner, and binds it anew.
+    pub(super) async fn anew(&self) -> Self {
+        let Kind::Unix(_, Some(path)) = &self.0 else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(FILE_CHECK).await;
+            if path.exists() {
+                continue;
+            }
+            let folder = path.parent().map(|folder| {
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+            });
+            match folder.transpose().and_then(|_| UnixListener::bind(path)) {
+                Ok(bound) => return bound.into(),
+                Err(error) => tracing::warn!(%error, "cannot be reached, its socket was removed"),
+            }
+        }
+    }
+}
+
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self(Kind::Tcp(listener.0))
@@ -76,7 +102,7 @@ impl From<TcpListener> for Listener {
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self(Kind::Unix(listener.listener))
+        Self(Kind::Unix(listener.listener, Some(listener.path)))
     }
 }
 
@@ -88,7 +114,7 @@ impl From<net::TcpListener> for Listener {
 
 impl From<net::UnixListener> for Listener {
     fn from(listener: net::UnixListener) -> Self {
-        Self(Kind::Unix(listener))
+        Self(Kind::Unix(listener, None))
     }
 }
 

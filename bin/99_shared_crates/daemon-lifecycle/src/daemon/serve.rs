@@ -98,7 +98,7 @@ where
 }
 
 /// Until nothing is accepted any more; the listener is dropped then.
-async fn accept<S, B>(core: &Core, listener: Listener, connections: &Connections, service: &S)
+async fn accept<S, B>(core: &Core, mut listener: Listener, connections: &Connections, service: &S)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
@@ -117,6 +117,7 @@ where
         tokio::select! {
             biased;
             _ = phases.changed() => {}
+            anew = listener.anew(), if phase.accepts() => listener = anew,
             Some(stream) = from_starter(core) => connections.answer_once(stream, service.clone()),
             accepted = accept_one(&listener), if phase.accepts() => match accepted {
                 Ok(Accepted::Tcp(stream)) => connections.spawn(stream, service.clone()),
@@ -143,7 +144,9 @@ async fn accept_one(listener: &Listener) -> io::Result<Accepted> {
             stream.set_nodelay(true)?;
             Ok(Accepted::Tcp(stream))
         }
-        Kind::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        Kind::Unix(listener, _) => {
+            listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
+        }
     }
 }
 

@@ -1,7 +1,13 @@
-use std::{io, path::Path, time::Duration};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    Identity, client, instance,
+    Identity,
+    bound::Bound,
+    client, instance,
     instance::Instance,
     process,
     protocol::{Connection, Hello, State},
@@ -31,8 +37,18 @@ pub(crate) enum Answer {
     Gone,
 }
 
-/// The living daemons of a run directory, by name. Asks the kernel, not the daemons.
+/// A daemon whose files were removed makes them anew within a second; one that has not by then is
+/// silent.
+const FOUND_AGAIN: Duration = Duration::from_secs(4);
+
+/// The living daemons of a run directory, by name. Asks the kernel, not the daemons; where their
+/// files have just been removed it waits a moment until they are there again.
 pub fn instances(run_dir: &Path) -> Vec<(String, Identity)> {
+    let until = Instant::now() + FOUND_AGAIN;
+    while instance::all(run_dir).iter().any(|one| !one.lost().is_empty()) && Instant::now() < until
+    {
+        std::thread::sleep(RESUME_POLL);
+    }
     instance::all(run_dir)
         .into_iter()
         .filter_map(|instance| {
@@ -47,8 +63,30 @@ pub(super) fn is_serving(instance: &Instance) -> bool {
     instance.current().is_some_and(|current| current.is_alive())
 }
 
+/// Waits until daemons whose files were removed are to be found again, and names those that are not.
+pub(crate) async fn lost(instance: &Instance) -> Vec<Identity> {
+    let until = Instant::now() + FOUND_AGAIN;
+    loop {
+        let lost = instance.lost();
+        if lost.is_empty() || Instant::now() > until {
+            return lost.iter().filter_map(Bound::owner).collect();
+        }
+        tokio::time::sleep(RESUME_POLL).await;
+    }
+}
+
 /// The serving generation, by its own word. Needs no lock and changes nothing.
 pub(crate) async fn answering(instance: &Instance) -> Option<Hello> {
+    match answering_now(instance).await {
+        None if !instance.lost().is_empty() => {
+            lost(instance).await;
+            answering_now(instance).await
+        }
+        found => found,
+    }
+}
+
+async fn answering_now(instance: &Instance) -> Option<Hello> {
     let recorded = instance.current().map(|current| current.generation);
     // A lost record does not hide a daemon.
     let others = instance.generations().into_iter().rev();
@@ -64,9 +102,10 @@ pub(crate) async fn answering(instance: &Instance) -> Option<Hello> {
 
 /// Whoever holds the instance, whatever the record says. Call it with the lock held.
 pub(crate) async fn find(instance: &Instance) -> Running {
+    let lost = lost(instance).await;
     let deadline = tokio::time::Instant::now() + RESUME_LIMIT;
     loop {
-        let mut silent = None;
+        let mut silent = lost.first().cloned().map(Box::new);
         let mut may_resume = false;
         // The newest first: it is the likeliest.
         for generation in instance.generations().into_iter().rev() {

@@ -5,7 +5,7 @@ use std::{
 
 use super::{
     lock,
-    running::{Answer, ask},
+    running::{Answer, ask, lost},
 };
 use crate::{
     Error, Identity, client,
@@ -76,7 +76,10 @@ pub async fn stop_all(
 pub(crate) async fn stop(instance: &Instance, mode: StopMode) -> Result<Stopped, Error> {
     let nothing = Stopped { ended: Vec::new(), killed: false };
     if !instance.exists() {
-        return Ok(nothing);
+        if instance.lost().is_empty() {
+            return Ok(nothing);
+        }
+        instance.create()?;
     }
     let lock = lock::lock(instance).await?;
     let ending = begin_end(instance, mode, OnPurpose::Yes).await;
@@ -116,7 +119,7 @@ async fn begin_end(instance: &Instance, mode: StopMode, on_purpose: OnPurpose) -
         StopMode::Drain(drain) => drain,
         StopMode::Now => Duration::ZERO,
     };
-    let mut generations = Vec::new();
+    let mut generations = lost(instance).await;
     let mut answering = Vec::new();
     for generation in instance.generations() {
         match ask(instance, generation).await {

@@ -9,6 +9,7 @@ mod edges; // whoever is killed or hangs, at each step
 mod paper; // docs/handover.md
 mod overlap; // a second edit within a probation
 mod waiting; // nobody waits for another's pace
+mod removed; // its files are removed
 mod disk; // no room
 mod clock; // the time of day is set
 mod earlier; // what a replaced generation is still asked for
