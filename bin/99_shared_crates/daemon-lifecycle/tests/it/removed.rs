@@ -33,9 +33,9 @@ async fn a_daemon_makes_its_files_anew_and_is_found() {
         settled(&world).await;
         let path = world.run_dir().join(what);
         if path.is_dir() {
-            remove(&path)
+            remove(&path);
         } else {
-            fs::remove_file(&path).unwrap()
+            fs::remove_file(&path).unwrap();
         }
         let again = world.manager().spawn().await.unwrap();
         assert_eq!((again.outcome(), again.id()), (&Outcome::Reused, daemon.id()), "{what}");
