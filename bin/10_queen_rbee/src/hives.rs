@@ -18,7 +18,7 @@ use rbee_api::ErrorBody;
 use rbee_config::{LiveConfig, RbeeConfig};
 use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
 
-use crate::failure;
+use crate::{failure, hosts::Hosts};
 
 /// How long a hive on this host may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +36,7 @@ pub(crate) struct Hives(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: LiveConfig,
+    hosts: Arc<dyn Hosts>,
     http: Client,
     /// For responses that are streams.
     streams: Client,
@@ -84,7 +85,11 @@ impl Hives {
     /// # Errors
     ///
     /// When the platform's HTTP client cannot be set up.
-    pub(crate) fn new(config: LiveConfig, token: Token) -> reqwest::Result<Self> {
+    pub(crate) fn new(
+        config: LiveConfig,
+        token: Token,
+        hosts: Arc<dyn Hosts>,
+    ) -> reqwest::Result<Self> {
         // A connection of its own for each request: one that was kept would lead to a hive that has
         // been replaced, and that answers once more before it closes it.
         let client = || {
@@ -92,7 +97,7 @@ impl Hives {
             client.pool_max_idle_per_host(0)
         };
         let (http, streams) = (client().build()?, client().read_timeout(SILENCE).build()?);
-        Ok(Self(Arc::new(Inner { config, http, streams, token, slots: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { config, hosts, http, streams, token, slots: Mutex::default() })))
     }
 
     fn config(&self) -> Arc<RbeeConfig> {
@@ -156,7 +161,7 @@ impl Hives {
         let when = if now { "now" } else { "when their requests have ended" };
         let human = format!("stopping `{alias}` and its workers {when}");
         Narration::new("queen", "hive_stop", human).about(alias).emit();
-        let stopped = hive_lifecycle::execute_hive_stop(&self.config(), alias, now).await;
+        let stopped = self.0.hosts.stop(&self.config(), alias, now).await;
         let stopped = stopped.map_err(|error| failure::hive(&error))?;
         let human = if stopped.is_empty() {
             format!("`{alias}` was not running")

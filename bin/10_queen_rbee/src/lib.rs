@@ -6,11 +6,13 @@
 
 mod queen; // the parts, put together
 mod failure; // errors as the client is told them
+mod hosts; // where hives are brought up
 mod hives; // hives by alias
 mod work; // what a job does
 mod http; // routes
 
 pub use crate::{
+    hosts::Hosts,
     http::router, // (Queen, port) -> Router
     queen::Queen, // the parts of a queen, put together
 };

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use completion_relay::Relays;
@@ -8,7 +8,10 @@ use job_server::JobServer;
 use rbee_api::Health;
 use rbee_config::LiveConfig;
 
-use crate::hives::Hives;
+use crate::{
+    hives::Hives,
+    hosts::{Hosts, ThisHost},
+};
 
 /// The parts of a queen.
 #[derive(Debug, Clone)]
@@ -26,11 +29,25 @@ impl Queen {
     ///
     /// When the token file cannot be opened, or the platform's HTTP client not be set up.
     pub fn open(config: LiveConfig, jobs: JobServer, daemon: Daemon) -> anyhow::Result<Self> {
+        Self::with_hosts(config, jobs, daemon, Arc::new(ThisHost))
+    }
+
+    /// The same for hives that `hosts` brings up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn with_hosts(
+        config: LiveConfig,
+        jobs: JobServer,
+        daemon: Daemon,
+        hosts: Arc<dyn Hosts>,
+    ) -> anyhow::Result<Self> {
         let path = &config.current().paths.token;
         let token = Token::load_or_create(path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        let hives =
-            Hives::new(config.clone(), token.clone()).context("cannot set up the HTTP client")?;
+        let hives = Hives::new(config.clone(), token.clone(), hosts)
+            .context("cannot set up the HTTP client")?;
         let relays = Relays::new(jobs, hives.clone(), daemon.clone(), token.clone());
         Ok(Self { relays, hives, config, token, daemon, since: Instant::now() })
     }

@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use daemon_lifecycle::Outcome;
-use hive_lifecycle::{
-    HiveStartRequest, HiveStartResponse, execute_hive_start, find_hive, hive_is_current,
-};
+use hive_lifecycle::HiveStartResponse;
 use http_guard::ApiError;
 use narration_core::{Level, Narration};
 use rbee_api::ErrorBody;
@@ -16,7 +14,7 @@ impl Hives {
     /// Whether the hive runs what its sources say now.
     pub(super) async fn is_current(&self, running: &Running) -> bool {
         let HiveHandle { alias, identity, .. } = &running.handle;
-        hive_is_current(&self.config(), alias, identity).await.unwrap_or(false)
+        self.0.hosts.is_current(&self.config(), alias, identity).await.unwrap_or(false)
     }
 
     /// Starts or replaces the hive; one caller at a time.
@@ -34,9 +32,8 @@ impl Hives {
         {
             return Ok(running);
         }
-        let request = HiveStartRequest { alias: Some(slot.name.clone()) };
         // In a task of its own, so that a client who goes away leaves no half-started hive.
-        let starting = execute_hive_start(request, self.config());
+        let starting = self.0.hosts.start(self.config(), slot.name.clone());
         let hive = match tokio::spawn(starting.in_current_span()).await {
             Ok(started) => started.map_err(|error| failure::hive(&error))?,
             Err(error) => return Err(ApiError::internal(error).into()),
@@ -56,7 +53,7 @@ impl Hives {
         {
             return Some(running.handle.clone());
         }
-        let identity = find_hive(&self.config(), &slot.name).await.ok().flatten()?;
+        let identity = self.0.hosts.find(&self.config(), &slot.name).await.ok().flatten()?;
         let base_url = hive_lifecycle::base_url(&identity);
         Some(HiveHandle { alias: slot.name.clone(), base_url, identity })
     }

@@ -29,10 +29,15 @@ type Stamp = (u64, i64, i64, u64);
 impl LiveConfig {
     /// Reads the environment and the file.
     pub fn load(overrides: Overrides) -> Result<Self, Error> {
-        let config = Arc::new(RbeeConfig::load(&overrides)?);
+        let config = RbeeConfig::load(&overrides)?;
+        Ok(Self::from_now_on(config, overrides))
+    }
+
+    /// `config` until its file changes.
+    pub fn from_now_on(config: RbeeConfig, overrides: Overrides) -> Self {
         let stamp = stamp(&config.paths.config_file);
-        let state = State { config, stamp, refused: None };
-        Ok(Self { overrides, state: Arc::new(Mutex::new(state)) })
+        let state = State { config: Arc::new(config), stamp, refused: None };
+        Self { overrides, state: Arc::new(Mutex::new(state)) }
     }
 
     /// The configuration as the file says now.

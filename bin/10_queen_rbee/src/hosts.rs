@@ -1,0 +1,66 @@
+use std::{fmt, sync::Arc};
+
+use daemon_lifecycle::Identity;
+use futures::future::BoxFuture;
+use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
+use rbee_config::RbeeConfig;
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// How hives are brought up and ended, wherever they run.
+pub trait Hosts: fmt::Debug + Send + Sync {
+    /// Starts the hive, or replaces one that is stale.
+    fn start(&self, config: Arc<RbeeConfig>, alias: String) -> Answer<'static, HiveStartResponse>;
+
+    /// The hive if it runs, stale or not; starts nothing.
+    fn find<'a>(&self, config: &'a RbeeConfig, alias: &'a str) -> Answer<'a, Option<Identity>>;
+
+    /// Whether the process runs what the hive's sources say now.
+    fn is_current<'a>(
+        &self,
+        config: &'a RbeeConfig,
+        alias: &'a str,
+        hive: &'a Identity,
+    ) -> Answer<'a, bool>;
+
+    /// Stops the hive and its workers; says what ran.
+    fn stop<'a>(
+        &self,
+        config: &'a RbeeConfig,
+        alias: &'a str,
+        now: bool,
+    ) -> Answer<'a, Vec<String>>;
+}
+
+/// This host, by hive-lifecycle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ThisHost;
+
+impl Hosts for ThisHost {
+    fn start(&self, config: Arc<RbeeConfig>, alias: String) -> Answer<'static, HiveStartResponse> {
+        let request = HiveStartRequest { alias: Some(alias) };
+        Box::pin(hive_lifecycle::execute_hive_start(request, config))
+    }
+
+    fn find<'a>(&self, config: &'a RbeeConfig, alias: &'a str) -> Answer<'a, Option<Identity>> {
+        Box::pin(hive_lifecycle::find_hive(config, alias))
+    }
+
+    fn is_current<'a>(
+        &self,
+        config: &'a RbeeConfig,
+        alias: &'a str,
+        hive: &'a Identity,
+    ) -> Answer<'a, bool> {
+        Box::pin(hive_lifecycle::hive_is_current(config, alias, hive))
+    }
+
+    fn stop<'a>(
+        &self,
+        config: &'a RbeeConfig,
+        alias: &'a str,
+        now: bool,
+    ) -> Answer<'a, Vec<String>> {
+        Box::pin(hive_lifecycle::execute_hive_stop(config, alias, now))
+    }
+}

@@ -1,0 +1,8 @@
+//! The queen over her routes, with hives that are scripts: no process is started.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod chain; // hives, workers, models
+mod completions; // OpenAI's endpoints
+mod jobs; // work that is begun by name
+mod refusals; // what nobody is let do
+mod world; // a queen between a client and scripted hives

@@ -1,0 +1,89 @@
+use crate::world::World;
+
+const ID: &str = "0199f5a0-0000-7000-8000-000000000000";
+
+/// Every route that changes something, with a body that it takes.
+fn managed() -> [(&'static str, String, &'static str); 5] {
+    [
+        ("POST", "/v1/jobs".to_owned(), r#"{"operation":"chain_update"}"#),
+        ("DELETE", "/v1/models/store/m".to_owned(), ""),
+        ("DELETE", format!("/v1/jobs/{ID}"), ""),
+        (
+            "PUT",
+            format!("/v1/jobs/{ID}"),
+            r#"{"last_event_id":0,"origin":{"at":"a","job_id":"x","last_event_id":0}}"#,
+        ),
+        ("POST", format!("/v1/jobs/{ID}/release"), ""),
+    ]
+}
+
+#[tokio::test]
+async fn what_changes_something_needs_the_token() {
+    let (world, hive) = World::one().await;
+    for (method, path, body) in managed() {
+        let answer = world.ask(method, &path, &[], body).await;
+        assert_eq!(answer.refusal(), (401, "token_missing".into()), "{method} {path}");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    }
+    assert_eq!(hive.starts(), 0);
+}
+
+#[tokio::test]
+async fn another_token_is_no_token() {
+    let (world, hive) = World::one().await;
+    for (method, path, body) in managed() {
+        let wrong = [("authorization", "Bearer 0000")];
+        let answer = world.ask(method, &path, &wrong, body).await;
+        assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{method} {path}");
+    }
+    assert_eq!(hive.starts(), 0);
+}
+
+#[tokio::test]
+async fn what_is_nowhere_is_said_to_be_nowhere() {
+    let (world, _) = World::one().await;
+    assert_eq!(world.get("/v1/nothing").await.refusal(), (404, "unknown_path".into()));
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_from_a_wrong_path() {
+    let (world, _) = World::one().await;
+    let answer = world.get("/v1/chat/completions").await;
+    assert_eq!(answer.refusal(), (405, "method_not_allowed".into()));
+}
+
+#[tokio::test]
+async fn an_embedding_request_reaches_no_hive() {
+    let (world, hive) = World::one().await;
+    let answer = world.post("/v1/embeddings", &[], r#"{"model":"m","input":"x"}"#).await;
+    assert_eq!(answer.refusal(), (404, "unknown_path".into()));
+    assert_eq!(hive.starts(), 0);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_is_refused() {
+    let (world, _) = World::one().await;
+    let page = [("origin", "http://evil.example")];
+    let answer = world.ask("GET", "/health", &page, "").await;
+    assert_eq!(answer.refusal(), (403, "origin_not_allowed".into()));
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_request_reaches_no_hive() {
+    let (world, hive) = World::one().await;
+    for path in ["/v1/chat/completions", "/v1/completions"] {
+        for body in ["{", "[]", r#"{"model":1}"#, r#"{"stream":"yes"}"#] {
+            let answer = world.post(path, &[], body).await;
+            assert_eq!(answer.refusal(), (400, "invalid_json".into()), "{path} {body}");
+        }
+    }
+    assert_eq!(hive.starts(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_json_is_refused_by_its_type() {
+    let (world, _) = World::one().await;
+    let text = [("content-type", "text/plain"), ("content-length", "1")];
+    let answer = world.ask("POST", "/v1/completions", &text, "").await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+}
