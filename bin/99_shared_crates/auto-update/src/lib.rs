@@ -28,7 +28,9 @@
 //! it read, what build scripts watch, the manifests that cargo reads, the lock file, cargo's
 //! configuration and the toolchain's, the variables that code and build scripts name, those of
 //! cargo and rustc, and *what is not there*: the build script, library, configuration or compiler
-//! that would take part if it appeared. A check then climbs a ladder, and the first rung that can
+//! that would take part if it appeared. Which inputs these are is decided by cargo's own rules, and
+//! what decides it is an input too: the files by which git ignores or tracks others, the programs
+//! that `PATH` leads to, the files of configuration that the homes of today lead to. A check then climbs a ladder, and the first rung that can
 //! answer does:
 //!
 //! 1. Every state is the recorded one: fresh. Nothing is read.
@@ -44,9 +46,15 @@
 //!
 //! # What it guarantees
 //!
-//! - A binary is not called fresh after any of its inputs changed, by whatever means: an old mtime,
-//!   an exchange of files or folders, another target of a link, an edit in the same tick of the
-//!   clock, an edit while it was being built.
+//! - A binary is not called fresh after any of its inputs changed, where the change gives the file
+//!   another state, as every one through the file system does: an old mtime, an exchange of files
+//!   or folders, another target of a link, an edit in the same tick of the clock, an edit, a removal
+//!   or another compiler while it was being built.
+//! - Where what was built from cannot be told, it is built once more; where it still cannot be
+//!   told, and where a build script runs every time, the verdict is [`Freshness::Unknown`] and says
+//!   why.
+//! - In a target directory outside the workspace, or one in which another checkout was seen to
+//!   build, what others built of the workspace's own packages is not used.
 //! - Where cargo takes such a change for none, it is made to forget what it built of that package.
 //!   Your files are never written, not even their times.
 //! - [`Artifact::path`] is a copy named by its content. No later build touches it, so what runs from it
@@ -60,8 +68,13 @@
 //! - It sees what cargo and rustc report. System libraries, the linker, and what a build script or a
 //!   procedural macro reads without saying so are not inputs, as they are not for cargo.
 //! - Crates from registries and from git are vouched for by the lock file and not looked at.
-//! - Builds made before there was any receipt are believed as far as cargo believes them, but for
-//!   files that changed after they were compiled.
+//! - A write through a memory map that exists already changes no state until the kernel writes the
+//!   page back, and is not seen before, neither here nor by cargo.
+//! - Builds made by others in a target directory inside the workspace are believed as far as cargo
+//!   believes them, but for files that changed after they were compiled.
+//! - Of git's settings, those that say which files are ignored are read from its files as
+//!   `core.excludesFile` and `include.path` name them; conditional includes and patterns that depend
+//!   on letter case are not. An index that is kept in two parts is a reason for doubt.
 //! - A compiler that is replaced counts as changed by its state, not by its bytes.
 //! - Intermediate libraries that were damaged in place in the target directory are not noticed.
 //!

@@ -8,7 +8,8 @@ use std::{
     fmt::{self, Write as _},
     fs,
     io::Write as _,
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use auto_update::{ArtifactHash, BuildEnvironment, BuildEvent, Error, Freshness};
@@ -18,7 +19,7 @@ use edits::{Edit, Edited};
 use scene::Scene;
 
 /// Steps of each of the four runs, unless `AUTO_UPDATE_STEPS` says otherwise.
-const STEPS: usize = 125;
+const STEPS: usize = 75;
 
 #[test]
 fn random_edits_never_leave_a_stale_binary_called_fresh_1() {
@@ -68,6 +69,8 @@ struct Counts {
     cargo_needless: usize,
     our_compiles: usize,
     cargo_compiles: usize,
+    /// Builds during which something was changed.
+    during: usize,
 }
 
 impl fmt::Display for Counts {
@@ -75,7 +78,8 @@ impl fmt::Display for Counts {
         let Self { steps, stale, fresh, unknown, restored, broken, .. } = self;
         write!(f, "steps={steps} stale={stale} fresh={fresh} unknown={unknown} ")?;
         write!(f, "restored={restored} broken={broken} ")?;
-        let Self { cargo_wrong, cargo_needless, our_compiles, cargo_compiles, .. } = self;
+        let Self { cargo_wrong, cargo_needless, our_compiles, cargo_compiles, during, .. } = self;
+        write!(f, "during={during} ")?;
         write!(f, "cargo_wrong={cargo_wrong} cargo_needless={cargo_needless} ")?;
         write!(f, "our_compiles={our_compiles} cargo_compiles={cargo_compiles}")
     }
@@ -90,7 +94,7 @@ fn run(lane: u64) -> String {
     let steps = number("AUTO_UPDATE_STEPS").map_or(STEPS, |steps| steps as usize);
     let mut random = Random(seed.max(1));
     let mut log = format!("seed of lane {lane}: {seed}\n");
-    let counts = play(&mut random, steps, &mut log);
+    let counts = play(&mut random, lane.is_multiple_of(2), steps, &mut log);
     if let Some(path) = environment.get("AUTO_UPDATE_COUNTS") {
         let mut file = fs::File::options().append(true).create(true).open(path).unwrap();
         // In one write: the other runs add theirs to the same file.
@@ -99,8 +103,8 @@ fn run(lane: u64) -> String {
     format!("seed {seed}: {counts}")
 }
 
-fn play(random: &mut Random, steps: usize, log: &mut String) -> Counts {
-    let mut scene = Scene::new();
+fn play(random: &mut Random, in_git: bool, steps: usize, log: &mut String) -> Counts {
+    let mut scene = Scene::new(in_git);
     let mut counts = Counts::default();
     let mut truths: HashMap<ArtifactHash, Option<String>> = HashMap::new();
     // What was edited since the binary was last made sure of.
@@ -173,7 +177,54 @@ fn play(random: &mut Random, steps: usize, log: &mut String) -> Counts {
             (result, truth) => panic!("{result:?} but the truth is {truth:?}\n{log}"),
         }
         last_truth = truth;
+        if random.below(8) == 0 {
+            edit_during_a_build(&mut scene, random, &mut edited, log);
+            last_truth = scene.truth();
+            counts.during += 1;
+        }
         last_cargo = if cargo_is_wrong { scene.cargo_builds_from_nothing() } else { cargo };
     }
     counts
+}
+
+/// Changes something at a random moment of a build: what is called fresh afterwards must be what the
+/// sources say then. What was removed is put back.
+#[expect(clippy::disallowed_methods, reason = "any moment of the build may be the one")]
+fn edit_during_a_build(
+    scene: &mut Scene,
+    random: &mut Random,
+    edited: &mut Edited,
+    log: &mut String,
+) {
+    let paths = ["leaf/src/lib.rs", "app/text.txt", "scripted/in.txt", ".cargo/config.toml"];
+    let path = paths[random.below(paths.len())];
+    let is_removal = random.below(2) == 0;
+    let delay = Duration::from_millis(random.below(400) as u64);
+    writeln!(log, "during: {path} {is_removal} {delay:?}").unwrap();
+    // So that there is something to build.
+    let word = ["one", "two", "six"][random.below(3)];
+    scene.world.write("leaf/src/lib.rs", &scene::leaf(word));
+    let text = scene.world.read(path);
+    let place = scene.world.path(path);
+    let updater = scene.updater();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(delay);
+            fs::remove_file(&place).unwrap();
+            if !is_removal {
+                // In its place at once, as editors do it.
+                let other =
+                    if path == "leaf/src/lib.rs" { scene::leaf("six") } else { format!("{text} ") };
+                fs::write(&place, other).unwrap();
+            }
+        });
+        // It may well fail.
+        updater.ensure_built_with(|_| {}).map(drop).unwrap_or(());
+    });
+    if let Freshness::Fresh(artifact) = updater.check().unwrap() {
+        assert_eq!(Some(printed(&artifact.path)), scene.truth(), "changed during a build\n{log}");
+    }
+    scene.world.write(path, &text);
+    edited.tampered = true;
+    edited.elsewhere = true;
 }

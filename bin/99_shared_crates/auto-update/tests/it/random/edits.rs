@@ -6,6 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use auto_update::BuildEnvironment;
+
 use super::{
     Random,
     scene::{CONFIGURATION, PATCH, ROOT, Scene, constant, leaf},
@@ -92,12 +94,22 @@ pub(crate) enum Edit {
     TargetDirectory,
     Profiles,
     Compiler,
+    HiddenFile,
+    IgnoredFile,
+    TrackedAnew,
+    LinkedContent,
+    LinkedFolder,
+    LinkToNowhere,
+    SearchPath,
+    Homes,
+    BuiltElsewhere,
+    StatesBelowTarget,
     /// The whole tree as it was some time ago, as a switch of branches brings it.
     WentBack,
 }
 
 impl Edit {
-    const ALL: [Self; 46] = [
+    const ALL: [Self; 56] = [
         Self::Leaf,
         Self::LeafUnderOldTime,
         Self::Deep,
@@ -140,6 +152,16 @@ impl Edit {
         Self::TargetDirectory,
         Self::Profiles,
         Self::Compiler,
+        Self::HiddenFile,
+        Self::IgnoredFile,
+        Self::TrackedAnew,
+        Self::LinkedContent,
+        Self::LinkedFolder,
+        Self::LinkToNowhere,
+        Self::SearchPath,
+        Self::Homes,
+        Self::BuiltElsewhere,
+        Self::StatesBelowTarget,
         Self::WentBack,
         Self::WentBack,
         Self::WentBack,
@@ -350,7 +372,7 @@ impl Edit {
                 let before = world.environment.clone();
                 scene.world.environment = match before.get("CARGO_TARGET_DIR") {
                     Some(_) => before.unset("CARGO_TARGET_DIR"),
-                    None => before.set("CARGO_TARGET_DIR", world.path("other/target")),
+                    None => before.set("CARGO_TARGET_DIR", scene.shared_target()),
                 };
                 edited.change_variant();
             }
@@ -365,6 +387,71 @@ impl Edit {
                     None => before.set("RUSTC", world.path("second/rustc")),
                 };
                 edited.add("RUSTC");
+            }
+            Self::HiddenFile => write("silent/.hidden", &format!("h{n}")),
+            Self::IgnoredFile => toggle(scene, "silent/run.log", "", edited),
+            Self::TrackedAnew if scene.in_git => {
+                scene.git(&["add", "-A"]);
+                edited.add(world.path(".git"));
+            }
+            Self::TrackedAnew => {}
+            Self::LinkedContent => write(&format!("linked{}/x", n % 2), &format!("l{n}")),
+            Self::LinkedFolder => {
+                world.remove("scripted/dir/linked");
+                let target = ["../../linked0", "../../linked1", "../../nowhere"][n];
+                symlink(target, world.path("scripted/dir/linked")).unwrap();
+                edited.add(world.path("scripted/dir/linked"));
+            }
+            Self::LinkToNowhere => {
+                let path = world.path("silent/nowhere");
+                if fs::remove_file(&path).is_err() {
+                    symlink("../nowhere", &path).unwrap();
+                }
+                edited.add(path);
+                // It has no time, so cargo does not see it come or go.
+                edited.tampered = true;
+            }
+            Self::SearchPath => {
+                let before = world.environment.clone();
+                let path = before.get("PATH").unwrap().to_owned();
+                let second = world.path("second").into_os_string();
+                let parts: Vec<PathBuf> = std::env::split_paths(&path).collect();
+                let parts = match parts.split_first() {
+                    Some((first, rest)) if *first.as_os_str() == *second => rest.to_vec(),
+                    _ => [&[second.into()], parts.as_slice()].concat(),
+                };
+                let path = std::env::join_paths(parts).unwrap();
+                scene.world.environment = before.set("PATH", path);
+                edited.change_variant();
+            }
+            Self::Homes => {
+                let usual = BuildEnvironment::capture();
+                let user = usual.get("HOME").unwrap().to_owned();
+                let of_user = |name: &str| Path::new(&user).join(name).into_os_string();
+                let rustup =
+                    usual.get("RUSTUP_HOME").map_or_else(|| of_user(".rustup"), ToOwned::to_owned);
+                let cargo =
+                    usual.get("CARGO_HOME").map_or_else(|| of_user(".cargo"), ToOwned::to_owned);
+                let before = world.environment.clone().set("RUSTUP_HOME", rustup).set("HOME", user);
+                scene.world.environment = match n {
+                    0 => before.set("CARGO_HOME", cargo),
+                    1 => before.set("CARGO_HOME", world.path("homes/a")),
+                    _ => before.unset("CARGO_HOME").set("HOME", world.path("homes/b")),
+                };
+                edited.change_variant();
+            }
+            Self::BuiltElsewhere => {
+                scene.another_checkout_builds();
+                edited.tampered = true;
+                edited.elsewhere = true;
+            }
+            Self::StatesBelowTarget => {
+                let mode = ["o-rx", "o+rX", "g+w"][n];
+                let target = scene.target();
+                if target.exists() {
+                    let mut command = std::process::Command::new("chmod");
+                    command.args(["-R", mode]).arg(target).status().unwrap();
+                }
             }
             Self::WentBack => scene.go_back(n, |path| edited.add(path)),
         }

@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -14,6 +15,10 @@ use crate::world::{World, printed};
 pub(crate) struct Scene {
     pub(crate) world: World,
     outside: TempDir,
+    /// Where another checkout of the same workspace builds too.
+    shared: TempDir,
+    /// The workspace is a checkout, so that hidden files count and ignored ones do not.
+    pub(crate) in_git: bool,
     earlier: Vec<Tree>,
     /// Cargo's own target directory, in which nobody helps it.
     cargo_target: TempDir,
@@ -53,7 +58,8 @@ const SCRIPTED: &str = r#"fn main() {
     let text = std::fs::read_to_string("in.txt").unwrap();
     let count = std::fs::read_dir("dir").unwrap().count();
     let spice = std::env::var("SPICE").unwrap_or("-".into());
-    println!("cargo::rustc-env=MADE={}/{count}/{spice}", text.trim());
+    let linked = std::fs::read_to_string("dir/linked/x").unwrap_or("-".into());
+    println!("cargo::rustc-env=MADE={}/{count}/{spice}/{linked}", text.trim());
 }
 "#;
 
@@ -63,16 +69,28 @@ const SILENT: &str = r#"fn main() {
         format!("{}={}", path.file_name().unwrap().to_str().unwrap(), std::fs::read_to_string(&path).unwrap().trim())
     }).collect();
     all.sort();
+    if std::path::Path::new("../.gitignore").exists() {
+        all.push(std::fs::read_to_string(".hidden").unwrap());
+    }
     println!("cargo::rustc-env=LISTED={}", all.join(","));
 }
 "#;
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(in_git: bool) -> Self {
         let world = World::empty();
         let outside = tempfile::tempdir().unwrap();
         let cargo_target = tempfile::tempdir().unwrap();
-        let scene = Self { world, outside, earlier: Vec::new(), cargo_target, release: false };
+        let shared = tempfile::tempdir().unwrap();
+        let scene = Self {
+            world,
+            outside,
+            shared,
+            in_git,
+            earlier: Vec::new(),
+            cargo_target,
+            release: false,
+        };
         let world = &scene.world;
         world.write("Cargo.toml", ROOT);
         world.package(
@@ -114,7 +132,28 @@ impl Scene {
             world.write(&format!("{dir}/src/lib.rs"), &constant("w0"));
         }
         world.write("vendor/vendored/.cargo-checksum.json", "{\"files\":{}}");
+        // By its whole path, since it may stand before the usual one.
         world.another_compiler("second/rustc");
+        let usual = Command::new("rustup").args(["which", "rustc"]).output().unwrap();
+        let usual = String::from_utf8(usual.stdout).unwrap();
+        let script =
+            world.read("second/rustc").replace("rustc \"$@\"", &format!("{} \"$@\"", usual.trim()));
+        world.program(
+            "second/rustc",
+            &script.replace("rustc --cfg", &format!("{} --cfg", usual.trim())),
+        );
+        for n in 0..2 {
+            world.write(&format!("linked{n}/x"), &format!("l{n}"));
+        }
+        std::os::unix::fs::symlink("../../linked0", world.path("scripted/dir/linked")).unwrap();
+        world.write("silent/.hidden", "h0");
+        world.write("homes/a/config.toml", "[build]\nrustflags = [\"--cfg\", \"loud\"]\n");
+        world.write("homes/b/.cargo/config.toml", "[env]\nCHOSEN = \"home\"\n");
+        if in_git {
+            world.write(".gitignore", "target\n*.log\n");
+            scene.git(&["init", "-q"]);
+            scene.git(&["add", "-A"]);
+        }
         scene
     }
 
@@ -125,6 +164,38 @@ impl Scene {
     pub(crate) fn outside_says(&self, word: &str) {
         let path = self.outside.path().join("src/lib.rs");
         fs::write(path, constant(word)).unwrap();
+    }
+
+    /// A target directory that lies outside the workspace.
+    pub(crate) fn shared_target(&self) -> PathBuf {
+        self.shared.path().join("target")
+    }
+
+    pub(crate) fn git(&self, arguments: &[&str]) {
+        let mut command = Command::new("git");
+        command.args(arguments).current_dir(self.world.root());
+        assert!(command.output().unwrap().status.success());
+    }
+
+    /// Lets plain cargo build another checkout in the target directory that both share.
+    pub(crate) fn another_checkout_builds(&self) {
+        let elsewhere = tempfile::tempdir().unwrap();
+        for (path, node) in self.tree() {
+            let Ok(within) = path.strip_prefix(self.world.root()) else { continue };
+            let copy = elsewhere.path().join(within);
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            match node {
+                Node::File(bytes) => fs::write(copy, bytes).unwrap(),
+                Node::Link(target) => std::os::unix::fs::symlink(target, copy).unwrap(),
+            }
+        }
+        let script = elsewhere.path().join("second/rustc");
+        fs::set_permissions(script, Permissions::from_mode(0o755)).unwrap();
+        fs::write(elsewhere.path().join("leaf/src/lib.rs"), leaf("foreign")).unwrap();
+        let mut command = Command::new("cargo");
+        command.args(["build", "-q", "-p", "app"]).current_dir(elsewhere.path());
+        command.env_clear().envs(self.world.environment.vars());
+        command.env("CARGO_TARGET_DIR", self.shared_target()).output().unwrap();
     }
 
     /// The binary under the options of the moment.
@@ -259,7 +330,7 @@ fn collect(dir: &Path, into: &mut Tree) {
                 Node::File(fs::read(&path).unwrap())
             };
             into.insert(path, node);
-        } else if entry.file_name() != "target" {
+        } else if entry.file_name() != "target" && entry.file_name() != ".git" {
             collect(&path, into);
         }
     }
