@@ -117,8 +117,7 @@ fn the_rules_themselves_are_inputs() {
     assert_eq!(world.stale(), ["Modified BuildScript app/run.log"]);
     world.ensure();
     git(&world, ".", &["rm", "-q", "-f", "--cached", "app/run.log"]);
-    assert_eq!(world.stale(), ["Modified BuildScript .git/index"]);
-    world.ensure();
+    // As it was built from at first.
     world.assert_fresh();
     world.write("app/run.log", "even more");
     world.assert_fresh();
@@ -126,8 +125,7 @@ fn the_rules_themselves_are_inputs() {
     assert_eq!(world.stale(), ["Modified BuildScript .gitignore"]);
     world.ensure();
     world.write("home/own-rules", "*.own\nrun.log\n");
-    assert_eq!(world.stale(), ["Modified BuildScript home/own-rules"]);
-    world.ensure();
+    // It does not count again, as in builds before.
     world.assert_fresh();
     // What is only said otherwise says the same.
     world.write("home/own-rules", "run.log\n*.own\n");
