@@ -6,6 +6,7 @@
 mod follow; // from an edit to its answers
 mod fresh_run; // a whole process that ends in the program
 mod freshness; // one verdict against the least it can cost, cargo and git
+mod live; // a program that is edited while it serves
 mod load; // builds going on and on
 mod plot; // figures as a picture
 mod programs; // commands that must succeed
@@ -32,6 +33,8 @@ enum Bench {
     Freshness(freshness::Args),
     /// `cargo live run` against `cargo run` with nothing changed
     FreshRun(fresh_run::Args),
+    /// A program that is edited while it serves, through `cargo live watch` and through others
+    Live(live::Args),
     /// Requests and streams while queen and hive are replaced, against undisturbed and restarted
     Replace(replace::Args),
     /// Tokens per second of a worker, alone and while something is built
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Follow(args) => follow::run(&args),
         Bench::Freshness(args) => freshness::run(&args),
         Bench::FreshRun(args) => fresh_run::run(&args),
+        Bench::Live(args) => live::run(&args),
         Bench::Replace(args) => replace::run(&args),
         Bench::TokensUnderBuild(args) => tokens::run(&args),
     }

@@ -20,6 +20,13 @@ pub(crate) fn command(program: impl AsRef<OsStr>, args: &[&str], folder: &Path) 
     command
 }
 
+/// [`command`], with the registry in reach.
+pub(crate) fn online(program: impl AsRef<OsStr>, args: &[&str], folder: &Path) -> Command {
+    let mut command = command(program, args, folder);
+    command.env_remove("CARGO_NET_OFFLINE");
+    command
+}
+
 /// Runs it to its end, which must be a good one.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let name = command.get_program().display().to_string();

@@ -34,7 +34,7 @@ fn the_list_names_every_measurement() {
     let names: Vec<_> = list.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(
         names,
-        ["start", "freshness", "fresh-run", "follow", "replace", "tokens-under-build"]
+        ["start", "freshness", "fresh-run", "follow", "live", "replace", "tokens-under-build"]
     );
 }
 
@@ -45,6 +45,9 @@ fn a_measurement_gets_the_programs_that_it_is_about() {
     let said = bench(&world, &["fresh-run", "--rounds", "3"]).with(0).stdout;
     let live = target("release/cargo-live");
     assert_eq!(said, format!("fresh-run\n--cargo-live\n{live}\n--rounds\n3\n"));
+
+    let said = bench(&world, &["live", "--rounds", "2"]).with(0).stdout;
+    assert_eq!(said, format!("live\n--cargo-live\n{live}\n--rounds\n2\n"));
 
     let said = bench(&world, &["tokens-under-build"]).with(0).stdout;
     let worker = target("debug/llamacpp-worker");

@@ -35,6 +35,12 @@ pub(super) fn fresh_run(workspace: &Workspace, args: &[OsString]) -> anyhow::Res
     measure(workspace, &[&all[..], args].concat())
 }
 
+pub(super) fn live(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    let program = executable(workspace, &CARGO_LIVE)?;
+    let all: [OsString; 3] = ["live".into(), "--cargo-live".into(), program.into()];
+    measure(workspace, &[&all[..], args].concat())
+}
+
 pub(super) fn follow(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
     of_chain(workspace, "follow", args)
 }

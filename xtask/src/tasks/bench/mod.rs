@@ -40,6 +40,11 @@ const BENCHES: &[Bench] = &[
         run: apart::follow,
     },
     Bench {
+        name: "live",
+        about: "an axum program edited under load, through cargo live watch and through others",
+        run: apart::live,
+    },
+    Bench {
         name: "replace",
         about: "requests and streams while queen and hive are replaced, against restarts",
         run: apart::replace,
