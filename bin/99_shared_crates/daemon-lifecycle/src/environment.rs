@@ -87,6 +87,21 @@ pub(crate) fn channel() -> Option<u64> {
     env::var(CHANNEL).ok()?.parse().ok()
 }
 
+/// How many sockets were passed on to this process, from descriptor 3 on. Without a pid they are
+/// whoever's that gets them.
+pub(crate) fn passed_sockets() -> usize {
+    let pid = env::var("LISTEN_PID").ok();
+    if pid.is_some_and(|pid| pid != std::process::id().to_string()) {
+        return 0;
+    }
+    env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// Where `sd_notify` says that a process is ready.
+pub(crate) fn notify_socket() -> Option<OsString> {
+    env::var_os("NOTIFY_SOCKET")
+}
+
 /// Where instances live that were given no folder.
 pub(crate) fn default_run_dir() -> PathBuf {
     // Not in the runtime directory, which goes with the user's last session; a daemon stays.

@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "two calls whose conditions the compiler cannot check")]
+#![expect(unsafe_code, reason = "three calls whose conditions the compiler cannot check")]
 
 use std::{
     fs,
@@ -38,6 +38,14 @@ pub(crate) fn detach(command: &mut Command) {
             Ok(())
         });
     }
+}
+
+/// Another descriptor for what this process was given as its descriptor `number`; `None` where that
+/// is none.
+pub(crate) fn copy_of(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: one that is not open is only reported as such, and a copy has an owner of its own.
+    let given = unsafe { BorrowedFd::borrow_raw(number) };
+    given.try_clone_to_owned().ok()
 }
 
 /// Lets a task wait until `fd` is readable. Needs a Tokio runtime.

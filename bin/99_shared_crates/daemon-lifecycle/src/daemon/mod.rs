@@ -1,6 +1,7 @@
 //! The daemon's own part: it tells its starter when it is ready, answers for itself, hands over.
 
 mod channel; // what the starter left
+mod activation; // what systemd left
 mod control; // the lifecycle thread
 mod core; // shared by handle, thread and servers
 mod earlier; // asking generations that still drain
@@ -100,7 +101,8 @@ impl Daemon {
     }
 
     /// Listens on `address`: with the generation before running, on its very listener, so that
-    /// not even a waiting connection is lost when it goes; otherwise freshly.
+    /// not even a waiting connection is lost when it goes; on a socket that systemd or `cargo live
+    /// watch` has passed on for it (`LISTEN_FDS`); otherwise freshly.
     ///
     /// A port that somebody else has is reported to the starter as such.
     pub async fn listen_tcp(&self, address: SocketAddr) -> Result<TcpListener, Error> {
@@ -112,8 +114,11 @@ impl Daemon {
         let (bound, fault) = match inherited.await {
             Ok(Some(fd)) => (TcpListener::from_fd(fd), Fault::Other),
             Ok(None) => {
-                let bound = tokio::net::TcpListener::bind(address).await;
-                (bound.map(TcpListener), Fault::Own)
+                let bound = match activation::listener(address) {
+                    Some(fd) => TcpListener::from_fd(fd),
+                    None => tokio::net::TcpListener::bind(address).await.map(TcpListener),
+                };
+                (bound, Fault::Own)
             }
             Err(error) => (Err(error), Fault::Other),
         };
@@ -166,12 +171,17 @@ impl Daemon {
 
     /// Says that requests to `address` will be answered; call [`Daemon::serve`] next.
     ///
+    /// It is said to the starter, and to `NOTIFY_SOCKET` as `sd_notify` does.
+    ///
     /// With a generation before this one, connections are accepted only after the starter has
     /// verified this one and the old one has paused, which happens behind `serve`.
     pub async fn ready(&self, address: impl Display) -> Result<(), Error> {
         self.core.set_address(address.to_string());
         let core = Arc::clone(&self.core);
-        self.control(control::announce(core)).await.map_err(|source| Error::Announce { source })
+        let announced = self.control(control::announce(core)).await;
+        announced.map_err(|source| Error::Announce { source })?;
+        activation::say_ready();
+        Ok(())
     }
 
     /// Who this process is; without an address until it is ready.

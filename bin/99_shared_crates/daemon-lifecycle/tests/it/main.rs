@@ -13,6 +13,7 @@ mod removed; // its files are removed
 mod disk; // no room
 mod clock; // the time of day is set
 mod earlier; // what a replaced generation is still asked for
+mod activation; // without a starter, as systemd does
 mod again; // in another surrounding
 mod http; // a client that hides nothing
 mod lifecycle; // start, reuse, replace, stop
