@@ -119,11 +119,13 @@ pub(crate) fn original() -> PathBuf {
     manifest_dir.parent().expect("the crate lies in the workspace").to_owned()
 }
 
-/// The target directory that this test runs from.
+/// The target directory that this program runs from: a test from `PROFILE/deps`, a measurement from
+/// `PROFILE`.
 pub fn target_dir() -> PathBuf {
-    let executable = std::env::current_exe().expect("the test has a path");
-    let deps = executable.parent().expect("it lies in target/PROFILE/deps");
-    deps.ancestors().nth(2).expect("it lies in target/PROFILE/deps").to_owned()
+    let executable = std::env::current_exe().expect("the program has a path");
+    let folder = executable.parent().expect("it lies in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    profile.and_then(Path::parent).expect("it lies in the target directory").to_owned()
 }
 
 fn synchronise(original: &Path, copy: &Path, place_of: impl Fn(&Path) -> Option<PathBuf>) {

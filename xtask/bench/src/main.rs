@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
+mod endpoint; // one completion, from whichever server
 mod follow; // from an edit to its answers
 mod fresh_run; // a whole process that ends in the program
 mod freshness; // one verdict against the least it can cost, cargo and git
@@ -13,6 +14,7 @@ mod programs; // commands that must succeed
 mod replace; // queen and hive, under load
 mod samples; // medians
 mod scene; // workspaces of a given size
+mod serve; // against llama.cpp's own server
 mod tokens; // a worker while something is built
 mod worker; // a worker and what it says
 
@@ -37,6 +39,8 @@ enum Bench {
     Live(live::Args),
     /// Requests and streams while queen and hive are replaced, against undisturbed and restarted
     Replace(replace::Args),
+    /// Tokens per second and first tokens of worker and chain, against llama.cpp's own server
+    Serve(serve::Args),
     /// Tokens per second of a worker, alone and while something is built
     TokensUnderBuild(tokens::Args),
 }
@@ -48,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Bench::FreshRun(args) => fresh_run::run(&args),
         Bench::Live(args) => live::run(&args),
         Bench::Replace(args) => replace::run(&args),
+        Bench::Serve(args) => serve::run(&args),
         Bench::TokensUnderBuild(args) => tokens::run(&args),
     }
 }

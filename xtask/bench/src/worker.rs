@@ -1,20 +1,19 @@
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixStream,
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::samples::seconds;
+use crate::{
+    endpoint::{Completion, Endpoint},
+    samples::seconds,
+};
 
-/// No token takes so long, whatever else the machine does.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// What the worker logs when it answers.
 const READY: &str = "the worker is ready";
 
@@ -28,9 +27,15 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts `program` with `model`, and returns when it answers.
     pub(crate) fn start(program: &Path, model: &Path) -> anyhow::Result<Self> {
+        Self::start_with(program, model, &["--parallel", "1", "--context", "2048"])
+    }
+
+    /// The same with other flags for its engine.
+    pub(crate) fn start_with(program: &Path, model: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot create a folder for the socket")?;
         let child = Command::new(program)
-            .args(["--name", "bench", "--parallel", "1", "--context", "2048", "--lease", "600"])
+            .args(["--name", "bench", "--lease", "600"])
+            .args(flags)
             .arg("--model")
             .arg(model)
             .arg("--socket")
@@ -57,43 +62,18 @@ impl Worker {
         bail!("the worker ended before it was ready:\n{}", said.join("\n"));
     }
 
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.folder.path().join("socket"))
+    }
+
     /// Tokens per second while `tokens` of them are generated after a short prompt; what reading
     /// the prompt takes is left out.
     pub(crate) fn tokens_per_second(&self, tokens: u32) -> anyhow::Result<f64> {
         let body = json!({
             "prompt": "Bees live in", "max_tokens": tokens, "temperature": 0.0, "stream": true,
             "ignore_eos": true, "stream_options": { "include_usage": true },
-        })
-        .to_string();
-        let mut stream = UnixStream::connect(self.folder.path().join("socket"))
-            .context("the worker does not answer")?;
-        stream.set_read_timeout(Some(PATIENCE)).context("cannot bound the wait for tokens")?;
-        write!(
-            stream,
-            "POST /v1/completions HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .context("the worker does not listen")?;
-        let (mut first, mut last, mut generated, mut said) = (None, None, None, String::new());
-        for line in BufReader::new(stream).lines() {
-            let line = line.context("the worker stopped answering")?;
-            let chunk =
-                line.strip_prefix("data: ").and_then(|data| serde_json::from_str(data).ok());
-            let Some(chunk): Option<Value> = chunk else {
-                said += &line;
-                said.push('\n');
-                continue;
-            };
-            if chunk["choices"][0]["text"].as_str().is_some_and(|text| !text.is_empty()) {
-                last = Some(Instant::now());
-                first = first.or(last);
-            }
-            generated = chunk["usage"]["completion_tokens"].as_u64().or(generated);
-        }
-        let (Some(first), Some(last), Some(generated)) = (first, last, generated) else {
-            bail!("the worker gave no tokens:\n{said}");
-        };
+        });
+        let Completion { first, last, tokens: generated, .. } = self.endpoint().complete(&body)?;
         ensure!(generated == u64::from(tokens), "{generated} tokens came instead of {tokens}");
         Ok(f64::from(tokens - 1) / seconds(last - first))
     }
@@ -109,7 +89,10 @@ impl Drop for Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read as _, os::unix::net::UnixListener};
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixListener,
+    };
 
     use super::*;
 
@@ -136,7 +119,7 @@ mod tests {
     fn tokens_are_counted_by_what_the_worker_says_of_them() {
         const ANSWER: &str = "HTTP/1.1 200 OK\r\n\r\ndata: {\"choices\":[{\"text\":\" a\"}]}\n\n\
             data: {\"choices\":[{\"text\":\" b\"}]}\n\n\
-            data: {\"choices\":[],\"usage\":{\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+            data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
         assert!(rate(2, ANSWER).unwrap() > 0.0);
         let error = rate(3, ANSWER).unwrap_err().to_string();
         assert_eq!(error, "2 tokens came instead of 3");

@@ -34,7 +34,16 @@ fn the_list_names_every_measurement() {
     let names: Vec<_> = list.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(
         names,
-        ["start", "freshness", "fresh-run", "follow", "live", "replace", "tokens-under-build"]
+        [
+            "start",
+            "freshness",
+            "fresh-run",
+            "follow",
+            "live",
+            "replace",
+            "serve",
+            "tokens-under-build",
+        ]
     );
 }
 
@@ -53,6 +62,14 @@ fn a_measurement_gets_the_programs_that_it_is_about() {
     let worker = target("debug/llamacpp-worker");
     let model = target("test-models/SmolLM2-135M-Instruct.Q4_1.gguf");
     assert_eq!(said, format!("tokens-under-build\n--worker\n{worker}\n--model\n{model}\n"));
+
+    // Where llama.cpp's own server was built before.
+    let server = world.home().join(".cache/rbee-bench/llama-server-11434.0.0/llama-server");
+    executable(&server, "#!/bin/sh\n");
+    let server = server.display();
+    let said = bench(&world, &["serve", "--rounds", "4"]).with(0).stdout;
+    let all = format!("--server\n{server}\n--worker\n{worker}\n--model\n{model}\n--rounds\n4\n");
+    assert_eq!(said, format!("serve\n{all}"));
 
     let said = bench(&world, &["replace", "--restarts", "2"]).with(0).stdout;
     assert_eq!(said, format!("replace\n--model\n{model}\n--restarts\n2\n"));

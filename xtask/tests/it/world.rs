@@ -32,6 +32,10 @@ impl World {
         self.folder.path().canonicalize().unwrap().join("checkout")
     }
 
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
     fn programs(&self) -> PathBuf {
         self.folder.path().join("path")
     }
@@ -81,7 +85,7 @@ impl World {
         command
             .env_clear()
             .env("PATH", self.programs())
-            .env("HOME", self.folder.path().join("home"))
+            .env("HOME", self.home())
             .env("RBEE_HOME", self.folder.path().join("rbee"))
             .current_dir(self.folder.path());
         command

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     Workspace,
-    tasks::{setup, test::model},
+    tasks::{bench::llama_server, setup, test::model},
     update::Binary,
 };
 
@@ -57,19 +57,23 @@ fn of_chain(workspace: &Workspace, name: &str, args: &[OsString]) -> anyhow::Res
 }
 
 pub(super) fn tokens_under_build(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    of_worker(workspace, &["tokens-under-build".into()], args)
+}
+
+pub(super) fn serve(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    let server = llama_server::ensure(workspace.root())?;
+    of_worker(workspace, &["serve".into(), "--server".into(), server.into()], args)
+}
+
+/// A measurement of a real worker with a real model.
+fn of_worker(workspace: &Workspace, first: &[OsString], args: &[OsString]) -> anyhow::Result<()> {
     setup::ensure(workspace.root())?;
     let profile = &workspace.config()?.auto_update.profile;
     let worker = Binary { name: "llamacpp-worker", sources: "bin/30_llm_worker_rbee", profile };
     let worker = executable(workspace, &worker)?;
     let model = model::fetch(workspace.root())?;
-    let all: [OsString; 5] = [
-        "tokens-under-build".into(),
-        "--worker".into(),
-        worker.into(),
-        "--model".into(),
-        model.into(),
-    ];
-    measure(workspace, &[&all[..], args].concat())
+    let all: [OsString; 4] = ["--worker".into(), worker.into(), "--model".into(), model.into()];
+    measure(workspace, &[first, &all[..], args].concat())
 }
 
 fn measure(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //! same run.
 
 mod apart; // measurements that are programs of their own
+mod llama_server; // what the worker is compared with
 mod start; // what ./rbee costs before the keeper runs
 
 use std::ffi::OsString;
@@ -48,6 +49,11 @@ const BENCHES: &[Bench] = &[
         name: "replace",
         about: "requests and streams while queen and hive are replaced, against restarts",
         run: apart::replace,
+    },
+    Bench {
+        name: "serve",
+        about: "tokens and first tokens of worker and chain, against llama.cpp's own server",
+        run: apart::serve,
     },
     Bench {
         name: "tokens-under-build",

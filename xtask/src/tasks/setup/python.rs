@@ -48,6 +48,20 @@ impl Python {
         run(command).with_context(|| format!("pip could not download `{package}`"))
     }
 
+    /// Downloads the source of one package into `folder`.
+    pub fn download_source(
+        &self,
+        package: &str,
+        version: &str,
+        folder: &Path,
+    ) -> anyhow::Result<()> {
+        let mut command = self.pip("download");
+        // Other packages, which pip needs to read this one's description, stay wheels.
+        command.args(["--no-binary", package, "--no-deps", "--dest"]).arg(folder);
+        command.arg(format!("{package}=={version}"));
+        run(command).with_context(|| format!("pip could not download `{package}`"))
+    }
+
     /// Unpacks a wheel, or another ZIP archive.
     pub fn unpack(&self, archive: &Path, folder: &Path) -> anyhow::Result<()> {
         let mut command = Command::new(&self.program);

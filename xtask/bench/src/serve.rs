@@ -1,0 +1,325 @@
+//! Tokens a second and the time to the first one: llama.cpp's own server, the worker at its socket,
+//! and the whole chain, with the same model, threads and prompts, taking turns.
+
+use std::{
+    fmt,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use chain_tests::Chain;
+use serde_json::json;
+
+use crate::{
+    endpoint::{Completion, Endpoint},
+    samples::{Samples, seconds, shown, verdict},
+    worker::Worker,
+};
+
+/// How fast the worker is to be, compared with llama.cpp's server.
+const GOAL_WORKER: f64 = 1.0;
+/// How fast the chain is to be, compared with the worker.
+const GOAL_CHAIN: f64 = 0.98;
+/// How much later a first token may come through the chain.
+const GOAL_LATER: f64 = 0.005;
+
+const LOADED_WITHIN: Duration = Duration::from_secs(120);
+/// Tokens that all requests of a server share.
+const CONTEXT: u32 = 8192;
+/// Words of a long prompt; with eight streams they fill most of the context.
+const PROMPT_WORDS: usize = 600;
+const WORDS: [&str; 16] = [
+    "bees", "honey", "hills", "river", "train", "winter", "bread", "stone", "lamp", "garden",
+    "wind", "letter", "copper", "bridge", "night", "boat",
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// llama.cpp's own `llama-server`
+    #[arg(long)]
+    server: PathBuf,
+    /// The program `llamacpp-worker`
+    #[arg(long)]
+    worker: PathBuf,
+    /// A model's file
+    #[arg(long)]
+    model: PathBuf,
+    #[arg(long, default_value_t = 2)]
+    threads: u32,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(4..))]
+    rounds: u16,
+    /// Requests at a time
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 8])]
+    streams: Vec<usize>,
+    /// Tokens that all streams of one measurement generate together
+    #[arg(long, default_value_t = 256)]
+    tokens: usize,
+}
+
+/// What a request is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// A few words, and many tokens after them.
+    Generation,
+    /// A long prompt that nobody has asked before.
+    Cold,
+    /// A long prompt of which the server has seen three quarters.
+    Shared,
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generation => "generation",
+            Self::Cold => "prompt, cold",
+            Self::Shared => "prompt, shared prefix",
+        })
+    }
+}
+
+/// What one server gave for one load.
+#[derive(Debug, Default)]
+struct Figures {
+    tokens_per_second: Samples,
+    first_token: Samples,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let most = args.streams.iter().copied().max().context("no number of streams is given")?;
+    ensure!(most <= 64 && !args.streams.contains(&0), "1 to 64 streams");
+    let server = Server::start(args, most)?;
+    let flags = ["--parallel", &most.to_string(), "--context", &CONTEXT.to_string()];
+    let threads = ["--threads", &args.threads.to_string()];
+    let worker = Worker::start_with(&args.worker, &args.model, &[&flags[..], &threads].concat())?;
+    let chain = Chain::real();
+    chain.configure(&format!(
+        "[models]\ndefault = {:?}\n\n[worker]\nthreads = {}\nparallel = {most}\ncontext = {CONTEXT}\n",
+        std::path::absolute(&args.model).context("the model has no path")?,
+        args.threads
+    ));
+    eprintln!("serve: starting the chain");
+    chain.succeed(&["infer", "--max-tokens", "1", "Hi"]);
+    let queen = chain.queen();
+    // An edit of the checkout meanwhile is none of the measurement's business.
+    chain.configure("[auto_update]\nenabled = false\n");
+    let queen = queen.strip_prefix("http://").context("the queen has no address")?;
+    let endpoints = [server.endpoint.clone(), worker.endpoint(), Endpoint::Tcp(queen.to_owned())];
+    let model = args.model.to_str().context("the model's path is no text")?;
+
+    let cases: Vec<_> = [Load::Generation, Load::Cold, Load::Shared]
+        .into_iter()
+        .flat_map(|load| args.streams.iter().map(move |&streams| (load, streams)))
+        .collect();
+    println!(
+        "{:<24} {:>8} {:>13} {:>9} {:>9} {:>9} {:>9}",
+        "medians", "streams", "llama-server", "worker", "(ratio)", "chain", "(ratio)"
+    );
+    let mut met = true;
+    for (load, streams) in cases {
+        let mut figures = <[Figures; 3]>::default();
+        // A first round to touch all memory, which is not counted.
+        for round in 0..=args.rounds {
+            let mut order = [0, 1, 2];
+            // In turn, so that whatever else the machine does falls on each of them.
+            order.rotate_left(usize::from(round) % 3);
+            for index in order {
+                let seed = usize::from(round) * 1000 + streams;
+                let done = measure(&endpoints[index], model, load, streams, args.tokens, seed)?;
+                if round > 0 {
+                    figures[index].add(load, &done);
+                }
+            }
+        }
+        met &= report(load, streams, figures);
+    }
+    println!(
+        "\nworker {GOAL_WORKER} x or more, chain {GOAL_CHAIN} x or more and a first token at most {} later: {}",
+        shown(GOAL_LATER),
+        verdict(met)
+    );
+    Ok(())
+}
+
+/// Asks for as many completions at a time, and waits for all.
+fn measure(
+    endpoint: &Endpoint,
+    model: &str,
+    load: Load,
+    streams: usize,
+    tokens: usize,
+    seed: usize,
+) -> anyhow::Result<Vec<Completion>> {
+    let long = PROMPT_WORDS / streams.max(2) * 2;
+    let shared = words(long * 3 / 4, seed);
+    let body = |stream: usize| {
+        let own = seed * 64 + stream + 1;
+        let (prompt, tokens) = match load {
+            Load::Generation => (words(4, own), tokens / streams),
+            Load::Cold => (words(long, own), 2),
+            Load::Shared => (format!("{shared} {}", words(long / 4, own)), 2),
+        };
+        json!({
+            "model": model, "prompt": prompt, "max_tokens": tokens.max(2), "temperature": 0.0,
+            "stream": true, "ignore_eos": true, "cache_prompt": load == Load::Shared,
+            "stream_options": { "include_usage": true },
+        })
+    };
+    if load == Load::Shared {
+        let mut first = body(0);
+        first["prompt"] = shared.clone().into();
+        endpoint.complete(&first)?;
+    }
+    thread::scope(|scope| {
+        let asked: Vec<_> = (0..streams)
+            .map(|stream| {
+                let body = body(stream);
+                scope.spawn(move || endpoint.complete(&body))
+            })
+            .collect();
+        asked.into_iter().map(|one| one.join().expect("a client does not panic")).collect()
+    })
+}
+
+/// Words drawn by a rule, so that every server gets the same ones.
+fn words(count: usize, seed: usize) -> String {
+    let mut state = seed as u64 * 2 + 1;
+    let mut words = Vec::with_capacity(count);
+    for _ in 0..count {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        words.push(WORDS[(state >> 60) as usize]);
+    }
+    words.join(" ")
+}
+
+impl Figures {
+    fn add(&mut self, load: Load, done: &[Completion]) {
+        let earliest = |of: fn(&Completion) -> Instant| done.iter().map(of).min();
+        let latest = |of: fn(&Completion) -> Instant| done.iter().map(of).max();
+        let (tokens, span) = match load {
+            Load::Generation => (
+                done.iter().map(|one| one.tokens - 1).sum::<u64>(),
+                earliest(|one| one.first).zip(latest(|one| one.last)),
+            ),
+            _ => (
+                done.iter().map(|one| one.prompt_tokens).sum(),
+                earliest(|one| one.asked).zip(latest(|one| one.first)),
+            ),
+        };
+        if let Some((from, to)) = span {
+            self.tokens_per_second.add(tokens as f64 / seconds(to - from).max(1e-9));
+        }
+        let waits: f64 = done.iter().map(|one| seconds(one.first - one.asked)).sum();
+        self.first_token.add(waits / done.len() as f64);
+    }
+}
+
+/// Prints what came of one load, and returns whether it is as fast as it is to be.
+fn report(load: Load, streams: usize, figures: [Figures; 3]) -> bool {
+    let medians = figures.map(|one| (one.tokens_per_second.median(), one.first_token.median()));
+    let [(server, server_first), (worker, worker_first), (chain, chain_first)] = medians;
+    let (to_server, to_worker) = (worker / server, chain / worker);
+    println!(
+        "{:<24} {streams:>8} {server:>13.1} {worker:>9.1} {to_server:>8.2}x {chain:>9.1} {to_worker:>8.2}x",
+        format!("{load}, tokens/s")
+    );
+    println!(
+        "{:<24} {:>8} {:>13} {:>9} {:>9} {:>9} {:>9}",
+        "  first token",
+        "",
+        shown(server_first),
+        shown(worker_first),
+        "",
+        shown(chain_first),
+        format!("{:+.1} ms", (chain_first - worker_first) * 1e3)
+    );
+    to_server >= GOAL_WORKER && to_worker >= GOAL_CHAIN && chain_first - worker_first <= GOAL_LATER
+}
+
+/// llama.cpp's own server, that ends with this.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    endpoint: Endpoint,
+}
+
+impl Server {
+    fn start(args: &Args, parallel: usize) -> anyhow::Result<Self> {
+        let port = free_port().context("no port is free")?;
+        let child = server(&args.server, &args.model)
+            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--kv-unified"])
+            .args(["--threads", &args.threads.to_string(), "--ctx-size", &CONTEXT.to_string()])
+            .args(["--threads-batch", &args.threads.to_string()])
+            .args(["--parallel", &parallel.to_string()])
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", args.server.display()))?;
+        let mut server = Self { child, endpoint: Endpoint::Tcp(format!("127.0.0.1:{port}")) };
+        let began = Instant::now();
+        while !server.endpoint.is_ready() {
+            let ended = server.child.try_wait().context("cannot look at llama-server")?;
+            ensure!(ended.is_none(), "llama-server ended before it was ready: {ended:?}");
+            ensure!(began.elapsed() < LOADED_WITHIN, "llama-server loads nothing");
+            thread::park_timeout(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+}
+
+fn server(program: &Path, model: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--model").arg(model).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It is gone if that fails.
+        self.child.kill().unwrap_or(());
+        drop(self.child.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completion(first: u64, last: u64, tokens: u64) -> Completion {
+        let asked = Instant::now();
+        let at = |ms| asked + Duration::from_millis(ms);
+        Completion { asked, first: at(first), last: at(last), prompt_tokens: 500, tokens }
+    }
+
+    #[test]
+    fn generation_leaves_out_what_came_before_the_first_token() {
+        let mut figures = Figures::default();
+        figures.add(Load::Generation, &[completion(1000, 3000, 101)]);
+        assert!((figures.tokens_per_second.median() - 50.0).abs() < 0.1);
+        assert!((figures.first_token.median() - 1.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn prompts_are_counted_until_the_last_stream_has_its_first_token() {
+        let mut figures = Figures::default();
+        let asked = completion(500, 500, 2);
+        let mut later = completion(2000, 2000, 2);
+        later.first = asked.asked + Duration::from_millis(2000);
+        figures.add(Load::Cold, &[asked, later]);
+        assert!((figures.tokens_per_second.median() - 500.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn every_server_gets_the_same_words_and_every_stream_others() {
+        assert_eq!(words(40, 7), words(40, 7));
+        assert_ne!(words(40, 7), words(40, 8));
+        assert_eq!(words(40, 7).split(' ').count(), 40);
+    }
+}
