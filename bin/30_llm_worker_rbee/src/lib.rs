@@ -11,6 +11,7 @@ mod http; // OpenAI's format at the rim
 mod lease; // how long an unused worker stays
 mod llama_log; // llama.cpp's log, as tracing events
 mod model; // a GGUF file, loaded
+mod prompt; // what of a prompt may be control tokens
 mod template; // messages to prompt, by the model's own template
 
 pub use crate::{

@@ -9,10 +9,12 @@ use llama_cpp_2::{
     llama_backend::LlamaBackend,
     model::{LlamaModel, params::LlamaModelParams},
     token::LlamaToken,
+    token_type::LlamaTokenAttr,
 };
 
 use crate::{
     llama_log,
+    prompt::{Controls, Part},
     template::{ChatTemplate, TemplateError},
 };
 
@@ -42,6 +44,7 @@ pub struct Model {
     /// The tokens that end a turn.
     pub(crate) eog: Vec<i32>,
     template: ChatTemplate,
+    controls: Controls,
     bos: Vec<u8>,
 }
 
@@ -107,8 +110,17 @@ impl Model {
         };
         let eog =
             vocab.tokens().filter(|&token| vocab.is_eog(token)).map(|token| token.0).collect();
+        let controls = Controls::new(
+            vocab
+                .tokens()
+                .filter(|&token| {
+                    let kind = vocab.attr(token);
+                    kind.contains(LlamaTokenAttr::Control) || kind.contains(LlamaTokenAttr::Unknown)
+                })
+                .filter_map(|token| vocab.text(token)?.to_str().ok().map(str::to_owned)),
+        );
         let bos = if vocab.should_add_bos() { bos } else { Vec::new() };
-        Ok(Self { llama, facts, eog, template, bos })
+        Ok(Self { llama, facts, eog, template, controls, bos })
     }
 
     #[must_use]
@@ -116,9 +128,34 @@ impl Model {
         &self.facts
     }
 
-    /// The prompt that the model's own template makes of `messages`.
-    pub(crate) fn render(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
-        self.template.render(context)
+    /// The tokens of the prompt that the model's own template makes of a conversation: an object
+    /// with `messages` and whatever else the template may use.
+    ///
+    /// What looks like a control token in it is text; only the template writes control tokens.
+    pub(crate) fn chat_prompt(
+        &self,
+        context: &serde_json::Value,
+    ) -> Result<Vec<i32>, TemplateError> {
+        let (context, shielded) = self.controls.shield(context);
+        let rendered = self.template.render(&context)?;
+        let parts = self.controls.parts(&rendered, &shielded);
+        if let [Part::Template(whole)] = &parts[..] {
+            return Ok(self.tokenize(whole));
+        }
+        let vocab = self.llama.vocab();
+        let mut tokens = Vec::new();
+        let written = matches!(&parts[..], [Part::Template(first), ..]
+            if first.as_bytes().starts_with(&self.bos));
+        if !self.bos.is_empty() && !written {
+            tokens.push(vocab.bos());
+        }
+        for part in &parts {
+            tokens.extend(match part {
+                Part::Template(text) => vocab.tokenize(text.as_bytes(), false, true),
+                Part::Plain(text) => vocab.tokenize(text.as_bytes(), false, false),
+            });
+        }
+        Ok(tokens.into_iter().map(|token| token.0).collect())
     }
 
     /// The tokens of a prompt that names its special tokens, as chat templates write them.

