@@ -241,7 +241,7 @@ impl<'a> Attempts<'a> {
             receipt.head.root != layout.root() && output.target_path.starts_with(&layout.target_dir)
         };
         !layout.target_dir.starts_with(layout.root())
-            || records::all(&layout.home()).any(is_foreign)
+            || records::all_current(&layout.home()).any(is_foreign)
             || inputs::is_of_elsewhere(&layout.target_path, &layout.package.dir)
     }
 

@@ -90,6 +90,12 @@ pub(crate) fn all(home: &Path) -> impl Iterator<Item = Receipt> + use<> {
     paths.filter_map(|path| Receipt::parse(fs::read(path).ok()?))
 }
 
+/// The current receipt of each binary under `home`.
+pub(crate) fn all_current(home: &Path) -> impl Iterator<Item = Receipt> + use<> {
+    let binaries = fs::read_dir(home.join("receipts")).into_iter().flatten().flatten();
+    binaries.filter_map(|dir| Receipt::parse(fs::read(current(&dir.path())).ok()?))
+}
+
 /// Writes the receipt of a build as the current one, and keeps it for later.
 pub(crate) fn write_built(
     records: &Path,
@@ -219,10 +225,7 @@ fn input_name(head: &Head, entries: &[Entry]) -> String {
 
 /// The artifacts that current receipts under `home` name.
 pub(crate) fn current_artifacts(home: &Path) -> HashSet<ArtifactHash> {
-    let binaries = fs::read_dir(home.join("receipts")).into_iter().flatten().flatten();
-    let receipts = binaries.filter_map(|dir| fs::read(current(&dir.path())).ok());
-    receipts
-        .filter_map(Receipt::parse)
+    all_current(home)
         .filter_map(|receipt| match receipt.head.outcome {
             Outcome::Built(output) => Some(output.hash),
             Outcome::Failed { .. } => None,
@@ -232,8 +235,6 @@ pub(crate) fn current_artifacts(home: &Path) -> HashSet<ArtifactHash> {
 
 /// The variables that any current receipt under `home` names.
 pub(crate) fn named_variables(home: &Path) -> BTreeSet<OsString> {
-    let binaries = fs::read_dir(home.join("receipts")).into_iter().flatten().flatten();
-    let receipts = binaries.filter_map(|dir| fs::read(current(&dir.path())).ok());
-    let heads = receipts.filter_map(Receipt::parse).map(|receipt| receipt.head);
+    let heads = all_current(home).map(|receipt| receipt.head);
     heads.flat_map(|head| head.variables).map(|(name, _)| name).collect()
 }
