@@ -10,6 +10,10 @@ use rbee_config::{NarrationMode, OnBuildFailure};
 
 use crate::failure::BuildFailed;
 
+/// Removes what a terminal shows from the cursor on.
+const CLEAR_LINE: &str = "\u{1b}[K";
+const STATUS_LENGTH: usize = 79;
+
 /// A binary of the workspace.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Binary<'a> {
@@ -55,8 +59,8 @@ impl Binary<'_> {
     fn updater(&self, root: &Path) -> anyhow::Result<AutoUpdater> {
         let updater = AutoUpdater::new(self.name, root.join(self.sources))
             .with_context(|| format!("cannot tell whether `{}` is fresh", self.name))?;
-        // Somebody's tokens may be streaming meanwhile.
-        let updater = updater.profile(self.profile).idle_priority(true);
+        // A person waits, so that neither gives way to anything nor lets another build do so.
+        let updater = updater.profile(self.profile);
         Ok(updater.colours(io::stderr().is_terminal()))
     }
 }
@@ -94,6 +98,13 @@ impl Reporter<'_> {
             BuildEvent::Line(line) => {
                 self.say(&Narration::verbatim(lines::DAEMON_LIFECYCLE, line));
             }
+            BuildEvent::Progress { done, total, now, elapsed } => {
+                self.status(&lines::compiling(self.binary, done, total, &now, elapsed));
+            }
+            BuildEvent::Overtaken => {
+                let text = format!("What '{}' is built from changed again", self.binary);
+                self.say(&narrate("auto_update", text));
+            }
             BuildEvent::Finished { duration, .. } => {
                 self.say(&lines::rebuilt(self.binary).took(duration));
             }
@@ -110,7 +121,19 @@ impl Reporter<'_> {
         }
     }
 
+    /// Written over by what comes next.
+    fn status(&self, narration: &Narration) {
+        if self.narration == NarrationMode::Human && io::stderr().is_terminal() {
+            // Longer than the line it would stay there.
+            let text: String = human(narration).chars().take(STATUS_LENGTH).collect();
+            eprint!("{CLEAR_LINE}{text}\r");
+        }
+    }
+
     fn say(&self, narration: &Narration) {
+        if io::stderr().is_terminal() {
+            eprint!("{CLEAR_LINE}");
+        }
         match self.narration {
             NarrationMode::Human => eprintln!("{}", human(narration)),
             NarrationMode::Json => eprintln!("{}", json(narration)),

@@ -2,11 +2,12 @@ use std::{
     collections::HashMap,
     io::{self, IsTerminal as _, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
-use narration_core::Narration;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use narration_core::{Level, Narration};
 use rbee_api::Progress;
 use rbee_config::NarrationMode;
 use tokio::sync::mpsc;
@@ -16,6 +17,9 @@ use crate::{
     failure::{Failure, Kind},
     render::{Paint, ProgressSteps, bar_style, narration_line, progress_json},
 };
+
+/// Between two lines about one build, where none can be drawn over the one before.
+const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Standard output and standard error: data to the one, everything else to the other.
 ///
@@ -36,6 +40,8 @@ struct State {
     mid_line: bool,
     bars: HashMap<String, ProgressBar>,
     steps: ProgressSteps,
+    /// When a line was printed about a target, where none can be drawn, and how far it was.
+    statuses: HashMap<String, (Instant, Option<u64>)>,
     listener: Option<Listener>,
 }
 
@@ -115,6 +121,14 @@ impl Terminal {
                 return;
             }
         }
+        if let Some(target) = &narration.target
+            && self.narration == NarrationMode::Human
+        {
+            if narration.level == Level::Progress {
+                return self.draw_status(target, narration);
+            }
+            self.state().end_bar(target);
+        }
         if let Some(line) = narration_line(narration, self.narration, self.paint) {
             self.say(&line);
         }
@@ -166,6 +180,36 @@ impl Terminal {
         }
     }
 
+    /// One line that the next one about the same target takes the place of; where nothing can be
+    /// drawn, a line now and then.
+    fn draw_status(&self, target: &str, narration: &Narration) {
+        let Some(line) = narration_line(narration, self.narration, self.paint) else { return };
+        let mut state = self.state();
+        if self.bars.is_hidden() {
+            let last = state.statuses.get(target);
+            let begun = last.is_none_or(|last| last.1 > narration.duration_ms);
+            let is_due = last.is_some_and(|last| last.0.elapsed() >= STATUS_INTERVAL);
+            if begun || is_due {
+                let now = (Instant::now(), narration.duration_ms);
+                state.statuses.insert(target.to_owned(), now);
+            }
+            drop(state);
+            return if is_due {
+                self.say(&line);
+            };
+        }
+        if self.shared_screen && state.mid_line {
+            return;
+        }
+        let bar = state.bars.entry(target.to_owned()).or_insert_with(|| {
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+            let bar = ProgressBar::new_spinner().with_style(style.expect("the template is valid"));
+            self.bars.add(bar)
+        });
+        bar.set_message(line);
+        bar.tick();
+    }
+
     fn say_step(&self, progress: &Progress, text: impl FnOnce(String) -> String) {
         let line = self.state().steps.line(progress);
         if let Some(line) = line {
@@ -202,6 +246,13 @@ impl Terminal {
 }
 
 impl State {
+    fn end_bar(&mut self, target: &str) {
+        self.statuses.remove(target);
+        if let Some(bar) = self.bars.remove(target) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn end_bars(&mut self) {
         for (_, bar) in self.bars.drain() {
             bar.finish_and_clear();

@@ -11,7 +11,7 @@ use std::{
 };
 
 use completion_relay::NextLevel;
-use daemon_lifecycle::Identity;
+use daemon_lifecycle::{Identity, Waits};
 use http_guard::Token;
 use narration_core::{Level, Narration};
 use rbee_api::ErrorBody;
@@ -60,6 +60,16 @@ pub(crate) struct Wanted {
     pub(crate) fresh: bool,
     /// Whether the hive that the queen remembers has failed this request already.
     pub(crate) distrust: bool,
+    /// Who waits for it to be built, if it must.
+    pub(crate) waits: Waits,
+}
+
+impl Wanted {
+    /// A request that only fresh processes may answer is a person's.
+    pub(crate) fn of(fresh: bool, distrust: bool) -> Self {
+        let waits = if fresh { Waits::Person } else { Waits::Program };
+        Self { fresh, distrust, waits }
+    }
 }
 
 impl NextLevel for Hives {
@@ -73,7 +83,7 @@ impl NextLevel for Hives {
         path: &str,
         failed: usize,
     ) -> Result<(RequestBuilder, Busy), ErrorBody> {
-        let wanted = Wanted { fresh: false, distrust: failed > 0 };
+        let wanted = Wanted::of(false, failed > 0);
         let (hive, guard) = self.acquire(alias, wanted).await?;
         let (http, url) = (&self.0.streams, format!("{}{path}", hive.base_url));
         let request = http.request(method, url).header(AUTHORIZATION, self.0.token.authorization());
@@ -182,8 +192,9 @@ impl Hives {
                 None => false,
             };
             if stale
-                && let Err(body) =
-                    hives.bring_up(&slot, Wanted { fresh: true, distrust: false }).await
+                && let Err(body) = hives
+                    .bring_up(&slot, Wanted { waits: Waits::Nobody, ..Wanted::of(true, false) })
+                    .await
             {
                 let why = format!("`{}` stays as it is: {}", slot.name, body.error.message);
                 Narration::new("queen", "hive_stale", why)

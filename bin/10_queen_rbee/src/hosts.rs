@@ -10,7 +10,11 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
 /// How hives are brought up and ended, wherever they run.
 pub trait Hosts: fmt::Debug + Send + Sync {
     /// Starts the hive, or replaces one that is stale.
-    fn start(&self, config: Arc<RbeeConfig>, alias: String) -> Answer<'static, HiveStartResponse>;
+    fn start(
+        &self,
+        config: Arc<RbeeConfig>,
+        request: HiveStartRequest,
+    ) -> Answer<'static, HiveStartResponse>;
 
     /// The hive if it runs, stale or not; starts nothing.
     fn find<'a>(&self, config: &'a RbeeConfig, alias: &'a str) -> Answer<'a, Option<Identity>>;
@@ -37,8 +41,11 @@ pub trait Hosts: fmt::Debug + Send + Sync {
 pub(crate) struct ThisHost;
 
 impl Hosts for ThisHost {
-    fn start(&self, config: Arc<RbeeConfig>, alias: String) -> Answer<'static, HiveStartResponse> {
-        let request = HiveStartRequest { alias: Some(alias) };
+    fn start(
+        &self,
+        config: Arc<RbeeConfig>,
+        request: HiveStartRequest,
+    ) -> Answer<'static, HiveStartResponse> {
         Box::pin(hive_lifecycle::execute_hive_start(request, config))
     }
 

@@ -150,7 +150,7 @@ impl Queen {
 
     async fn start_hive(&self, alias: Option<&str>) -> Result<rbee_api::Hive, ErrorBody> {
         let alias = self.hives.alias(alias)?;
-        let wanted = Wanted { fresh: true, distrust: true };
+        let wanted = Wanted::of(true, true);
         self.hives.acquire(&alias, wanted).await?;
         self.hives.describe(&alias).await
     }
@@ -166,7 +166,7 @@ impl Queen {
         fresh: bool,
         failed: usize,
     ) -> Result<(HiveHandle, Busy), ErrorBody> {
-        self.hives.acquire(alias, Wanted { fresh, distrust: failed > 0 }).await
+        self.hives.acquire(alias, Wanted::of(fresh, failed > 0)).await
     }
 }
 

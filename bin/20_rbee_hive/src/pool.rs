@@ -10,6 +10,7 @@ use std::{
 };
 
 use completion_relay::NextLevel;
+use daemon_lifecycle::Waits;
 use job_server::JobEmitter;
 use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, Worker, WorkerKind, WorkerList, WorkerState};
@@ -42,6 +43,8 @@ pub(crate) struct Wanted {
     pub(crate) fresh: bool,
     /// Whether the worker that the pool remembers has failed this request already.
     pub(crate) distrust: bool,
+    /// Who waits for it to be built, if it must.
+    pub(crate) waits: Waits,
     /// Told of downloads.
     pub(crate) job: Option<JobEmitter>,
 }
@@ -98,7 +101,9 @@ impl WorkerPool {
         for slot in self.slots() {
             if slot.current().is_some() {
                 let model = slot.name.clone();
-                let wanted = Wanted { model, fresh: true, distrust: false, job: Some(job.clone()) };
+                let job = Some(job.clone());
+                let waits = Waits::Person;
+                let wanted = Wanted { model, fresh: true, distrust: false, waits, job };
                 // One that cannot be replaced keeps no other from it.
                 failed = failed.or(self.acquire(wanted).await.err());
             }
@@ -127,7 +132,8 @@ impl WorkerPool {
             };
             if stale {
                 let model = slot.name.clone();
-                let wanted = Wanted { model, fresh: true, distrust: false, job: None };
+                let waits = Waits::Nobody;
+                let wanted = Wanted { model, fresh: true, distrust: false, waits, job: None };
                 let replaced = pool.bring_up(&slot, &wanted).await;
                 if let Err(body) = replaced {
                     let why = format!("`{}` stays as it is: {}", slot.name, body.error.message);

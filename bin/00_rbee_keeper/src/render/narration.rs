@@ -52,7 +52,7 @@ pub(crate) fn narration_line(
             Level::Verbatim => plain,
             Level::Warn => paint.doubtful(&plain),
             Level::Error => paint.bad(&plain),
-            Level::Info => match plain.split_once(": ") {
+            Level::Info | Level::Progress => match plain.split_once(": ") {
                 Some((who, what)) => format!("{} {what}", paint.dim(&format!("{who}:"))),
                 None => plain,
             },

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use daemon_lifecycle::Outcome;
-use hive_lifecycle::HiveStartResponse;
+use chain_daemon::HIVE;
+use daemon_lifecycle::{Outcome, Waits};
+use hive_lifecycle::{HiveStartRequest, HiveStartResponse};
 use http_guard::ApiError;
 use narration_core::{Level, Narration};
 use rbee_api::ErrorBody;
@@ -23,7 +24,11 @@ impl Hives {
         slot: &Arc<Slot>,
         wanted: Wanted,
     ) -> Result<Arc<Running>, ErrorBody> {
+        // Whoever has the turn may be building for nobody.
+        let is_awaited = wanted.waits != Waits::Nobody;
+        let hurry = is_awaited.then(|| chain_daemon::hurry(&self.config(), HIVE));
         let _turn = slot.bringing_up.lock().await;
+        drop(hurry);
         // Somebody who was in front may have done it.
         if !wanted.distrust
             && let Some(running) = slot.current()
@@ -32,8 +37,9 @@ impl Hives {
         {
             return Ok(running);
         }
+        let request = HiveStartRequest { alias: Some(slot.name.clone()), waits: wanted.waits };
         // In a task of its own, so that a client who goes away leaves no half-started hive.
-        let starting = self.0.hosts.start(self.config(), slot.name.clone());
+        let starting = self.0.hosts.start(self.config(), request);
         let hive = match tokio::spawn(starting.in_current_span()).await {
             Ok(started) => started.map_err(|error| failure::hive(&error))?,
             Err(error) => return Err(ApiError::internal(error).into()),

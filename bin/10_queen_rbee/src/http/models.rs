@@ -69,10 +69,9 @@ pub(super) async fn remove(
 
 /// The hive, brought up if need be; one that the queen remembers may have been killed since.
 async fn reach(queen: &Queen, alias: &str) -> Result<(HiveHandle, Busy), ErrorBody> {
-    let (hive, guard) =
-        queen.hives.acquire(alias, Wanted { fresh: false, distrust: false }).await?;
+    let (hive, guard) = queen.hives.acquire(alias, Wanted::of(false, false)).await?;
     if hive.identity.is_alive() {
         return Ok((hive, guard));
     }
-    queen.hives.acquire(alias, Wanted { fresh: false, distrust: true }).await
+    queen.hives.acquire(alias, Wanted::of(false, true)).await
 }

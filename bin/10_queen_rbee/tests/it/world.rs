@@ -17,7 +17,7 @@ use axum::{
 };
 use daemon_lifecycle::{Daemon, Identity, Outcome};
 use futures::future::BoxFuture;
-use hive_lifecycle::{Error, HiveStartResponse};
+use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
 use http_body_util::BodyExt as _;
 use job_server::{JobServer, Limits};
 use queen_rbee::{Hosts, Queen, router};
@@ -279,8 +279,9 @@ impl Hosts for Hosted {
     fn start(
         &self,
         config: Arc<RbeeConfig>,
-        alias: String,
+        request: HiveStartRequest,
     ) -> BoxFuture<'static, Result<HiveStartResponse, Error>> {
+        let alias = request.alias.expect("the queen names the hive");
         let script = Arc::clone(&self.0[&alias].0);
         Box::pin(async move {
             script.starts.send_modify(|starts| *starts += 1);

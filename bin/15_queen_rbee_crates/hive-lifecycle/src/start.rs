@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use chain_daemon::{HIVE, Spec};
-use daemon_lifecycle::{DaemonManager, Identity, Outcome, instances};
+use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits, instances};
 use rbee_config::{HiveEntry, RbeeConfig};
 
 use crate::Error;
@@ -11,6 +11,8 @@ use crate::Error;
 pub struct HiveStartRequest {
     /// A configured alias; `None` is the first hive of the configuration.
     pub alias: Option<String>,
+    /// Who waits for it.
+    pub waits: Waits,
 }
 
 /// A hive that answers.
@@ -36,7 +38,8 @@ pub async fn execute_hive_start(
 ) -> Result<HiveStartResponse, Error> {
     let hive = config.hive(request.alias.as_deref()).map_err(Error::UnknownHive)?;
     let failed = |source| Error::Start { alias: hive.alias.clone(), source };
-    let manager = manager(&config, hive).map_err(failed)?.takeover(is_abandoned(&config, hive));
+    let manager = manager(&config, hive).map_err(failed)?.waits(request.waits);
+    let manager = manager.takeover(is_abandoned(&config, hive));
     let daemon = manager.spawn().await.map_err(failed)?;
     Ok(HiveStartResponse {
         alias: hive.alias.clone(),

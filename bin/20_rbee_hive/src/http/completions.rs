@@ -5,6 +5,7 @@ use axum::{
 };
 use bytes::Bytes;
 use completion_relay::{Attempt, Form, Head, respond};
+use daemon_lifecycle::Waits;
 use http_guard::ApiError;
 use rbee_api::HEADER_EVENTS;
 
@@ -24,7 +25,10 @@ pub(super) async fn complete(
     let model = model.unwrap_or_else(|| hive.config.current().models.default.clone());
     let (pool, relays) = (hive.pool.clone(), hive.relays.clone());
     let begun = relays.begin("completion", move |job, failed| {
-        let wanted = Wanted { model: model.clone(), fresh, distrust: failed > 0, job: Some(job) };
+        // Only a person asks for fresh processes.
+        let waits = if fresh { Waits::Person } else { Waits::Program };
+        let (model, job) = (model.clone(), Some(job));
+        let wanted = Wanted { model, fresh, distrust: failed > 0, waits, job };
         let (pool, path, body) = (pool.clone(), uri.path().to_owned(), body.clone());
         async move {
             let (worker, guard) = pool.acquire(wanted).await?;

@@ -1,6 +1,7 @@
 use std::{path::PathBuf, sync::Arc};
 
-use daemon_lifecycle::Outcome;
+use chain_daemon::LLAMACPP_WORKER;
+use daemon_lifecycle::{Outcome, Waits};
 use http_guard::ApiError;
 use narration_core::Narration;
 use rbee_api::{ErrorBody, ErrorCode, causes};
@@ -40,7 +41,12 @@ impl WorkerPool {
         slot: &Arc<Slot>,
         wanted: &Wanted,
     ) -> Result<Arc<Running>, ErrorBody> {
+        // Whoever has the turn may be building for nobody.
+        let is_awaited = wanted.waits != Waits::Nobody;
+        let hurry =
+            is_awaited.then(|| chain_daemon::hurry(&self.0.config.current(), LLAMACPP_WORKER));
         let turn = slot.bringing_up.lock().await;
+        drop(hurry);
         let (mut old, mut alive) = answering(slot).await;
         if !alive {
             // A hive before this one may have left, or just brought up, one that is alive.
@@ -69,7 +75,7 @@ impl WorkerPool {
             }
             _ => self.free_name(&slot.name, path),
         };
-        let handle = self.spawn(config).await?;
+        let handle = self.spawn(WorkerConfig { waits: wanted.waits, ..config }).await?;
         narrate(&handle);
         let running = Running::new(handle);
         let replaced = slot.set(Some(Arc::clone(&running)));
@@ -170,6 +176,7 @@ impl WorkerPool {
             model_path,
             device: DEVICE.to_owned(),
             slot,
+            waits: Waits::Nobody,
         }
     }
 }

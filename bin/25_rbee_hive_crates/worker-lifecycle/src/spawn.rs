@@ -1,7 +1,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use chain_daemon::{Binary, LLAMACPP_WORKER, Spec};
-use daemon_lifecycle::{DaemonManager, Identity, Outcome};
+use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits};
 use rbee_config::RbeeConfig;
 
 use crate::{Error, WorkerClient};
@@ -34,6 +34,8 @@ pub struct WorkerConfig {
     pub device: String,
     /// Tells apart the workers of one model: a stale one and its successor run side by side.
     pub slot: u8,
+    /// Who waits for it.
+    pub waits: Waits,
 }
 
 /// A worker that answers on its socket.
@@ -123,7 +125,7 @@ fn manager(
     }
     let binary = worker_type.binary();
     let spec = Spec { binary, instance: id, args, takeover: true };
-    chain_daemon::manager(rbee, spec)
+    Ok(chain_daemon::manager(rbee, spec)?.waits(config.waits))
 }
 
 /// `worker-MODEL.DIGEST.SLOT@HIVE`: readable, bounded, and different for different models.

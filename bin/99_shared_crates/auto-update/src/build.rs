@@ -1,5 +1,6 @@
 //! Builds under a lock, makes sure that cargo saw what there is to see, and records it.
 
+mod oversee; // what becomes of a build while it runs
 mod talk; // what the observer is told
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    cargo::{self, Build, Metadata, Report},
+    cargo::{self, Build, Halt, Metadata, Report},
     check::{self, Checked, Holding},
     compare::Hashes,
     error::{Error, on},
@@ -18,21 +19,25 @@ use crate::{
     hash::{ArtifactHash, hash_file},
     inputs::{self, Before, Gathered, Scene},
     layout::Layout,
-    lock::Lock,
+    lock::{Lock, Wanted},
+    priority::Priority,
     receipt::{Head, Look, Outcome, Output, Receipt},
     records,
     stat::{StatVector, stat},
     store::Store,
-    together, toolchain,
+    together::{self, Companion},
+    toolchain, units,
     updater::AutoUpdater,
 };
 
+use oversee::{Baseline, Overseer};
 pub use talk::BuildEvent;
 use talk::{Observer, Talk};
 
 /// How a build is run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
+    /// Nobody waits for it, until somebody does.
     pub(crate) idle: bool,
     pub(crate) colours: bool,
     /// Cargo is asked even if everything is as it was, or failed as it is.
@@ -45,6 +50,15 @@ pub(crate) struct Manner {
 
 /// How often a build is repeated because files changed under it.
 const MAX_ATTEMPTS: usize = 4;
+
+/// How often a build is ended because its inputs have changed again; the next one then runs to its
+/// end. What changes them may be the build itself.
+const MAX_OVERTAKEN: usize = 5;
+
+/// After that, the inputs have to be left alone for this long before the next one begins, ...
+const QUIET: Duration = Duration::from_millis(100);
+/// ... or for this long to change on and on.
+const MAX_UNREST: Duration = Duration::from_secs(2);
 
 /// Answers with a binary that is what its inputs say, building it if it must.
 ///
@@ -61,24 +75,35 @@ pub(crate) fn ensure(
         observer(BuildEvent::Fresh);
         return Ok(artifact);
     }
+    // Whoever builds meanwhile for nobody makes haste.
+    let hurry = if manner.idle { None } else { Wanted::say(&layout.builder()) };
     let wait = |pid| observer(BuildEvent::WaitingFor { pid });
-    let (_lock, waited) = Lock::take(&layout.records.join("lock"), wait)?;
-    // Whoever held the lock may have built it.
-    let checked = check::check(layout, Holding::Lock);
-    if (!manner.force || waited)
-        && let Freshness::Fresh(artifact) = checked.freshness
-    {
-        observer(BuildEvent::Fresh);
-        return Ok(artifact);
+    let (_turn, waited) = Lock::take(&layout.builder(), wait)?;
+    drop(hurry);
+    // Held by others for no longer than it takes to write a receipt.
+    let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {})?;
+    for overtaken in 0.. {
+        // Whoever held the lock may have built it.
+        let checked = check::check(layout, Holding::Lock);
+        if (!manner.force || waited)
+            && let Freshness::Fresh(artifact) = checked.freshness
+        {
+            observer(BuildEvent::Fresh);
+            return Ok(artifact);
+        }
+        if manner.automatic
+            && !manner.force
+            && let Some(diagnostics) = check::remembered_failure(layout)
+        {
+            return Err(fail(layout, diagnostics, true, observer));
+        }
+        let attempt = Attempts::new(layout, manner, others, checked);
+        match attempt.run(overtaken < MAX_OVERTAKEN, observer)? {
+            Some(artifact) => return Ok(artifact),
+            None => continue,
+        }
     }
-    if manner.automatic
-        && !manner.force
-        && let Some(diagnostics) = check::remembered_failure(layout)
-    {
-        return Err(fail(layout, diagnostics, true, observer));
-    }
-    let attempt = Attempts::new(layout, manner, others, checked);
-    attempt.run(observer)
+    unreachable!("it ends no later than when no build is ended any more")
 }
 
 fn fail(layout: &Layout, diagnostics: String, remembered: bool, observer: Observer<'_>) -> Error {
@@ -87,14 +112,14 @@ fn fail(layout: &Layout, diagnostics: String, remembered: bool, observer: Observ
 }
 
 /// One build, repeated while files change under it.
-struct Attempts<'a> {
+pub(crate) struct Attempts<'a> {
     layout: &'a Layout,
     manner: Manner,
     others: &'a [AutoUpdater],
     last: Option<Receipt>,
-    reasons: Vec<StaleReason>,
+    pub(crate) reasons: Vec<StaleReason>,
     /// The reasons are all there are: the last receipt was compared with the world.
-    is_compared: bool,
+    pub(crate) is_compared: bool,
     /// Cargo will probably find nothing to do, so nothing is said before it does.
     is_quiet: bool,
     began: Instant,
@@ -123,30 +148,65 @@ impl<'a> Attempts<'a> {
         Self { layout, manner, others, last, reasons, is_compared, is_quiet, began }
     }
 
-    fn run(self, observer: Observer<'_>) -> Result<Artifact, Error> {
-        let mut talk = Talk::new(observer, &self.reasons);
+    /// `None` where it was ended, since its inputs had changed again.
+    fn run(
+        mut self,
+        may_be_overtaken: bool,
+        observer: Observer<'_>,
+    ) -> Result<Option<Artifact>, Error> {
+        let reasons = self.reasons.clone();
+        let mut talk = Talk::new(observer, &reasons);
         if !self.is_quiet {
             talk.announce();
         }
         let mut hashes = Hashes::default();
+        let mut baseline = Baseline::default();
         if let Some(last) = &self.last {
             hashes.learn(last, self.layout.root());
+            baseline = Baseline::of(last, self.layout, &mut hashes);
         }
-        let mut attempt = 1;
+        let companions =
+            if self.is_quiet { Vec::new() } else { together::companions(self.layout, self.others) };
+        for Companion { layout, last, .. } in &companions {
+            hashes.learn(last, layout.root());
+            baseline.extend(Baseline::of(last, layout, &mut hashes));
+        }
         let mut first = None;
         let mut rewritten: Option<PathBuf> = None;
         let is_shared = self.is_shared();
         let mut known = self.last.as_ref().map_or_else(Vec::new, |last| self.listed(last));
+        known.extend(companions.iter().flat_map(|companion| self.listed(&companion.last)));
+        let mut attempt = 1;
         let (report, mut gathered, executable, hash) = loop {
             let clock = build_start(self.layout)?;
             let sysroot = self.last.as_ref().and_then(|last| last.head.sysroot.as_deref());
             let world = self.layout.world();
             let before = Before::look(clock, first, is_shared, known.into_iter(), world, sysroot);
             first = first.or(Some(clock));
-            let together = self.compile_together(attempt, &mut talk)?;
-            let (mut report, metadata) = self.call_cargo(&mut talk)?;
-            if let Some(together) = together {
-                report.include(&together);
+            let mut watched = may_be_overtaken.then_some(&mut baseline);
+            let mut joint = None;
+            if attempt == 1 && !companions.is_empty() {
+                match self.compile_together(&companions, watched.as_deref_mut(), &mut talk)? {
+                    Some(report) => joint = Some(report),
+                    None => return self.overtaken(&mut baseline, talk),
+                }
+            }
+            let (metadata, is_alone);
+            let mut report = match joint.as_ref().and_then(|joint| self.alone(joint, &companions)) {
+                Some((report, asked)) => {
+                    (metadata, is_alone) = (asked, false);
+                    report
+                }
+                None => match self.call_cargo(watched, &mut talk)? {
+                    Some((report, asked)) => {
+                        (metadata, is_alone) = (asked, true);
+                        report
+                    }
+                    None => return self.overtaken(&mut baseline, talk),
+                },
+            };
+            if let Some(joint) = &joint {
+                report.include(joint);
             }
             if !report.status.success() {
                 return Err(self.failed(&report, metadata.as_ref(), &before, talk));
@@ -180,6 +240,14 @@ impl<'a> Attempts<'a> {
             } else if !gathered.overlooked.is_empty() {
                 cargo::clean(self.layout, &gathered.overlooked)?;
             } else {
+                if let Some(joint) = &joint {
+                    for companion in &companions {
+                        self.record_companion(companion, joint, scene, &mut hashes)?;
+                    }
+                }
+                if is_alone {
+                    units::write(&self.layout.records, &report, scene)?;
+                }
                 break (report, gathered, executable, hash);
             }
             attempt += 1;
@@ -190,21 +258,87 @@ impl<'a> Attempts<'a> {
         let identical = self.last_hash() == Some(hash);
         let compiled = report.artifacts.iter().any(|artifact| !artifact.fresh);
         talk.end(identical || !compiled, self.began.elapsed(), identical);
-        Ok(artifact)
+        Ok(Some(artifact))
     }
 
-    /// Compiles, the first time, whatever else is stale beside this binary.
+    /// Lets whoever edits finish.
+    fn overtaken(
+        &mut self,
+        baseline: &mut Baseline,
+        mut talk: Talk<'_, '_>,
+    ) -> Result<Option<Artifact>, Error> {
+        talk.overtaken();
+        let began = Instant::now();
+        loop {
+            baseline.renew();
+            pause(QUIET);
+            if !baseline.is_overtaken() || began.elapsed() > MAX_UNREST {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Compiles, the first time, whatever else is stale beside this binary. `None` where it was
+    /// overtaken.
     fn compile_together(
         &self,
-        attempt: usize,
+        companions: &[Companion],
+        baseline: Option<&mut Baseline>,
         talk: &mut Talk<'_, '_>,
     ) -> Result<Option<Report>, Error> {
-        if attempt > 1 || self.is_quiet {
-            return Ok(None);
+        let arguments = together::arguments(self.layout, companions);
+        let mut kept = Vec::new();
+        let report = self.oversee(arguments, baseline, Some(&mut kept), talk)?;
+        let Some(report) = report else { return Ok(None) };
+        // Where it failed, errors and warnings come again with the binaries that they are about.
+        if report.status.success() && together::is_exact(self, companions) {
+            kept.into_iter().for_each(|line| talk.line(line));
         }
-        let on_line = &mut |line| talk.line(line);
-        let report = together::compile(self.layout, self.others, self.manner, on_line)?;
-        report.map(|report| self.unless_interrupted(report)).transpose()
+        Ok(Some(report))
+    }
+
+    /// What a call for this binary alone would have reported, where the one for several tells, and
+    /// what the workspace consists of.
+    fn alone(
+        &self,
+        joint: &Report,
+        companions: &[Companion],
+    ) -> Option<(Report, Option<Metadata>)> {
+        if !joint.status.success() || !together::is_exact(self, companions) {
+            return None;
+        }
+        let metadata = cargo::metadata(self.layout.root(), &self.layout.environment);
+        let world = self.layout.world();
+        let before = Before::look(StatVector::NONE, None, false, std::iter::empty(), world, None);
+        let scene = self.scene(metadata.as_ref(), None, &before);
+        let report = units::alone(&self.layout.records, self.last.as_ref()?, joint, scene)?;
+        Some((report, metadata))
+    }
+
+    /// Writes the receipt of a binary that was compiled along, if it is what a call for it alone
+    /// would have given. Where it is not, whoever asks for it makes that call.
+    fn record_companion(
+        &self,
+        companion: &Companion,
+        joint: &Report,
+        own: Scene<'_>,
+        hashes: &mut Hashes,
+    ) -> Result<(), Error> {
+        let Companion { layout, last, .. } = companion;
+        let scene =
+            Scene { package: &layout.package, world: layout.world(), last: Some(last), ..own };
+        let Some(report) = units::alone(&layout.records, last, joint, scene) else {
+            return Ok(());
+        };
+        let mut gathered = inputs::gather(scene, &report, hashes)?;
+        if gathered.changed_during.is_some() || !gathered.overlooked.is_empty() {
+            return Ok(());
+        }
+        let executable = executable(layout, &report)?;
+        let hash = hash_file(&executable).map_err(on("read", &executable))?;
+        let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {})?;
+        record(layout, self.manner, &mut gathered, executable, ArtifactHash::from_bytes(hash))?;
+        Ok(())
     }
 
     fn unless_interrupted(&self, report: Report) -> Result<Report, Error> {
@@ -216,20 +350,52 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Runs cargo, and asks it what the workspace consists of.
-    fn call_cargo(&self, talk: &mut Talk<'_, '_>) -> Result<(Report, Option<Metadata>), Error> {
+    /// Runs cargo, and asks it what the workspace consists of. `None` where it was overtaken.
+    fn call_cargo(
+        &self,
+        baseline: Option<&mut Baseline>,
+        talk: &mut Talk<'_, '_>,
+    ) -> Result<Option<(Report, Option<Metadata>)>, Error> {
         let layout = self.layout;
-        let build = Build {
-            root: layout.root(),
-            environment: &layout.environment,
-            arguments: layout.options.arguments(&layout.package.name),
-            colours: self.manner.colours,
-            idle: self.manner.idle,
+        let arguments = layout.options.arguments(&layout.package.name);
+        let Some(report) = self.oversee(arguments, baseline, None, talk)? else {
+            return Ok(None);
         };
-        let report = self.unless_interrupted(build.run(&mut |line| talk.line(line))?)?;
         // Not beside the build: the two would wait for each other's locks, and say so.
         let metadata = cargo::metadata(layout.root(), &layout.environment);
-        Ok((report, metadata))
+        Ok(Some((report, metadata)))
+    }
+
+    /// Runs cargo to its end, at whatever priority; `None` where it was overtaken.
+    fn oversee(
+        &self,
+        arguments: Vec<String>,
+        mut baseline: Option<&mut Baseline>,
+        mut kept: Option<&mut Vec<String>>,
+        talk: &mut Talk<'_, '_>,
+    ) -> Result<Option<Report>, Error> {
+        let layout = self.layout;
+        let mut build = Build {
+            root: layout.root(),
+            environment: &layout.environment,
+            arguments,
+            colours: self.manner.colours,
+            priority: if self.manner.idle { Priority::Idle } else { Priority::Normal },
+        };
+        loop {
+            if let Some(kept) = &mut kept {
+                kept.clear();
+            }
+            let baseline = baseline.as_deref_mut();
+            let mut overseer = Overseer::new(layout, talk, baseline, kept.as_deref_mut());
+            let report = build.run(&mut overseer)?;
+            match report.halted {
+                None => return self.unless_interrupted(report).map(Some),
+                Some(Halt::Overtaken) => return Ok(None),
+                // Cargo keeps what it has compiled.
+                Some(Halt::TooSlow(priority)) => build.priority = priority,
+            }
+        }
     }
 
     /// Whether another checkout builds in the same target directory: one that lies outside the
@@ -280,12 +446,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn executable(&self, report: &Report) -> Result<PathBuf, Error> {
-        let binary = &self.layout.options.binary;
-        let of_binary = report.artifacts.iter().filter(|artifact| {
-            artifact.target.name == *binary && artifact.target.kind.iter().any(|kind| kind == "bin")
-        });
-        let named = of_binary.filter_map(|artifact| artifact.executable.clone()).next_back();
-        named.ok_or_else(|| Error::NoExecutable { binary: binary.clone() })
+        executable(self.layout, report)
     }
 
     fn last_hash(&self) -> Option<ArtifactHash> {
@@ -311,40 +472,7 @@ impl<'a> Attempts<'a> {
         executable: PathBuf,
         hash: ArtifactHash,
     ) -> Result<Artifact, Error> {
-        let layout = self.layout;
-        let store = Store::new(layout.home());
-        let stored = store.insert(&executable, hash, &layout.options.binary)?;
-        let target = stat(&executable).map_err(|error| on("look at", &executable)(error.into()))?;
-        let target = target.unwrap_or(StatVector::NONE);
-        let output = Output {
-            hash,
-            target_path: executable,
-            target,
-            stored,
-            opaque: gathered.opaque.take(),
-        };
-        let artifact = check::artifact(layout, &output);
-        let head = self.head(gathered, Outcome::Built(output));
-        records::write_built(&layout.records, &head, &mut gathered.entries, layout.root())?;
-        check::forget_failure(layout).map_err(on("remove", records::failed(&layout.records)))?;
-        store.collect_garbage(self.manner.store_limit)?;
-        Ok(artifact)
-    }
-
-    fn head(&self, gathered: &mut Gathered, outcome: Outcome) -> Head {
-        Head {
-            key: self.layout.key,
-            outcome,
-            packages: std::mem::take(&mut gathered.packages),
-            variables: std::mem::take(&mut gathered.variables),
-            marks: std::mem::take(&mut gathered.marks),
-            sysroot: gathered.sysroot.take(),
-            toolchain: gathered.toolchain.take(),
-            root: self.layout.root().to_owned(),
-            listed: std::mem::take(&mut gathered.listed),
-            tools: std::mem::take(&mut gathered.tools),
-            leads: gathered.leads,
-        }
+        record(self.layout, self.manner, gathered, executable, hash)
     }
 
     fn failed(
@@ -378,8 +506,53 @@ impl<'a> Attempts<'a> {
         let outcome = Outcome::Failed { diagnostics: report.text.clone() };
         let layout = self.layout;
         let key = check::failure_key(layout);
-        let head = Head { key, ..self.head(&mut gathered, outcome) };
+        let head = Head { key, ..head(layout, &mut gathered, outcome) };
         records::write_failed(&layout.records, &head, &mut gathered.entries, layout.root())
+    }
+}
+
+fn executable(layout: &Layout, report: &Report) -> Result<PathBuf, Error> {
+    let binary = &layout.options.binary;
+    let of_binary = report.artifacts.iter().filter(|artifact| artifact.is_binary(binary));
+    let named = of_binary.filter_map(|artifact| artifact.executable.clone()).next_back();
+    named.ok_or_else(|| Error::NoExecutable { binary: binary.clone() })
+}
+
+/// Keeps what was built, and what it was built from.
+fn record(
+    layout: &Layout,
+    manner: Manner,
+    gathered: &mut Gathered,
+    executable: PathBuf,
+    hash: ArtifactHash,
+) -> Result<Artifact, Error> {
+    let store = Store::new(layout.home());
+    let stored = store.insert(&executable, hash, &layout.options.binary)?;
+    let target = stat(&executable).map_err(|error| on("look at", &executable)(error.into()))?;
+    let target = target.unwrap_or(StatVector::NONE);
+    let output =
+        Output { hash, target_path: executable, target, stored, opaque: gathered.opaque.take() };
+    let artifact = check::artifact(layout, &output);
+    let head = head(layout, gathered, Outcome::Built(output));
+    records::write_built(&layout.records, &head, &mut gathered.entries, layout.root())?;
+    check::forget_failure(layout).map_err(on("remove", records::failed(&layout.records)))?;
+    store.collect_garbage(manner.store_limit)?;
+    Ok(artifact)
+}
+
+fn head(layout: &Layout, gathered: &mut Gathered, outcome: Outcome) -> Head {
+    Head {
+        key: layout.key,
+        outcome,
+        packages: std::mem::take(&mut gathered.packages),
+        variables: std::mem::take(&mut gathered.variables),
+        marks: std::mem::take(&mut gathered.marks),
+        sysroot: gathered.sysroot.take(),
+        toolchain: gathered.toolchain.take(),
+        root: layout.root().to_owned(),
+        listed: std::mem::take(&mut gathered.listed),
+        tools: std::mem::take(&mut gathered.tools),
+        leads: gathered.leads,
     }
 }
 
@@ -413,4 +586,9 @@ fn build_start(layout: &Layout) -> Result<StatVector, Error> {
         }
         thread::yield_now();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "that nothing happens is what is waited for")]
+fn pause(length: Duration) {
+    thread::sleep(length);
 }

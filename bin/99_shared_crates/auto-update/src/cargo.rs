@@ -2,17 +2,29 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, BufRead as _, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{SyncSender, sync_channel},
+    process::{Command, ExitStatus, Stdio},
+    sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     thread,
+    time::{Duration, Instant},
 };
 
 use serde::Deserialize;
 
-use crate::{environment::BuildEnvironment, error::Error, layout::Layout, priority::Idle};
+use crate::{
+    environment::BuildEnvironment,
+    error::Error,
+    layout::Layout,
+    priority::{Priority, Running},
+};
+
+/// How often it is looked whether a cargo that runs is to be raised or ended.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Wide enough for the names of what is being compiled.
+const PROGRESS_WIDTH: &str = "120";
 
 /// Lines that may wait for the observer before cargo does.
 const LINE_QUEUE_LEN: usize = 256;
@@ -25,6 +37,36 @@ pub(crate) struct Report {
     pub(crate) status: ExitStatus,
     /// What it printed for people, without colours.
     pub(crate) text: String,
+    /// Why it was ended, if it was.
+    pub(crate) halted: Option<Halt>,
+}
+
+/// Why a cargo is ended before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// What it builds from is not there any more.
+    Overtaken,
+    /// Somebody waits for it, and it can be no faster unless it is started again.
+    TooSlow(Priority),
+}
+
+/// What cargo prints while it builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    Line(String),
+    /// How many units are done, of how many, and what is being compiled.
+    Progress {
+        done: u32,
+        total: u32,
+        now: String,
+    },
+}
+
+/// Looks after a cargo that runs.
+pub(crate) trait Oversee {
+    fn said(&mut self, said: Said);
+    /// Called again and again while it runs. May raise it; says whether it is to be ended.
+    fn look(&mut self, running: &mut Running) -> Option<Halt>;
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +77,12 @@ pub(crate) struct ArtifactMessage {
     pub(crate) filenames: Vec<PathBuf>,
     pub(crate) executable: Option<PathBuf>,
     pub(crate) fresh: bool,
+}
+
+impl ArtifactMessage {
+    pub(crate) fn is_binary(&self, name: &str) -> bool {
+        self.target.name == name && self.target.kind.iter().any(|kind| kind == "bin")
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -68,37 +116,57 @@ pub(crate) struct Build<'a> {
     /// Everything after `cargo build` that chooses what is built.
     pub(crate) arguments: Vec<String>,
     pub(crate) colours: bool,
-    pub(crate) idle: bool,
+    pub(crate) priority: Priority,
 }
 
 impl Build<'_> {
-    /// Runs it, handing each line that cargo prints for people to `on_line`.
-    pub(crate) fn run(&self, on_line: &mut dyn FnMut(String)) -> Result<Report, Error> {
+    /// Runs it under the eyes of `overseer`.
+    pub(crate) fn run(&self, overseer: &mut dyn Oversee) -> Result<Report, Error> {
         let mut command = cargo(self.root, self.environment);
         command.arg("build").args(&self.arguments);
         command.arg("--message-format=json-render-diagnostics");
         command.args(["--color", if self.colours { "always" } else { "never" }]);
+        // Into a pipe cargo says nothing of its progress unless it is told to.
+        command.env("CARGO_TERM_PROGRESS_WHEN", "always");
+        command.env("CARGO_TERM_PROGRESS_WIDTH", PROGRESS_WIDTH);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = Running::start(&mut command, self.idle)?;
-        let child = running.child();
-        let stdout = child.stdout.take().expect("it is piped");
-        let stderr = child.stderr.take().expect("it is piped");
+        let started = Running::spawn(&mut command, self.priority);
+        let mut running =
+            started.map_err(|source| Error::Spawn { program: "cargo".into(), source })?;
+        let stdout = running.child.stdout.take().expect("it is piped");
+        let stderr = running.child.stderr.take().expect("it is piped");
 
         let (lines, received) = sync_channel(LINE_QUEUE_LEN);
-        let mut text = String::new();
+        let (mut text, mut halted) = (String::new(), None);
         let messages = thread::scope(|scope| {
             let messages = scope.spawn(move || read_messages(stdout));
             scope.spawn(move || forward_lines(stderr, &lines));
-            for line in received {
-                text.push_str(&without_colours(&line));
-                text.push('\n');
-                on_line(line);
+            let mut looked = Instant::now();
+            loop {
+                match received.recv_timeout(LOOK_INTERVAL) {
+                    Ok(said) => {
+                        if let Said::Line(line) = &said {
+                            text.push_str(&without_colours(line));
+                            text.push('\n');
+                        }
+                        overseer.said(said);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                if halted.is_none() && looked.elapsed() >= LOOK_INTERVAL {
+                    halted = overseer.look(&mut running);
+                    if halted.is_some() {
+                        running.end();
+                    }
+                    looked = Instant::now();
+                }
             }
             messages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         let status = running.wait().map_err(|source| Error::CargoOutput { source })?;
         let (artifacts, scripts) = messages.map_err(|source| Error::CargoOutput { source })?;
-        Ok(Report { artifacts, scripts, status, text })
+        Ok(Report { artifacts, scripts, status, text, halted })
     }
 }
 
@@ -174,36 +242,6 @@ fn cargo(root: &Path, environment: &BuildEnvironment) -> Command {
     command
 }
 
-/// A cargo that runs.
-enum Running {
-    Usual(Child),
-    Idle(Idle),
-}
-
-impl Running {
-    fn start(command: &mut Command, idle: bool) -> Result<Self, Error> {
-        let started = if idle {
-            Idle::spawn(command).map(Self::Idle)
-        } else {
-            command.spawn().map(Self::Usual)
-        };
-        started.map_err(|source| Error::Spawn { program: "cargo".into(), source })
-    }
-
-    fn child(&mut self) -> &mut Child {
-        match self {
-            Self::Usual(child) | Self::Idle(Idle { child, .. }) => child,
-        }
-    }
-
-    fn wait(self) -> io::Result<ExitStatus> {
-        match self {
-            Self::Usual(mut child) => child.wait(),
-            Self::Idle(idle) => idle.wait(),
-        }
-    }
-}
-
 type Messages = (Vec<ArtifactMessage>, Vec<ScriptMessage>);
 
 fn read_messages(stdout: impl Read) -> io::Result<Messages> {
@@ -219,14 +257,57 @@ fn read_messages(stdout: impl Read) -> io::Result<Messages> {
     Ok((artifacts, scripts))
 }
 
-fn forward_lines(stderr: impl Read, lines: &SyncSender<String>) {
-    for line in BufReader::new(stderr).split(b'\n') {
-        let Ok(line) = line else { return };
-        let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-        if lines.send(line).is_err() {
+fn forward_lines(stderr: impl Read, said: &SyncSender<Said>) {
+    let mut stderr = BufReader::new(stderr);
+    // Behind a carriage return a terminal writes over what it has.
+    let mut is_over = false;
+    while let Ok(Some((part, end))) = next_part(&mut stderr) {
+        let part = String::from_utf8_lossy(&part);
+        let line = part.strip_prefix("\u{1b}[K").unwrap_or(&part);
+        let what = progress(line).unwrap_or_else(|| Said::Line(line.to_owned()));
+        if !(is_over && line.is_empty()) && said.send(what).is_err() {
             return;
         }
+        is_over = end == b'\r';
     }
+}
+
+/// What is before the next line feed or carriage return, and which of them it is.
+fn next_part(from: &mut impl BufRead) -> io::Result<Option<(Vec<u8>, u8)>> {
+    let mut part = Vec::new();
+    loop {
+        let buffer = from.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok((!part.is_empty()).then_some((part, b'\n')));
+        }
+        match buffer.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            Some(at) => {
+                let end = buffer[at];
+                part.extend_from_slice(&buffer[..at]);
+                from.consume(at + 1);
+                return Ok(Some((part, end)));
+            }
+            None => {
+                part.extend_from_slice(buffer);
+                let length = buffer.len();
+                from.consume(length);
+            }
+        }
+    }
+}
+
+/// `    Building [====>   ] 12/34: these, those`, as cargo draws it.
+fn progress(part: &str) -> Option<Said> {
+    let plain = without_colours(part);
+    let (verb, rest) = plain.trim_start().split_once(" [")?;
+    let (bar, rest) = rest.split_once("] ")?;
+    if verb != "Building" || !bar.chars().all(|char| matches!(char, '=' | '>' | ' ')) {
+        return None;
+    }
+    let (count, now) = rest.split_once(':').unwrap_or((rest, ""));
+    let (done, total) = count.trim().split_once('/')?;
+    let number = |text: &str| text.trim().parse().ok();
+    Some(Said::Progress { done: number(done)?, total: number(total)?, now: now.trim().to_owned() })
 }
 
 /// Leaves out the escape sequences that colour text.

@@ -29,7 +29,7 @@ use graph::Graph;
 use units::{ScriptRun, Units};
 use wishes::Wishes;
 
-pub(crate) use units::{is_of_elsewhere, twins};
+pub(crate) use units::{is_of_elsewhere, mark_of, twins};
 
 /// How far the clock of another file system may be from ours, in nanoseconds.
 const CLOCK_SKEW: i64 = 2_000_000_000;

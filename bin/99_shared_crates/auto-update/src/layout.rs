@@ -136,6 +136,14 @@ impl Layout {
         }
     }
 
+    /// The lock of whoever builds there: cargo has one for each profile and target too.
+    pub(crate) fn builder(&self) -> PathBuf {
+        let dir = self.target_path.parent().unwrap_or(&self.target_dir);
+        let within = dir.strip_prefix(&self.target_dir).unwrap_or(dir);
+        let name = within.display().to_string().replace('/', "+");
+        self.home().join("builders").join(format!("{name}.lock"))
+    }
+
     /// Where this crate keeps what it knows.
     pub(crate) fn home(&self) -> PathBuf {
         home_in(&self.target_dir)

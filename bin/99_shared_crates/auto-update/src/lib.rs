@@ -83,7 +83,9 @@
 //! Processes that must agree about what is fresh must judge under one environment:
 //! see [`BuildEnvironment`] and [`AutoUpdater::child_environment`]. Those that ask often keep a
 //! [`Watcher`]. Several binaries that share crates are compiled in one call of cargo, see
-//! [`AutoUpdater::together_with`].
+//! [`AutoUpdater::together_with`]. A build that nobody waits for gives way to everything else until
+//! somebody waits, see [`AutoUpdater::idle_priority`]; one whose inputs change again is ended, and
+//! the next one begins at once.
 
 mod environment; // what a build sees of its surroundings
 mod workspace; // the package, its workspace, its binaries
@@ -106,18 +108,21 @@ mod lock; // one build at a time
 mod store; // built binaries by content
 mod pending; // a build that is awaited
 mod updater; // all of it behind one type
+mod units; // which part of a call of cargo is a binary's
 mod together; // several binaries in one call of cargo
+mod checkout; // what git is in the middle of
 mod watch; // a verdict that holds until something happens
 mod error;
 
 pub use crate::{
     build::BuildEvent,
+    checkout::git_is_busy_in,
     environment::BuildEnvironment,
     error::Error,
     freshness::{Artifact, Change, Doubt, Freshness, InputKind, StaleReason},
     hash::{ArtifactHash, BadArtifactHash},
     store::{Store, StoredArtifact},
-    updater::{AutoUpdater, Input, Inspection},
+    updater::{AutoUpdater, Hurry, Input, Inspection},
     watch::Watcher,
 };
 

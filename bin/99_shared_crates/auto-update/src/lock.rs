@@ -1,10 +1,10 @@
-//! One build of a binary at a time, on this machine, whoever asks.
+//! One builder of a target directory at a time, on this machine, whoever asks; and who waits.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::Read as _,
     os::unix::fs::FileExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -60,6 +60,32 @@ impl Lock {
         self.file.write_all_at(sign.as_bytes(), 0).map_err(on("write", path))?;
         Ok(self)
     }
+}
+
+/// Says, for as long as it lives, that somebody waits for what is done under a lock. Like the lock
+/// it ends with its owner, however that ends.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    _file: File,
+}
+
+impl Wanted {
+    /// Where it cannot be said, one waits for longer.
+    pub(crate) fn say(lock: &Path) -> Option<Self> {
+        let file = open(&beside(lock)).ok()?;
+        flock(&file, FlockOperation::LockShared).ok()?;
+        Some(Self { _file: file })
+    }
+
+    /// Whether anybody says so, in whichever process.
+    pub(crate) fn is_said(lock: &Path) -> bool {
+        let Ok(file) = File::open(beside(lock)) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+    }
+}
+
+fn beside(lock: &Path) -> PathBuf {
+    lock.with_extension("wanted")
 }
 
 fn open(path: &Path) -> Result<File, Error> {

@@ -3,34 +3,43 @@
 use std::sync::Arc;
 
 use crate::{
-    build::Manner,
-    cargo::{Build, Report, without_colours},
-    check::{self, Holding},
-    error::Error,
-    freshness::{Change, Freshness},
+    build::Attempts,
+    check::{self, Checked, Holding},
+    freshness::{Change, Freshness, InputKind, StaleReason},
     layout::Layout,
+    receipt::Receipt,
     updater::AutoUpdater,
 };
 
-/// Compiles the binary of `layout` together with those of `others` that are stale as well.
+/// A binary that is compiled along.
+#[derive(Debug)]
+pub(crate) struct Companion {
+    pub(crate) layout: Arc<Layout>,
+    /// Of its last build.
+    pub(crate) last: Receipt,
+    reasons: Vec<StaleReason>,
+}
+
+/// Those of `others` that are stale as well, and can be compiled in the same call.
 ///
-/// What a call of cargo turns on in a shared crate depends on which packages it is given, so
-/// binaries built together may differ from the same binaries built alone, and would then go to and
-/// fro between two variants. This call therefore only fills cargo's cache: each binary is taken
-/// from a call of its own, which where nothing differs compiles nothing, and is thus the same in
-/// whatever company it was compiled.
-///
-/// `None` where nobody else is stale. That the call fails is told by the calls that follow.
-pub(crate) fn compile(
-    layout: &Layout,
-    others: &[AutoUpdater],
-    manner: Manner,
-    on_line: &mut dyn FnMut(String),
-) -> Result<Option<Report>, Error> {
-    let stale: Vec<_> = others.iter().filter_map(|other| stale(other, layout)).collect();
-    if stale.is_empty() {
-        return Ok(None);
-    }
+/// One that was never built may never be wanted, and one that cannot be built fails again.
+pub(crate) fn companions(layout: &Layout, others: &[AutoUpdater]) -> Vec<Companion> {
+    let companion = |other: &AutoUpdater| {
+        let other = other.layout().ok().filter(|other| can_join(layout, other))?;
+        let Checked { freshness: Freshness::Stale(reasons), receipt: Some(last), .. } =
+            check::check(&other, Holding::Nothing)
+        else {
+            return None;
+        };
+        let was_built = reasons.iter().all(|reason| reason.change != Change::NeverBuilt);
+        let is_wanted = was_built && check::remembered_failure(&other).is_none();
+        is_wanted.then_some(Companion { layout: other, last, reasons })
+    };
+    others.iter().filter_map(companion).collect()
+}
+
+/// What follows `cargo build` to compile the binary of `layout` and those of `companions`.
+pub(crate) fn arguments(layout: &Layout, companions: &[Companion]) -> Vec<String> {
     let options = &layout.options;
     let mut arguments = vec!["--profile".to_owned(), options.profile.clone()];
     // What does not depend on a broken crate is compiled nevertheless.
@@ -38,41 +47,30 @@ pub(crate) fn compile(
     if let Some(target) = &options.target {
         arguments.extend(["--target".to_owned(), target.clone()]);
     }
-    for layout in [layout].into_iter().chain(stale.iter().map(Arc::as_ref)) {
+    let layouts = companions.iter().map(|companion| &*companion.layout);
+    for layout in std::iter::once(layout).chain(layouts) {
         let names = ["-p", &layout.package.name, "--bin", &layout.options.binary];
         arguments.extend(names.map(str::to_owned));
     }
-    let build = Build {
-        root: layout.root(),
-        environment: &layout.environment,
-        arguments,
-        colours: manner.colours,
-        idle: manner.idle,
-    };
-    // Errors and warnings come again with the binaries that they are about.
-    let report = build.run(&mut |line| {
-        let is_progress = {
-            let verb = without_colours(&line);
-            let verb = verb.trim_start();
-            ["Blocking", "Compiling"].iter().any(|known| verb.starts_with(known))
-        };
-        if is_progress {
-            on_line(line);
-        }
-    })?;
-    Ok(Some(report))
+    arguments
 }
 
-/// Where `other` is to be compiled as well, and can be in the same call.
+/// Whether nothing changed that decides which variant of a crate is compiled.
 ///
-/// One that was never built may never be wanted, and one that cannot be built fails again.
-fn stale(other: &AutoUpdater, layout: &Layout) -> Option<Arc<Layout>> {
-    let other = other.layout().ok().filter(|other| can_join(layout, other))?;
-    let Freshness::Stale(reasons) = check::check(&other, Holding::Nothing).freshness else {
-        return None;
+/// What a call of cargo turns on in a shared crate depends on which packages it is given, so
+/// binaries built together may differ from the same binaries built alone, and would then go to and
+/// fro between two variants. While manifests, configuration and environment are what they were,
+/// each binary built alone would be of the variant that it was; so one of that variant can be taken
+/// from the call for several, see [`crate::units`]. Any other is taken from a call of its own.
+pub(crate) fn is_exact(attempts: &Attempts<'_>, companions: &[Companion]) -> bool {
+    let keeps_variants = |reasons: &[StaleReason]| {
+        reasons.iter().all(|reason| {
+            matches!(reason.kind, InputKind::Source | InputKind::BuildScript | InputKind::Generated)
+        })
     };
-    let was_built = reasons.iter().all(|reason| reason.change != Change::NeverBuilt);
-    (was_built && check::remembered_failure(&other).is_none()).then_some(other)
+    attempts.is_compared
+        && keeps_variants(&attempts.reasons)
+        && companions.iter().all(|companion| keeps_variants(&companion.reasons))
 }
 
 fn can_join(a: &Layout, b: &Layout) -> bool {

@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     freshness::{Artifact, Freshness, InputKind},
     layout::{Layout, Options},
+    lock::Wanted,
     pending::Pending,
     receipt::EntryRef,
     records,
@@ -159,7 +160,9 @@ impl AutoUpdater {
         self
     }
 
-    /// Lets builds run only while nothing else wants the processor and the disk.
+    /// Lets builds run only while nothing else wants the processor and the disk: nobody waits for
+    /// them. One that is under way when somebody comes to wait, in whichever process, is raised: see
+    /// [`hurry`](Self::hurry).
     #[must_use]
     pub fn idle_priority(mut self, idle: bool) -> Self {
         self.manner.idle = idle;
@@ -264,6 +267,15 @@ impl AutoUpdater {
         build::ensure(&*self.layout()?, self.manner, &self.others, &mut observer)
     }
 
+    /// Says, for as long as the answer lives, that somebody waits: what is being built for nobody in
+    /// the same target directory goes on at normal priority.
+    ///
+    /// Whoever makes sure of a binary says so by itself. This is for those who wait for another one
+    /// that does.
+    pub fn hurry(&self) -> Result<Hurry, Error> {
+        Ok(Hurry { _wanted: Wanted::say(&self.layout()?.builder()) })
+    }
+
     /// Watches the inputs, for a process that asks often.
     pub fn watch(&self) -> Watcher {
         Watcher::new(self.clone())
@@ -365,6 +377,13 @@ impl AutoUpdater {
         *slot = Some(layout.clone());
         Ok(layout)
     }
+}
+
+/// Somebody waits: see [`AutoUpdater::hurry`].
+#[derive(Debug)]
+#[must_use]
+pub struct Hurry {
+    _wanted: Option<Wanted>,
 }
 
 /// A verdict, and what it took.

@@ -16,7 +16,7 @@ pub use crate::{
     log::init_tracing, // (filter, narrate)
 };
 
-use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, StopMode, UpdatePolicy};
+use daemon_lifecycle::{DaemonManager, Error, Hurry, OnBuildFailure, StopMode, UpdatePolicy};
 use rbee_config::RbeeConfig;
 
 /// What says how to download here: a hive gets models, the last level of a chain of daemons.
@@ -72,6 +72,13 @@ pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Err
         .enable_auto_update(name, root.join(source_dir))
         .build_together_with(others.map(|other| (other.name, root.join(other.source_dir))))
         .auto_update_policy(policy(config)))
+}
+
+/// Says, for as long as the answer lives, that somebody waits for `binary`: what is being built for
+/// nobody has the whole machine from then on.
+pub fn hurry(config: &RbeeConfig, binary: Binary) -> Option<Hurry> {
+    let spec = Spec { binary, instance: "", args: Vec::new(), takeover: false };
+    manager(config, spec).ok()?.hurry()
 }
 
 /// How a daemon is stopped: `now`, or when the requests under way have ended, or at the drain

@@ -89,13 +89,15 @@ mod manager; // how a daemon is started and kept
 mod starter; // what becomes of that
 mod daemon; // the daemon's own side
 
+pub use auto_update::Hurry;
+
 pub use crate::{
     daemon::{
         Daemon, Listener, Shutdown, ShutdownReason, ShutdownSignal, TcpListener, UnixListener, Work,
     },
     error::{Error, LogTail},
     identity::Identity,
-    manager::{DaemonManager, OnBuildFailure, UpdatePolicy},
+    manager::{DaemonManager, OnBuildFailure, UpdatePolicy, Waits},
     process::memory_bytes,
     protocol::State,
     starter::{

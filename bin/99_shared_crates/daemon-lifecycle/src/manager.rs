@@ -4,6 +4,7 @@ use std::{
     time::Duration,
 };
 
+use auto_update::Hurry;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -53,6 +54,20 @@ pub struct DaemonManager {
     pub(crate) env_allow: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) takeover: bool,
+    pub(crate) waits: Waits,
+}
+
+/// Who waits for a daemon that is to be spawned, and so for its build.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Waits {
+    /// A person: a build may have the whole machine, and what has failed is compiled again.
+    #[default]
+    Person,
+    /// A program: the same, but what has just failed from the same sources fails again at once.
+    Program,
+    /// Nobody: while a daemon serves, a build gives way to everything else until somebody waits.
+    Nobody,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,6 +142,7 @@ impl DaemonManager {
             env_allow: Vec::new(),
             env: BTreeMap::new(),
             takeover: false,
+            waits: Waits::Person,
         }
     }
 
@@ -260,6 +276,20 @@ impl DaemonManager {
     pub fn takeover(mut self, takeover: bool) -> Self {
         self.takeover = takeover;
         self
+    }
+
+    /// Who waits for [`Self::spawn`]; a person unless set.
+    #[must_use]
+    pub fn waits(mut self, waits: Waits) -> Self {
+        self.waits = waits;
+        self
+    }
+
+    /// Says, for as long as the answer lives, that somebody waits: what is being built for nobody in
+    /// the daemon's workspace has the whole machine from then on. For those who wait for another
+    /// one that spawns.
+    pub fn hurry(&self) -> Option<Hurry> {
+        update::hurry(self)
     }
 
     /// Makes sure that the daemon runs, from a binary that is what its sources say.

@@ -40,6 +40,8 @@ pub enum Level {
     Info,
     Warn,
     Error,
+    /// How far something is: the next one about the same target takes its place.
+    Progress,
     /// A line of another program, passed on as it was printed: no actor is put before it.
     Verbatim,
 }
@@ -93,18 +95,25 @@ impl Narration {
             Level::Info => "info",
             Level::Warn => "warn",
             Level::Error => "error",
+            Level::Progress => "progress",
             Level::Verbatim => "verbatim",
         };
-        tracing::info!(
-            target: TARGET,
-            actor = self.actor,
-            action = self.action,
-            human = self.human,
-            level,
-            target_name = self.target,
-            job_id = self.job_id,
-            duration_ms = self.duration_ms,
-            at_ms = self.at_ms,
-        );
+        macro_rules! emit {
+            ($at:ident) => {
+                tracing::$at!(
+                    target: TARGET,
+                    actor = self.actor,
+                    action = self.action,
+                    human = self.human,
+                    level,
+                    target_name = self.target,
+                    job_id = self.job_id,
+                    duration_ms = self.duration_ms,
+                    at_ms = self.at_ms,
+                )
+            };
+        }
+        // Whoever looks on sees it; a log has no use for it.
+        if self.level == Level::Progress { emit!(debug) } else { emit!(info) }
     }
 }

@@ -105,6 +105,7 @@ impl Visit for Fields {
                 self.level = match value.as_str() {
                     "warn" => Level::Warn,
                     "error" => Level::Error,
+                    "progress" => Level::Progress,
                     "verbatim" => Level::Verbatim,
                     _ => Level::Info,
                 }

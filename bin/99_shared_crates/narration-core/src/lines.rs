@@ -2,6 +2,8 @@
 //!
 //! Every symbol in rbee's output is in this table.
 
+use std::time::Duration;
+
 use crate::event::{Level, Narration};
 
 /// The actor of everything that daemon-lifecycle and auto-update do.
@@ -15,6 +17,14 @@ pub fn checking(binary: &str) -> Narration {
 /// `[dmn-life] auto_rebuild: 🔨 Rebuilding 'queen-rbee'...`
 pub fn rebuilding(binary: &str) -> Narration {
     update(binary, "auto_rebuild", format!("🔨 Rebuilding '{binary}'..."))
+}
+
+/// `[dmn-life] build_progress: Compiling 'queen-rbee': 12 of 34 (8 s), tokio, hyper`
+pub fn compiling(binary: &str, done: u32, total: u32, now: &str, elapsed: Duration) -> Narration {
+    let now = if now.is_empty() { String::new() } else { format!(", {now}") };
+    let seconds = elapsed.as_secs();
+    let human = format!("Compiling '{binary}': {done} of {total} ({seconds} s){now}");
+    update(binary, "build_progress", human).level(Level::Progress).took(elapsed)
 }
 
 /// `[dmn-life] auto_rebuild: ✅ Rebuild complete`

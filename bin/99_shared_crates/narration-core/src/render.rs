@@ -4,7 +4,7 @@ use crate::event::{Level, Narration};
 pub fn human(narration: &Narration) -> String {
     match narration.level {
         Level::Verbatim => narration.human.clone(),
-        Level::Info | Level::Warn | Level::Error => {
+        Level::Info | Level::Warn | Level::Error | Level::Progress => {
             format!("[{}] {}: {}", narration.actor, narration.action, narration.human)
         }
     }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{cargo, freshness::StaleReason};
 
@@ -17,6 +17,21 @@ pub enum BuildEvent {
     Building { reasons: Vec<StaleReason> },
     /// A line as cargo printed it, with colours if they were asked for.
     Line(String),
+    /// How far it is. One replaces the one before.
+    Progress {
+        /// Units that are compiled, or were found compiled.
+        done: u32,
+        /// All units, in this call of cargo.
+        total: u32,
+        /// What is being compiled, as cargo names it.
+        now: String,
+        elapsed: Duration,
+    },
+    /// It was to run only while nothing else wants the processor; now somebody waits for it, or it
+    /// got nothing for too long, and it goes on at a higher priority.
+    Raised,
+    /// What it was made from has changed since: it was ended, and the next one begins.
+    Overtaken,
     /// It is built. The last event.
     Finished {
         duration: Duration,
@@ -32,6 +47,9 @@ pub enum BuildEvent {
     },
 }
 
+/// A person reads no faster, and what takes less needs none.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
 pub(super) type Observer<'a> = &'a mut (dyn FnMut(BuildEvent) + Send);
 
 /// Tells the observer what is worth telling, in order.
@@ -41,13 +59,17 @@ pub(super) struct Talk<'o, 'r> {
     held: Vec<String>,
     /// What cargo has been said to wait for; it says so each time.
     waits: Vec<String>,
+    began: Instant,
+    progressed: Instant,
     /// What to announce, until it is announced.
     reasons: Option<&'r Vec<StaleReason>>,
 }
 
 impl<'o, 'r> Talk<'o, 'r> {
     pub(super) fn new(observer: Observer<'o>, reasons: &'r Vec<StaleReason>) -> Self {
-        Self { observer, held: Vec::new(), waits: Vec::new(), reasons: Some(reasons) }
+        let (held, waits) = (Vec::new(), Vec::new());
+        let began = Instant::now();
+        Self { observer, held, waits, began, progressed: began, reasons: Some(reasons) }
     }
 
     pub(super) fn observer(&mut self) -> Observer<'_> {
@@ -71,6 +93,31 @@ impl<'o, 'r> Talk<'o, 'r> {
                 (self.observer)(BuildEvent::Line(line));
             }
         }
+    }
+
+    pub(super) fn progress(&mut self, done: u32, total: u32, now: String) {
+        let is_due = self.progressed.elapsed() >= PROGRESS_INTERVAL;
+        if self.reasons.is_none() && is_due {
+            self.progressed = Instant::now();
+            let elapsed = self.began.elapsed();
+            (self.observer)(BuildEvent::Progress { done, total, now, elapsed });
+        }
+    }
+
+    pub(super) fn raised(&mut self) {
+        (self.observer)(BuildEvent::Raised);
+    }
+
+    pub(super) fn overtaken(&mut self) {
+        self.announce();
+        (self.observer)(BuildEvent::Overtaken);
+    }
+
+    /// Whether cargo says what it does, and not what it thinks of the sources.
+    pub(super) fn is_progress(line: &str) -> bool {
+        let plain = cargo::without_colours(line);
+        let verb = plain.trim_start();
+        ["Blocking", "Compiling"].iter().any(|known| verb.starts_with(known))
     }
 
     pub(super) fn line(&mut self, line: String) {

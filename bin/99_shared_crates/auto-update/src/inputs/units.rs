@@ -266,6 +266,12 @@ fn modified(path: &Path) -> Option<i64> {
     stat(path).ok().flatten().map(|state| state.mtime())
 }
 
+/// What stands for the variant that a binary was linked as, where there is one candidate.
+pub(crate) fn mark_of(binary: &ArtifactMessage, scene: Scene<'_>) -> Option<PathBuf> {
+    let found = dep_infos(binary, scene);
+    (found.len() == 1).then(|| found.into_iter().next())?
+}
+
 /// The dep-info files of one compilation.
 fn dep_infos(artifact: &ArtifactMessage, scene: Scene<'_>) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();

@@ -1,35 +1,71 @@
 use std::{
     fs, io,
     io::Write as _,
+    path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
     fs::{Mode, OFlags, open},
     io::{Errno, write},
-    process::{Signal, set_parent_process_death_signal, setsid},
+    process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setsid},
     thread::{Timespec, nanosleep},
 };
 
-/// The lowest share that a session can have.
-const LEAST_SHARE: &[u8] = b"19";
 /// The kernel lets the unprivileged change shares ten times a second, all of them together.
 const MAX_ATTEMPTS: u32 = 10;
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Whether the processors are divided among sessions.
-pub(super) fn has_share() -> bool {
-    fs::read("/proc/sys/kernel/sched_autogroup_enabled").is_ok_and(|text| text.starts_with(b"1"))
+/// Whether the processors are divided among sessions, and not among CPU cgroups.
+pub(super) fn shares_decide() -> bool {
+    let on = fs::read("/proc/sys/kernel/sched_autogroup_enabled");
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    on.is_ok_and(|text| text.starts_with(b"1")) && is_in_the_root_group(&groups, &has_weight)
 }
 
-/// Moves the calling process to a session of its own with the least share. For a process that is
-/// about to become another program: makes system calls only.
-pub(super) fn enter() -> io::Result<()> {
+/// `groups` is what the kernel says of a process's cgroups: `hierarchy:controllers:path`.
+fn is_in_the_root_group(groups: &str, has_weight: &dyn Fn(&Path) -> bool) -> bool {
+    groups.lines().all(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return true };
+        if controllers.is_empty() {
+            let relative = Path::new(path.trim_start_matches('/'));
+            return !relative.ancestors().any(has_weight);
+        }
+        !controllers.split(',').any(|controller| controller == "cpu") || path == "/"
+    })
+}
+
+/// Whether the group is one among which processors are divided. The root of all is not.
+fn has_weight(group: &Path) -> bool {
+    Path::new("/sys/fs/cgroup").join(group).join("cpu.weight").exists()
+}
+
+/// Whether a class that was lowered can be raised again: by privilege, or by the limit that
+/// permits a nice value of 0.
+pub(super) fn may_raise() -> bool {
+    const CAP_SYS_NICE: u32 = 23;
+    const NICE_OF_ZERO: u64 = 20;
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    capabilities.is_some_and(|set| set >> CAP_SYS_NICE & 1 == 1)
+        || getrlimit(Resource::Nice).current.is_none_or(|limit| limit >= NICE_OF_ZERO)
+}
+
+/// Moves the calling process to a session of its own, with this share as a nice value. For a
+/// process that is about to become another program: makes system calls only.
+pub(super) fn enter(share: Option<i32>) -> io::Result<()> {
     // The guard may not know of it yet.
     set_parent_process_death_signal(Some(Signal::TERM))?;
     setsid()?;
+    let Some(share) = share else { return Ok(()) };
+    // No memory may be allocated here.
+    let text: &[u8] = if share >= 19 { b"19" } else { b"10" };
     for _ in 0..MAX_ATTEMPTS {
-        match lower_share() {
+        match lower_share(text) {
             // There is nothing to wait for but the time.
             Err(Errno::AGAIN) => drop(nanosleep(&PAUSE)),
             // Where it is refused, the build has as large a share as any other session.
@@ -39,9 +75,25 @@ pub(super) fn enter() -> io::Result<()> {
     Ok(())
 }
 
-fn lower_share() -> Result<usize, Errno> {
+fn lower_share(text: &[u8]) -> Result<usize, Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    write(open(c"/proc/self/autogroup", flags, Mode::empty())?, LEAST_SHARE)
+    write(open(c"/proc/self/autogroup", flags, Mode::empty())?, text)
+}
+
+/// Gives the session that `leader` has made this share.
+pub(super) fn set_share(leader: u32, share: i32) {
+    let path = format!("/proc/{leader}/autogroup");
+    for _ in 0..MAX_ATTEMPTS {
+        match fs::write(&path, share.to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause(),
+            Ok(()) | Err(_) => return,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is nothing to wait for but the time")]
+fn pause() {
+    thread::sleep(Duration::from_nanos(PAUSE.tv_nsec.unsigned_abs()));
 }
 
 /// A process in this one's session that ends the other session with this process, however it ends.
@@ -70,5 +122,23 @@ impl Guard {
         stdin.write_all(b"over\n").unwrap_or(());
         drop(stdin);
         self.0.wait().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_have_shares_in_the_root_group_only() {
+        let decide = |groups: &str, weighed: &str| {
+            is_in_the_root_group(groups, &|group| group == Path::new(weighed))
+        };
+        assert!(decide("0::/\n", "none"));
+        assert!(decide("3:cpuset:/x\n2:cpuacct:/x\n1:cpu:/\n0::/\n", "none"));
+        assert!(!decide("1:cpu,cpuacct:/docker/5\n0::/\n", "none"));
+        assert!(!decide("0::/user.slice/user-1.slice/session-2.scope\n", "user.slice"));
+        // The controller is not turned on for any group on the way.
+        assert!(decide("0::/user.slice/user-1.slice/session-2.scope\n", "none"));
     }
 }

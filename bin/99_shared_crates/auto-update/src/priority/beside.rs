@@ -1,12 +1,18 @@
 use std::io;
 
-pub(super) fn has_share() -> bool {
+pub(super) fn shares_decide() -> bool {
     false
 }
 
-pub(super) fn enter() -> io::Result<()> {
+pub(super) fn may_raise() -> bool {
+    false
+}
+
+pub(super) fn enter(_: Option<i32>) -> io::Result<()> {
     Ok(())
 }
+
+pub(super) fn set_share(_: u32, _: i32) {}
 
 /// No guard: a build stays in the session of its starter.
 #[derive(Debug)]

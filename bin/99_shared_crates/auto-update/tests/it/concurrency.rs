@@ -208,8 +208,7 @@ fn a_lock_dies_with_its_owner() {
     let world = World::chain();
     world.ensure();
     world.leaf_says("two");
-    let receipts = fs::read_dir(world.path("target/.auto-update/receipts")).unwrap();
-    let lock = receipts.flatten().next().unwrap().path().join("lock");
+    let lock = world.path("target/.auto-update/builders/debug.lock");
     let mut owner = Command::new("flock")
         .arg(&lock)
         .args(["-c", "echo held; exec sleep 600"])

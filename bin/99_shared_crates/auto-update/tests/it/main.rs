@@ -11,11 +11,13 @@ mod registries; // crates from elsewhere
 mod packages; // which files of a package count
 mod outputs; // the binary, the store, branches
 mod concurrency; // several callers, edits during builds
+mod checkout; // what git is in the middle of
 mod idle; // builds that give way
 mod receipts; // damaged, cut short, foreign
 mod during; // what changes while it is built, and who else builds there
 mod faults; // full disks, killed builders, clocks
 mod together; // several binaries at once
 mod random; // all of it at random, against cargo and clean builds
+mod waiting; // builds that are raised, or ended
 mod watching; // the resident answer
 mod failures; // builds that fail

@@ -69,11 +69,14 @@ fn compiled(updater: &AutoUpdater) -> Vec<String> {
 }
 
 #[test]
-fn what_else_is_stale_is_compiled_in_the_same_call() {
+fn what_else_is_stale_is_built_and_recorded_in_the_same_call() {
     let two = Two::new();
     two.leaf_says("two");
     assert_eq!(compiled(&two.app), ["app", "leaf", "mid", "other"]);
-    assert!(!two.other.check().unwrap().is_fresh(), "it was not asked for");
+    assert!(two.other.check().unwrap().is_fresh());
+    // What it is made from is recorded of it alone.
+    let of_app = two.world.path("app/src/main.rs");
+    assert!(two.other.inputs().unwrap().iter().all(|input| input.path != of_app));
     let [app, other] = two.ensure();
     assert_eq!([app, other].map(|artifact| printed(&artifact.path)), ["two false", "two false"]);
     // The call for the second has nothing left to do.
@@ -86,6 +89,9 @@ fn what_else_is_stale_is_compiled_in_the_same_call() {
 fn binaries_compiled_together_are_the_ones_that_are_built_alone() {
     let two = Two::that_differ();
     two.leaf_says("two");
+    let other = two.other.clone().together_with([two.world.updater()]);
+    other.ensure_built_with(|_| {}).unwrap();
+    assert!(!two.app.check().unwrap().is_fresh(), "it was compiled as another variant");
     let together = two.ensure();
     let printed = together.each_ref().map(|artifact| printed(&artifact.path));
     assert_eq!(printed, ["two false", "two true"]);

@@ -1,5 +1,10 @@
 use std::{
-    fs, io, os::unix::fs::MetadataExt as _, path::PathBuf, sync::mpsc, thread, time::Duration,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use auto_update::{Freshness, Watcher};
@@ -9,7 +14,16 @@ use super::Daemon;
 use crate::{DaemonManager, State, starter::update};
 
 /// After an edit nothing is built until the sources have not changed for this long.
-const QUIET: Duration = Duration::from_millis(500);
+/// A build that an edit overtakes is ended, so this need not outlast the pauses of who edits.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How long git may be in the middle of something before what there is is built all the same.
+const GIT_PATIENCE: Duration = Duration::from_secs(60);
+const GIT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What has not led to another binary is tried again after this long though nothing changed: what
+/// was wanting need not be an input. As long as failed builds are remembered.
+const TRY_AGAIN: Duration = Duration::from_secs(600);
 
 /// Looking more often than this finds nothing that the next look would not.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -43,7 +57,8 @@ pub(super) async fn keep_fresh(
     // From here on the system tells of changes.
     drop(looks.now().await);
     // What has been tried and did not lead to another binary: a build error, a failed start.
-    let mut tried = None;
+    let mut tried: Option<(Staleness, Instant)> = None;
+    let root = updater.workspace_root().to_owned();
     loop {
         let seen = tokio::select! {
             seen = next(&looks, &trust) => seen,
@@ -57,21 +72,39 @@ pub(super) async fn keep_fresh(
             tried = None;
             continue;
         };
-        if tried.as_ref() == Some(&seen) {
+        let was_tried =
+            |(before, at): &(Staleness, Instant)| *before == seen && at.elapsed() < TRY_AGAIN;
+        if tried.as_ref().is_some_and(was_tried) {
             continue;
         }
+        let began = Instant::now();
         loop {
             tokio::time::sleep(QUIET).await;
+            let is_busy = began.elapsed() < GIT_PATIENCE && git_is_busy(&root).await;
+            if is_busy {
+                tokio::time::sleep(GIT_INTERVAL).await;
+            }
             match looks.now().await {
-                Some(again) if again != seen => seen = again,
+                Some(again) if is_busy || again != seen => seen = again,
                 _ => break,
             }
         }
         if trust().is_some() {
             replace(daemon, &manager).await;
-            tried = Some(seen);
+            tried = Some((seen, Instant::now()));
         }
     }
+}
+
+/// Its files may be of no version that anybody wrote.
+async fn git_is_busy(root: &Path) -> bool {
+    let root = root.to_owned();
+    let looked = tokio::task::spawn_blocking(move || auto_update::git_is_busy_in(root)).await;
+    let busy = looked.ok().flatten();
+    if let Some(what) = busy {
+        tracing::debug!(what, "stale, and waiting for git");
+    }
+    busy.is_some()
 }
 
 /// What there is to see when the last look is trusted no longer.

@@ -29,6 +29,18 @@ pub(super) fn build_event(name: &str, event: &BuildEvent, how_much: &Say) {
             lines::rebuilding(name).emit();
         }
         BuildEvent::Line(line) => Narration::verbatim(DAEMON_LIFECYCLE, line).emit(),
+        BuildEvent::Progress { done, total, now, elapsed } => {
+            lines::compiling(name, *done, *total, now, *elapsed).emit();
+        }
+        BuildEvent::Raised => {
+            say(format!(
+                "The build of '{name}' is no longer put off: somebody waits, or it got nothing"
+            ))
+            .emit();
+        }
+        BuildEvent::Overtaken => {
+            say(format!("What '{name}' is built from changed again: that build is ended")).emit();
+        }
         BuildEvent::Finished { duration, identical } => {
             lines::rebuilt(name).took(*duration).emit();
             if *identical {
@@ -38,6 +50,11 @@ pub(super) fn build_event(name: &str, event: &BuildEvent, how_much: &Say) {
         BuildEvent::Failed { diagnostics, remembered } => {
             // A build that was not run again has printed nothing.
             if *remembered {
+                say(format!(
+                    "'{name}' failed a short while ago from the same sources; `./rbee update` \
+                     compiles it again"
+                ))
+                .emit();
                 for line in diagnostics.lines() {
                     Narration::verbatim(DAEMON_LIFECYCLE, line).emit();
                 }

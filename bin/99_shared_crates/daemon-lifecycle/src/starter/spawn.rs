@@ -52,7 +52,10 @@ pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<Daemo
         return Ok(DaemonHandle::new(hello.identity, Outcome::Reused));
     }
 
+    // Whoever holds the lock may be building for nobody.
+    let hurry = update::hurry(manager);
     let _lock = lock::lock(&instance).await?;
+    drop(hurry);
     edge::passed("starter.locked");
     let found = running::find(&instance).await;
     instance.remove_old_drafts();

@@ -8,7 +8,7 @@ use narration_core::Level;
 use tokio::{sync::watch, task::AbortHandle};
 
 use super::{running, spawn::say, stop::was_stopped};
-use crate::{DaemonManager, Error, Identity, process::Process};
+use crate::{DaemonManager, Error, Identity, Waits, process::Process};
 
 /// How a daemon that dies is started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,9 @@ impl Drop for Supervisor {
     }
 }
 
-pub(crate) fn supervise(manager: DaemonManager, policy: RestartPolicy) -> Supervisor {
+pub(crate) fn supervise(mut manager: DaemonManager, policy: RestartPolicy) -> Supervisor {
+    // Nobody has asked by hand for what is started again and again.
+    manager.waits = manager.waits.max(Waits::Program);
     let (report, status) = watch::channel(Supervised::Starting);
     let task = tokio::spawn(async move {
         let last = keep_running(&manager, policy, &report).await;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use auto_update::{AutoUpdater, BuildEvent, Freshness};
+use auto_update::{AutoUpdater, BuildEvent, Freshness, Hurry};
 use narration_core::{
     Narration,
     lines::{self, DAEMON_LIFECYCLE},
@@ -18,7 +18,7 @@ use super::{
     running,
 };
 use crate::{
-    DaemonManager, Error, Identity, OnBuildFailure,
+    DaemonManager, Error, Identity, OnBuildFailure, Waits,
     identity::{hash_args, hash_file},
     instance::{Good, Instance},
     manager::AutoUpdate,
@@ -55,6 +55,12 @@ pub(super) async fn wanted(manager: &DaemonManager, instance: &Instance) -> Resu
             built(manager, instance, update, Say::Everything).await
         }
     }
+}
+
+/// Makes haste with what is being built for nobody, if somebody waits.
+pub(crate) fn hurry(manager: &DaemonManager) -> Option<Hurry> {
+    let update = up_to_date(manager).filter(|_| manager.waits != Waits::Nobody)?;
+    updater(manager, update).and_then(|updater| updater.hurry()).ok()
 }
 
 /// The same again for one that has waited since; silent unless something has changed. `None` when
@@ -147,6 +153,7 @@ pub(super) fn build_environment(manager: &DaemonManager) -> Vec<(OsString, OsStr
 /// For a daemon that looks after itself: it has just seen that it is stale, whatever was trusted.
 pub(crate) fn unhurried(mut manager: DaemonManager) -> DaemonManager {
     manager.policy.check_interval = Duration::ZERO;
+    manager.waits = Waits::Nobody;
     manager
 }
 
@@ -174,7 +181,8 @@ fn open(
     manager: &DaemonManager,
 ) -> Result<AutoUpdater, auto_update::Error> {
     let updater = AutoUpdater::new(binary, source_dir)?;
-    Ok(updater.profile(&manager.policy.profile).automatic(true))
+    let is_automatic = manager.waits != Waits::Person;
+    Ok(updater.profile(&manager.policy.profile).automatic(is_automatic))
 }
 
 /// What is compiled along when something is; one that is not to be found is nobody's to build.
@@ -207,8 +215,8 @@ async fn built(
         lines::checking(&update.binary).emit();
     }
     // Nobody is served while nothing runs, so then the build may have the whole machine.
-    let serving = running::is_serving(instance);
-    let updater = updater.idle_priority(serving);
+    let is_idle = manager.waits == Waits::Nobody && running::is_serving(instance);
+    let updater = updater.idle_priority(is_idle);
     let (name, manager_too, update_too) = (update.binary.clone(), manager.clone(), update.clone());
     // The thread that builds narrates for whoever asked.
     let span = tracing::Span::current();
