@@ -13,8 +13,7 @@ use tokio::sync::mpsc;
 /// Keys that nobody has looked at yet.
 const QUEUE: usize = 16;
 
-pub(super) const HELP: &str = "\
-           r build again, whatever has changed
+pub(super) const HELP: &str = "           r build again, whatever has changed
            s start the program anew, as it is
            p pause, or go on
            c clear the screen

@@ -219,3 +219,41 @@ fn group(leader: &serde_json::Value) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_member).collect()
 }
+
+#[test]
+fn a_unix_socket_is_held_as_well_and_its_file_removed_in_the_end() {
+    let world = server();
+    let main = crate::watched::SERVER.replace("TcpListener", "UnixListener");
+    world.write(
+        "app/src/main.rs",
+        &main.replace("net::UnixListener", "os::unix::net::UnixListener"),
+    );
+    let path = world.path("app.sock");
+    let watched = Watched::start(&world, &["--listen", &format!("unix:{}", path.display())]);
+    watched.expect("started");
+    assert_eq!(watched.expect("ready")["sign"], "it accepts connections");
+    world.write(WORD, &word("two", ""));
+    watched.expect("replaced");
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+    watched.signal(Signal::TERM);
+    watched.ended();
+    assert!(!path.exists());
+}
+
+#[test]
+fn sockets_that_it_was_started_with_are_passed_on() {
+    let world = server();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let mut command = world.command("sh", "app");
+    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_cargo-live")).env("LISTEN_FDS", "1");
+    let mut watched = Watched::spawn(command, std::os::fd::OwnedFd::from(socket), &[]);
+    assert_eq!(watched.until(&["listening"])["address"], address.as_str());
+    watched.address = address;
+    watched.until(&["ready"]);
+    assert_eq!(watched.answer(), "one");
+    world.write(WORD, &word("two", ""));
+    watched.expect("replaced");
+    assert_eq!(watched.answer(), "two");
+}

@@ -60,17 +60,17 @@ pub(crate) fn server() -> World {
 impl Watched {
     /// Starts it, and waits for nothing.
     pub(crate) fn start(world: &World, arguments: &[&str]) -> Self {
-        Self::spawn(world.command(env!("CARGO_BIN_EXE_cargo-live"), "app"), arguments)
+        Self::spawn(
+            world.command(env!("CARGO_BIN_EXE_cargo-live"), "app"),
+            Stdio::null(),
+            arguments,
+        )
     }
 
-    pub(crate) fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+    pub(crate) fn spawn(mut command: Command, stdin: impl Into<Stdio>, arguments: &[&str]) -> Self {
         command.args(["live", "watch", "--json"]).args(arguments);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (sender, events) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
