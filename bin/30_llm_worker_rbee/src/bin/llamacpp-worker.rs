@@ -33,11 +33,15 @@ async fn serve(daemon: &Daemon, args: Args) -> anyhow::Result<()> {
     let (engine, thread) = Engine::start(Arc::new(model), config).await?;
     let lease = Lease::new(args.lease);
     let health = {
-        let (daemon, since) = (daemon.clone(), Instant::now());
+        let (daemon, engine, since) = (daemon.clone(), engine.clone(), Instant::now());
         move || {
             let mut health = chain_daemon::health(daemon.identity(), since);
             if daemon.shutdown().requested().is_some() {
                 health.status = Status::Draining;
+            }
+            if let Some(silent) = engine.stuck_for() {
+                tracing::error!(?silent, "the engine's thread gets nowhere");
+                health.status = Status::Stuck;
             }
             health
         }

@@ -1,5 +1,7 @@
 //! Choosing tokens, by llama.cpp's samplers.
 
+use std::time::{Duration, Instant};
+
 use llama_cpp_2::{
     GrammarError,
     context::LlamaContext,
@@ -15,6 +17,11 @@ use crate::model::Model;
 
 /// Tokens that the repetition penalties look back on.
 const PENALTY_WINDOW: i32 = 64;
+/// Tokens that a grammar looks at in one go, which is not interrupted.
+const GRAMMAR_PART: usize = 256;
+/// How long a grammar may look for the next token. A usual one takes some hundredth of that, and all
+/// other requests wait meanwhile.
+const GRAMMAR_STEP_MAX: Duration = Duration::from_secs(2);
 /// The root rule of a grammar.
 const ROOT: &str = "root";
 
@@ -69,30 +76,70 @@ impl Sampler {
         Ok(Self { chain: LlamaSampler::chain(chain, true), grammar })
     }
 
-    /// The next token after output `index` of the last batch; `None` when the grammar allows none.
-    pub(super) fn sample(&mut self, context: &LlamaContext<'_>, index: i32) -> Option<LlamaToken> {
+    /// The next token after output `index` of the last batch. A grammar is broken off when nobody
+    /// wants its answer any more, or when it takes too long.
+    pub(super) fn sample(
+        &mut self,
+        context: &LlamaContext<'_>,
+        index: i32,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<LlamaToken, NoToken> {
         let Some(grammar) = &mut self.grammar else {
-            return Some(self.chain.sample(context, index));
+            return Ok(self.chain.sample(context, index));
         };
         // The grammar looks at one token where that does, and not at the whole vocabulary.
         let mut candidates = context.token_data_array_ith(index);
         self.chain.apply(&mut candidates);
-        let mut token = candidates.selected_token()?;
+        let mut token = candidates.selected_token().ok_or(NoToken::Fits)?;
         if !allows(grammar, token) {
             let mut candidates = context.token_data_array_ith(index);
-            grammar.apply(&mut candidates);
+            let began = Instant::now();
+            constrain(grammar, &mut candidates.data, || match began.elapsed() {
+                _ if !is_wanted() => Err(NoToken::IsWanted),
+                took if took > GRAMMAR_STEP_MAX => Err(NoToken::ComesInTime),
+                _ => Ok(()),
+            })?;
             self.chain.apply(&mut candidates);
-            token = candidates.selected_token()?;
+            token = candidates.selected_token().ok_or(NoToken::Fits)?;
             if !allows(grammar, token) {
-                return None;
+                return Err(NoToken::Fits);
             }
         }
         // Unlike `accept` this reports a token that the grammar does not take, which llama.cpp
         // throws as an exception.
-        grammar.try_accept(token).ok()?;
+        grammar.try_accept(token).map_err(|_refused| NoToken::Fits)?;
         self.chain.accept(token);
-        Some(token)
+        Ok(token)
     }
+}
+
+/// Why there is no next token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoToken {
+    /// None that the grammar allows.
+    Fits,
+    /// The grammar is too much work.
+    ComesInTime,
+    /// Its client has gone.
+    IsWanted,
+}
+
+/// Makes impossible what the grammar does not allow, asking `go_on` before every part of it.
+///
+/// llama.cpp looks at all that it is given at once, which with a grammar of many alternatives takes
+/// minutes for a whole vocabulary; what it says of one token does not depend on the others.
+fn constrain(
+    grammar: &mut LlamaSampler,
+    candidates: &mut [LlamaTokenData],
+    go_on: impl Fn() -> Result<(), NoToken>,
+) -> Result<(), NoToken> {
+    for part in candidates.chunks_mut(GRAMMAR_PART) {
+        go_on()?;
+        let mut looked_at = LlamaTokenDataArray::new(part.to_vec(), false);
+        grammar.apply(&mut looked_at);
+        part.copy_from_slice(&looked_at.data);
+    }
+    Ok(())
 }
 
 fn allows(grammar: &mut LlamaSampler, token: LlamaToken) -> bool {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     request::{Event, Finish, FinishReason, Job, TokenLogprob, Usage},
-    sampler,
+    sampler::{self, NoToken},
     text::TextStream,
 };
 use crate::model::Model;
@@ -102,8 +102,17 @@ impl Sequence {
         if self.limit == 0 {
             return self.finish(FinishReason::Length);
         }
-        let Some(token) = self.job.sampler.sample(context, index) else {
-            return self.fail("no token of the model's vocabulary fits the grammar".to_owned());
+        let events = &self.job.events;
+        let token = match self.job.sampler.sample(context, index, || !events.is_closed()) {
+            Ok(token) => token,
+            Err(NoToken::IsWanted) => return Step::Ended,
+            Err(NoToken::Fits) => {
+                return self.fail("no token of the model's vocabulary fits the grammar".to_owned());
+            }
+            Err(NoToken::ComesInTime) => {
+                return self
+                    .fail("the grammar is too much work: it has too many alternatives".to_owned());
+            }
         };
         self.generated += 1;
         self.first_token.get_or_insert_with(Instant::now);

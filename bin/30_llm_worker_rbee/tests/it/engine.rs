@@ -328,3 +328,46 @@ async fn an_engine_that_is_told_to_end_answers_what_it_has_taken_and_nothing_mor
     }
     assert!(matches!(engine.submit(greedy(vec![1], 1)), Err(Rejected::Stopped)));
 }
+
+/// One that has alternatives in abundance, none of which the model wants to begin with.
+fn heavy_grammar(alternatives: usize) -> String {
+    let alternatives: Vec<_> = (0..alternatives)
+        .map(|n| format!("(\"{n}\" | [\u{4e00}-\u{9fff}] | \"\u{1f41d}{n}\")* \"x{n}\""))
+        .collect();
+    format!("root ::= {}", alternatives.join(" | "))
+}
+
+#[tokio::test]
+async fn a_grammar_that_is_too_much_work_ends_its_own_request_only() {
+    let engine = engine(2, 512).await;
+    let mut request = greedy(chat(&engine, "Say hello."), 40);
+    request.sampling.grammar = Some(heavy_grammar(400));
+    let mut heavy = engine.submit(request).unwrap();
+    let other = generate(&engine, greedy(chat(&engine, "Hi"), 3)).await;
+    assert_eq!(other.finish.usage.completion_tokens, 3);
+    // The whole answer would take minutes; it may end well on a machine that is fast enough.
+    let ended = timeout(DEADLINE, async {
+        loop {
+            match heavy.recv().await {
+                Some(Event::Text { .. }) => {}
+                other => break other,
+            }
+        }
+    });
+    match ended.await.expect("the grammar has an end") {
+        Some(Event::Failed(reason)) => assert!(reason.contains("too much work"), "{reason}"),
+        Some(Event::End(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(engine.stuck_for(), None);
+}
+
+#[tokio::test]
+async fn a_grammar_whose_client_has_gone_is_broken_off() {
+    let engine = engine(1, 512).await;
+    let mut request = greedy(chat(&engine, "Say hello."), 40);
+    request.sampling.grammar = Some(heavy_grammar(400));
+    drop(engine.submit(request).unwrap());
+    let next = generate(&engine, greedy(chat(&engine, "Hi"), 2)).await;
+    assert_eq!(next.finish.usage.completion_tokens, 2);
+}

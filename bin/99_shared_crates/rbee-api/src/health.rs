@@ -26,4 +26,6 @@ pub enum Status {
     Ok,
     /// Finishes what it has and takes nothing new.
     Draining,
+    /// Runs, and gets nowhere: what it is doing does not end, and it answers nobody before.
+    Stuck,
 }
