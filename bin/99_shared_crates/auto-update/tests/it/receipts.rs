@@ -79,7 +79,7 @@ fn a_damaged_record_of_a_failure_is_no_failure() {
     let world = World::chain();
     world.ensure();
     world.write("leaf/src/lib.rs", "pub fn text() -> String { 5 }\n");
-    let remembered = || match world.updater().ensure_built_with(|_| {}) {
+    let remembered = || match world.updater().automatic(true).ensure_built_with(|_| {}) {
         Err(auto_update::Error::BuildFailed { remembered, .. }) => remembered,
         other => panic!("{other:?}"),
     };
