@@ -8,6 +8,5 @@ pub async fn keep_fresh(daemon: &Daemon, config: &LiveConfig) -> ! {
         let config = config.current();
         config.auto_update.enabled.then_some(config.auto_update.check_interval)
     };
-    daemon.keep_fresh(trust).await;
-    std::future::pending().await
+    daemon.keep_fresh(trust).await
 }

@@ -25,6 +25,9 @@ pub enum Error {
     /// The sources of the binary cannot be examined.
     #[error("cannot tell whether `{binary}` is up to date")]
     AutoUpdate { binary: String, source: auto_update::Error },
+    /// Automatic updates were asked for. A release, which lies in no target directory, goes without.
+    #[error("`{binary}` is to be kept up to date and there is no source tree at `{}`", .path.display())]
+    NoSources { binary: String, path: PathBuf },
     #[error("`{binary}` does not build; what runs is left as it is")]
     Build { binary: String, source: auto_update::Error },
     #[error("`{binary}` does not build, and no binary of it has served well before\n{build_error}")]

@@ -105,6 +105,10 @@ impl Instance {
         &self.name
     }
 
+    pub(crate) fn run_dir(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
     }

@@ -23,7 +23,8 @@
 //! # }
 //! ```
 //!
-//! The daemon's own side is [`Daemon`], in its `main`: attach, listen, ready, serve.
+//! The daemon's own side is [`Daemon`], in its `main`: attach, listen, ready, serve and keep fresh, or
+//! [`Daemon::run`], which is all of them; `examples/clockd.rs` shows it.
 //!
 //! # What `spawn` does
 //!
@@ -38,7 +39,8 @@
 //! | a stranger on the port | nothing is done to it | [`Error::AddressInUse`] |
 //!
 //! With [`DaemonManager::enable_auto_update`] the binary is checked first, by the `auto-update`
-//! crate, and built when it is stale. What does not build changes nothing that runs.
+//! crate, and built when it is stale. What does not build changes nothing that runs, and is in the
+//! daemon's log. One that has died is started from its last good binary before anything is built.
 //!
 //! # How a running daemon is replaced
 //!
@@ -53,8 +55,10 @@
 //! What is lost when a new process dies in its probation is what it had accepted itself.
 //!
 //! A binary that failed is not tried again until it changes, as long as something else runs. One
-//! that was only not ready in time is, since that may have been a busy machine: after a minute,
-//! then after twice as long each time, up to an hour.
+//! that was only too slow is, since that may have been a busy machine: after a minute, then after
+//! twice as long each time, up to an hour. If a third generation comes within the probation of the
+//! second, the first one goes on standing by, for the third. `docs/handover.md` in the repository has
+//! each message and step.
 //!
 //! # What is relied on
 //!

@@ -193,8 +193,8 @@ impl DaemonManager {
     /// Names the instance: of all that share `run_dir` and `name`, one daemon runs.
     ///
     /// `<run_dir>/<name>/` is created for this user only and holds lock, identity and control
-    /// sockets. By default the instance is told by binary and arguments, in the user's state
-    /// folder.
+    /// sockets. By default the instance is told by its binary's name, its sources or else its
+    /// path, and its arguments, in the user's state folder.
     #[must_use]
     pub fn instance(mut self, run_dir: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         self.instance = Some((run_dir.into(), name.into()));
@@ -340,8 +340,13 @@ impl DaemonManager {
         match &self.instance {
             Some((run_dir, name)) => Instance::new(run_dir, name),
             None => {
-                let args = hash_args(&self.args);
-                let name = format!("{}-{}", self.binary_name(), &args[..8]);
+                // Two projects may each have a `server` that takes no arguments.
+                let of = self.auto_update.as_ref().map(|update| &update.source_dir);
+                let of = of.unwrap_or(&self.binary_path);
+                let of = of.canonicalize().or_else(|_| std::path::absolute(of));
+                let of = of.map(|path| path.display().to_string()).unwrap_or_default();
+                let told_by: Vec<String> = self.args.iter().cloned().chain([of]).collect();
+                let name = format!("{}-{}", self.binary_name(), &hash_args(&told_by)[..8]);
                 Instance::new(&environment::default_run_dir(), &name)
             }
         }
@@ -355,10 +360,13 @@ impl DaemonManager {
 
     /// Means the same from any working directory.
     pub(crate) fn made_absolute(mut self) -> Self {
+        if let Ok(instance) = self.instance_dir() {
+            self.instance = Some((instance.run_dir().to_owned(), instance.name().to_owned()));
+        }
         let paths = [
             Some(&mut self.binary_path),
             self.log_dir.as_mut(),
-            self.instance.as_mut().map(|(run_dir, _)| run_dir),
+            self.auto_update.as_mut().map(|update| &mut update.source_dir),
         ];
         for path in paths.into_iter().flatten() {
             if let Ok(absolute) = std::path::absolute(&path) {

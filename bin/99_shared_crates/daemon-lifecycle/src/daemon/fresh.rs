@@ -42,7 +42,8 @@ enum Staleness {
     Unknown(String),
 }
 
-/// Replaces this process whenever its sources say another binary. Returns when it is to end.
+/// Replaces this process whenever its sources say another binary. Returns when it is to end, or
+/// cannot be done.
 pub(super) async fn keep_fresh(
     daemon: &Daemon,
     trust: impl Fn() -> Option<Duration> + Send + Sync,

@@ -254,10 +254,34 @@ impl Daemon {
     /// file: with zero until one of them changes, of which the system tells, or two seconds where it
     /// does not; `None` is for as long as nothing may be built. An edit is built when the sources
     /// have been quiet for half a second, at idle priority; what does not build or fails to start
-    /// is not tried again until it changes. Returns when this daemon is to end; at once where there
-    /// is no starter, or no automatic update.
-    pub async fn keep_fresh(&self, trust: impl Fn() -> Option<Duration> + Send + Sync) {
+    /// is not tried again until it changes. Never returns, to be raced against [`Daemon::serve`]; where
+    /// there is no starter, or no automatic update, it has nothing to do.
+    pub async fn keep_fresh(&self, trust: impl Fn() -> Option<Duration> + Send + Sync) -> ! {
         Box::pin(fresh::keep_fresh(self, trust)).await;
+        std::future::pending().await
+    }
+
+    /// All of it in one call: attaches, listens on `address`, is ready, and answers by `service`
+    /// until the end, following its own sources all the while.
+    pub async fn run<S, B>(role: &str, address: SocketAddr, service: S) -> Result<(), Error>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let daemon = Self::attach(role)?;
+        let listener = daemon.listen_tcp(address).await?;
+        let local = listener.local_addr();
+        let local =
+            local.map_err(|source| Error::Listen { address: address.to_string(), source })?;
+        daemon.ready(local).await?;
+        tokio::select! {
+            served = daemon.serve(listener, service) => served,
+            never = daemon.keep_fresh(|| Some(Duration::ZERO)) => never,
+        }
     }
 
     /// Runs on the lifecycle thread, which owns the control sockets.

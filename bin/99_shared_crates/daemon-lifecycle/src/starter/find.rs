@@ -33,6 +33,13 @@ fn locate(name: &str, exe: &Path, cwd: &Path) -> Result<PathBuf, Error> {
     Err(Error::BinaryNotFound { name: name.to_owned(), looked })
 }
 
+/// Whether the running executable was installed: cargo's target directories are for programs under
+/// development.
+pub(crate) fn is_installed() -> bool {
+    let exe = std::env::current_exe().unwrap_or_default();
+    !exe.ancestors().any(|dir| dir.join(TARGET_MARK).is_file())
+}
+
 /// The folder of the profile that the running executable was built with. An artifact that was
 /// copied into a folder of its own in the target directory does not say, and counts as `dev`.
 fn profile_dir(exe: &Path, target: &Path) -> PathBuf {

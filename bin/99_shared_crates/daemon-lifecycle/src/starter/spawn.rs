@@ -40,9 +40,12 @@ pub(crate) enum Again {
 pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<DaemonHandle, Error> {
     let instance = manager.instance_dir()?;
     instance.create()?;
-    let mut binary = match update::wanted(manager, &instance).await? {
-        Wanted::Binary(binary) => binary,
-        Wanted::DoesNotBuild(error) => return make_do(manager, &instance, error).await,
+    heal(manager, &instance).await;
+    let mut binary = match update::wanted(manager, &instance).await {
+        Ok(Wanted::Binary(binary)) => binary,
+        Ok(Wanted::DoesNotBuild(error)) => return make_do(manager, &instance, error).await,
+        Err(error @ Error::NoSources { .. }) => return without_sources(&instance, error).await,
+        Err(error) => return Err(error),
     };
     let args_hash = hash_args(&manager.args);
     if again == Again::No
@@ -118,6 +121,44 @@ pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<Daemo
             announce(manager, &hello.identity, &binary);
             stop_and_start(manager, &instance, &binary, hello.identity).await
         }
+    }
+}
+
+/// Starts the last good binary of a daemon that has died, where there is something to build first:
+/// those that it served wait for a start then, and for no build.
+async fn heal(manager: &DaemonManager, instance: &Instance) {
+    let has_died = || instance.current().is_some_and(|current| !current.is_alive());
+    if !has_died() || !update::is_stale(manager).await {
+        return;
+    }
+    let Ok(_lock) = lock::lock(instance).await else { return };
+    if !has_died() || !matches!(running::find(instance).await, Running::Nobody) {
+        return;
+    }
+    let Some(binary) = update::last_good(manager, instance) else { return };
+    say(
+        "heal",
+        Level::Warn,
+        manager,
+        format!(
+            "'{}' has died: starting the last binary that served well while the new one is built",
+            manager.binary_name(),
+        ),
+    );
+    if let Err(error) = start(manager, instance, &binary, Outcome::Started).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "cannot start the last good binary");
+    }
+}
+
+/// The source tree was moved or deleted: what runs stays.
+async fn without_sources(instance: &Instance, error: Error) -> Result<DaemonHandle, Error> {
+    match running::answering(instance).await {
+        Some(hello) => {
+            let build_error = error.to_string();
+            Ok(DaemonHandle::new(hello.identity, Outcome::Stale { build_error }))
+        }
+        None => Err(error),
     }
 }
 

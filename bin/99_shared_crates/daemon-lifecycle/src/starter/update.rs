@@ -1,5 +1,6 @@
 use std::{
     ffi::OsString,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Once,
     time::Duration,
@@ -13,7 +14,7 @@ use narration_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    narrate,
+    find, narrate,
     remembered::{known_hash, trust, trusted},
     running,
 };
@@ -21,6 +22,7 @@ use crate::{
     DaemonManager, Error, Identity, OnBuildFailure, Waits,
     identity::{hash_args, hash_file},
     instance::{Good, Instance},
+    logs,
     manager::AutoUpdate,
 };
 
@@ -96,14 +98,15 @@ pub(crate) async fn is_current(manager: &DaemonManager, running: &Identity) -> b
 
 /// The last binary that stood its probation; where none has, the last that was built.
 pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
-    let updater = updater(manager, manager.auto_update.as_ref()?).ok()?;
+    let update = manager.auto_update.as_ref()?;
+    let updater = updater(manager, update).ok();
     let served = instance
         .load("good.json")
         .filter(|good: &Good| hash_file(&good.exe).is_ok_and(|exe_hash| exe_hash == good.exe_hash));
     let good = match served {
         Some(good) => good,
         None => {
-            let built = updater.last_good().ok()??;
+            let built = updater.as_ref()?.last_good().ok()??;
             Good { exe: built.path, exe_hash: built.hash.to_string() }
         }
     };
@@ -111,7 +114,7 @@ pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<
         shown: good.exe.display().to_string(),
         exe: good.exe,
         exe_hash: good.exe_hash,
-        source_root: Some(updater.workspace_root().to_owned()),
+        source_root: updater.map(|updater| updater.workspace_root().to_owned()),
         replaces_others: true,
     })
 }
@@ -204,6 +207,9 @@ async fn built(
 ) -> Result<Wanted, Error> {
     let unknown = |source| Error::AutoUpdate { binary: update.binary.clone(), source };
     let updater = match updater(manager, update) {
+        Err(auto_update::Error::NoWorkspace { path }) if !find::is_installed() => {
+            return Err(Error::NoSources { binary: update.binary.clone(), path });
+        }
         // An installed release: there is nothing to be kept up with.
         Err(auto_update::Error::NoWorkspace { path }) => {
             say_off_once(update, &path);
@@ -258,13 +264,42 @@ async fn built(
         Err(error @ auto_update::Error::BuildFailed { .. })
             if manager.policy.on_build_failure == OnBuildFailure::LastGood =>
         {
+            note_in_log(manager, &error);
             Ok(Wanted::DoesNotBuild(error.to_string()))
         }
         Err(source @ auto_update::Error::BuildFailed { .. }) => {
+            note_in_log(manager, &source);
             Err(Error::Build { binary: update.binary.clone(), source })
         }
         Err(source) => Err(unknown(source)),
     }
+}
+
+/// In the daemon's log: whoever asks why it is stale looks there, and nobody may have listened when
+/// it was told.
+fn note_in_log(manager: &DaemonManager, error: &auto_update::Error) {
+    // One that is remembered has been noted when it was made.
+    let auto_update::Error::BuildFailed { diagnostics, remembered: false, .. } = error else {
+        return;
+    };
+    let noted = manager.log_path().map_err(io::Error::other).and_then(|log| {
+        let binary = manager.binary_name();
+        writeln!(
+            logs::open(&log)?,
+            "`{binary}` does not build, so what runs is stale\n{diagnostics}"
+        )
+    });
+    if let Err(error) = noted {
+        tracing::warn!(%error, "cannot note a build that failed");
+    }
+}
+
+/// Whether there is something to build before the daemon could be started.
+pub(super) async fn is_stale(manager: &DaemonManager) -> bool {
+    let Some(update) = up_to_date(manager) else { return false };
+    let Ok(updater) = updater(manager, update) else { return true };
+    let checked = tokio::task::spawn_blocking(move || updater.check()).await;
+    !matches!(checked, Ok(Ok(Freshness::Fresh(_))))
 }
 
 fn say_off_once(update: &AutoUpdate, path: &Path) {

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -11,12 +12,14 @@ use std::{
 use auto_update::{AutoUpdater, BuildEvent};
 use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, Outcome, StopMode, UpdatePolicy};
 use narration_core::{NarrationLayer, human};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
+    again,
     http::who,
-    world::{World, eventually},
+    world::{World, eventually, kill},
 };
 
 /// A workspace whose crate `d` links to the scripted daemon: its linker puts that program in the
@@ -318,5 +321,89 @@ async fn a_warm_reuse_takes_few_milliseconds() {
     }
     println!("a warm spawn() takes {shortest:?}, its check of {} included", tree.root.display());
     assert!(shortest < Duration::from_millis(5), "{shortest:?}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn one_that_died_is_started_from_the_last_good_binary_before_anything_is_built() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let manager = tree.manager(&world).probation(Duration::from_millis(50));
+    let first = manager.spawn().await.unwrap();
+    let good = world.run_dir().join("fake/good.json");
+    eventually("it is a good one", async || good.exists()).await;
+    tree.break_source();
+    kill(first.id(), Signal::KILL);
+    eventually("it is dead", async || !first.identity().is_alive()).await;
+    let error = manager.spawn().await.unwrap_err();
+    assert!(matches!(error, Error::Build { .. }), "{error}");
+    let healed = manager.running().await.unwrap().unwrap();
+    assert_eq!(who(&healed.address).await, ("1".to_owned(), healed.pid));
+    tree.edit(json!({ "version": "2" }));
+    let second = manager.spawn().await.unwrap();
+    assert_eq!(second.outcome(), &Outcome::Replaced { from: healed });
+    // One that was stopped is not wanted any more.
+    manager.stop(StopMode::Now).await.unwrap();
+    tree.break_source();
+    manager.spawn().await.unwrap_err();
+    assert_eq!(manager.running().await.unwrap(), None);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn where_the_source_tree_is_gone_what_runs_stays_and_nothing_else_is_started() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let manager = tree.manager(&world);
+    let first = manager.spawn().await.unwrap();
+    fs::rename(&tree.root, world.dir().join("moved")).unwrap();
+    let kept = manager.spawn().await.unwrap();
+    assert!(matches!(kept.outcome(), Outcome::Stale { .. }), "{kept:?}");
+    assert_eq!(who(first.address()).await, ("1".to_owned(), first.id()));
+    manager.stop(StopMode::Now).await.unwrap();
+    let error = manager.spawn().await.unwrap_err();
+    assert!(matches!(error, Error::NoSources { .. }), "{error}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_build_that_fails_is_in_the_daemons_log_without_anybody_listening() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let manager = tree.manager(&world).log_dir(world.dir().join("log"));
+    tree.break_source();
+    manager.spawn().await.unwrap_err();
+    let log = fs::read_to_string(world.dir().join("log/fake.log")).unwrap();
+    assert!(log.contains("this does not compile"), "{log}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn two_projects_with_daemons_of_one_name_have_one_each() {
+    if again::inside().is_none() {
+        let state = tempfile::tempdir().unwrap();
+        let mut own = Command::new("env");
+        own.arg(format!("XDG_STATE_HOME={}", state.path().display()));
+        let name = "update::two_projects_with_daemons_of_one_name_have_one_each";
+        return again::run(name, "own state", own);
+    }
+    let world = World::new(json!({}));
+    let of = |name: &str| {
+        let tree = Tree::new(&world, name, json!({ "version": name }));
+        let binary: &Path = "target/debug/d".as_ref();
+        DaemonManager::new(tree.root.join(binary), ["--listen", "127.0.0.1:0"])
+            .enable_auto_update("d", tree.root.join("d"))
+            .env("FAKE_WORLD", world.dir().to_str().unwrap())
+    };
+    let (ours, theirs) = (of("ours"), of("theirs"));
+    let first = ours.spawn().await.unwrap();
+    let second = theirs.spawn().await.unwrap();
+    assert_eq!(second.outcome(), &Outcome::Started);
+    assert_eq!(who(first.address()).await.0, "ours");
+    assert_eq!(who(second.address()).await.0, "theirs");
+    assert_eq!(ours.spawn().await.unwrap().id(), first.id());
+    ours.stop(StopMode::Now).await.unwrap();
+    assert_eq!(world.processes(), [second.id()]);
+    theirs.stop(StopMode::Now).await.unwrap();
     world.finish().await;
 }
