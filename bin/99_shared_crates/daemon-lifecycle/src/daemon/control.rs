@@ -13,6 +13,7 @@ use tokio::{
     runtime::{Builder, Handle},
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{core::Core, handover, phase::Event, shutdown::ShutdownReason, successor};
 use crate::{
@@ -78,16 +79,11 @@ async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
     tokio::spawn(insist_on_the_end(Arc::clone(&core)));
     tokio::spawn(keep_log_short(Arc::clone(&core)));
     let Some(mut listener) = listener else { return std::future::pending().await };
+    let mut answering;
     loop {
-        match UnixListener::from_std(listener) {
-            Ok(bound) => {
-                tokio::select! {
-                    () = answer(&core, bound) => {}
-                    () = is_lost(&core) => {}
-                }
-            }
-            Err(error) => tracing::error!(%error, "no control socket"),
-        }
+        // The one before goes only now: until then the kernel has said that somebody listens.
+        answering = AbortOnDropHandle::new(tokio::spawn(answer(Arc::clone(&core), listener)));
+        is_lost(&core).await;
         listener = loop {
             match make_anew(&core) {
                 Ok(bound) => break bound,
@@ -95,6 +91,7 @@ async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
             }
             tokio::time::sleep(FILES_CHECK).await;
         };
+        tracing::debug!(?answering, "makes way for the next");
     }
 }
 
@@ -125,11 +122,15 @@ fn make_anew(core: &Arc<Core>) -> io::Result<StdUnixListener> {
     Ok(listener)
 }
 
-async fn answer(core: &Arc<Core>, listener: UnixListener) {
+async fn answer(core: Arc<Core>, listener: StdUnixListener) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "no control socket"),
+    };
     loop {
         match listener.accept().await {
             Ok((stream, _)) if protocol::is_own(&stream) => {
-                let core = Arc::clone(core);
+                let core = Arc::clone(&core);
                 tokio::spawn(async move {
                     if let Err(error) = converse(&core, Connection::new(stream)).await {
                         tracing::debug!(%error, "a control connection failed");

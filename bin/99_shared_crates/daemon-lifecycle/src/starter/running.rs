@@ -81,13 +81,14 @@ pub(crate) async fn lost(instance: &Instance) -> Vec<Identity> {
 
 /// The serving generation, by its own word. Needs no lock and changes nothing.
 pub(crate) async fn answering(instance: &Instance) -> Option<Hello> {
-    match answering_now(instance).await {
-        None if !instance.lost().is_empty() => {
-            lost(instance).await;
-            answering_now(instance).await
-        }
-        found => found,
+    let before = instance.generations();
+    let found = answering_now(instance).await;
+    // Its files are gone, or were gone a moment ago.
+    if found.is_none() && (!instance.lost().is_empty() || instance.generations() != before) {
+        lost(instance).await;
+        return answering_now(instance).await;
     }
+    found
 }
 
 async fn answering_now(instance: &Instance) -> Option<Hello> {
