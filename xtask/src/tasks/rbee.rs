@@ -37,7 +37,13 @@ pub(crate) fn run_in(workspace: &Workspace, args: &[OsString]) -> anyhow::Result
             keeper.name
         );
     };
-    let error = Command::new(&executable).args(args).env("RBEE_SOURCE_ROOT", root).exec();
+    let mut command = Command::new(&executable);
+    command.args(args).env("RBEE_SOURCE_ROOT", root);
+    // The flag means the same to every daemon that the keeper starts, and those start in turn.
+    if let Some(enabled) = flags::overrides(args).auto_update {
+        command.env("RBEE_AUTO_UPDATE_ENABLED", enabled.to_string());
+    }
+    let error = command.exec();
     Err(error).with_context(|| format!("cannot start `{}`", executable.display()))
 }
 
