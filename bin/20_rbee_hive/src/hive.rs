@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use completion_relay::Relays;
@@ -9,7 +9,11 @@ use model_store::{ModelStore, Sources};
 use rbee_api::Health;
 use rbee_config::LiveConfig;
 
-use crate::{models::Models, pool::WorkerPool};
+use crate::{
+    host::{Host, ThisHost},
+    models::Models,
+    pool::WorkerPool,
+};
 
 /// The parts of one hive.
 #[derive(Debug, Clone)]
@@ -35,6 +39,21 @@ impl Hive {
         jobs: JobServer,
         daemon: Daemon,
     ) -> anyhow::Result<Self> {
+        Self::on(Arc::new(ThisHost), alias, live, jobs, daemon)
+    }
+
+    /// The same for a hive whose workers run on `host`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn on(
+        host: Arc<dyn Host>,
+        alias: &str,
+        live: LiveConfig,
+        jobs: JobServer,
+        daemon: Daemon,
+    ) -> anyhow::Result<Self> {
         let config = live.current();
         let environment = config.models.environment.clone();
         let sources = Sources::new(&config.models.hf_endpoint, environment)?;
@@ -43,7 +62,7 @@ impl Hive {
         let token = Token::load_or_create(&config.paths.token)
             .with_context(|| format!("cannot open {}", config.paths.token.display()))?;
         let models = Models::new(store);
-        let pool = WorkerPool::new(alias.to_owned(), live.clone(), models.clone());
+        let pool = WorkerPool::new(alias.to_owned(), live.clone(), models.clone(), host);
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let since = Instant::now();
         Ok(Self { relays, models, pool, config: live, token, daemon, since })

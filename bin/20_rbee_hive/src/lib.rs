@@ -6,12 +6,14 @@
 mod hive; // the parts, put together
 mod devices; // what the host computes with
 mod failure; // errors as the client is told them
+mod host; // the machine: processes and memory
 mod models; // the store, with its downloads told to the job that waits for them
 mod pool; // workers by model
 mod room; // memory for one more model
 mod http; // routes
 
 pub use crate::{
-    hive::Hive,   // the parts of a hive, put together
+    hive::Hive, // the parts of a hive, put together
+    host::Host,
     http::router, // (Hive, port) -> Router
 };

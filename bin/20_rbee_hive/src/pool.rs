@@ -18,7 +18,7 @@ use rbee_config::LiveConfig;
 use reqwest::{Method, RequestBuilder};
 use worker_lifecycle::{WorkerClient, WorkerHandle};
 
-use crate::{failure, models::Models};
+use crate::{failure, host::Host, models::Models};
 
 type Slot = completion_relay::Slot<WorkerHandle>;
 type Running = completion_relay::Running<WorkerHandle>;
@@ -32,6 +32,7 @@ struct Inner {
     hive: String,
     config: LiveConfig,
     models: Models,
+    host: Arc<dyn Host>,
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
 }
 
@@ -71,8 +72,13 @@ impl NextLevel for WorkerPool {
 }
 
 impl WorkerPool {
-    pub(crate) fn new(hive: String, config: LiveConfig, models: Models) -> Self {
-        Self(Arc::new(Inner { hive, config, models, slots: Mutex::default() }))
+    pub(crate) fn new(
+        hive: String,
+        config: LiveConfig,
+        models: Models,
+        host: Arc<dyn Host>,
+    ) -> Self {
+        Self(Arc::new(Inner { hive, config, models, host, slots: Mutex::default() }))
     }
 
     /// A worker that has the model loaded; it stays while the guard beside it is held.
@@ -115,7 +121,7 @@ impl WorkerPool {
         let mut workers = Vec::new();
         for slot in self.slots() {
             if let Some(running) = slot.current() {
-                workers.push(describe(&running).await);
+                workers.push(self.describe(&running).await);
             }
         }
         WorkerList { workers }
@@ -155,23 +161,23 @@ impl WorkerPool {
         let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.values().map(Arc::clone).collect()
     }
-}
 
-async fn describe(running: &Running) -> Worker {
-    let health = running.handle.client.health().await;
-    let (state, detail) = match &health {
-        Ok(_) => (WorkerState::Ready, None),
-        Err(error) => (WorkerState::Failed, Some(rbee_api::causes(error))),
-    };
-    Worker {
-        id: running.handle.id.clone(),
-        model: running.handle.model.clone(),
-        kind: WorkerKind::LlamaCpp,
-        device: "cpu".to_owned(),
-        state,
-        active_requests: running.active(),
-        memory_bytes: daemon_lifecycle::memory_bytes(running.handle.identity.pid),
-        detail,
-        health: health.ok(),
+    async fn describe(&self, running: &Running) -> Worker {
+        let health = running.handle.client.health().await;
+        let (state, detail) = match &health {
+            Ok(_) => (WorkerState::Ready, None),
+            Err(error) => (WorkerState::Failed, Some(rbee_api::causes(error))),
+        };
+        Worker {
+            id: running.handle.id.clone(),
+            model: running.handle.model.clone(),
+            kind: WorkerKind::LlamaCpp,
+            device: "cpu".to_owned(),
+            state,
+            active_requests: running.active(),
+            memory_bytes: self.0.host.memory_of(&running.handle.identity),
+            detail,
+            health: health.ok(),
+        }
     }
 }

@@ -6,18 +6,14 @@ use http_guard::ApiError;
 use narration_core::Narration;
 use rbee_api::{ErrorBody, ErrorCode, causes};
 use tracing::Instrument as _;
-use worker_lifecycle::{
-    WorkerConfig, WorkerHandle, WorkerType, is_taken, spawn_worker, stop_worker, worker_id,
-    worker_is_current,
-};
+use worker_lifecycle::{WorkerConfig, WorkerHandle, worker_id};
 
 use super::{Running, Slot, Wanted, WorkerPool};
 use crate::{
-    devices, failure,
+    failure,
     room::{self, Candidate, TooLittle},
 };
 
-const WORKER: WorkerType = WorkerType::LlamaCpp;
 const DEVICE: &str = "cpu";
 
 impl WorkerPool {
@@ -29,7 +25,7 @@ impl WorkerPool {
         match self.0.models.find(handle.model.clone()).await {
             Ok(Some(path)) => {
                 let config = self.worker_config(&handle.model, path, handle.slot);
-                worker_is_current(WORKER, &config, &handle.identity).await
+                self.0.host.is_current(&config, &handle.identity).await
             }
             Ok(None) | Err(_) => handle.identity.is_alive(),
         }
@@ -99,7 +95,7 @@ impl WorkerPool {
 
     /// In a task of its own, so that a client who goes away leaves no half-started worker.
     async fn spawn(&self, config: WorkerConfig) -> Result<WorkerHandle, ErrorBody> {
-        let spawning = tokio::spawn(spawn_worker(WORKER, config).in_current_span());
+        let spawning = tokio::spawn(self.0.host.spawn(config).in_current_span());
         match spawning.await {
             Ok(spawned) => spawned.map_err(|error| failure::worker(&error)),
             Err(error) => Err(ApiError::internal(error).into()),
@@ -115,9 +111,9 @@ impl WorkerPool {
 
     /// Whether a successor can be loaded while the worker still runs.
     async fn room_beside(&self, running: &Running, path: &PathBuf) -> bool {
-        let resident = daemon_lifecycle::memory_bytes(running.handle.identity.pid);
+        let resident = self.0.host.memory_of(&running.handle.identity);
         let needed = room::needed(file_bytes(path).await).max(resident.unwrap_or_default());
-        devices::available_memory().is_some_and(|available| available >= needed)
+        self.0.host.available_memory().is_some_and(|available| available >= needed)
     }
 
     /// Stops idle workers of other models until the model's file fits into memory.
@@ -130,12 +126,11 @@ impl WorkerPool {
             .collect();
         let candidates = others.iter().map(|(running, _)| Candidate {
             id: running.handle.id.clone(),
-            memory_bytes: daemon_lifecycle::memory_bytes(running.handle.identity.pid)
-                .unwrap_or_default(),
+            memory_bytes: self.0.host.memory_of(&running.handle.identity).unwrap_or_default(),
             busy: running.is_busy(),
             idle_ms: running.idle().as_millis(),
         });
-        let Some(available) = devices::available_memory() else { return Ok(()) };
+        let Some(available) = self.0.host.available_memory() else { return Ok(()) };
         let needed = room::needed(file_bytes(path).await);
         let evicted = room::evict(needed, available, candidates.collect())
             .map_err(|too_little| insufficient(&slot.name, too_little))?;
@@ -153,7 +148,7 @@ impl WorkerPool {
         Narration::new("hive", "worker_stop", human).about(model).emit();
         let config = self.0.config.current();
         let drain = config.queen.drain_timeout;
-        if let Err(error) = stop_worker(&config, &running.handle.id, drain).await {
+        if let Err(error) = self.0.host.stop(&config, &running.handle.id, drain).await {
             tracing::error!(error = causes(&error), "a worker does not end");
         }
     }
@@ -162,7 +157,7 @@ impl WorkerPool {
     fn free_name(&self, model: &str, path: PathBuf) -> WorkerConfig {
         let rbee = self.0.config.current();
         let mut config = self.worker_config(model, path, 0);
-        while config.slot < u8::MAX && is_taken(&rbee, &worker_id(&config)) {
+        while config.slot < u8::MAX && self.0.host.is_taken(&rbee, &worker_id(&config)) {
             config.slot += 1;
         }
         config

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use narration_core::Narration;
 use tokio::time::{MissedTickBehavior, interval};
-use worker_lifecycle::{WorkerHandle, running_workers};
+use worker_lifecycle::WorkerHandle;
 
 use super::{Running, Slot, WorkerPool};
 
@@ -45,8 +45,7 @@ impl WorkerPool {
     async fn unknown(&self) -> Vec<WorkerHandle> {
         let current = self.slots().into_iter().filter_map(|slot| slot.current());
         let known: Vec<_> = current.map(|running| running.handle.id.clone()).collect();
-        let is_known = |id: &str| known.iter().any(|known| known == id);
-        match running_workers(&self.0.config.current(), &self.0.hive, is_known).await {
+        match self.0.host.running(&self.0.config.current(), &self.0.hive, known).await {
             Ok(found) => found,
             Err(error) => {
                 let error = rbee_api::causes(&error);

@@ -1,0 +1,97 @@
+use std::{fmt, time::Duration};
+
+use daemon_lifecycle::Identity;
+use futures::future::BoxFuture;
+use rbee_config::RbeeConfig;
+use worker_lifecycle::{Error, WorkerConfig, WorkerHandle, WorkerType};
+
+use crate::devices;
+
+const WORKER: WorkerType = WorkerType::LlamaCpp;
+
+/// What a hive needs of the machine that it runs on: processes of workers, and memory.
+pub trait Host: fmt::Debug + Send + Sync {
+    /// Starts the worker, or takes the one that runs there with the same binary and arguments.
+    fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>>;
+
+    /// Whether the process runs what the worker's sources and its configuration say now.
+    fn is_current<'a>(
+        &'a self,
+        worker: &'a WorkerConfig,
+        process: &'a Identity,
+    ) -> BoxFuture<'a, bool>;
+
+    /// The workers of the hive that are alive and whose ids are not among the `known`.
+    fn running<'a>(
+        &'a self,
+        config: &'a RbeeConfig,
+        hive: &'a str,
+        known: Vec<String>,
+    ) -> BoxFuture<'a, Result<Vec<WorkerHandle>, Error>>;
+
+    /// Lets the worker finish its streams for as long as `drain`, then ends it.
+    fn stop<'a>(
+        &'a self,
+        config: &'a RbeeConfig,
+        id: &'a str,
+        drain: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Whether a living process has that id.
+    fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool;
+
+    /// Memory that a new process could use now, in bytes; `None` where the system does not tell.
+    fn available_memory(&self) -> Option<u64>;
+
+    /// Resident memory of the process, in bytes.
+    fn memory_of(&self, process: &Identity) -> Option<u64>;
+}
+
+/// This machine, by worker-lifecycle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ThisHost;
+
+impl Host for ThisHost {
+    fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>> {
+        Box::pin(worker_lifecycle::spawn_worker(WORKER, worker))
+    }
+
+    fn is_current<'a>(
+        &'a self,
+        worker: &'a WorkerConfig,
+        process: &'a Identity,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(worker_lifecycle::worker_is_current(WORKER, worker, process))
+    }
+
+    fn running<'a>(
+        &'a self,
+        config: &'a RbeeConfig,
+        hive: &'a str,
+        known: Vec<String>,
+    ) -> BoxFuture<'a, Result<Vec<WorkerHandle>, Error>> {
+        let is_known = move |id: &str| known.iter().any(|known| known == id);
+        Box::pin(worker_lifecycle::running_workers(config, hive, is_known))
+    }
+
+    fn stop<'a>(
+        &'a self,
+        config: &'a RbeeConfig,
+        id: &'a str,
+        drain: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(worker_lifecycle::stop_worker(config, id, drain))
+    }
+
+    fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool {
+        worker_lifecycle::is_taken(config, id)
+    }
+
+    fn available_memory(&self) -> Option<u64> {
+        devices::available_memory()
+    }
+
+    fn memory_of(&self, process: &Identity) -> Option<u64> {
+        daemon_lifecycle::memory_bytes(process.pid)
+    }
+}

@@ -1,0 +1,125 @@
+use crate::world::{CHUNKS, World};
+
+#[tokio::test]
+async fn a_worker_is_spawned_for_the_first_request_and_serves_the_next() {
+    let world = World::new();
+    let model = world.model("a");
+    for _ in 0..3 {
+        assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    }
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 1);
+    let workers = world.ask("GET", "/v1/workers", &[], "").await.json();
+    assert_eq!(workers["workers"][0]["model"], model.as_str());
+    assert_eq!(workers["workers"][0]["state"], "ready");
+}
+
+#[tokio::test]
+async fn however_many_ask_at_once_one_worker_is_spawned() {
+    let world = World::new();
+    let model = world.model("a");
+    let asked = (0..8).map(|_| world.complete(&model, false));
+    for answer in futures::future::join_all(asked).await {
+        assert_eq!(answer.body, CHUNKS);
+    }
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 1);
+}
+
+#[tokio::test]
+async fn a_stale_worker_is_replaced_beside_itself_where_memory_allows_it() {
+    let world = World::new();
+    let model = world.model("a");
+    world.complete(&model, true).await;
+    world.machine.state(|machine| machine.current = false);
+    assert_eq!(world.complete(&model, true).await.body, CHUNKS);
+    let spawned = world.machine.state(|machine| machine.spawned.clone());
+    assert_eq!(spawned.len(), 2);
+    assert_ne!(spawned[0], spawned[1], "two of one model have names of their own");
+}
+
+#[tokio::test]
+async fn a_stale_worker_is_replaced_in_its_place_where_memory_allows_only_one() {
+    let world = World::new();
+    let model = world.model("a");
+    world.complete(&model, true).await;
+    world.machine.state(|machine| {
+        machine.current = false;
+        machine.available = machine.resident - 1;
+    });
+    world.complete(&model, true).await;
+    let spawned = world.machine.state(|machine| machine.spawned.clone());
+    assert_eq!(spawned.len(), 2);
+    assert_eq!(spawned[0], spawned[1]);
+}
+
+#[tokio::test]
+async fn an_idle_worker_makes_room_for_another_model() {
+    let world = World::new();
+    let (a, b) = (world.model("a"), world.model("b"));
+    world.complete(&a, false).await;
+    world.machine.state(|machine| machine.available = 0);
+    assert_eq!(world.complete(&b, false).await.body, CHUNKS);
+    world.machine.state(|machine| assert_eq!(machine.stopped, machine.spawned[..1]));
+}
+
+#[tokio::test]
+async fn a_model_that_nothing_makes_room_for_is_refused_and_stops_nobody() {
+    let world = World::new();
+    let (a, b) = (world.model("a"), world.model("b"));
+    world.complete(&a, false).await;
+    world.machine.state(|machine| (machine.available, machine.resident) = (0, 1));
+    let answer = world.complete(&b, false).await;
+    assert_eq!(answer.refusal(), (503, "insufficient_memory".into()));
+    assert!(world.machine.state(|machine| machine.stopped.is_empty()));
+}
+
+#[tokio::test]
+async fn a_worker_that_runs_is_adopted_instead_of_spawning_another() {
+    let world = World::new();
+    let model = world.model("a");
+    world.stranger(&model, 0);
+    world.hive.adopt_workers().await;
+    assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    assert!(world.machine.state(|machine| machine.spawned.is_empty()));
+}
+
+#[tokio::test]
+async fn a_worker_that_another_hive_brings_up_meanwhile_is_found_by_the_request() {
+    let world = World::new();
+    let model = world.model("a");
+    world.hive.adopt_workers().await;
+    world.stranger(&model, 1);
+    assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    assert!(world.machine.state(|machine| machine.spawned.is_empty()));
+}
+
+#[tokio::test]
+async fn an_update_replaces_stale_workers_only() {
+    let world = World::new();
+    world.complete(&world.model("a"), false).await;
+    for (is_current, spawned) in [(true, 1), (false, 2)] {
+        world.machine.state(|machine| machine.current = is_current);
+        let answer = world.manage("POST", "/v1/workers/update", "").await;
+        assert!(answer.body.ends_with("data: {\"state\":\"completed\"}\n\n"), "{answer:?}");
+        assert_eq!(world.machine.state(|machine| machine.spawned.len()), spawned);
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_of_a_worker_is_an_error() {
+    for end in ["", "event: end\ndata: {\"state\":\"cancelled\"}\n\n"] {
+        let world = World::new();
+        let answer: &'static str = format!("data: {{\"n\":1}}\n\n{end}").leak();
+        world.machine.state(|machine| machine.answer = answer);
+        let answer = world.complete(&world.model("a"), false).await;
+        assert!(answer.cut && answer.body.contains("data: {\"error\":"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_breaks_off_before_its_first_word_is_asked_three_times() {
+    let world = World::new();
+    world.machine.state(|machine| machine.answer = "");
+    let answer = world.complete(&world.model("a"), false).await;
+    assert_eq!(answer.refusal(), (502, "upstream_lost".into()));
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 1, "it answers its health");
+}
