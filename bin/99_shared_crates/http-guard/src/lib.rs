@@ -10,6 +10,7 @@
 mod hosts; // by which names a listener is addressed
 mod guard; // the checks, as a layer
 mod token; // a secret in a file of the user's
+mod peer; // which user has the other end
 mod authorize; // the token, demanded of requests
 mod error; // refusals in OpenAI's envelope
 mod extract; // axum's extractors with those refusals
@@ -19,5 +20,6 @@ pub use crate::{
     error::ApiError,
     extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
     guard::{Guard, GuardLayer, Guarded, MAX_BODY_BYTES},
+    peer::Peer,
     token::{Token, TokenError},
 };
