@@ -1,7 +1,7 @@
 //! Flags and help texts; what they do is in `commands`.
 
 mod generate; // infer, chat
-mod manage; // queen, hive, worker, model
+mod manage; // queen, hive, worker, model, key
 mod store; // built binaries
 mod system; // update, dev, logs, doctor, service, completions
 
@@ -10,7 +10,9 @@ use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
 
 pub(crate) use self::{
     generate::{ChatArgs, InferArgs, message},
-    manage::{HiveArgs, HiveVerb, ModelArgs, ModelVerb, OfHive, QueenVerb, WorkerVerb},
+    manage::{
+        HiveArgs, HiveVerb, KeyVerb, ModelArgs, ModelVerb, OfHive, QueenVerb, Scope, WorkerVerb,
+    },
     store::StoreVerb,
     system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
 };
@@ -118,6 +120,9 @@ pub(crate) enum Verb {
     /// Get, list or remove models
     #[command(subcommand)]
     Model(ModelVerb),
+    /// Make, list or revoke keys for other users and programs
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// List or remove built binaries
     #[command(subcommand)]
     Store(StoreVerb),

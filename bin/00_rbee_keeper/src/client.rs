@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rbee_api::{
     ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRemains,
-    JobRequest, ModelList, ModelRemoved, WorkerList, paths,
+    JobRequest, KeyCreated, KeyList, KeyRequest, ModelList, ModelRemoved, WorkerList, paths,
 };
 use reqwest::{
     Method, RequestBuilder, Response,
@@ -81,6 +81,21 @@ impl QueenClient {
     ) -> Result<ModelRemoved, ClientError> {
         let path = paths::of_hive(&paths::stored_model(name), hive);
         self.json(Method::DELETE, &path).await
+    }
+
+    pub(crate) async fn keys(&self) -> Result<KeyList, ClientError> {
+        self.json(Method::GET, paths::KEYS).await
+    }
+
+    pub(crate) async fn add_key(&self, key: &KeyRequest) -> Result<KeyCreated, ClientError> {
+        let request = self.request(Method::POST, paths::KEYS).timeout(ANSWER_DEADLINE).json(key);
+        let response = self.send(request).await?;
+        self.decode(paths::KEYS, response).await
+    }
+
+    pub(crate) async fn revoke_key(&self, name: &str) -> Result<(), ClientError> {
+        let path = paths::key(name);
+        self.send(self.request(Method::DELETE, &path).timeout(ANSWER_DEADLINE)).await.map(drop)
     }
 
     /// Cancels a job; one that has ended or is unknown is as good as cancelled.

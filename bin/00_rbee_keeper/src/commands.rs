@@ -7,6 +7,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 mod hive;
 mod infer;
+mod key;
 mod logs;
 mod model;
 mod queen;
@@ -31,6 +32,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
         Verb::Hive(verb) => hive::run(app, verb).await,
         Verb::Worker(verb) => worker::run(app, verb).await,
         Verb::Model(verb) => model::run(app, verb).await,
+        Verb::Key(verb) => key::run(app, verb).await,
         Verb::Store(verb) => store::run(app, verb).await,
         Verb::Update(args) => update::run(app, args).await,
         Verb::Logs(args) => logs::run(app, args).await,

@@ -4,6 +4,7 @@ mod completions; // OpenAI's endpoints
 mod jobs; // work that is begun by name
 mod chain; // health, hives, workers
 mod models; // names and files
+mod keys; // who else is let in
 
 use axum::{
     Router,
@@ -20,6 +21,8 @@ pub fn router(queen: Queen, port: u16) -> Router {
     let managed = Router::new()
         .route(paths::JOBS, post(jobs::create))
         .route(paths::STORED_MODEL, delete(models::remove))
+        .route(paths::KEYS, get(keys::list).post(keys::add))
+        .route(paths::KEY, delete(keys::revoke))
         .route_layer(require_token(queen.token.clone()));
     let open = Router::new()
         .route(paths::HEALTH, get(chain::health))
@@ -29,7 +32,8 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route(paths::MODEL_STORE, get(models::list))
         .route(paths::CHAT_COMPLETIONS, post(completions::chat))
         .route(paths::COMPLETIONS, post(completions::text));
+    let access = queen.access();
     let jobs = job_routes(queen.relays.clone());
     let routes = managed.merge(open).with_state(queen).merge(jobs);
-    fallbacks(routes).layer(Guard::loopback(port).layer())
+    fallbacks(routes).layer(Guard::loopback(port).access(access).layer())
 }

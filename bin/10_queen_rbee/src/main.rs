@@ -3,13 +3,16 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
+use axum::Extension;
 use chain_daemon::keep_fresh;
 use clap::Parser;
 use completion_relay::narrate_into;
-use daemon_lifecycle::Daemon;
+use daemon_lifecycle::{Connection, Daemon};
+use http_guard::Peer;
 use job_server::{JobServer, Limits};
 use queen_rbee::{Queen, router};
 use rbee_config::{LiveConfig, Overrides};
+use tower::Layer as _;
 
 /// One address for everything that rbee serves; the keeper starts it.
 #[derive(Debug, Parser)]
@@ -18,6 +21,14 @@ struct Args {
     /// Port on 127.0.0.1; 0 lets the system choose one.
     #[arg(long, default_value_t = 8500)]
     port: u16,
+}
+
+/// Tells the routes whose connection a request came on.
+fn known(from: Connection) -> Extension<Peer> {
+    Extension(match from {
+        Connection::Tcp { local, remote } => Peer::of_tcp(local, remote),
+        Connection::Unix => Peer::SameUser,
+    })
 }
 
 #[tokio::main]
@@ -33,8 +44,9 @@ async fn main() -> anyhow::Result<()> {
     let queen = Queen::open(config.clone(), jobs, daemon.clone())?;
     daemon.ready(address).await?;
     tracing::info!(%address, "queen is ready");
+    let router = router(queen.clone(), address.port());
     tokio::select! {
-        served = daemon.serve(listener, router(queen.clone(), address.port())) => Ok(served?),
+        served = daemon.serve_each(listener, |from| known(from).layer(router.clone())) => Ok(served?),
         never = queen.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
     }

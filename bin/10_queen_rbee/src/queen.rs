@@ -3,10 +3,10 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use completion_relay::Relays;
 use daemon_lifecycle::Daemon;
-use http_guard::Token;
+use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
 use rbee_api::Health;
-use rbee_config::LiveConfig;
+use rbee_config::{LiveConfig, LocalUse};
 
 use crate::{
     hives::Hives,
@@ -20,6 +20,7 @@ pub struct Queen {
     pub(crate) hives: Hives,
     pub(crate) config: LiveConfig,
     pub(crate) token: Token,
+    pub(crate) keys: Keys,
     daemon: Daemon,
     since: Instant,
 }
@@ -46,10 +47,23 @@ impl Queen {
         let path = &config.current().paths.token;
         let token = Token::load_or_create(path)
             .with_context(|| format!("cannot open {}", path.display()))?;
+        let keys = Keys::at(config.current().paths.keys.clone());
         let hives = Hives::new(config.clone(), token.clone(), hosts)
             .context("cannot set up the HTTP client")?;
         let relays = Relays::new(jobs, hives.clone(), daemon.clone(), token.clone());
-        Ok(Self { relays, hives, config, token, daemon, since: Instant::now() })
+        Ok(Self { relays, hives, config, token, keys, daemon, since: Instant::now() })
+    }
+
+    /// Who is let in, and for what: as the configuration says it at the moment.
+    pub(crate) fn access(&self) -> Access {
+        let config = self.config.clone();
+        Access::new(self.token.clone(), self.keys.clone(), move || {
+            match config.current().queen.local {
+                LocalUse::SameUser => Keyless::SameUser,
+                LocalUse::Key => Keyless::Nobody,
+                LocalUse::Open => Keyless::Everybody,
+            }
+        })
     }
 
     pub(crate) fn health(&self) -> Health {

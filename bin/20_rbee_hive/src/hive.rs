@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use completion_relay::Relays;
 use daemon_lifecycle::{Daemon, State};
-use http_guard::Token;
+use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
 use model_store::{ModelStore, Sources};
 use rbee_api::Health;
@@ -66,6 +66,12 @@ impl Hive {
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let since = Instant::now();
         Ok(Self { relays, models, pool, config: live, token, daemon, since })
+    }
+
+    /// Only the same user is let in: whom else the queen lets in is for the queen to say.
+    pub(crate) fn access(&self) -> Access {
+        let keys = Keys::at(self.config.current().paths.keys.clone());
+        Access::new(self.token.clone(), keys, || Keyless::SameUser)
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -28,7 +28,8 @@ pub fn router(hive: Hive, port: u16) -> Router {
         .route(paths::MODEL_STORE, get(models::list))
         .route(paths::CHAT_COMPLETIONS, post(completions::complete))
         .route(paths::COMPLETIONS, post(completions::complete));
+    let access = hive.access();
     let jobs = job_routes(hive.relays.clone());
     let routes = managed.merge(open).with_state(hive).merge(jobs);
-    fallbacks(routes).layer(Guard::loopback(port).layer())
+    fallbacks(routes).layer(Guard::loopback(port).access(access).layer())
 }

@@ -3,13 +3,16 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
+use axum::Extension;
 use chain_daemon::keep_fresh;
 use clap::Parser;
 use completion_relay::narrate_into;
-use daemon_lifecycle::Daemon;
+use daemon_lifecycle::{Connection, Daemon};
+use http_guard::Peer;
 use job_server::{JobServer, Limits};
 use rbee_config::{LiveConfig, Overrides};
 use rbee_hive::{Hive, router};
+use tower::Layer as _;
 
 /// Serves the models of one host; the queen starts it.
 #[derive(Debug, Parser)]
@@ -21,6 +24,14 @@ struct Args {
     /// The name that the configuration has for this hive.
     #[arg(long, default_value = "localhost")]
     alias: String,
+}
+
+/// Tells the routes whose connection a request came on.
+fn known(from: Connection) -> Extension<Peer> {
+    Extension(match from {
+        Connection::Tcp { local, remote } => Peer::of_tcp(local, remote),
+        Connection::Unix => Peer::SameUser,
+    })
 }
 
 #[tokio::main]
@@ -37,8 +48,9 @@ async fn main() -> anyhow::Result<()> {
     hive.adopt_workers().await;
     daemon.ready(address).await?;
     tracing::info!(%address, "hive is ready");
+    let router = router(hive.clone(), address.port());
     tokio::select! {
-        served = daemon.serve(listener, router(hive.clone(), address.port())) => Ok(served?),
+        served = daemon.serve_each(listener, |from| known(from).layer(router.clone())) => Ok(served?),
         never = hive.keep_workers() => never,
         never = hive.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,

@@ -1,4 +1,4 @@
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::Output;
 
@@ -109,4 +109,39 @@ pub(crate) struct OfHive {
     /// The hive's alias; without it the first hive
     #[arg(long = "hive", value_name = "ALIAS")]
     pub(crate) alias: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  ./rbee key add open-webui
+  ./rbee key add backup-script --scope manage
+  ./rbee key list
+  ./rbee key revoke open-webui")]
+pub(crate) enum KeyVerb {
+    /// Make a key and print it; it is shown this once
+    Add {
+        /// 1 to 64 letters, digits, `.`, `_`, `-`, `@`
+        name: String,
+        /// What the key is good for
+        #[arg(long, value_enum, default_value_t = Scope::Chat)]
+        scope: Scope,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the keys, without their secrets
+    List(OutputArgs),
+    /// Let nobody in with this key any more
+    Revoke {
+        /// The key's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Scope {
+    /// Asking models by their names, and one's own jobs
+    Chat,
+    /// Everything else too: pulls, lists of jobs, keys
+    Manage,
 }

@@ -62,7 +62,7 @@ async fn a_job_that_is_not_there_is_said_not_to_be_there() {
 async fn a_job_that_has_ended_is_listed_and_cannot_be_cancelled() {
     let (world, _) = World::one().await;
     world.job(r#"{"operation":"chain_update"}"#).await;
-    let list = world.get("/v1/jobs").await.json();
+    let list = world.manage("GET", "/v1/jobs", "").await.json();
     assert_eq!(list["jobs"][0]["operation"], "chain_update");
     assert_eq!(list["jobs"][0]["state"], "completed");
     let path = format!("/v1/jobs/{}", list["jobs"][0]["job_id"].as_str().unwrap());

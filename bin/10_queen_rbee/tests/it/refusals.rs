@@ -1,10 +1,16 @@
-use crate::world::World;
+use http_guard::Peer;
+
+use crate::world::{CHUNKS, Reply, World};
 
 const ID: &str = "0199f5a0-0000-7000-8000-000000000000";
 
-/// Every route that changes something, with a body that it takes.
-fn managed() -> [(&'static str, String, &'static str); 5] {
+/// Every route that changes something or tells of others, with a body that it takes.
+fn managed() -> [(&'static str, String, &'static str); 9] {
     [
+        ("GET", "/v1/jobs".to_owned(), ""),
+        ("GET", "/v1/keys".to_owned(), ""),
+        ("POST", "/v1/keys".to_owned(), r#"{"name":"a","scope":"manage"}"#),
+        ("DELETE", "/v1/keys/a".to_owned(), ""),
         ("POST", "/v1/jobs".to_owned(), r#"{"operation":"chain_update"}"#),
         ("DELETE", "/v1/models/store/m".to_owned(), ""),
         ("DELETE", format!("/v1/jobs/{ID}"), ""),
@@ -86,4 +92,49 @@ async fn a_body_that_is_not_json_is_refused_by_its_type() {
     let text = [("content-type", "text/plain"), ("content-length", "1")];
     let answer = world.ask("POST", "/v1/completions", &text, "").await;
     assert_eq!(answer.status, 400, "{answer:?}");
+}
+
+const OTHER: Peer = Peer::OtherUser { uid: 4242 };
+
+#[tokio::test]
+async fn another_user_of_the_machine_learns_and_loads_nothing() {
+    let (world, hive) = World::one().await;
+    let open = ["/health", "/v1/hives", "/v1/workers", "/v1/models", "/v1/models/store"]
+        .map(|path| ("GET", path.to_owned(), ""));
+    let job =
+        [format!("/v1/jobs/{ID}"), format!("/v1/jobs/{ID}/stream")].map(|path| ("GET", path, ""));
+    let asked = ["/v1/chat/completions", "/v1/completions"]
+        .map(|path| ("POST", path.to_owned(), r#"{"model":"m","messages":[]}"#));
+    for peer in [OTHER, Peer::Unknown] {
+        for (method, path, body) in open.iter().chain(&job).chain(&asked).cloned().chain(managed())
+        {
+            let answer = world.ask_as(peer, method, &path, &[], body).await;
+            assert_eq!(answer.refusal(), (401, "key_missing".into()), "{method} {path}");
+            let wrong = [("authorization", "Bearer sk-unused")];
+            let answer = world.ask_as(peer, method, &path, &wrong, body).await;
+            assert_eq!(answer.refusal(), (401, "key_wrong".into()), "{method} {path}");
+        }
+    }
+    assert_eq!(hive.starts(), 0);
+}
+
+#[tokio::test]
+async fn another_user_with_a_key_may_ask_models_and_no_more() {
+    let (world, hive) = World::one().await;
+    hive.on("POST /v1/chat/completions", Reply::stream(CHUNKS));
+    let made = world.manage("POST", "/v1/keys", r#"{"name":"nas","scope":"chat"}"#).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
+    let bearer = format!("Bearer {}", made["key"].as_str().unwrap());
+    let key = [("authorization", bearer.as_str())];
+    let body = r#"{"model":"m","stream":true,"messages":[]}"#;
+    let answer = world.ask_as(OTHER, "POST", "/v1/chat/completions", &key, body).await;
+    assert!(answer.body.ends_with("data: [DONE]\n\n"), "{answer:?}");
+    for (method, path, body) in managed() {
+        let answer = world.ask_as(OTHER, method, &path, &key, body).await;
+        assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{method} {path}");
+    }
+    assert_eq!(world.manage("DELETE", "/v1/keys/nas", "").await.status, 204);
+    let answer = world.ask_as(OTHER, "POST", "/v1/chat/completions", &key, body).await;
+    assert_eq!(answer.refusal(), (401, "key_wrong".into()));
 }

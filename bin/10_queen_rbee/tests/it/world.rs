@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, Bytes},
     http::{HeaderMap, Method, Request, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
@@ -19,6 +19,7 @@ use daemon_lifecycle::{Daemon, Identity, Outcome};
 use futures::future::BoxFuture;
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
 use http_body_util::BodyExt as _;
+use http_guard::Peer;
 use job_server::{JobServer, Limits};
 use queen_rbee::{Hosts, Queen, router};
 use rbee_api::ErrorBody;
@@ -132,6 +133,18 @@ impl World {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
+        self.ask_as(Peer::SameUser, method, path, headers, body).await
+    }
+
+    /// As [`Self::ask`], on a connection of `peer`.
+    pub(crate) async fn ask_as(
+        &self,
+        peer: Peer,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut request =
             Request::builder().method(method).uri(path).header("host", "127.0.0.1:8500");
         if !body.is_empty() {
@@ -142,7 +155,8 @@ impl World {
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let answered = async {
-            let response = self.router.clone().oneshot(request).await.unwrap();
+            let router = self.router.clone().layer(Extension(peer));
+            let response = router.oneshot(request).await.unwrap();
             let (parts, mut body) = response.into_parts();
             let (mut read, mut cut) = (Vec::new(), false);
             while let Some(frame) = body.frame().await {

@@ -7,14 +7,15 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use daemon_lifecycle::{Daemon, Identity, Outcome};
+use daemon_lifecycle::{Daemon, Identity, Outcome, Waits};
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
+use http_guard::Peer;
 use job_server::{JobServer, Limits};
 use rbee_api::ErrorBody;
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
@@ -83,7 +84,9 @@ impl World {
         let (config, jobs) = (live.current(), JobServer::new(Limits::default()));
         let hive = Hive::on(Arc::new(machine.clone()), "h", live, jobs, daemon).unwrap();
         let token = std::fs::read_to_string(&config.paths.token).unwrap().trim().to_owned();
-        Self { machine, router: router(hive.clone(), 8600), hive, token, config, home }
+        // Every request comes from the same user.
+        let router = router(hive.clone(), 8600).layer(Extension(Peer::SameUser));
+        Self { machine, router, hive, token, config, home }
     }
 
     /// A model's file of that name; its path is what requests call it.
@@ -102,6 +105,7 @@ impl World {
             model_path: model.into(),
             device: "cpu".to_owned(),
             slot,
+            waits: Waits::Nobody,
         };
         self.machine.state(|state| state.strangers.push(worker));
     }

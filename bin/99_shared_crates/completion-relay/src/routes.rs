@@ -22,15 +22,16 @@ use crate::{relays::Relays, transfer::Transfer, upstream::NextLevel};
 const EVENT_ID_MAX: u64 = 1 << 53;
 
 /// `GET /v1/jobs`, and of one job `GET`, its `stream`, `DELETE`, its `release` to a later generation,
-/// and `PUT` by whoever read it from a generation that died; the last three take the token. A job
-/// that an earlier generation has comes here when it is asked for.
+/// and `PUT` by whoever read it from a generation that died. The list and the last three take the
+/// token; for the others the job's id is enough, which is random and told to nobody else. A job that
+/// an earlier generation has comes here when it is asked for.
 pub fn job_routes<N: NextLevel>(relays: Relays<N>) -> Router {
     let managed = Router::new()
+        .route(paths::JOBS, get(list))
         .route(paths::JOB, delete(cancel).put(restore))
         .route(paths::JOB_RELEASE, post(release))
         .route_layer(require_token(relays.token().clone()));
     Router::new()
-        .route(paths::JOBS, get(list))
         .route(paths::JOB, get(info))
         .route(paths::JOB_STREAM, get(stream))
         .merge(managed)

@@ -97,7 +97,8 @@ pub use auto_update::Hurry;
 
 pub use crate::{
     daemon::{
-        Daemon, Listener, Shutdown, ShutdownReason, ShutdownSignal, TcpListener, UnixListener, Work,
+        Connection, Daemon, Listener, Shutdown, ShutdownReason, ShutdownSignal, TcpListener,
+        UnixListener, Work,
     },
     error::{Error, LogTail},
     identity::Identity,

@@ -12,10 +12,11 @@ use axum::{
 use rbee_api::ErrorCode;
 use tower::{Layer, Service};
 
-use crate::{error::ApiError, token::Token};
+use crate::{error::ApiError, keys::Scope, token::Token};
 
 /// Demands `token` as `Authorization: Bearer` of requests, for [`axum::Router::route_layer`].
 ///
+/// A request that a guard's [`crate::Access`] let in with [`Scope::Manage`] is let through too.
 /// Every other request is answered with 401.
 pub fn require_token(token: Token) -> RequireToken {
     RequireToken { token }
@@ -54,7 +55,9 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        let may_manage = request.extensions().get() == Some(&Scope::Manage);
         match check(&self.token, request.headers()) {
+            _ if may_manage => Box::pin(self.inner.call(request)),
             Ok(()) => Box::pin(self.inner.call(request)),
             Err(refusal) => Box::pin(std::future::ready(Ok(refusal.into_response()))),
         }
@@ -62,15 +65,29 @@ where
 }
 
 pub(crate) fn check(token: &Token, headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        let message = "this needs the token as `Authorization: Bearer <token>`, once";
-        return Err(ApiError::new(ErrorCode::TokenMissing, message));
-    };
-    if bearer(value.as_bytes()).is_some_and(|presented| token.matches(presented)) {
-        return Ok(());
+    match presented(headers) {
+        Err(Ambiguous) | Ok(None) => {
+            let message = "this needs the token as `Authorization: Bearer <token>`, once";
+            Err(ApiError::new(ErrorCode::TokenMissing, message))
+        }
+        Ok(Some(presented)) if token.matches(presented) => Ok(()),
+        Ok(Some(_)) => {
+            Err(ApiError::new(ErrorCode::TokenWrong, "this is not the token that the server has"))
+        }
     }
-    Err(ApiError::new(ErrorCode::TokenWrong, "this is not the token that the server has"))
+}
+
+/// A request with several `Authorization` headers.
+pub(crate) struct Ambiguous;
+
+/// The one secret that the headers present; empty where the header is none that we know.
+pub(crate) fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Ambiguous> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => Ok(Some(bearer(value.as_bytes()).unwrap_or_default())),
+        (Some(_), Some(_)) => Err(Ambiguous),
+    }
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

@@ -15,7 +15,7 @@ use http_body_util::Limited;
 use rbee_api::ErrorCode;
 use tower::{Layer, Service};
 
-use crate::{authorize, error::ApiError, hosts::Hosts, token::Token};
+use crate::{access::Access, authorize, error::ApiError, hosts::Hosts, token::Token};
 
 /// The largest body that a request may have, unless a guard says otherwise.
 pub const MAX_BODY_BYTES: usize = 8 << 20;
@@ -26,6 +26,8 @@ pub const MAX_BODY_BYTES: usize = 8 << 20;
 /// - No foreign web page sent it (else 403).
 /// - A body is `application/json` (else 415) and not over the limit (else 413).
 /// - Where the guard has a token, it carries that (else 401).
+/// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
+///   [`crate::Scope`] among the request's extensions.
 ///
 /// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. No
 /// header ever allows another origin to read them.
@@ -49,6 +51,7 @@ pub const MAX_BODY_BYTES: usize = 8 << 20;
 pub struct Guard {
     hosts: Hosts,
     token: Option<Token>,
+    access: Option<Access>,
     max_body_bytes: usize,
 }
 
@@ -64,13 +67,20 @@ impl Guard {
     }
 
     fn new(hosts: Hosts) -> Self {
-        Self { hosts, token: None, max_body_bytes: MAX_BODY_BYTES }
+        Self { hosts, token: None, access: None, max_body_bytes: MAX_BODY_BYTES }
     }
 
     /// Demands `token` of every request; [`crate::require_token`] does so for single routes.
     #[must_use]
     pub fn token(mut self, token: Option<Token>) -> Self {
         self.token = token;
+        self
+    }
+
+    /// Lets in whom `access` lets in.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
         self
     }
 
@@ -85,7 +95,7 @@ impl Guard {
         GuardLayer { guard: Arc::new(self) }
     }
 
-    fn check(&self, request: &Request) -> Result<(), ApiError> {
+    fn check(&self, request: &mut Request) -> Result<(), ApiError> {
         let headers = request.headers();
         self.hosts.check_host(request.uri(), headers)?;
         self.hosts.check_origin(headers)?;
@@ -99,6 +109,10 @@ impl Guard {
         let has_body = size.exact() != Some(0) && request.method() != Method::GET;
         if has_body && !is_json(headers) {
             return Err(not_json());
+        }
+        if let Some(access) = &self.access {
+            let scope = access.admit(request)?;
+            request.extensions_mut().insert(scope);
         }
         Ok(())
     }
@@ -138,8 +152,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        if let Err(refusal) = self.guard.check(&request) {
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        if let Err(refusal) = self.guard.check(&mut request) {
             tracing::debug!(code = refusal.code().as_str(), "refused: {refusal}");
             return Box::pin(std::future::ready(Ok(marked(refusal.into_response()))));
         }

@@ -11,15 +11,19 @@ mod hosts; // by which names a listener is addressed
 mod guard; // the checks, as a layer
 mod token; // a secret in a file of the user's
 mod peer; // which user has the other end
+mod keys; // secrets that the owner gave to others
+mod access; // who is let in, and for what
 mod authorize; // the token, demanded of requests
 mod error; // refusals in OpenAI's envelope
 mod extract; // axum's extractors with those refusals
 
 pub use crate::{
+    access::{Access, Keyless},
     authorize::{Authorized, RequireToken, require_token},
     error::ApiError,
     extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
     guard::{Guard, GuardLayer, Guarded, MAX_BODY_BYTES},
+    keys::{Key, Keys, KeysError, Scope},
     peer::Peer,
     token::{Token, TokenError},
 };

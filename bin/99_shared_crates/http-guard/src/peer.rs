@@ -78,15 +78,14 @@ fn user_of(from: SocketAddr, to: SocketAddr) -> io::Result<Option<u32>> {
         };
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST;
-        let mut message =
-            NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+        let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         socket.send(&bytes, 0)?;
         let (answer, _) = socket.recv_from_full()?;
-        let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer)
-            .map_err(io::Error::other)?;
+        let answer =
+            NetlinkMessage::<SockDiagMessage>::deserialize(&answer).map_err(io::Error::other)?;
         match answer.payload {
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                 // The kernel keeps no owner for a socket that its user has closed.

@@ -42,6 +42,7 @@ codes! {
     InvalidType = "invalid_type", 400;
     InvalidValue = "invalid_value", 400;
     InvalidQuery = "invalid_query", 400;
+    InvalidKeyName = "invalid_key_name", 400;
     InvalidModel = "invalid_model", 400;
     InvalidLastEventId = "invalid_last_event_id", 400;
     MissingParameter = "missing_required_parameter", 400;
@@ -52,15 +53,19 @@ codes! {
     HostAmbiguous = "host_ambiguous", 400;
     TokenMissing = "token_missing", 401;
     TokenWrong = "token_wrong", 401;
+    KeyMissing = "key_missing", 401;
+    KeyWrong = "key_wrong", 401;
     OriginNotAllowed = "origin_not_allowed", 403;
     SiteNotAllowed = "site_not_allowed", 403;
     UnknownPath = "unknown_path", 404;
     JobNotFound = "job_not_found", 404;
     ModelNotFound = "model_not_found", 404;
+    KeyNotFound = "key_not_found", 404;
     HiveNotFound = "hive_not_found", 404;
     MethodNotAllowed = "method_not_allowed", 405;
     JobEnded = "job_ended", 409;
     JobPresent = "job_present", 409;
+    KeyPresent = "key_present", 409;
     ModelBusy = "model_busy", 409;
     EventsGone = "events_gone", 410;
     BodyTooLarge = "body_too_large", 413;

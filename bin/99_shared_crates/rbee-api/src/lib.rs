@@ -13,6 +13,7 @@ mod jobs; // work with a stream of events
 mod stream; // the events of that stream
 mod health; // who answers, and from which binary
 mod hives; // hosts, as the queen lists them
+mod keys; // who else may use the chain
 mod models; // names, files, sources
 mod workers; // processes that serve one model
 
@@ -23,6 +24,7 @@ pub use crate::{
     health::{Health, Status},
     hives::{Capabilities, Device, Hive, HiveList, HiveState},
     jobs::{JobCreated, JobEnd, JobInfo, JobList, JobRemains, JobState, Origin, Progress},
+    keys::{KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope},
     models::{Model, ModelList, ModelRemoved, PullRequest},
     request::JobRequest,
     stream::{Malformed, StreamEvent, event},

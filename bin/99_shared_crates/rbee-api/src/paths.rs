@@ -24,6 +24,10 @@ pub const LEASE: &str = "/v1/lease";
 pub const MODEL_STORE: &str = "/v1/models/store";
 /// The name may hold slashes.
 pub const STORED_MODEL: &str = "/v1/models/store/{*name}";
+/// Secrets that let others in.
+pub const KEYS: &str = "/v1/keys";
+pub const KEY: &str = "/v1/keys/{name}";
+
 pub const MODEL_PULL: &str = "/v1/models/pull";
 
 /// [`JOB`] of that id.
@@ -39,6 +43,11 @@ pub fn job_stream(id: impl ToString) -> String {
 /// [`JOB_RELEASE`] of that id.
 pub fn job_release(id: impl ToString) -> String {
     fill(JOB_RELEASE, &id.to_string())
+}
+
+/// [`KEY`] of that name.
+pub fn key(name: &str) -> String {
+    fill(KEY, name)
 }
 
 /// [`STORED_MODEL`] of that name.

@@ -12,7 +12,7 @@ use crate::{
     layers::{ConfigValue, Layers, Origin},
     nearest::nearest,
     paths::{self, Paths},
-    setting::{BaseUrl, NarrationMode, OnBuildFailure, ProfileName, QueenUrl},
+    setting::{BaseUrl, LocalUse, NarrationMode, OnBuildFailure, ProfileName, QueenUrl},
 };
 
 /// The tables of the file.
@@ -93,6 +93,8 @@ pub struct Queen {
     /// A queen that somebody else runs on this machine: the keeper asks it, and neither starts
     /// nor replaces one.
     pub url: Option<QueenUrl>,
+    /// Who needs no key on this machine.
+    pub local: LocalUse,
     /// How long a replaced process may take to finish the streams that it has.
     pub drain_timeout: Duration,
     /// Whether a queen that runs from another source tree is replaced; a flag's only, so that two
@@ -165,6 +167,7 @@ impl RbeeConfig {
                 ("--queen-url", overrides.queen_url.clone().map(Some)),
                 None,
             )?,
+            local: layers.get("queen.local", LocalUse::SameUser)?,
             drain_timeout: layers.get("queen.drain_timeout", minutes(30))?,
             takeover: overrides.takeover,
         };
@@ -209,6 +212,7 @@ impl RbeeConfig {
         list_path("paths.models", &paths.models, &models_origin);
         list_path("paths.logs", &paths.logs, &state_origin);
         list_path("paths.token", &paths.token, &state_origin);
+        list_path("paths.keys", &paths.keys, &state_origin);
         let (source_root, origin) = find_sources(environment, executable)?;
         let shown = source_root.as_ref().map_or("none".into(), |path| path.display().to_string());
         layers.list("source_root", shown, origin);

@@ -35,5 +35,5 @@ pub use crate::{
     layers::{ConfigValue, Origin},
     live::LiveConfig,
     paths::Paths,
-    setting::{NarrationMode, OnBuildFailure, QueenUrl},
+    setting::{LocalUse, NarrationMode, OnBuildFailure, QueenUrl},
 };

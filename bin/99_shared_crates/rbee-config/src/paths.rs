@@ -19,6 +19,8 @@ pub struct Paths {
     pub logs: PathBuf,
     /// A file in the state folder.
     pub token: PathBuf,
+    /// A file in the state folder.
+    pub keys: PathBuf,
 }
 
 /// Owner only: tokens, logs and sockets are nobody else's.
@@ -70,7 +72,8 @@ pub(crate) fn locate(environment: &Environment) -> Result<(Paths, [Origin; 4]), 
 
 fn in_folders(config_file: PathBuf, state: PathBuf, run: PathBuf, models: PathBuf) -> Paths {
     let (logs, token) = (state.join("logs"), state.join("token"));
-    Paths { config_file, state, run, models, logs, token }
+    let keys = state.join("keys.json");
+    Paths { config_file, state, run, models, logs, token, keys }
 }
 
 fn create_folder(path: &Path) -> Result<(), Error> {

@@ -35,6 +35,17 @@ pub enum OnBuildFailure {
     LastGood,
 }
 
+/// Who needs no key at the queen's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalUse {
+    /// The user whom the chain runs as.
+    SameUser,
+    /// Nobody: everybody needs a key.
+    Key,
+    /// Every user of this machine.
+    Open,
+}
+
 /// An enum of named choices; also readable and printable outside this crate, for flags.
 macro_rules! choice {
     ($type:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
@@ -72,6 +83,7 @@ macro_rules! choice {
 }
 
 choice!(NarrationMode { Human => "human", Json => "json", Off => "off" });
+choice!(LocalUse { SameUser => "same-user", Key => "key", Open => "open" });
 choice!(OnBuildFailure { Refuse => "refuse", LastGood => "last-good" });
 
 impl Setting for bool {

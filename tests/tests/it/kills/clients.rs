@@ -137,7 +137,11 @@ impl JobOfWorker {
     pub(super) fn of_the_only_stream(chain: &Chain) -> Self {
         let hives: HiveList = get(&format!("{}/v1/hives", chain.queen()));
         let hive = hives.hives[0].base_url.clone().unwrap();
-        let jobs: JobList = get(&format!("{hive}/v1/jobs"));
+        let token = std::fs::read_to_string(chain.home().join("state/token")).unwrap();
+        let jobs = ureq::get(format!("{hive}/v1/jobs"))
+            .header("authorization", format!("Bearer {}", token.trim()));
+        let jobs = jobs.call().unwrap().body_mut().read_to_string().unwrap();
+        let jobs: JobList = serde_json::from_str(&jobs).unwrap();
         let running = |job: &&JobInfo| job.state == JobState::Running;
         let job = jobs.jobs.iter().find(running).unwrap();
         let origin = origin(&format!("{hive}/v1/jobs/{}/stream", job.job_id));

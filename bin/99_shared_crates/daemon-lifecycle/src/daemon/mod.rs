@@ -16,6 +16,7 @@ mod successor; // from the generation before
 
 pub use self::{
     listener::{Listener, TcpListener, UnixListener},
+    serve::Connection,
     shutdown::{Shutdown, ShutdownReason, ShutdownSignal},
 };
 
@@ -220,7 +221,26 @@ impl Daemon {
         B::Data: Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        serve::serve(&self.core, listener.into(), service).await
+        self.serve_each(listener, move |_| service.clone()).await
+    }
+
+    /// As [`serve`](Self::serve), with a service of its own for each connection, which may depend
+    /// on where that comes from.
+    pub async fn serve_each<F, S, B>(
+        &self,
+        listener: impl Into<Listener>,
+        service_for: F,
+    ) -> Result<(), Error>
+    where
+        F: Fn(Connection) -> S,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        serve::serve(&self.core, listener.into(), service_for).await
     }
 
     /// While the guard lives this generation does not end because it has been replaced and no

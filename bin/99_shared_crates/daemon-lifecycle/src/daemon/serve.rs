@@ -1,6 +1,7 @@
 use std::{
     error::Error as StdError,
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     sync::watch,
 };
 use tokio_util::task::TaskTracker;
@@ -45,6 +46,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    Tcp {
+        /// The address at which it was accepted.
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// Over a Unix socket: the listener's own, or the control socket, which only this user's
+    /// processes reach.
+    Unix,
+}
+
 /// How far the end has come, for the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ending {
@@ -64,8 +78,13 @@ struct Connections {
     lame: Arc<AtomicBool>,
 }
 
-pub(super) async fn serve<S, B>(core: &Core, listener: Listener, service: S) -> Result<(), Error>
+pub(super) async fn serve<F, S, B>(
+    core: &Core,
+    listener: Listener,
+    service_for: F,
+) -> Result<(), Error>
 where
+    F: Fn(Connection) -> S,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
@@ -81,9 +100,9 @@ where
         lame: Arc::new(AtomicBool::new(false)),
     };
     core.accepting.send_modify(|servers| *servers += 1);
-    accept(core, listener, &connections, &service).await;
+    accept(core, listener, &connections, &service_for).await;
     core.accepting.send_modify(|servers| *servers -= 1);
-    let answering = answer_starters(core, &connections, &service);
+    let answering = answer_starters(core, &connections, &service_for);
     tokio::select! {
         () = drain(core, &connections, &ending) => {}
         () = answering => {}
@@ -98,8 +117,13 @@ where
 }
 
 /// Until nothing is accepted any more; the listener is dropped then.
-async fn accept<S, B>(core: &Core, mut listener: Listener, connections: &Connections, service: &S)
-where
+async fn accept<F, S, B>(
+    core: &Core,
+    mut listener: Listener,
+    connections: &Connections,
+    service_for: &F,
+) where
+    F: Fn(Connection) -> S,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
@@ -118,10 +142,14 @@ where
             biased;
             _ = phases.changed() => {}
             anew = listener.anew(), if phase.accepts() => listener = anew,
-            Some(stream) = from_starter(core) => connections.answer_once(stream, service.clone()),
+            Some(stream) = from_starter(core) => {
+                connections.answer_once(stream, service_for(Connection::Unix));
+            }
             accepted = accept_one(&listener), if phase.accepts() => match accepted {
-                Ok(Accepted::Tcp(stream)) => connections.spawn(stream, service.clone()),
-                Ok(Accepted::Unix(stream)) => connections.spawn(stream, service.clone()),
+                Ok(Accepted::Tcp { stream, from }) => connections.spawn(stream, service_for(from)),
+                Ok(Accepted::Unix(stream)) => {
+                    connections.spawn(stream, service_for(Connection::Unix));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -132,17 +160,18 @@ where
 }
 
 enum Accepted {
-    Tcp(tokio::net::TcpStream),
+    Tcp { stream: TcpStream, from: Connection },
     Unix(UnixStream),
 }
 
 async fn accept_one(listener: &Listener) -> io::Result<Accepted> {
     match &listener.0 {
         Kind::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, remote) = listener.accept().await?;
             // A token is a small packet, and it is wanted now.
             stream.set_nodelay(true)?;
-            Ok(Accepted::Tcp(stream))
+            let from = Connection::Tcp { local: stream.local_addr()?, remote };
+            Ok(Accepted::Tcp { stream, from })
         }
         Kind::Unix(listener, _) => {
             listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
@@ -156,8 +185,9 @@ async fn from_starter(core: &Core) -> Option<UnixStream> {
     UnixStream::from_std(stream).ok()
 }
 
-async fn answer_starters<S, B>(core: &Core, connections: &Connections, service: &S)
+async fn answer_starters<F, S, B>(core: &Core, connections: &Connections, service_for: &F)
 where
+    F: Fn(Connection) -> S,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
@@ -166,7 +196,7 @@ where
     B::Error: Into<BoxError>,
 {
     while let Some(stream) = from_starter(core).await {
-        connections.answer_once(stream, service.clone());
+        connections.answer_once(stream, service_for(Connection::Unix));
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod server; // a guarded server and a client that sends what it is told to
 mod names; // Host, Origin, Sec-Fetch-Site
 mod bodies; // content types, sizes, JSON

@@ -18,6 +18,7 @@ fn rbee_home_moves_everything() {
         (paths.state, "state"),
         (paths.logs, "state/logs"),
         (paths.token, "state/token"),
+        (paths.keys, "state/keys.json"),
         (paths.run, "run"),
         (paths.models, "models"),
     ] {

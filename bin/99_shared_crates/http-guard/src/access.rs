@@ -1,0 +1,85 @@
+use std::{fmt, sync::Arc};
+
+use axum::{extract::Request, http::HeaderMap};
+use rbee_api::ErrorCode;
+
+use crate::{
+    authorize,
+    error::ApiError,
+    keys::{Keys, Scope},
+    peer::Peer,
+    token::Token,
+};
+
+/// Who needs no key on loopback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyless {
+    /// The user whom the server runs as, as far as the kernel tells whose a connection is.
+    SameUser,
+    Nobody,
+    /// Every user of this machine.
+    Everybody,
+}
+
+/// Decides what a request may ask for, by its key and by who sent it.
+///
+/// The server's token and keys with [`Scope::Manage`] are good for everything. Other keys, and
+/// those who need none, are let in with [`Scope::Chat`]. A request says in its extensions who sent
+/// it ([`Peer`]); one that does not came from nobody known.
+#[derive(Clone)]
+pub struct Access {
+    token: Token,
+    keys: Keys,
+    keyless: Arc<dyn Fn() -> Keyless + Send + Sync>,
+}
+
+impl Access {
+    /// `keyless` is asked for each request, so that it may follow a configuration.
+    pub fn new(
+        token: Token,
+        keys: Keys,
+        keyless: impl Fn() -> Keyless + Send + Sync + 'static,
+    ) -> Self {
+        Self { token, keys, keyless: Arc::new(keyless) }
+    }
+
+    /// What the request may ask for; refused with 401 where it may ask for nothing.
+    pub(crate) fn admit(&self, request: &Request) -> Result<Scope, ApiError> {
+        let presented = presented(request.headers());
+        if let Some(presented) = presented {
+            if self.token.matches(presented) {
+                return Ok(Scope::Manage);
+            }
+            if let Some(scope) = self.keys.scope_of(presented).map_err(ApiError::internal)? {
+                return Ok(scope);
+            }
+        }
+        let peer = request.extensions().get().copied().unwrap_or(Peer::Unknown);
+        let is_let_in = match ((self.keyless)(), peer) {
+            (Keyless::SameUser, Peer::SameUser) => true,
+            (Keyless::Everybody, Peer::SameUser | Peer::OtherUser { .. }) => true,
+            (Keyless::SameUser | Keyless::Everybody | Keyless::Nobody, _) => false,
+        };
+        if is_let_in {
+            // Clients of OpenAI's API have to send some key; here it means nothing.
+            return Ok(Scope::Chat);
+        }
+        let (code, what) = match presented {
+            Some(_) => (ErrorCode::KeyWrong, "this key is not, or no longer, one of this server's"),
+            None => (ErrorCode::KeyMissing, "this needs a key as `Authorization: Bearer <key>`"),
+        };
+        let message = format!("{what}; whoever runs the server makes one with `rbee key add NAME`");
+        Err(ApiError::new(code, message))
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+/// The one key that the request presents.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    authorize::presented(headers).ok().flatten()
+}
