@@ -170,6 +170,7 @@ impl Row {
             state: match health.status {
                 Status::Ok => "ready",
                 Status::Draining => "draining",
+                Status::Stuck => "stuck",
             },
             pid: Some(health.pid),
             exe_hash: Some(health.exe_hash.clone()),

@@ -220,7 +220,7 @@ fn a_watched_folder_may_hold_links_sockets_and_what_nobody_may_read() {
     let _socket = UnixListener::bind(world.path("app/dir/socket")).unwrap();
     assert!(Command::new("mkfifo").arg(world.path("app/dir/pipe")).status().unwrap().success());
     fs::create_dir(world.path("app/dir/closed")).unwrap();
-    fs::set_permissions(world.path("app/dir/closed"), Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(world.path("app/dir/closed"), Permissions::from_mode(0o000)).unwrap();
     assert_eq!(world.prints(), "7");
     world.assert_fresh();
     world.write("shared/file", "more");

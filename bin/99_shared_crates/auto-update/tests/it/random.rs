@@ -8,6 +8,7 @@ use std::{
     fmt::{self, Write as _},
     fs,
     io::Write as _,
+    sync::mpsc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -189,7 +190,6 @@ fn play(random: &mut Random, in_git: bool, steps: usize, log: &mut String) -> Co
 
 /// Changes something at a random moment of a build: what is called fresh afterwards must be what the
 /// sources say then. What was removed is put back.
-#[expect(clippy::disallowed_methods, reason = "any moment of the build may be the one")]
 fn edit_during_a_build(
     scene: &mut Scene,
     random: &mut Random,
@@ -207,19 +207,23 @@ fn edit_during_a_build(
     let text = scene.world.read(path);
     let place = scene.world.path(path);
     let updater = scene.updater();
+    let (building, ended) = mpsc::channel::<()>();
+    let (place, old) = (&place, &text);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            thread::sleep(delay);
-            fs::remove_file(&place).unwrap();
+        scope.spawn(move || {
+            // At that moment of the build, or at its end.
+            ended.recv_timeout(delay).unwrap_or(());
+            fs::remove_file(place).unwrap();
             if !is_removal {
                 // In its place at once, as editors do it.
                 let other =
-                    if path == "leaf/src/lib.rs" { scene::leaf("six") } else { format!("{text} ") };
-                fs::write(&place, other).unwrap();
+                    if path == "leaf/src/lib.rs" { scene::leaf("six") } else { format!("{old} ") };
+                fs::write(place, other).unwrap();
             }
         });
         // It may well fail.
         updater.ensure_built_with(|_| {}).map(drop).unwrap_or(());
+        drop(building);
     });
     if let Freshness::Fresh(artifact) = updater.check().unwrap() {
         assert_eq!(Some(printed(&artifact.path)), scene.truth(), "changed during a build\n{log}");
