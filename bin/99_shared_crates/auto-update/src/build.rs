@@ -22,7 +22,7 @@ use crate::{
     lock::{Lock, Wanted},
     priority::Priority,
     receipt::{Head, Look, Outcome, Output, Receipt},
-    records,
+    records, running,
     stat::{StatVector, stat},
     store::Store,
     together::{self, Companion},
@@ -75,6 +75,7 @@ pub(crate) fn ensure(
         observer(BuildEvent::Fresh);
         return Ok(artifact);
     }
+    layout.make_target_dir()?;
     // Whoever builds meanwhile for nobody makes haste.
     let hurry = if manner.idle { None } else { Wanted::say(&layout.builder()) };
     let wait = |pid| observer(BuildEvent::WaitingFor { pid });
@@ -177,7 +178,7 @@ impl<'a> Attempts<'a> {
         let mut known = self.last.as_ref().map_or_else(Vec::new, |last| self.listed(last));
         known.extend(companions.iter().flat_map(|companion| self.listed(&companion.last)));
         let mut attempt = 1;
-        let (report, mut gathered, executable, hash) = loop {
+        let (report, metadata, mut gathered, executable, hash) = loop {
             let clock = build_start(self.layout)?;
             let sysroot = self.last.as_ref().and_then(|last| last.head.sysroot.as_deref());
             let world = self.layout.world();
@@ -231,7 +232,7 @@ impl<'a> Attempts<'a> {
                         format!("`{}` changed each time while it was built", path.display())
                     });
                 }
-                break (report, gathered, executable, hash);
+                break (report, metadata, gathered, executable, hash);
             }
             if is_damaged {
                 unlink(&executable, scene)?;
@@ -248,13 +249,16 @@ impl<'a> Attempts<'a> {
                 if is_alone {
                     units::write(&self.layout.records, &report, scene)?;
                 }
-                break (report, gathered, executable, hash);
+                break (report, metadata, gathered, executable, hash);
             }
             attempt += 1;
             rewritten = gathered.changed_during;
             known = gathered.entries.into_iter().map(|entry| (entry.path, entry.look)).collect();
         };
+        let sysroot = gathered.sysroot.clone();
         let artifact = self.record(&mut gathered, executable, hash)?;
+        let (metadata, sysroot) = (metadata.as_ref(), sysroot.as_deref());
+        running::remember(self.layout, &artifact, &report, metadata, sysroot)?;
         let identical = self.last_hash() == Some(hash);
         let compiled = report.artifacts.iter().any(|artifact| !artifact.fresh);
         talk.end(identical || !compiled, self.began.elapsed(), identical);
@@ -307,7 +311,7 @@ impl<'a> Attempts<'a> {
         if !joint.status.success() || !together::is_exact(self, companions) {
             return None;
         }
-        let metadata = cargo::metadata(self.layout.root(), &self.layout.environment);
+        let metadata = cargo::metadata(self.layout);
         let world = self.layout.world();
         let before = Before::look(StatVector::NONE, None, false, std::iter::empty(), world, None);
         let scene = self.scene(metadata.as_ref(), None, &before);
@@ -337,7 +341,10 @@ impl<'a> Attempts<'a> {
         let executable = executable(layout, &report)?;
         let hash = hash_file(&executable).map_err(on("read", &executable))?;
         let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {})?;
-        record(layout, self.manner, &mut gathered, executable, ArtifactHash::from_bytes(hash))?;
+        let hash = ArtifactHash::from_bytes(hash);
+        let sysroot = gathered.sysroot.clone();
+        let artifact = record(layout, self.manner, &mut gathered, executable, hash)?;
+        running::remember(layout, &artifact, &report, own.metadata, sysroot.as_deref())?;
         Ok(())
     }
 
@@ -357,12 +364,12 @@ impl<'a> Attempts<'a> {
         talk: &mut Talk<'_, '_>,
     ) -> Result<Option<(Report, Option<Metadata>)>, Error> {
         let layout = self.layout;
-        let arguments = layout.options.arguments(&layout.package.name);
+        let arguments = layout.options.arguments(&layout.package);
         let Some(report) = self.oversee(arguments, baseline, None, talk)? else {
             return Ok(None);
         };
         // Not beside the build: the two would wait for each other's locks, and say so.
-        let metadata = cargo::metadata(layout.root(), &layout.environment);
+        let metadata = cargo::metadata(layout);
         Ok(Some((report, metadata)))
     }
 
@@ -376,7 +383,7 @@ impl<'a> Attempts<'a> {
     ) -> Result<Option<Report>, Error> {
         let layout = self.layout;
         let mut build = Build {
-            root: layout.root(),
+            folder: layout.folder(),
             environment: &layout.environment,
             arguments,
             colours: self.manner.colours,
@@ -442,7 +449,7 @@ impl<'a> Attempts<'a> {
         let layout = self.layout;
         recorded
             .filter(|_| self.is_compared && !changed)
-            .or_else(|| toolchain::sysroot(layout.root(), &layout.config, &layout.environment))
+            .or_else(|| toolchain::sysroot(layout.folder(), &layout.config, &layout.environment))
     }
 
     fn executable(&self, report: &Report) -> Result<PathBuf, Error> {
@@ -513,7 +520,10 @@ impl<'a> Attempts<'a> {
 
 fn executable(layout: &Layout, report: &Report) -> Result<PathBuf, Error> {
     let binary = &layout.options.binary;
-    let of_binary = report.artifacts.iter().filter(|artifact| artifact.is_binary(binary));
+    let of_binary = report
+        .artifacts
+        .iter()
+        .filter(|artifact| artifact.is_target(binary, layout.options.is_example));
     let named = of_binary.filter_map(|artifact| artifact.executable.clone()).next_back();
     named.ok_or_else(|| Error::NoExecutable { binary: binary.clone() })
 }

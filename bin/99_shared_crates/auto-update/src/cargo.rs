@@ -80,8 +80,9 @@ pub(crate) struct ArtifactMessage {
 }
 
 impl ArtifactMessage {
-    pub(crate) fn is_binary(&self, name: &str) -> bool {
-        self.target.name == name && self.target.kind.iter().any(|kind| kind == "bin")
+    pub(crate) fn is_target(&self, name: &str, is_example: bool) -> bool {
+        let wanted = if is_example { "example" } else { "bin" };
+        self.target.name == name && self.target.kind.iter().any(|kind| kind == wanted)
     }
 }
 
@@ -97,6 +98,9 @@ pub(crate) struct ScriptMessage {
     pub(crate) out_dir: PathBuf,
     /// What it told cargo to set for the compiler.
     pub(crate) env: Vec<(String, String)>,
+    /// Where it told the linker to search, each with its kind before it: `native=/folder`.
+    #[serde(default)]
+    pub(crate) linked_paths: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -111,7 +115,8 @@ enum Message {
 /// A call of cargo that builds.
 #[derive(Debug)]
 pub(crate) struct Build<'a> {
-    pub(crate) root: &'a Path,
+    /// Where it is started.
+    pub(crate) folder: &'a Path,
     pub(crate) environment: &'a BuildEnvironment,
     /// Everything after `cargo build` that chooses what is built.
     pub(crate) arguments: Vec<String>,
@@ -122,7 +127,7 @@ pub(crate) struct Build<'a> {
 impl Build<'_> {
     /// Runs it under the eyes of `overseer`.
     pub(crate) fn run(&self, overseer: &mut dyn Oversee) -> Result<Report, Error> {
-        let mut command = cargo(self.root, self.environment);
+        let mut command = cargo(self.folder, self.environment);
         command.arg("build").args(&self.arguments);
         command.arg("--message-format=json-render-diagnostics");
         command.args(["--color", if self.colours { "always" } else { "never" }]);
@@ -201,14 +206,29 @@ pub(crate) struct Metadata {
 #[derive(Debug, Deserialize)]
 pub(crate) struct PackageMessage {
     pub(crate) manifest_path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) version: String,
     #[serde(default)]
-    pub(crate) targets: Vec<TargetMessage>,
+    pub(crate) authors: Vec<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) homepage: Option<String>,
+    pub(crate) repository: Option<String>,
+    pub(crate) license: Option<String>,
+    pub(crate) license_file: Option<String>,
+    pub(crate) rust_version: Option<String>,
+    pub(crate) readme: Option<String>,
 }
 
 /// Asks cargo for the members of the workspace; `None` where it cannot tell.
-pub(crate) fn metadata(root: &Path, environment: &BuildEnvironment) -> Option<Metadata> {
-    let mut command = cargo(root, environment);
+pub(crate) fn metadata(layout: &Layout) -> Option<Metadata> {
+    let mut command = cargo(layout.folder(), &layout.environment);
     command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    if layout.options.folder.is_some() {
+        command.arg("--manifest-path").arg(layout.package.dir.join("Cargo.toml"));
+    }
+    layout.options.config.iter().for_each(|config| {
+        command.args(["--config", config]);
+    });
     let output = command.stderr(Stdio::null()).output().ok()?;
     if !output.status.success() {
         return None;
@@ -218,8 +238,9 @@ pub(crate) fn metadata(root: &Path, environment: &BuildEnvironment) -> Option<Me
 
 /// Makes cargo forget what it built of `packages`, so that it looks at their files again.
 pub(crate) fn clean(layout: &Layout, packages: &BTreeSet<String>) -> Result<(), Error> {
-    let mut command = cargo(layout.root(), &layout.environment);
-    command.args(["clean", "--profile", &layout.options.profile]);
+    let mut command = cargo(layout.folder(), &layout.environment);
+    command.arg("clean").args(layout.options.places(&layout.package));
+    command.args(["--profile", &layout.options.profile]);
     if let Some(target) = &layout.options.target {
         command.args(["--target", target]);
     }
@@ -236,9 +257,9 @@ pub(crate) fn clean(layout: &Layout, packages: &BTreeSet<String>) -> Result<(), 
     Err(Error::Clean { packages, diagnostics })
 }
 
-fn cargo(root: &Path, environment: &BuildEnvironment) -> Command {
+fn cargo(folder: &Path, environment: &BuildEnvironment) -> Command {
     let mut command = Command::new("cargo");
-    command.current_dir(root).env_clear().envs(environment.vars()).stdin(Stdio::null());
+    command.current_dir(folder).env_clear().envs(environment.vars()).stdin(Stdio::null());
     command
 }
 

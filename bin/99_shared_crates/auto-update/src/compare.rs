@@ -40,6 +40,8 @@ const MAX_THREADS: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct World<'a> {
     pub(crate) root: &'a Path,
+    /// Where cargo is started.
+    pub(crate) folder: &'a Path,
     pub(crate) config: &'a CargoConfig,
     pub(crate) environment: &'a BuildEnvironment,
     /// Where cargo builds.

@@ -1,4 +1,4 @@
-//! Cargo's configuration files as cargo finds them from the workspace root.
+//! Cargo's configuration files as cargo finds them from the folder in which it is started.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cargo_platform::{Cfg, CfgExpr};
 use toml::{Table, Value};
 
 use crate::{
@@ -26,15 +27,32 @@ pub(crate) struct CargoConfig {
     pub(crate) rustc_workspace_wrapper: Option<PathBuf>,
     /// What links for any target.
     pub(crate) linkers: Vec<PathBuf>,
+    /// What runs a program built for a target, by the target or the `cfg(..)` that it is for.
+    runners: Vec<(String, Vec<OsString>)>,
     /// What `[env]` sets, and whether it overrides the environment.
     env: BTreeMap<OsString, (OsString, bool)>,
 }
 
 impl CargoConfig {
-    /// Reads the files that apply to a cargo started in `root`.
-    pub(crate) fn load(root: &Path, environment: &BuildEnvironment) -> Result<Self, Error> {
+    /// Reads what applies to a cargo started in `folder` with these values of `--config`.
+    pub(crate) fn load(
+        folder: &Path,
+        environment: &BuildEnvironment,
+        given: &[String],
+    ) -> Result<Self, Error> {
         let mut config = Self::default();
-        let mut folders: Vec<PathBuf> = root.ancestors().map(|dir| dir.join(".cargo")).collect();
+        // The last one counts most.
+        for value in given.iter().rev() {
+            let path = folder.join(value);
+            if path.is_file() {
+                config.looked_for.push(path.clone());
+                config.read(&path)?;
+            } else if let Ok(table) = toml::from_str(value) {
+                // Paths in it are relative to the folder; what is no TOML cargo refuses itself.
+                config.merge(&folder.join("given").join("config"), &table)?;
+            }
+        }
+        let mut folders: Vec<PathBuf> = folder.ancestors().map(|dir| dir.join(".cargo")).collect();
         if let Some(home) = environment.cargo_home()
             && !folders.contains(&home)
         {
@@ -65,6 +83,40 @@ impl CargoConfig {
             (_, Some((value, true))) | (None, Some((value, false))) => Some(value),
             (value, _) => value,
         }
+    }
+
+    /// The names of the variables that `[env]` sets.
+    pub(crate) fn set_names(&self) -> impl Iterator<Item = &OsStr> {
+        self.env.keys().map(OsString::as_os_str)
+    }
+
+    /// What runs a program that was built for `triple`, with its first arguments; empty where it
+    /// runs by itself. `facts` gives what the compiler says of that target, one a line.
+    pub(crate) fn runner(
+        &self,
+        triple: &str,
+        environment: &BuildEnvironment,
+        facts: impl FnOnce() -> String,
+    ) -> Vec<OsString> {
+        let variable = triple.to_uppercase().replace(['-', '.'], "_");
+        let variable = environment.get(format!("CARGO_TARGET_{variable}_RUNNER"));
+        if let Some(runner) = variable.and_then(OsStr::to_str) {
+            return runner.split_whitespace().map(OsString::from).collect();
+        }
+        if let Some((_, runner)) = self.runners.iter().find(|(name, _)| name == triple) {
+            return runner.clone();
+        }
+        let conditional = self.runners.iter().filter_map(|(name, runner)| {
+            let expression = name.strip_prefix("cfg(")?.strip_suffix(')')?;
+            Some((expression.parse::<CfgExpr>().ok()?, runner))
+        });
+        let conditional: Vec<_> = conditional.collect();
+        if conditional.is_empty() {
+            return Vec::new();
+        }
+        let facts: Vec<Cfg> = facts().lines().filter_map(|line| line.parse().ok()).collect();
+        let found = conditional.into_iter().find(|(expression, _)| expression.matches(&facts));
+        found.map(|(_, runner)| runner.clone()).unwrap_or_default()
     }
 
     /// Merges the file at `path` and what it includes under what is already known. Says whether
@@ -105,8 +157,15 @@ impl CargoConfig {
                 self.target = target_of(path, build.get("target"))?;
             }
         }
-        let targets =
-            table.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
+        let by_target = || table.get("target").and_then(Value::as_table).into_iter().flatten();
+        let (targets, by_target) = (by_target().map(|(_, target)| target), by_target());
+        for (name, target) in by_target {
+            let runner = target.get("runner").map(|runner| words(base, runner));
+            let is_known = self.runners.iter().any(|(known, _)| known == name);
+            if let Some(runner) = runner.filter(|runner| !runner.is_empty() && !is_known) {
+                self.runners.push((name.clone(), runner));
+            }
+        }
         for linker in targets.filter_map(|target| target.get("linker")?.as_str()) {
             self.linkers.push(program_in(base, linker));
         }
@@ -134,6 +193,18 @@ fn folder_of(path: &Path) -> &Path {
 /// A bare name is looked up in `PATH`; anything with a separator is relative to the file.
 fn program_in(base: &Path, program: &str) -> PathBuf {
     if program.contains('/') { base.join(program) } else { program.into() }
+}
+
+/// A program and its arguments, as a list or as one text.
+fn words(base: &Path, value: &Value) -> Vec<OsString> {
+    let words: Vec<&str> = match value {
+        Value::String(text) => text.split_whitespace().collect(),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let [program, arguments @ ..] = words.as_slice() else { return Vec::new() };
+    let program = program_in(base, program).into_os_string();
+    std::iter::once(program).chain(arguments.iter().map(OsString::from)).collect()
 }
 
 fn target_of(path: &Path, value: Option<&Value>) -> Result<Option<String>, Error> {

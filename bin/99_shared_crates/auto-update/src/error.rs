@@ -19,6 +19,27 @@ pub enum Error {
         binaries.join(", ")
     )]
     WhichBinary { package: String, binaries: Vec<String> },
+    #[error("could not find `Cargo.toml` in `{folder}` or any parent directory")]
+    NoManifest { folder: PathBuf },
+    #[error("the manifest-path must be a path to a Cargo.toml file: `{path}`")]
+    NotAManifest { path: PathBuf },
+    #[error("manifest path `{path}` does not exist")]
+    NoSuchManifest { path: PathBuf },
+    #[error("package ID specification `{spec}` did not match any packages of the workspace")]
+    NoSuchPackage { spec: String },
+    #[error(
+        "no {kind} target named `{name}`{}{}",
+        if available.is_empty() { "" } else { "; available: " },
+        available.join(", ")
+    )]
+    NoTarget { kind: &'static str, name: String, available: Vec<String> },
+    #[error("a bin target must be available to run")]
+    NothingToRun,
+    #[error(
+        "could not determine which binary to run; use `--bin` or `-p`, or the `default-run` manifest key; available binaries: {}",
+        names.join(", ")
+    )]
+    SeveralTargets { names: Vec<String> },
     #[error("`{path}` is not valid TOML")]
     Manifest { path: PathBuf, source: Box<toml::de::Error> },
     #[error("`{path}` names the build target in a way that is not supported: {reason}")]

@@ -1,4 +1,7 @@
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
@@ -25,9 +28,11 @@ impl Freshness {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Artifact {
     /// The copy in the artifact store, named by its content: a later build never changes it.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     pub hash: ArtifactHash,
     /// Where cargo puts it. After a branch was switched back this may hold another build.
+    #[serde(serialize_with = "lossy")]
     pub target_path: PathBuf,
 }
 
@@ -40,6 +45,7 @@ pub struct StaleReason {
     /// What it is to the build.
     pub kind: InputKind,
     /// The file, or the name of the variable.
+    #[serde(serialize_with = "lossy")]
     pub input: PathBuf,
     /// The crates through which it reaches the binary, from the one that it belongs to up to the
     /// package of the binary. Empty where it belongs to no crate, as the lock file does.
@@ -150,4 +156,9 @@ impl fmt::Display for Doubt {
             Self::Opaque(why) => f.write_str(why),
         }
     }
+}
+
+/// Names need not be UTF-8, and text has to be: what is not is replaced.
+pub(crate) fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }

@@ -26,6 +26,7 @@ use crate::{
     workspace::Package,
 };
 use graph::Graph;
+pub(crate) use graph::path_dependencies;
 use units::{ScriptRun, Units};
 use wishes::Wishes;
 
@@ -136,7 +137,7 @@ impl Before {
 /// What decides how anything is built: cargo's configuration and the toolchain.
 fn add_deciding(wishes: &mut Wishes, world: World<'_>, sysroot: Option<&Path>) {
     world.config.looked_for.iter().for_each(|path| wishes.add(path, InputKind::Config));
-    let tools = toolchain::files(world.root, sysroot, world.config, world.environment);
+    let tools = toolchain::files(world.folder, sysroot, world.config, world.environment);
     tools.settings.iter().for_each(|path| wishes.add(path, InputKind::Toolchain));
     for path in &tools.programs {
         wishes.add_as(path, Look::Program, InputKind::Toolchain);

@@ -88,6 +88,8 @@
 //! the next one begins at once.
 
 mod environment; // what a build sees of its surroundings
+mod targets; // the programs of a package
+mod selection; // which of them is meant
 mod workspace; // the package, its workspace, its binaries
 mod config; // cargo's configuration
 mod toolchain; // which compiler is used
@@ -105,6 +107,7 @@ mod inputs; // what a build was made from
 mod build; // single flight, repeat, record
 mod priority; // idle builds
 mod lock; // one build at a time
+mod running; // what a program gets that is run
 mod store; // built binaries by content
 mod pending; // a build that is awaited
 mod updater; // all of it behind one type
@@ -121,6 +124,8 @@ pub use crate::{
     error::Error,
     freshness::{Artifact, Change, Doubt, Freshness, InputKind, StaleReason},
     hash::{ArtifactHash, BadArtifactHash},
+    running::RunEnvironment,
+    selection::Selection,
     store::{Store, StoredArtifact},
     updater::{AutoUpdater, Hurry, Input, Inspection},
     watch::Watcher,

@@ -38,6 +38,7 @@ pub struct Store {
 pub struct StoredArtifact {
     pub binary: String,
     pub hash: ArtifactHash,
+    #[serde(serialize_with = "crate::freshness::lossy")]
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,

@@ -77,7 +77,10 @@ fn can_join(a: &Layout, b: &Layout) -> bool {
     let (one, other) = (&a.options, &b.options);
     let is_plain = |layout: &Layout| {
         let options = &layout.options;
-        options.features.is_empty() && !options.all_features && !options.no_default_features
+        let has_features =
+            !options.features.is_empty() || options.all_features || options.no_default_features;
+        let is_elsewhere = options.folder.is_some() || options.target_dir.is_some();
+        !has_features && !is_elsewhere && !options.is_example && options.config.is_empty()
     };
     a.key != b.key
         && a.root() == b.root()
@@ -85,7 +88,7 @@ fn can_join(a: &Layout, b: &Layout) -> bool {
         && a.environment == b.environment
         && one.profile == other.profile
         && one.target == other.target
-        // Features would be turned on in all of them.
+        // Features would be turned on in all of them, and a configuration hold for all.
         && is_plain(a)
         && is_plain(b)
 }

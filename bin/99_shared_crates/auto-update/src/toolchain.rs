@@ -12,6 +12,7 @@ use crate::{
     config::CargoConfig,
     environment::BuildEnvironment,
     hash::{Digest, hash_parts},
+    layout::Layout,
 };
 
 /// The toolchain that rustup was told to use by a variable, which it also sets for its children.
@@ -122,9 +123,34 @@ pub(crate) struct ToolFiles {
     pub(crate) links: Vec<PathBuf>,
 }
 
-/// Lists the files that decide which compiler a build in `root` uses.
+/// The target that the compiler in `sysroot` builds for by itself.
+pub(crate) fn host(sysroot: &Path) -> Option<String> {
+    let real = sysroot.canonicalize().ok()?;
+    let own = real.file_name()?.to_str()?.to_owned();
+    let entries = fs::read_dir(real.join("lib/rustlib")).ok()?.flatten();
+    let has_libraries = |entry: &fs::DirEntry| entry.path().join("lib").is_dir();
+    let names: Vec<String> = entries
+        .filter(has_libraries)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    // Rustup names the folder of a toolchain by its host.
+    let named = names.iter().find(|name| own.ends_with(name.as_str()));
+    named.or(names.first().filter(|_| names.len() == 1)).cloned()
+}
+
+/// What the compiler says of a target, one fact a line; empty where it says nothing.
+pub(crate) fn facts(layout: &Layout, triple: &str) -> String {
+    let mut command = Command::new(program(Tool::Rustc, &layout.config, &layout.environment));
+    command.args(["--print", "cfg", "--target", triple]);
+    command.current_dir(layout.folder()).stdin(Stdio::null());
+    command.env_clear().envs(layout.environment.vars());
+    let output = command.output().ok().filter(|output| output.status.success());
+    output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default()
+}
+
+/// Lists the files that decide which compiler a cargo that is started in `folder` uses.
 pub(crate) fn files(
-    root: &Path,
+    folder: &Path,
     sysroot: Option<&Path>,
     config: &CargoConfig,
     environment: &BuildEnvironment,
@@ -137,7 +163,7 @@ pub(crate) fn files(
             }
         }
     }
-    for dir in root.ancestors() {
+    for dir in folder.ancestors() {
         files.settings.extend(["rust-toolchain", "rust-toolchain.toml"].map(|name| dir.join(name)));
     }
     if let Some(home) = environment.rustup_home() {

@@ -11,17 +11,18 @@ use serde::Serialize;
 
 use crate::{
     build::{self, BuildEvent, Manner},
-    cargo,
     check::{self, Holding},
     compare,
     environment::BuildEnvironment,
     error::Error,
-    freshness::{Artifact, Freshness, InputKind},
+    freshness::{Artifact, Freshness, InputKind, lossy},
     layout::{Layout, Options},
     lock::Wanted,
     pending::Pending,
     receipt::EntryRef,
     records,
+    running::{self, RunEnvironment},
+    selection::{self, Selection},
     stat::StatVector,
     store::Store,
     watch::Watcher,
@@ -58,8 +59,7 @@ impl AutoUpdater {
 
     /// The binary `name` of whichever package of the workspace that holds `dir` has it.
     ///
-    /// Looks in the package around `dir` first, and else asks cargo for the members, which takes
-    /// some 15 ms.
+    /// Looks in the package around `dir` first, then in the workspace's other members.
     pub fn find(name: impl Into<String>, dir: impl AsRef<Path>) -> Result<Self, Error> {
         let (binary, dir) = (name.into(), dir.as_ref());
         let nearest = dir.ancestors().find(|dir| dir.join("Cargo.toml").is_file());
@@ -69,18 +69,21 @@ impl AutoUpdater {
         {
             return Ok(Self::of(package, binary));
         }
-        let members = cargo::metadata(nearest, &BuildEnvironment::capture());
-        let holder = members.into_iter().flat_map(|metadata| metadata.packages).find(|package| {
-            package
-                .targets
-                .iter()
-                .any(|target| target.name == binary && target.kind.iter().any(|kind| kind == "bin"))
-        });
-        let dir = holder.as_ref().and_then(|package| package.manifest_path.parent());
-        match dir {
-            Some(dir) => Ok(Self::of(Package::open(dir)?, binary)),
+        let members = selection::members(nearest)?;
+        match members.into_iter().find(|member| member.require_binary(&binary).is_ok()) {
+            Some(package) => Ok(Self::of(package, binary)),
             None => Err(Error::NoSuchBinary { name: binary }),
         }
+    }
+
+    /// The program that `cargo run` would run in `folder` with this selection, built as cargo would
+    /// build it there.
+    ///
+    /// Starts no process: members and targets are found in the manifests, by cargo's rules.
+    pub fn select(selection: &Selection, folder: &Path) -> Result<Self, Error> {
+        let (package, name, is_example) = selection.resolve(folder)?;
+        let selected = Self::of(package, name).folder(folder);
+        Ok(selected.with_options(|options| options.is_example = is_example))
     }
 
     /// The binary that `cargo run` would run in `dir`: the package's only one, or its default.
@@ -98,11 +101,16 @@ impl AutoUpdater {
             package,
             options: Options {
                 binary,
+                is_example: false,
                 profile: "dev".to_owned(),
                 target: None,
                 features: Vec::new(),
                 all_features: false,
                 no_default_features: false,
+                folder: None,
+                target_dir: None,
+                config: Vec::new(),
+                further: Vec::new(),
             },
             environment: BuildEnvironment::capture(),
             manner: Manner {
@@ -150,6 +158,37 @@ impl AutoUpdater {
     #[must_use]
     pub fn no_default_features(self, none: bool) -> Self {
         self.with_options(|options| options.no_default_features = none)
+    }
+
+    /// Starts cargo in `folder` instead of the root of the workspace, and judges by the
+    /// configuration and the toolchain that apply there. Absolute.
+    #[must_use]
+    pub fn folder(self, folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        self.with_options(|options| options.folder = Some(folder))
+    }
+
+    /// Builds into this directory instead of the configured one; relative to where cargo is
+    /// started.
+    #[must_use]
+    pub fn target_directory(self, dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        self.with_options(|options| options.target_dir = Some(dir))
+    }
+
+    /// Adds to cargo's configuration, as its `--config` does: files, or settings in TOML.
+    #[must_use]
+    pub fn config(self, config: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let config = config.into_iter().map(Into::into).collect();
+        self.with_options(|options| options.config = config)
+    }
+
+    /// Hands further arguments to `cargo build`, which do not change what it makes: `--locked`, for
+    /// example, or `--jobs=1`.
+    #[must_use]
+    pub fn cargo_arguments(self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let further = arguments.into_iter().map(Into::into).collect();
+        self.with_options(|options| options.further = further)
     }
 
     /// Builds, and judges, under these variables instead of this process's own.
@@ -276,6 +315,20 @@ impl AutoUpdater {
         Ok(Hurry { _wanted: Wanted::say(&self.layout()?.builder()) })
     }
 
+    /// What `cargo run` gives to the program besides its arguments.
+    ///
+    /// Known from the build; where its record is lost, cargo is asked once more.
+    pub fn run_environment(&self, artifact: &Artifact) -> Result<RunEnvironment, Error> {
+        let layout = self.layout()?;
+        if let Some(known) = running::recall(&layout, artifact) {
+            return Ok(known);
+        }
+        let manner = Manner { force: true, ..self.manner };
+        let artifact = build::ensure(&layout, manner, &[], &mut |_| {})?;
+        let known = running::recall(&layout, &artifact);
+        known.ok_or_else(|| Error::NoExecutable { binary: self.options.binary.clone() })
+    }
+
     /// Watches the inputs, for a process that asks often.
     pub fn watch(&self) -> Watcher {
         Watcher::new(self.clone())
@@ -399,6 +452,7 @@ pub struct Inspection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Input {
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     pub kind: InputKind,
     /// It was not there, and its appearing would make the binary stale.

@@ -11,6 +11,7 @@ use crate::{
     config::{CargoConfig, is_absence},
     environment::BuildEnvironment,
     error::{Error, on},
+    targets,
 };
 
 /// A package of a workspace, and where cargo puts what it builds.
@@ -22,9 +23,11 @@ pub(crate) struct Package {
     pub(crate) is_rooted: bool,
     pub(crate) dir: PathBuf,
     pub(crate) name: String,
+    pub(crate) version: Option<String>,
     /// The names of its binaries.
-    binaries: Vec<String>,
-    default_run: Option<String>,
+    pub(crate) binaries: Vec<String>,
+    pub(crate) examples: Vec<String>,
+    pub(crate) default_run: Option<String>,
 }
 
 impl Package {
@@ -66,10 +69,17 @@ impl Package {
             return Err(Error::NoPackage { path: dir });
         };
         let (workspace_root, is_rooted) = root_of(&dir, &manifest)?;
-        let binaries = binaries_of(&dir, name, &manifest);
-        let default_run = package.get("default-run").and_then(Value::as_str).map(str::to_owned);
-        let name = name.to_owned();
-        Ok(Self { workspace_root, is_rooted, name, binaries, default_run, dir })
+        let text = |key| package.get(key).and_then(Value::as_str).map(str::to_owned);
+        Ok(Self {
+            binaries: targets::binaries(&dir, name, &manifest),
+            examples: targets::examples(&dir, &manifest),
+            default_run: text("default-run"),
+            version: text("version"),
+            name: name.to_owned(),
+            workspace_root,
+            is_rooted,
+            dir,
+        })
     }
 
     pub(crate) fn require_binary(&self, name: &str) -> Result<(), Error> {
@@ -93,18 +103,20 @@ impl Package {
         }
     }
 
-    /// Where cargo puts what it builds, by variable, configuration or default.
+    /// Where a cargo that is started in `folder` puts what it builds, by variable, configuration or
+    /// default.
     pub(crate) fn target_dir(
         &self,
+        folder: &Path,
         config: &CargoConfig,
         environment: &BuildEnvironment,
     ) -> PathBuf {
         let variables = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"];
         let named = variables.into_iter().find_map(|name| {
-            environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+            environment.get(name).filter(|value| !value.is_empty()).map(|dir| folder.join(dir))
         });
-        let dir = named.or_else(|| config.target_dir.clone()).unwrap_or_else(|| "target".into());
-        normalized(&self.workspace_root.join(dir))
+        let dir = named.or_else(|| config.target_dir.clone());
+        normalized(&dir.unwrap_or_else(|| self.workspace_root.join("target")))
     }
 }
 
@@ -123,8 +135,12 @@ pub(crate) fn normalized(path: &Path) -> PathBuf {
     result
 }
 
+/// Whether a workspace begins in `dir`; a package that is in none is one by itself.
 fn is_root(dir: &Path) -> bool {
-    matches!(read_toml(&dir.join("Cargo.toml")), Ok(Some(manifest)) if manifest.contains_key("workspace"))
+    match read_toml(&dir.join("Cargo.toml")) {
+        Ok(Some(manifest)) => root_of(dir, &manifest).is_ok_and(|(root, _)| root == dir),
+        Ok(None) | Err(_) => false,
+    }
 }
 
 pub(crate) fn read_toml(path: &Path) -> Result<Option<Table>, Error> {
@@ -163,31 +179,4 @@ pub(crate) fn root_of(dir: &Path, manifest: &Table) -> Result<(PathBuf, bool), E
 
 pub(crate) fn strings(value: Option<&Value>) -> impl Iterator<Item = &str> {
     value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-}
-
-fn binaries_of(dir: &Path, package: &str, manifest: &Table) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    if let Some(listed) = manifest.get("bin").and_then(Value::as_array) {
-        let named = listed.iter().filter_map(|bin| bin.get("name")?.as_str());
-        names.extend(named.map(str::to_owned));
-    }
-    let discovers = manifest.get("package").and_then(|table| table.get("autobins"));
-    if discovers.and_then(Value::as_bool) == Some(false) {
-        return names;
-    }
-    if dir.join("src/main.rs").is_file() {
-        names.push(package.to_owned());
-    }
-    // What has an entry of its own may also be where a binary without one would be.
-    for entry in fs::read_dir(dir.join("src/bin")).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-        let is_file = path.extension().is_some_and(|extension| extension == "rs");
-        if is_file || path.join("main.rs").is_file() {
-            names.push(stem.to_owned());
-        }
-    }
-    names.sort_unstable();
-    names.dedup();
-    names
 }

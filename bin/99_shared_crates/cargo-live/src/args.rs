@@ -1,6 +1,6 @@
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::watch::{WITH_SOCKETS, WatchArgs};
 
@@ -10,7 +10,8 @@ use crate::watch::{WITH_SOCKETS, WatchArgs};
     name = "cargo-live",
     bin_name = "cargo live",
     version,
-    after_help = "Exit codes: 0 fresh or built, 1 stale or in doubt, 2 error."
+    after_help = "Exit codes: 0 fresh or built, 1 stale or in doubt, 101 the build failed, 2 any other \
+                  error; `run` has the program's own."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -44,7 +45,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         manner: Manner,
         /// What the binary is given
-        #[arg(last = true)]
+        #[arg(trailing_var_arg = true)]
         arguments: Vec<OsString>,
     },
     /// Build and run the binary, and put a new one in its place whenever its sources make another
@@ -56,7 +57,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         watch: WatchArgs,
         /// What the binary is given
-        #[arg(last = true)]
+        #[arg(trailing_var_arg = true)]
         arguments: Vec<OsString>,
     },
     /// Become a program that is told the process of its sockets
@@ -84,6 +85,22 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The answer is to be one JSON object.
+    pub(crate) fn is_json(&self) -> bool {
+        match self {
+            Self::Check { json, .. } | Self::Build { json, .. } | Self::Explain { json, .. } => {
+                *json
+            }
+            Self::Store { command: StoreCommand::List { json }, .. } => *json,
+            Self::Run { .. }
+            | Self::Watch { .. }
+            | Self::WithSockets { .. }
+            | Self::Store { .. } => false,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
     /// Everything that is kept, the least recently used first
@@ -102,9 +119,15 @@ pub(crate) enum StoreCommand {
 /// Which binary, and as which of its variants.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Choice {
-    /// The binary; needed where the package has several
-    #[arg(long, value_name = "NAME")]
+    /// The package of the binary
+    #[arg(short, long, value_name = "SPEC")]
+    pub(crate) package: Option<String>,
+    /// The binary; needed where there are several
+    #[arg(long, value_name = "NAME", conflicts_with = "example")]
     pub(crate) bin: Option<String>,
+    /// The example
+    #[arg(long, value_name = "NAME")]
+    pub(crate) example: Option<String>,
     /// Look for the package from this manifest instead of the working directory
     #[arg(long, value_name = "PATH")]
     pub(crate) manifest_path: Option<PathBuf>,
@@ -124,6 +147,24 @@ pub(crate) struct Choice {
     /// The target triple to build for
     #[arg(long, value_name = "TRIPLE")]
     pub(crate) target: Option<String>,
+    /// Where to build, instead of the configured place
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) target_dir: Option<PathBuf>,
+    /// A setting of cargo's configuration, or a file of them
+    #[arg(long, value_name = "KEY=VALUE|PATH", action = ArgAction::Append)]
+    pub(crate) config: Vec<String>,
+    /// The lock file must not change
+    #[arg(long)]
+    pub(crate) locked: bool,
+    /// Nothing is downloaded
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// `--locked` and `--offline`
+    #[arg(long)]
+    pub(crate) frozen: bool,
+    /// Take packages that say that they need another compiler
+    #[arg(long)]
+    pub(crate) ignore_rust_version: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -135,6 +176,34 @@ pub(crate) struct Manner {
     #[arg(long)]
     pub(crate) idle: bool,
     /// Do not show what cargo says unless it fails
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
+    /// Have cargo say more; twice, much more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// How many jobs cargo runs at once
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) jobs: Option<String>,
+    /// Compile as much as can be, also after an error
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Whether to colour: auto, always, never
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
+    /// How cargo reports what it compiles; cargo itself is started then
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) message_format: Option<String>,
+    /// How long each unit takes, as a page; cargo itself is started then
+    #[arg(long)]
+    pub(crate) timings: bool,
+    /// Unstable flags of cargo; cargo itself is started then
+    #[arg(short = 'Z', value_name = "FLAG", action = ArgAction::Append)]
+    pub(crate) unstable: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
 }

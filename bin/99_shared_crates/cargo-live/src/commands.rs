@@ -7,10 +7,10 @@ use std::{
     time::Instant,
 };
 
-use auto_update::{AutoUpdater, BuildEvent, Error};
+use auto_update::{AutoUpdater, BuildEvent, Error, RunEnvironment, Selection};
 
 use crate::{
-    args::{Args, Choice, Command, Manner, StoreCommand},
+    args::{Args, Choice, Colour, Command, Manner, StoreCommand},
     report::{self, Built},
     watch::{self, WatchArgs},
 };
@@ -24,12 +24,21 @@ pub(crate) enum Failure {
     Update(#[from] Error),
     #[error("cannot find the working directory")]
     WorkingDirectory { source: io::Error },
+    #[error("`{given}` is cargo's alone; `watch` cannot follow it")]
+    NotWatched { given: String },
     #[error("cannot run `{path}`")]
     Run { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Watch(#[from] watch::Error),
     #[error("cannot write the answer")]
     Write { source: io::Error },
+}
+
+impl Failure {
+    /// Cargo said why it cannot build this.
+    pub(crate) fn is_failed_build(&self) -> bool {
+        matches!(self, Self::Update(Error::BuildFailed { .. }))
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
@@ -67,7 +76,10 @@ fn check(choice: &Choice, json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn build(choice: &Choice, manner: &Manner, json: bool) -> Result<ExitCode, Failure> {
-    let updater = updater(choice)?.force(manner.force).idle_priority(manner.idle);
+    if let Some(given) = only_cargos(manner) {
+        return Err(become_cargo("build", &given, choice, manner, &[]));
+    }
+    let updater = built_so(updater(choice)?, choice, manner);
     let built = ensure(&updater, manner)?;
     if json {
         print(&report::built_json(&updater, &built))?;
@@ -80,9 +92,14 @@ fn run_binary(
     manner: &Manner,
     arguments: &[OsString],
 ) -> Result<ExitCode, Failure> {
-    let updater = updater(choice)?.force(manner.force).idle_priority(manner.idle);
-    let path = ensure(&updater, manner)?.artifact.path;
-    let source = process::Command::new(&path).args(arguments).exec();
+    if let Some(given) = only_cargos(manner) {
+        return Err(become_cargo("run", &given, choice, manner, arguments));
+    }
+    let updater = built_so(updater(choice)?, choice, manner);
+    let artifact = ensure(&updater, manner)?.artifact;
+    let mut command = program(&updater.run_environment(&artifact)?, arguments);
+    let path = command.get_program().into();
+    let source = command.exec();
     Err(Failure::Run { path, source })
 }
 
@@ -92,15 +109,115 @@ fn watch_binary(
     args: WatchArgs,
     arguments: Vec<OsString>,
 ) -> Result<ExitCode, Failure> {
-    let find = || Ok(updater(choice)?.idle_priority(manner.idle));
-    let prepare = |_: &AutoUpdater| -> watch::Prepare {
-        Box::new(move |artifact| {
-            let mut command = process::Command::new(&artifact.path);
-            command.args(&arguments);
-            command
+    if let Some(given) = only_cargos(manner) {
+        return Err(Failure::NotWatched { given: given.join(" ") });
+    }
+    let find = || Ok(built_so(updater(choice)?, choice, manner));
+    let prepare = |updater: &AutoUpdater| -> watch::Prepare {
+        let updater = updater.clone();
+        Box::new(move |artifact| match updater.run_environment(artifact) {
+            Ok(environment) => program(&environment, &arguments),
+            Err(_) => {
+                let mut command = process::Command::new(&artifact.path);
+                command.args(&arguments);
+                command
+            }
         })
     };
     watch::watch(find, prepare, args, manner.quiet)
+}
+
+/// The program as `cargo run` starts it.
+fn program(environment: &RunEnvironment, arguments: &[OsString]) -> process::Command {
+    let mut command = match environment.runner.split_first() {
+        Some((runner, first)) => {
+            let mut command = process::Command::new(runner);
+            command.args(first).arg(&environment.program);
+            command
+        }
+        None => process::Command::new(&environment.program),
+    };
+    command.args(arguments);
+    command.envs(environment.vars.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// Flags whose answer only cargo can give.
+fn only_cargos(manner: &Manner) -> Option<Vec<String>> {
+    let mut given = Vec::new();
+    given.extend(manner.message_format.iter().map(|format| format!("--message-format={format}")));
+    given.extend(manner.timings.then(|| "--timings".to_owned()));
+    given.extend(manner.unstable.iter().map(|flag| format!("-Z{flag}")));
+    (!given.is_empty()).then_some(given)
+}
+
+/// Cargo in the place of this process, for what only it can answer.
+fn become_cargo(
+    verb: &str,
+    given: &[String],
+    choice: &Choice,
+    manner: &Manner,
+    arguments: &[OsString],
+) -> Failure {
+    let mut command = process::Command::new("cargo");
+    command.arg(verb).args(given).args(further(choice, manner));
+    let values = [
+        ("--package", &choice.package),
+        ("--bin", &choice.bin),
+        ("--example", &choice.example),
+        ("--profile", &choice.profile),
+        ("--target", &choice.target),
+    ];
+    for (flag, value) in values {
+        value.iter().for_each(|value| {
+            command.args([flag, value]);
+        });
+    }
+    for (flag, path) in
+        [("--manifest-path", &choice.manifest_path), ("--target-dir", &choice.target_dir)]
+    {
+        path.iter().for_each(|path| {
+            command.arg(flag).arg(path);
+        });
+    }
+    let lists = [("--features", &choice.features), ("--config", &choice.config)];
+    for (flag, values) in lists {
+        values.iter().for_each(|value| {
+            command.args([flag, value]);
+        });
+    }
+    let switches = [
+        ("--release", choice.release),
+        ("--all-features", choice.all_features),
+        ("--no-default-features", choice.no_default_features),
+        ("--quiet", manner.quiet),
+    ];
+    command.args(switches.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag));
+    if !arguments.is_empty() {
+        command.arg("--").args(arguments);
+    }
+    let source = command.exec();
+    Failure::Run { path: "cargo".into(), source }
+}
+
+/// Arguments of `cargo build` that do not change what it makes.
+fn further(choice: &Choice, manner: &Manner) -> Vec<String> {
+    let switches = [
+        ("--locked", choice.locked),
+        ("--offline", choice.offline),
+        ("--frozen", choice.frozen),
+        ("--ignore-rust-version", choice.ignore_rust_version),
+        ("--keep-going", manner.keep_going),
+    ];
+    let mut further: Vec<String> =
+        switches.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag.to_owned()).collect();
+    further.extend(manner.jobs.iter().map(|jobs| format!("--jobs={jobs}")));
+    further.extend((0..manner.verbose).map(|_| "--verbose".to_owned()));
+    further
+}
+
+fn built_so(updater: AutoUpdater, choice: &Choice, manner: &Manner) -> AutoUpdater {
+    updater.force(manner.force).idle_priority(manner.idle).cargo_arguments(further(choice, manner))
 }
 
 fn explain(choice: &Choice, json: bool, files: &[PathBuf]) -> Result<ExitCode, Failure> {
@@ -133,18 +250,17 @@ fn store(choice: &Choice, command: &StoreCommand) -> Result<ExitCode, Failure> {
 }
 
 fn updater(choice: &Choice) -> Result<AutoUpdater, Failure> {
-    let dir = match &choice.manifest_path {
-        Some(path) => {
-            let path = std::path::absolute(path);
-            let path = path.map_err(|source| Failure::WorkingDirectory { source })?;
-            path.parent().map_or_else(|| path.clone(), Path::to_owned)
-        }
-        None => std::env::current_dir().map_err(|source| Failure::WorkingDirectory { source })?,
+    let folder = std::env::current_dir().map_err(|source| Failure::WorkingDirectory { source })?;
+    let selection = Selection {
+        manifest_path: choice.manifest_path.clone(),
+        package: choice.package.clone(),
+        bin: choice.bin.clone(),
+        example: choice.example.clone(),
     };
-    let updater = match &choice.bin {
-        Some(name) => AutoUpdater::find(name, &dir)?,
-        None => AutoUpdater::find_only(&dir)?,
-    };
+    let mut updater = AutoUpdater::select(&selection, &folder)?.config(&choice.config);
+    if let Some(dir) = &choice.target_dir {
+        updater = updater.target_directory(dir);
+    }
     let profile =
         choice.profile.as_deref().unwrap_or(if choice.release { "release" } else { "dev" });
     let separators = [',', ' '];
@@ -161,8 +277,14 @@ fn updater(choice: &Choice) -> Result<AutoUpdater, Failure> {
 }
 
 fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
-    let updater = updater.clone().colours(io::stderr().is_terminal());
+    let colours = match manner.color {
+        Colour::Auto => io::stderr().is_terminal(),
+        Colour::Always => true,
+        Colour::Never => false,
+    };
+    let updater = updater.clone().colours(colours);
     let began = Instant::now();
+    let asked_cargo = manner.force || !updater.check()?.is_fresh();
     let (mut compiled, mut identical) = (false, true);
     let result = updater.ensure_built_with(|event| {
         let line = match event {
@@ -203,7 +325,7 @@ fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
         }
     });
     let artifact = result?;
-    Ok(Built { artifact, compiled, identical, took: began.elapsed() })
+    Ok(Built { artifact, asked_cargo, compiled, identical, took: began.elapsed() })
 }
 
 /// Whether cargo says what it does: a verb, set against the twelfth column.

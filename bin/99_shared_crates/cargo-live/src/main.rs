@@ -13,8 +13,11 @@ use std::{
 
 use clap::Parser as _;
 
-/// Something could not be decided, built or run.
+/// Something could not be decided or run.
 const FAILED: u8 = 2;
+
+/// As cargo's own when it cannot build.
+const BUILD_FAILED: u8 = 101;
 
 fn main() -> ExitCode {
     // Started as `cargo live`, the first argument is the name of the subcommand.
@@ -22,15 +25,20 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|argument| argument == "live") {
         arguments.remove(1);
     }
-    match commands::run(args::Args::parse_from(arguments)) {
+    let args = args::Args::parse_from(arguments);
+    let is_json = args.command.is_json();
+    match commands::run(args) {
         Ok(code) => code,
         Err(error) => {
+            if is_json {
+                writeln!(io::stdout(), "{}", report::error_json(&error)).unwrap_or(());
+            }
             let causes = std::iter::successors(error.source(), |&cause| cause.source());
             let causes: String = causes.map(|cause| format!("\n  caused by: {cause}")).collect();
             let text = format!("error: {error}{causes}");
             // There is nowhere to say that nothing can be said.
             writeln!(io::stderr(), "{text}").unwrap_or(());
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.is_failed_build() { BUILD_FAILED } else { FAILED })
         }
     }
 }

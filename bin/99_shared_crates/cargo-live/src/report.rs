@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    error::Error,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,10 +11,15 @@ use auto_update::{
 use serde::Serialize;
 use serde_json::json;
 
+/// Of the objects that `--json` prints; a field that goes or means something else raises it.
+const VERSION: u32 = 1;
+
 /// What making sure of a binary came to.
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) artifact: Artifact,
+    /// Cargo was started.
+    pub(crate) asked_cargo: bool,
     pub(crate) compiled: bool,
     /// It has the bytes that it had before.
     pub(crate) identical: bool,
@@ -50,16 +56,17 @@ pub(crate) fn verdict_json(
             json!({
                 "change": reason.change,
                 "kind": reason.kind,
-                "input": reason.input,
+                "input": text(&reason.input),
                 "via": reason.via,
                 "text": reason.to_string(),
             })
         })
         .collect();
     json(&json!({
+        "version": VERSION,
         "binary": updater.name(),
         "package": updater.package_name(),
-        "workspace": updater.workspace_root(),
+        "workspace": text(updater.workspace_root()),
         "verdict": verdict,
         "artifact": artifact,
         "reasons": reasons,
@@ -72,10 +79,12 @@ pub(crate) fn verdict_json(
 
 pub(crate) fn built_json(updater: &AutoUpdater, built: &Built) -> String {
     json(&json!({
+        "version": VERSION,
         "binary": updater.name(),
         "package": updater.package_name(),
-        "workspace": updater.workspace_root(),
+        "workspace": text(updater.workspace_root()),
         "artifact": built.artifact,
+        "asked_cargo": built.asked_cargo,
         "compiled": built.compiled,
         "identical": built.identical,
         "micros": built.took.as_micros() as u64,
@@ -131,6 +140,7 @@ pub(crate) fn explanation_json(
     let wanted: Vec<&Input> =
         inputs.iter().filter(|input| files.is_empty() || files.contains(&input.path)).collect();
     json(&json!({
+        "version": VERSION,
         "binary": updater.name(),
         "fresh": inspection.freshness.is_fresh(),
         "inputs": wanted,
@@ -153,6 +163,21 @@ pub(crate) fn stored(artifacts: &[StoredArtifact]) -> String {
 pub(crate) fn removed(artifacts: &[StoredArtifact]) -> String {
     let size: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
     format!("removed {} binaries, {} KiB", artifacts.len(), size >> 10)
+}
+
+/// What went wrong, for `--json`.
+pub(crate) fn error_json(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    json(&json!({
+        "version": VERSION,
+        "error": { "message": error.to_string(), "causes": causes },
+    }))
+}
+
+/// Names need not be UTF-8, and JSON has to be: what is not is replaced.
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 pub(crate) fn json(value: &impl Serialize) -> String {

@@ -122,7 +122,7 @@ fn dependency_names(manifest: &Table) -> BTreeSet<&str> {
 }
 
 /// The folders that a manifest names: of dependencies of every kind, and of patches.
-fn path_dependencies(manifest: &Table) -> Vec<&str> {
+pub(crate) fn path_dependencies(manifest: &Table) -> Vec<&str> {
     let mut tables = dependency_tables(manifest);
     tables.extend(manifest.get("dev-dependencies").and_then(Value::as_table));
     let workspace = manifest.get("workspace").and_then(|table| table.get("dependencies"));

@@ -28,7 +28,7 @@ fn the_exit_code_of_check_says_fresh_stale_or_error() {
     assert!(text(&stale.stdout).contains(words), "{stale:?}");
     let error = live(&world, &["check", "--bin", "nope"]);
     assert_eq!(error.status.code(), Some(2));
-    assert!(text(&error.stderr).contains("no workspace package provides a binary named `nope`"));
+    assert!(text(&error.stderr).contains("no bin target named `nope`; available: app"));
 }
 
 #[test]
@@ -68,13 +68,13 @@ fn run_builds_what_is_stale_and_becomes_the_program() {
 }
 
 #[test]
-fn a_failed_build_shows_cargos_words_each_time_and_exits_with_2() {
+fn a_failed_build_shows_cargos_words_each_time_and_exits_as_cargo_does() {
     let world = World::chain();
     world.build();
     world.write("leaf/src/lib.rs", "pub fn text() -> String { 5 }\n");
     for quiet in [&["build"][..], &["build", "-q"], &["build"], &["build", "-q", "--force"]] {
         let failed = live(&world, quiet);
-        assert_eq!(failed.status.code(), Some(2));
+        assert_eq!(failed.status.code(), Some(101));
         let words = text(&failed.stderr);
         assert_eq!(words.matches("error[E0308]").count(), 1, "{words}");
         assert_eq!(words.matches("leaf/src/lib.rs:1:").count(), 1, "{words}");
