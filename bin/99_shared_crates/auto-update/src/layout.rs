@@ -158,10 +158,11 @@ impl Layout {
         let features = options.features.join(",");
         // A configuration that only folders within the workspace have makes a variant of its own.
         let root = &package.workspace_root;
-        let within = |file: &&PathBuf| {
-            file.starts_with(root) && !file.starts_with(root.join(".cargo")) && file.is_file()
-        };
-        let own: Vec<&PathBuf> = config.looked_for.iter().filter(within).collect();
+        let inner = folder.ancestors().take_while(|dir| dir.starts_with(root) && dir != root);
+        let inner: Vec<PathBuf> = inner.map(|dir| dir.join(".cargo")).collect();
+        let is_own =
+            |file: &&PathBuf| inner.iter().any(|dir| file.parent() == Some(dir)) && file.is_file();
+        let own: Vec<&PathBuf> = config.looked_for.iter().filter(is_own).collect();
         let own = own.iter().flat_map(|file| [file.as_os_str().as_bytes(), b"\0"]);
         let key = hash_parts(
             [

