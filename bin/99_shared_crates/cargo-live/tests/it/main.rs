@@ -3,6 +3,7 @@
 
 mod world; // a workspace of a test's own
 mod parity; // the same as cargo, place by place
+mod examples; // what they say of themselves
 mod command; // verbs, options, answers
 mod watched; // `cargo live watch`, and what it says
 mod watch; // which process runs, and when
