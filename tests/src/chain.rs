@@ -161,6 +161,14 @@ impl Chain {
         processes(self.home())
     }
 
+    /// Those that serve; a cargo that one of them has started is none.
+    pub fn daemons(&self) -> Vec<Process> {
+        const NAMES: [&str; 3] = ["queen-rbee", "rbee-hive", "llamacpp-worker"];
+        let mut processes = self.processes();
+        processes.retain(|process| NAMES.contains(&process.name.as_str()));
+        processes
+    }
+
     /// The pid of the chain's process of this name.
     #[track_caller]
     pub fn pid(&self, name: &str) -> u32 {

@@ -9,7 +9,7 @@ const BUILD_FAILED: i32 = 3;
 fn a_syntax_error_is_shown_and_what_runs_goes_on() {
     let chain = Chain::new();
     chain.succeed(&["infer", "one"]);
-    let (queen, before) = (chain.queen(), chain.processes());
+    let (queen, before) = (chain.queen(), chain.daemons());
 
     chain.checkout().edit(SHARED, "pub const TARGET", "pub cnst TARGET");
     let run = chain.rbee(&["infer", "one"]);
@@ -18,27 +18,27 @@ fn a_syntax_error_is_shown_and_what_runs_goes_on() {
     assert_eq!(run.stdout, "");
     assert!(run.stderr.contains("error: expected"), "cargo's message:\n{}", run.stderr);
     assert!(run.stderr.contains("narration-core/src/lib.rs"), "{}", run.stderr);
-    assert_eq!(chain.processes(), before);
+    assert_eq!(chain.daemons(), before);
     let health: Health = get(&format!("{queen}/health"));
     assert_eq!(health.role, "queen-rbee");
 
     chain.checkout().restore(SHARED);
     let run = chain.succeed(&["infer", "one"]);
-    assert_eq!(chain.processes(), before, "{}", run.stderr);
+    assert_eq!(chain.daemons(), before, "{}", run.stderr);
 }
 
 #[test]
 fn a_hive_that_does_not_build_leaves_the_old_one_serving() {
     let chain = Chain::new();
     chain.succeed(&["infer", "one"]);
-    let before = chain.processes();
+    let before = chain.daemons();
 
     chain.checkout().edit("bin/20_rbee_hive/src/devices.rs", "pub(crate) fn", "pub(crate) fnn");
     let run = chain.rbee(&["infer", "one"]);
 
     assert_eq!(run.code, Some(BUILD_FAILED), "{}", run.stderr);
     assert!(run.stderr.contains("devices.rs"), "cargo's message:\n{}", run.stderr);
-    assert_eq!(chain.processes(), before);
+    assert_eq!(chain.daemons(), before);
     let answer = chat(&chain.queen(), "still here");
     assert_eq!(answer["choices"][0]["message"]["content"], "still here");
 }

@@ -27,11 +27,10 @@ fn an_edit_of_a_shared_crate_rebuilds_and_replaces_every_level() {
         let checking = format!("[dmn-life] auto_update: Checking if '{level}' needs rebuild...");
         assert!(run.stderr.contains(&checking), "no `{checking}` in\n{}", run.stderr);
     }
-    // Queen and hive watch themselves, and may have been quicker.
-    for level in ["rbee-keeper", "llamacpp-worker"] {
-        let building = format!("[dmn-life] auto_rebuild: \u{1f528} Rebuilding '{level}'...");
-        assert!(run.stderr.contains(&building), "no `{building}` in\n{}", run.stderr);
-    }
+    // Queen and hive watch themselves and may have been quicker, and whichever is built first has
+    // the others compiled along.
+    let building = "[dmn-life] auto_rebuild: \u{1f528} Rebuilding 'rbee-keeper'...";
+    assert!(run.stderr.contains(building), "no `{building}` in\n{}", run.stderr);
     assert!(run.stderr.contains("Compiling rbee-keeper"), "{}", run.stderr);
     let after = hashes(&chain);
     for (level, (before, after)) in before.iter().zip(&after).enumerate() {
