@@ -12,6 +12,10 @@ use crate::{
 /// process that died, once more for a replacement that was under way.
 const ATTEMPTS: usize = 3;
 
+/// How often one request is begun, whatever came of it in between: a request that ends each process
+/// that begins it must not go from one to the next for ever.
+const BEGINNINGS: usize = 3;
+
 /// What one attempt needs: the request, and whatever is to be held while it is answered.
 #[derive(Debug)]
 pub struct Attempt<G> {
@@ -107,7 +111,7 @@ where
     N: NextLevel,
     F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
 {
-    let mut failed = 0;
+    let (mut failed, mut begun) = (0, 0);
     loop {
         let resumed = progress.upstream.clone();
         let Attempt { request, at, guard } = match &resumed {
@@ -116,14 +120,17 @@ where
                 Err(body) if progress.answered => return Err(cut_off(body)),
                 Err(body) => {
                     failed += 1;
-                    if failed == ATTEMPTS {
+                    if failed == ATTEMPTS || begun == BEGINNINGS {
                         return Err(body);
                     }
                     progress.upstream = None;
                     continue;
                 }
             },
-            None => acquire(failed).await?,
+            None => {
+                begun += 1;
+                acquire(failed).await?
+            }
         };
         let answer = Answer { job, at, departure: departure.as_deref_mut() };
         let outcome = relay(request, answer, &mut progress.upstream, &mut progress.answered).await;
@@ -138,7 +145,7 @@ where
                 if failed < ATTEMPTS && restore(&lost, next, failed).await {
                     continue;
                 }
-                if failed == ATTEMPTS || progress.answered {
+                if failed == ATTEMPTS || begun == BEGINNINGS || progress.answered {
                     let why =
                         format!("the next level has lost the request: {}", body.error.message);
                     return Err(Failure::Broken { why }.into_body(progress.answered));

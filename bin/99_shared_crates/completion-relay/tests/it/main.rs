@@ -206,6 +206,18 @@ async fn a_request_that_was_lost_before_its_first_word_is_made_anew() {
 }
 
 #[tokio::test]
+async fn a_request_that_ends_each_process_that_begins_it_is_not_begun_for_ever() {
+    let begun = || named_stream("id: 1\nevent: narration\ndata: {}\n\n");
+    let lost = || json("404 Not Found", UNKNOWN);
+    let times = [begun(), lost(), begun(), lost(), begun(), lost(), begun(), lost()];
+    let level = Level::between(times.into_iter().chain([stream(CHUNKS)]));
+    let (status, body) = level.answer(Form::OpenAiStream).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(body.contains("upstream_lost"), "{body}");
+    assert_eq!(level.attempts().len(), 3);
+}
+
+#[tokio::test]
 async fn whoever_comes_after_a_process_that_died_is_told_where_it_had_the_answer_from() {
     let origin = r#"{"at":"worker","job_id":"origin","last_event_id":6}"#;
     let level = Level::between([
