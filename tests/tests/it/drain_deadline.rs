@@ -21,7 +21,7 @@ fn a_stream_that_outlasts_the_drain_deadline_of_queen_and_hive_goes_on_byte_for_
     let chain = Chain::new();
     chain.configure_queen("drain_timeout = \"16s\"");
     chain.succeed(&["infer", "one"]);
-    let (queen, before) = (chain.queen(), chain.processes());
+    let (queen, before) = (chain.queen(), chain.daemons());
     let words: Vec<String> = (0..WORDS).map(|n| format!("word{n} ")).collect();
     let mut client = Client::ask(&queen, &words.concat());
     client.read_words(10);
@@ -36,7 +36,7 @@ fn a_stream_that_outlasts_the_drain_deadline_of_queen_and_hive_goes_on_byte_for_
         while !waiting.is_finished() {
             client.read_words(10);
         }
-        assert!(waiting.join().unwrap(), "{:?} were not replaced", chain.processes());
+        assert!(waiting.join().unwrap(), "{:?} were not replaced", chain.daemons());
     });
     client.read_words(WORDS_AFTERWARDS);
 

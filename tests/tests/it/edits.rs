@@ -17,7 +17,7 @@ const FOLLOWS: Duration = Duration::from_secs(240);
 fn an_edit_of_a_shared_crate_rebuilds_and_replaces_every_level() {
     let chain = Chain::new();
     chain.succeed(&["infer", "one two"]);
-    let (before, replaced) = (hashes(&chain), chain.processes());
+    let (before, replaced) = (hashes(&chain), chain.daemons());
 
     chain.checkout().edit_to_something_new();
     let run = chain.succeed(&["infer", "one two"]);
@@ -39,7 +39,7 @@ fn an_edit_of_a_shared_crate_rebuilds_and_replaces_every_level() {
     for process in replaced {
         assert!(process.ends_within(STANDS_BY), "{process:?} was replaced and is still there");
     }
-    assert_eq!(chain.processes().len(), 3, "{:?}", chain.processes());
+    assert_eq!(chain.daemons().len(), 3, "{:?}", chain.daemons());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn what_changes_no_binary_replaces_nothing() {
 fn a_chain_that_is_only_used_through_its_api_follows_an_edit_by_itself() {
     let chain = Chain::new();
     chain.succeed(&["infer", "one"]);
-    let (queen, before, replaced) = (chain.queen(), chain.healths(), chain.processes());
+    let (queen, before, replaced) = (chain.queen(), chain.healths(), chain.daemons());
 
     chain.checkout().edit_to_something_new();
     let is_worker = |process: &&Process| process.name == "llamacpp-worker";

@@ -16,10 +16,8 @@ fn ten_first_users_at_once_share_one_build_one_queen_one_hive_and_one_worker() {
     for run in &runs {
         assert_eq!((run.code, run.stdout.trim_end()), (Some(0), PROMPT), "{}", run.stderr);
     }
-    let builds = |level: &str| {
-        let line = format!("Rebuilding '{level}'...");
-        runs.iter().map(|run| run.stderr.matches(&line).count()).sum::<usize>()
-    };
+    let count = |line: &str| runs.iter().map(|run| run.stderr.matches(line).count()).sum::<usize>();
+    let builds = |level: &str| count(&format!("Rebuilding '{level}'..."));
     for level in ["xtask", "rbee-keeper", "queen-rbee"] {
         assert_eq!(builds(level), 1, "{level}");
     }
@@ -27,7 +25,10 @@ fn ten_first_users_at_once_share_one_build_one_queen_one_hive_and_one_worker() {
     for level in ["rbee-hive", "llamacpp-worker"] {
         assert!(builds(level) <= 1, "{level}");
     }
-    let names: Vec<_> = chain.processes().into_iter().map(|process| process.name).collect();
+    for package in ["xtask", "rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee"] {
+        assert_eq!(count(&format!("Compiling {package} v")), 1, "{package}");
+    }
+    let names: Vec<_> = chain.daemons().into_iter().map(|process| process.name).collect();
     let mut daemons = names.clone();
     daemons.sort();
     assert_eq!(daemons, ["llamacpp-worker", "queen-rbee", "rbee-hive"]);

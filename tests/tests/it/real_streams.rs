@@ -35,7 +35,7 @@ fn an_edit_replaces_every_level_while_eight_streams_of_the_real_model_run_to_the
     chain.succeed(&infer);
     let queen = chain.queen();
 
-    let (before, replaced) = (chain.healths(), chain.processes());
+    let (before, replaced) = (chain.healths(), chain.daemons());
     let ended = while_all_run(&queen, || {
         fs::write(&shared, &edited).unwrap();
         chain.succeed(&infer);
