@@ -41,11 +41,7 @@ fn table(list: &KeyList) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut table = Table::new(&["NAME", "SCOPE", "AGE"]);
     for KeyInfo { name, scope, created } in &list.keys {
-        let scope = match scope {
-            KeyScope::Chat => "chat",
-            KeyScope::Manage => "manage",
-        };
-        table.row([name.clone(), scope.to_owned(), age(now.saturating_sub(*created))]);
+        table.row([name.clone(), scope.to_string(), age(now.saturating_sub(*created))]);
     }
     table.text()
 }

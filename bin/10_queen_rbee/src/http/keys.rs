@@ -1,6 +1,6 @@
 use axum::{Json, extract::State, http::StatusCode};
-use http_guard::{ApiError, ApiJson, ApiPath, KeysError, Scope};
-use rbee_api::{ErrorCode, KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope};
+use http_guard::{ApiError, ApiJson, ApiPath, KeysError};
+use rbee_api::{ErrorCode, KeyCreated, KeyInfo, KeyList, KeyRequest};
 
 use crate::Queen;
 
@@ -8,10 +8,7 @@ pub(super) async fn list(State(queen): State<Queen>) -> Result<Json<KeyList>, Ap
     let keys = queen.keys.list().map_err(refusal)?;
     let info = |key: &http_guard::Key| KeyInfo {
         name: key.name.clone(),
-        scope: match key.scope {
-            Scope::Chat => KeyScope::Chat,
-            Scope::Manage => KeyScope::Manage,
-        },
+        scope: key.scope,
         created: key.created,
     };
     Ok(Json(KeyList { keys: keys.iter().map(info).collect() }))
@@ -22,11 +19,7 @@ pub(super) async fn add(
     State(queen): State<Queen>,
     ApiJson(request): ApiJson<KeyRequest>,
 ) -> Result<(StatusCode, Json<KeyCreated>), ApiError> {
-    let scope = match request.scope {
-        KeyScope::Chat => Scope::Chat,
-        KeyScope::Manage => Scope::Manage,
-    };
-    let key = queen.keys.add(&request.name, scope).map_err(refusal)?;
+    let key = queen.keys.add(&request.name, request.scope).map_err(refusal)?;
     Ok((StatusCode::CREATED, Json(KeyCreated { name: request.name, key })))
 }
 

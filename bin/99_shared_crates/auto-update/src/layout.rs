@@ -117,6 +117,8 @@ pub(crate) struct Layout {
     pub(crate) environment: BuildEnvironment,
     pub(crate) config: CargoConfig,
     pub(crate) target_dir: PathBuf,
+    /// What it is built for, where that is not simply the host.
+    pub(crate) triple: Option<String>,
     /// Where cargo puts the binary.
     pub(crate) target_path: PathBuf,
     pub(crate) key: Digest,
@@ -140,10 +142,10 @@ impl Layout {
         let from_variable = environment.get("CARGO_BUILD_TARGET").and_then(|value| value.to_str());
         let target = options.target.as_deref().or(from_variable).or(config.target.as_deref());
         let mut dir = target_dir.clone();
-        if let Some(target) = target {
-            // A target may be a file that describes it; the directory has its stem.
-            dir.push(Path::new(target).file_stem().unwrap_or_default());
-        }
+        // A target may be a file that describes it; its stem names it.
+        let stem = target.map(|target| Path::new(target).file_stem().unwrap_or_default());
+        dir.extend(stem);
+        let triple = stem.and_then(|stem| stem.to_str()).map(str::to_owned);
         dir.push(match options.profile.as_str() {
             "dev" | "test" => "debug",
             "release" | "bench" => "release",
@@ -188,6 +190,7 @@ impl Layout {
             environment,
             config,
             target_dir,
+            triple,
             target_path,
             key,
             records,
@@ -217,16 +220,6 @@ impl Layout {
             environment: &self.environment,
             target_dir: &self.target_dir,
         }
-    }
-
-    /// What it is built for, where that is not simply the host.
-    pub(crate) fn triple(&self) -> Option<String> {
-        let from_variable = self.environment.get("CARGO_BUILD_TARGET");
-        let named = self.options.target.as_deref();
-        let named = named.or(from_variable.and_then(|value| value.to_str()));
-        let named = named.or(self.config.target.as_deref())?;
-        // A target may be a file that describes it.
-        Some(Path::new(named).file_stem()?.to_str()?.to_owned())
     }
 
     /// Makes the target directory if there is none, marked as cargo marks it: backups leave it out.

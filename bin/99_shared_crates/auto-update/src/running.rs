@@ -107,7 +107,7 @@ pub(crate) fn recall(layout: &Layout, artifact: &Artifact) -> Option<RunEnvironm
     let mut dirs = record.library_dirs.clone();
     dirs.extend([built.join("deps"), built.to_owned()]);
     let sysroot = record.sysroot.as_deref();
-    let triple = layout.triple().or_else(|| toolchain::host(sysroot?)).unwrap_or_default();
+    let triple = layout.triple.clone().or_else(|| toolchain::host(sysroot?)).unwrap_or_default();
     dirs.extend(sysroot.map(|sysroot| sysroot.join("lib/rustlib").join(&triple).join("lib")));
     let inherited = layout.environment.get(LIBRARY_PATH).map(env::split_paths);
     dirs.extend(inherited.into_iter().flatten());

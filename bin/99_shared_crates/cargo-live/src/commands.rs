@@ -80,9 +80,11 @@ fn build(choice: &Choice, manner: &Manner, json: bool) -> Result<ExitCode, Failu
         return Err(become_cargo("build", &given, choice, manner, &[]));
     }
     let updater = built_so(updater(choice)?, choice, manner);
+    // Looked at for the answer alone: whoever runs a program pays for one check.
+    let asked_cargo = json && (manner.force || !updater.check()?.is_fresh());
     let built = ensure(&updater, manner)?;
     if json {
-        print(&report::built_json(&updater, &built))?;
+        print(&report::built_json(&updater, &built, asked_cargo))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -284,7 +286,6 @@ fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
     };
     let updater = updater.clone().colours(colours);
     let began = Instant::now();
-    let asked_cargo = manner.force || !updater.check()?.is_fresh();
     let (mut compiled, mut identical) = (false, true);
     let result = updater.ensure_built_with(|event| {
         let line = match event {
@@ -325,7 +326,7 @@ fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
         }
     });
     let artifact = result?;
-    Ok(Built { artifact, asked_cargo, compiled, identical, took: began.elapsed() })
+    Ok(Built { artifact, compiled, identical, took: began.elapsed() })
 }
 
 /// Whether cargo says what it does: a verb, set against the twelfth column.

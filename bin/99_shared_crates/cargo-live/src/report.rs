@@ -18,8 +18,6 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) artifact: Artifact,
-    /// Cargo was started.
-    pub(crate) asked_cargo: bool,
     pub(crate) compiled: bool,
     /// It has the bytes that it had before.
     pub(crate) identical: bool,
@@ -77,14 +75,14 @@ pub(crate) fn verdict_json(
     }))
 }
 
-pub(crate) fn built_json(updater: &AutoUpdater, built: &Built) -> String {
+pub(crate) fn built_json(updater: &AutoUpdater, built: &Built, asked_cargo: bool) -> String {
     json(&json!({
         "version": VERSION,
         "binary": updater.name(),
         "package": updater.package_name(),
         "workspace": text(updater.workspace_root()),
         "artifact": built.artifact,
-        "asked_cargo": built.asked_cargo,
+        "asked_cargo": asked_cargo,
         "compiled": built.compiled,
         "identical": built.identical,
         "micros": built.took.as_micros() as u64,

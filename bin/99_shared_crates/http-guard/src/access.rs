@@ -1,15 +1,9 @@
 use std::{fmt, sync::Arc};
 
 use axum::{extract::Request, http::HeaderMap};
-use rbee_api::ErrorCode;
+use rbee_api::{ErrorCode, KeyScope};
 
-use crate::{
-    authorize,
-    error::ApiError,
-    keys::{Keys, Scope},
-    peer::Peer,
-    token::Token,
-};
+use crate::{authorize, error::ApiError, keys::Keys, peer::Peer, token::Token};
 
 /// Who needs no key on loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +17,8 @@ pub enum Keyless {
 
 /// Decides what a request may ask for, by its key and by who sent it.
 ///
-/// The server's token and keys with [`Scope::Manage`] are good for everything. Other keys, and
-/// those who need none, are let in with [`Scope::Chat`]. A request says in its extensions who sent
+/// The server's token and keys with [`KeyScope::Manage`] are good for everything. Other keys, and
+/// those who need none, are let in with [`KeyScope::Chat`]. A request says in its extensions who sent
 /// it ([`Peer`]); one that does not came from nobody known.
 #[derive(Clone)]
 pub struct Access {
@@ -44,11 +38,11 @@ impl Access {
     }
 
     /// What the request may ask for; refused with 401 where it may ask for nothing.
-    pub(crate) fn admit(&self, request: &Request) -> Result<Scope, ApiError> {
+    pub(crate) fn admit(&self, request: &Request) -> Result<KeyScope, ApiError> {
         let presented = presented(request.headers());
         if let Some(presented) = presented {
             if self.token.matches(presented) {
-                return Ok(Scope::Manage);
+                return Ok(KeyScope::Manage);
             }
             if let Some(scope) = self.keys.scope_of(presented).map_err(ApiError::internal)? {
                 return Ok(scope);
@@ -62,7 +56,7 @@ impl Access {
         };
         if is_let_in {
             // Clients of OpenAI's API have to send some key; here it means nothing.
-            return Ok(Scope::Chat);
+            return Ok(KeyScope::Chat);
         }
         let (code, what) = match presented {
             Some(_) => (ErrorCode::KeyWrong, "this key is not, or no longer, one of this server's"),

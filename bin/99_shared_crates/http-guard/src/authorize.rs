@@ -9,14 +9,14 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
-use rbee_api::ErrorCode;
+use rbee_api::{ErrorCode, KeyScope};
 use tower::{Layer, Service};
 
-use crate::{error::ApiError, keys::Scope, token::Token};
+use crate::{error::ApiError, token::Token};
 
 /// Demands `token` as `Authorization: Bearer` of requests, for [`axum::Router::route_layer`].
 ///
-/// A request that a guard's [`crate::Access`] let in with [`Scope::Manage`] is let through too.
+/// A request that a guard's [`crate::Access`] let in with [`KeyScope::Manage`] is let through too.
 /// Every other request is answered with 401.
 pub fn require_token(token: Token) -> RequireToken {
     RequireToken { token }
@@ -55,7 +55,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let may_manage = request.extensions().get() == Some(&Scope::Manage);
+        let may_manage = request.extensions().get() == Some(&KeyScope::Manage);
         match check(&self.token, request.headers()) {
             _ if may_manage => Box::pin(self.inner.call(request)),
             Ok(()) => Box::pin(self.inner.call(request)),

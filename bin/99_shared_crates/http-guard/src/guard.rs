@@ -27,7 +27,7 @@ pub const MAX_BODY_BYTES: usize = 8 << 20;
 /// - A body is `application/json` (else 415) and not over the limit (else 413).
 /// - Where the guard has a token, it carries that (else 401).
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
-///   [`crate::Scope`] among the request's extensions.
+///   [`rbee_api::KeyScope`] among the request's extensions.
 ///
 /// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. No
 /// header ever allows another origin to read them.

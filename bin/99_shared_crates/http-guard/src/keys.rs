@@ -1,5 +1,4 @@
 use std::{
-    fmt,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -7,6 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use rbee_api::KeyScope;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -23,21 +23,11 @@ const MOST_KEYS: usize = 1000;
 /// The longest name of a key, in bytes.
 const NAME_MAX: usize = 64;
 
-/// What a key is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Asking models by their names, and one's own jobs.
-    Chat,
-    /// Everything else too.
-    Manage,
-}
-
 /// One key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     pub name: String,
-    pub scope: Scope,
+    pub scope: KeyScope,
     /// Seconds since 1970.
     pub created: u64,
     /// SHA-256 of the secret in hex. The secret has 256 random bits, so a fast hash is enough.
@@ -101,7 +91,7 @@ impl Keys {
     }
 
     /// Makes a key. Returns its secret, which is kept nowhere.
-    pub fn add(&self, name: &str, scope: Scope) -> Result<String, KeysError> {
+    pub fn add(&self, name: &str, scope: KeyScope) -> Result<String, KeysError> {
         let fits = |char: char| char.is_ascii_alphanumeric() || "._-@".contains(char);
         if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
             return Err(KeysError::BadName { name: name.to_owned() });
@@ -138,7 +128,7 @@ impl Keys {
     }
 
     /// What `presented` is good for; `None` where it is no key.
-    pub(crate) fn scope_of(&self, presented: &[u8]) -> Result<Option<Scope>, KeysError> {
+    pub(crate) fn scope_of(&self, presented: &[u8]) -> Result<Option<KeyScope>, KeysError> {
         if !presented.starts_with(PREFIX.as_bytes()) {
             return Ok(None);
         }
@@ -175,15 +165,6 @@ impl Keys {
 
     fn unwritable(&self, source: io::Error) -> KeysError {
         KeysError::Write { path: self.path.clone(), source }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Chat => "chat",
-            Self::Manage => "manage",
-        })
     }
 }
 

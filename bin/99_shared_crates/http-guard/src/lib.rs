@@ -23,7 +23,7 @@ pub use crate::{
     error::ApiError,
     extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
     guard::{Guard, GuardLayer, Guarded, MAX_BODY_BYTES},
-    keys::{Key, Keys, KeysError, Scope},
+    keys::{Key, Keys, KeysError},
     peer::Peer,
     token::{Token, TokenError},
 };

@@ -49,8 +49,7 @@ fn user_of(from: SocketAddr, to: SocketAddr) -> io::Result<Option<u32>> {
     use netlink_sys::{Socket, SocketAddr as NetlinkAddress, protocols::NETLINK_SOCK_DIAG};
 
     // A mapped address is one of either family, whichever the client's socket has.
-    let as_bound = |address: SocketAddr| address.ip();
-    let mut families = vec![(as_bound(from), as_bound(to))];
+    let mut families = vec![(from.ip(), to.ip())];
     let canonical = (from.ip().to_canonical(), to.ip().to_canonical());
     if canonical != families[0] {
         families.push(canonical);

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a key is good for.
@@ -8,6 +10,15 @@ pub enum KeyScope {
     Chat,
     /// Everything else too.
     Manage,
+}
+
+impl fmt::Display for KeyScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Chat => "chat",
+            Self::Manage => "manage",
+        })
+    }
 }
 
 /// `POST /v1/keys`.

@@ -5,7 +5,8 @@ use axum::{
     http::{StatusCode, header},
     routing::get,
 };
-use http_guard::{Access, Guard, Keyless, Keys, KeysError, Peer, Scope, Token, require_token};
+use http_guard::{Access, Guard, Keyless, Keys, KeysError, Peer, Token, require_token};
+use rbee_api::KeyScope;
 use tower::ServiceExt as _;
 
 const OTHER: Peer = Peer::OtherUser { uid: 4242 };
@@ -35,7 +36,7 @@ impl World {
         let managed = Router::new()
             .route("/manage", get(async || "managed"))
             .route_layer(require_token(self.token.clone()));
-        let scope = async |Extension(scope): Extension<Scope>| scope.to_string();
+        let scope = async |Extension(scope): Extension<KeyScope>| scope.to_string();
         let routes = managed.route("/chat", get(scope));
         let access = Access::new(self.token.clone(), self.keys.clone(), move || keyless);
         let router = routes.layer(Guard::loopback(8500).access(access).layer());
@@ -86,8 +87,8 @@ async fn whoever_needs_no_key_follows_from_policy_and_peer() {
 #[tokio::test]
 async fn a_key_is_good_for_its_scope_from_anywhere_until_it_is_revoked() {
     let world = World::new();
-    let chat = bearer(&world.keys.add("open-webui", Scope::Chat).unwrap());
-    let manage = bearer(&world.keys.add("backup", Scope::Manage).unwrap());
+    let chat = bearer(&world.keys.add("open-webui", KeyScope::Chat).unwrap());
+    let manage = bearer(&world.keys.add("backup", KeyScope::Manage).unwrap());
     let status = async |key: &str, path| {
         world.status(Keyless::Nobody, Some(Peer::Unknown), Some(key), path).await
     };
@@ -112,7 +113,7 @@ fn a_change_by_another_process_is_seen_at_once() {
     let world = World::new();
     let elsewhere = Keys::at(world.folder.path().join("keys.json"));
     assert!(world.keys.list().unwrap().is_empty());
-    elsewhere.add("a", Scope::Chat).unwrap();
+    elsewhere.add("a", KeyScope::Chat).unwrap();
     assert_eq!(world.keys.list().unwrap().len(), 1);
     elsewhere.revoke("a").unwrap();
     assert!(world.keys.list().unwrap().is_empty());
@@ -122,7 +123,7 @@ fn a_change_by_another_process_is_seen_at_once() {
 fn the_file_holds_no_secret_and_is_closed_to_others() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::new();
-    let secret = world.keys.add("a", Scope::Chat).unwrap();
+    let secret = world.keys.add("a", KeyScope::Chat).unwrap();
     let path = world.folder.path().join("keys.json");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(!text.contains(secret.strip_prefix("rbee-").unwrap()), "{text}");
@@ -133,11 +134,11 @@ fn the_file_holds_no_secret_and_is_closed_to_others() {
 fn names_are_bounded_and_given_once() {
     let world = World::new();
     for name in ["", "a b", "a/b", "\u{e9}", &"x".repeat(65)] {
-        let refused = world.keys.add(name, Scope::Chat);
+        let refused = world.keys.add(name, KeyScope::Chat);
         assert!(matches!(refused, Err(KeysError::BadName { .. })), "{name:?}: {refused:?}");
     }
-    world.keys.add("a", Scope::Chat).unwrap();
-    let refused = world.keys.add("a", Scope::Manage);
+    world.keys.add("a", KeyScope::Chat).unwrap();
+    let refused = world.keys.add("a", KeyScope::Manage);
     assert!(matches!(refused, Err(KeysError::NameTaken { .. })), "{refused:?}");
     assert!(matches!(world.keys.revoke("b"), Err(KeysError::Unknown { .. })));
 }
