@@ -69,8 +69,9 @@ impl Priority {
 
 /// A process with all that it starts, at some priority.
 ///
-/// At a lowered one it ends, with all of them, when this process does or when this is dropped
-/// before it has ended; and what ends this process from the terminal, like Ctrl-C, ends it too.
+/// It gets SIGTERM when the thread that started it ends, however that ends. At a lowered priority
+/// all that it has started ends with it, also when this is dropped before it has ended; and what
+/// ends this process from the terminal, like Ctrl-C, ends it too.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) child: Child,
@@ -98,6 +99,9 @@ impl Means {
 impl Running {
     pub(crate) fn spawn(command: &mut Command, priority: Priority) -> io::Result<Self> {
         let means = Means::here();
+        let starter = std::process::id();
+        // SAFETY: only system calls are made; no memory is allocated and no lock is taken.
+        unsafe { command.pre_exec(move || apart::end_with(starter)) };
         if priority == Priority::Normal {
             return Ok(Self { child: command.spawn()?, priority, guard: None, means });
         }

@@ -10,7 +10,7 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags, open},
     io::{Errno, write},
-    process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setsid},
+    process::{Resource, Signal, getppid, getrlimit, set_parent_process_death_signal, setsid},
     thread::{Timespec, nanosleep},
 };
 
@@ -55,11 +55,17 @@ pub(super) fn may_raise() -> bool {
         || getrlimit(Resource::Nice).current.is_none_or(|limit| limit >= NICE_OF_ZERO)
 }
 
+/// Lets the calling process end with `starter`, which has started it. For a process that is about
+/// to become another program: makes system calls only.
+pub(super) fn end_with(starter: u32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    let is_orphan = getppid().is_none_or(|parent| parent.as_raw_pid().cast_unsigned() != starter);
+    if is_orphan { Err(Errno::SRCH.into()) } else { Ok(()) }
+}
+
 /// Moves the calling process to a session of its own, with this share as a nice value. For a
 /// process that is about to become another program: makes system calls only.
 pub(super) fn enter(share: Option<i32>) -> io::Result<()> {
-    // The guard may not know of it yet.
-    set_parent_process_death_signal(Some(Signal::TERM))?;
     setsid()?;
     let Some(share) = share else { return Ok(()) };
     // No memory may be allocated here.

@@ -1,4 +1,12 @@
-use std::process::Output;
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    process::{Output, Stdio},
+};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Pid, Signal, kill_process},
+};
 
 use crate::world::World;
 
@@ -119,4 +127,34 @@ fn the_usual_options_choose_the_variant() {
     assert_eq!(run(&["--release"]), "falsefalse");
     assert_eq!(run(&["--features", "loud"]), "truetrue");
     assert_eq!(run(&["--all-features", "--profile", "release"]), "falsetrue");
+}
+
+/// Says `../said` whose process it is, waits until that is gone, and says so.
+const SCRIPT_THAT_OUTLIVES_CARGO: &str = r#"
+use std::{os::unix::process::parent_id, thread::sleep, time::{Duration, Instant}};
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let (cargo, began) = (parent_id(), Instant::now());
+    std::fs::write("../said", "begun").unwrap();
+    while parent_id() == cargo && began.elapsed() < Duration::from_secs(30) {
+        sleep(Duration::from_millis(10));
+    }
+    std::fs::write("../said", if parent_id() == cargo { "kept" } else { "left alone" }).unwrap();
+}
+"#;
+
+#[test]
+fn cargo_ends_with_whoever_started_it() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let world = World::single("fn main() {}\n");
+        world.write("app/build.rs", SCRIPT_THAT_OUTLIVES_CARGO);
+        let said = world.path("said");
+        mknodat(CWD, &said, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let mut command = world.command(env!("CARGO_BIN_EXE_cargo-live"), "app");
+        let mut live = command.args(["live", "run"]).stderr(Stdio::null()).spawn().unwrap();
+        assert_eq!(world.read("said"), "begun");
+        kill_process(Pid::from_child(&live), signal).unwrap();
+        assert_eq!(live.wait().unwrap().signal(), Some(signal.as_raw()));
+        assert_eq!(world.read("said"), "left alone");
+    }
 }
