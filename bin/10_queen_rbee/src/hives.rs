@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use completion_relay::NextLevel;
+use chain_level::NextLevel;
 use daemon_lifecycle::{Identity, Waits};
 use http_guard::Token;
 use narration_core::{Level, Narration};
@@ -26,9 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a stream may be silent; a hive sends a comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(60);
 
-type Slot = completion_relay::Slot<HiveHandle>;
-type Running = completion_relay::Running<HiveHandle>;
-pub(crate) type Busy = completion_relay::Busy<HiveHandle>;
+type Slot = chain_level::Slot<HiveHandle>;
+type Running = chain_level::Running<HiveHandle>;
+pub(crate) type Busy = chain_level::Busy<HiveHandle>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Hives(Arc<Inner>);

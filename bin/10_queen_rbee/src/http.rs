@@ -10,7 +10,7 @@ use axum::{
     Router,
     routing::{delete, get, post},
 };
-use completion_relay::job_routes;
+use chain_level::job_routes;
 use http_guard::{Guard, fallbacks, require_token};
 use rbee_api::paths;
 

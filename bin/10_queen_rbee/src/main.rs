@@ -3,16 +3,13 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
-use axum::Extension;
 use chain_daemon::keep_fresh;
+use chain_level::{narrate_into, serve};
 use clap::Parser;
-use completion_relay::narrate_into;
-use daemon_lifecycle::{Connection, Daemon};
-use http_guard::Peer;
+use daemon_lifecycle::Daemon;
 use job_server::{JobServer, Limits};
 use queen_rbee::{Queen, router};
 use rbee_config::{LiveConfig, Overrides};
-use tower::Layer as _;
 
 /// One address for everything that rbee serves; the keeper starts it.
 #[derive(Debug, Parser)]
@@ -21,14 +18,6 @@ struct Args {
     /// Port on 127.0.0.1; 0 lets the system choose one.
     #[arg(long, default_value_t = 8500)]
     port: u16,
-}
-
-/// Tells the routes whose connection a request came on.
-fn known(from: Connection) -> Extension<Peer> {
-    Extension(match from {
-        Connection::Tcp { local, remote } => Peer::of_tcp(local, remote),
-        Connection::Unix => Peer::SameUser,
-    })
 }
 
 #[tokio::main]
@@ -46,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!(%address, "queen is ready");
     let router = router(queen.clone(), address.port());
     tokio::select! {
-        served = daemon.serve_each(listener, |from| known(from).layer(router.clone())) => Ok(served?),
+        served = serve(&daemon, listener, router) => Ok(served?),
         never = queen.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
     }

@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
-use completion_relay::Relays;
+use chain_level::Relays;
 use daemon_lifecycle::Daemon;
 use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;

@@ -1,7 +1,7 @@
 //! What a job does, from its request to its end.
 
 use bytes::Bytes;
-use completion_relay::{Attempt, Form, Head};
+use chain_level::{Attempt, Form, Head};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
 use rbee_api::{ErrorBody, JobRequest, paths};

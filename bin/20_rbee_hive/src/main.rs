@@ -3,16 +3,13 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
-use axum::Extension;
 use chain_daemon::keep_fresh;
+use chain_level::{narrate_into, serve};
 use clap::Parser;
-use completion_relay::narrate_into;
-use daemon_lifecycle::{Connection, Daemon};
-use http_guard::Peer;
+use daemon_lifecycle::Daemon;
 use job_server::{JobServer, Limits};
 use rbee_config::{LiveConfig, Overrides};
 use rbee_hive::{Hive, router};
-use tower::Layer as _;
 
 /// Serves the models of one host; the queen starts it.
 #[derive(Debug, Parser)]
@@ -24,14 +21,6 @@ struct Args {
     /// The name that the configuration has for this hive.
     #[arg(long, default_value = "localhost")]
     alias: String,
-}
-
-/// Tells the routes whose connection a request came on.
-fn known(from: Connection) -> Extension<Peer> {
-    Extension(match from {
-        Connection::Tcp { local, remote } => Peer::of_tcp(local, remote),
-        Connection::Unix => Peer::SameUser,
-    })
 }
 
 #[tokio::main]
@@ -50,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!(%address, "hive is ready");
     let router = router(hive.clone(), address.port());
     tokio::select! {
-        served = daemon.serve_each(listener, |from| known(from).layer(router.clone())) => Ok(served?),
+        served = serve(&daemon, listener, router) => Ok(served?),
         never = hive.keep_workers() => never,
         never = hive.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,

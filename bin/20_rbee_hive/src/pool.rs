@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use completion_relay::NextLevel;
+use chain_level::NextLevel;
 use daemon_lifecycle::Waits;
 use job_server::JobEmitter;
 use narration_core::{Level, Narration};
@@ -20,9 +20,9 @@ use worker_lifecycle::{WorkerClient, WorkerHandle};
 
 use crate::{failure, host::Host, models::Models};
 
-type Slot = completion_relay::Slot<WorkerHandle>;
-type Running = completion_relay::Running<WorkerHandle>;
-pub(crate) type Busy = completion_relay::Busy<WorkerHandle>;
+type Slot = chain_level::Slot<WorkerHandle>;
+type Running = chain_level::Running<WorkerHandle>;
+pub(crate) type Busy = chain_level::Busy<WorkerHandle>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerPool(Arc<Inner>);

@@ -4,7 +4,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use completion_relay::{Head, respond};
+use chain_level::{Head, respond};
 use http_guard::ApiError;
 use rbee_api::paths;
 

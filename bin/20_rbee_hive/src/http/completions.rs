@@ -4,7 +4,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use completion_relay::{Attempt, Form, Head, respond};
+use chain_level::{Attempt, Form, Head, respond};
 use daemon_lifecycle::Waits;
 use http_guard::ApiError;
 use rbee_api::HEADER_EVENTS;

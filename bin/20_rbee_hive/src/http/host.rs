@@ -3,7 +3,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use completion_relay::{Form, respond};
+use chain_level::{Form, respond};
 use http_guard::ApiError;
 use rbee_api::{Capabilities, Health, WorkerList};
 

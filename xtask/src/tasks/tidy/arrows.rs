@@ -6,7 +6,7 @@ const LAYERS: &[&[&str]] = &[
     &["xtask", "chain-bench"],
     &["chain-tests"],
     &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee"],
-    &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "completion-relay"],
+    &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level"],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store"],
     &["auto-update", "http-guard"],
@@ -25,7 +25,7 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
             "queen-lifecycle",
             "hive-lifecycle",
             "worker-lifecycle",
-            "completion-relay",
+            "chain-level",
             "chain-daemon",
             "chain-tests",
             "daemon-lifecycle",
@@ -38,7 +38,7 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
     ),
     (
         "rbee-keeper",
-        &["hive-lifecycle", "worker-lifecycle", "completion-relay", "model-store", "job-server"],
+        &["hive-lifecycle", "worker-lifecycle", "chain-level", "model-store", "job-server"],
         "the keeper talks to the queen only",
     ),
     (
@@ -49,13 +49,7 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
     ("rbee-hive", &["queen-lifecycle", "hive-lifecycle"], "a hive does not know the queen"),
     (
         "llm-worker-rbee",
-        &[
-            "queen-lifecycle",
-            "hive-lifecycle",
-            "worker-lifecycle",
-            "completion-relay",
-            "model-store",
-        ],
+        &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "model-store"],
         "a worker knows neither hive nor queen",
     ),
     ("daemon-lifecycle", &["http-guard", "rbee-config", "rbee-api"], "it is used without rbee"),

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
 };
-use completion_relay::{Attempt, Form, Head, NextLevel, Relays, job_routes, respond};
+use chain_level::{Attempt, Form, Head, NextLevel, Relays, job_routes, respond};
 use daemon_lifecycle::Daemon;
 use http_body_util::BodyExt as _;
 use http_guard::Token;

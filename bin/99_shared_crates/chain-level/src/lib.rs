@@ -20,6 +20,7 @@ mod routes; // what can be asked about them
 mod narration; // what is narrated on behalf of a job
 mod slot; // the process of the next level that is in use
 mod respond; // the job's events to the client
+mod serve; // routes on a daemon's listener
 
 pub use crate::{
     drive::Attempt,
@@ -28,6 +29,7 @@ pub use crate::{
     relays::Relays,
     respond::{Form, respond}, // (&JobServer, JobId, Form) -> Response
     routes::job_routes,       // (Relays) -> Router
+    serve::serve,             // (&Daemon, listener, Router)
     slot::{Busy, Running, Slot},
     transfer::Transfer,
     upstream::NextLevel,
