@@ -8,7 +8,6 @@
 mod args; // the command line
 mod engine; // one thread, one context, many sequences
 mod http; // OpenAI's format at the rim
-mod lease; // how long an unused worker stays
 mod llama_log; // llama.cpp's log, as tracing events
 mod model; // a GGUF file, loaded
 mod prompt; // what of a prompt may be control tokens
@@ -21,7 +20,6 @@ pub use crate::{
         Sampling, TokenLogprob, Usage,
     },
     http::{Service, router},
-    lease::Lease,
     llama_log::forward_llama_log,
     model::{LoadError, Model, ModelFacts},
 };

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Instant};
 use anyhow::Context as _;
 use clap::Parser as _;
 use daemon_lifecycle::Daemon;
-use llm_worker_rbee::{Args, Engine, Lease, Model, Service, router};
+use llm_worker_rbee::{Args, Engine, Model, Service, router};
 use rbee_api::Status;
+use worker_service::Lease;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -11,18 +11,16 @@ use http_guard::ApiError;
 use job_server::JobWriter;
 use rbee_api::StreamEvent;
 use tokio::{sync::mpsc, time::timeout};
+use worker_service::Hold;
 
 use super::{
     Service,
     error::engine_failed,
-    jobs, now,
+    now,
     params::Params,
     wire::{self, Choice, Chunk, Content, Delta, Logprobs, Message},
 };
-use crate::{
-    engine::{Event, Finish, TokenLogprob},
-    lease::Hold,
-};
+use crate::engine::{Event, Finish, TokenLogprob};
 
 /// How long a failure before the first token is answered by a status of its own. After that the
 /// stream begins without one, so that nobody on the way takes the worker for dead.
@@ -81,8 +79,7 @@ impl Answer {
             Ok(event) => Some(event),
             Err(_) => None,
         };
-        let job = service.jobs.create("completion")?;
-        let response = jobs::respond(service, job.id(), headers)?;
+        let (job, response) = service.worker.begin(headers)?;
         tokio::spawn(self.stream(job, first));
         Ok(response)
     }

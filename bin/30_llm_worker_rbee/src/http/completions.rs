@@ -33,7 +33,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
-    let hold = service.lease.hold();
+    let hold = service.worker.hold();
     let engine = service.engine.clone();
     let (params, events) = blocking(move || {
         let fields = Fields::parse(&body)?;

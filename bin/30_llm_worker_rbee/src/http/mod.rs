@@ -10,7 +10,6 @@ mod completions; // POST /v1/completions
 mod error; // refusals
 mod fields; // the fields of a body
 mod grammar; // response_format
-mod jobs; // streams that can be resumed
 mod messages; // a chat's messages
 mod params; // what both have in common
 mod wire; // the JSON that is sent
@@ -24,17 +23,17 @@ use std::{
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
-    routing::{delete, get, post},
+    routing::{get, post},
 };
 use http_guard::{ApiError, fallbacks};
-use job_server::JobServer;
-use rbee_api::{Health, Lease as Renewed, paths};
+use rbee_api::{Health, paths};
+use worker_service::{Lease, WorkerService};
 
 use self::{
     error::engine_failed,
     wire::{ModelMeta, Models, ServedModel},
 };
-use crate::{Engine, Lease};
+use crate::Engine;
 
 /// Bytes of a request's body at most.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -44,10 +43,8 @@ const BODY_MAX: usize = 16 * 1024 * 1024;
 pub struct Service {
     engine: Engine,
     name: Arc<str>,
-    lease: Lease,
-    /// The streams.
-    jobs: JobServer,
-    health: Arc<dyn Fn() -> Health + Send + Sync>,
+    /// Lease, streams and health.
+    worker: WorkerService,
     /// Seconds since 1970.
     loaded_at: u64,
 }
@@ -60,8 +57,8 @@ impl Service {
         lease: Lease,
         health: impl Fn() -> Health + Send + Sync + 'static,
     ) -> Self {
-        let (name, health) = (name.into(), Arc::new(health));
-        Self { engine, name, lease, jobs: jobs::server(), health, loaded_at: now() }
+        let worker = WorkerService::new(lease, health);
+        Self { engine, name: name.into(), worker, loaded_at: now() }
     }
 }
 
@@ -73,20 +70,14 @@ impl fmt::Debug for Service {
 
 /// Every route of the worker.
 pub fn router(service: Service) -> Router {
+    let common = service.worker.routes();
     let routes = Router::new()
-        .route(paths::HEALTH, get(health))
         .route(paths::MODELS, get(models))
-        .route(paths::LEASE, post(renew_lease))
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
         .route(paths::COMPLETIONS, post(completions::create))
-        .route(paths::JOB, delete(jobs::cancel))
-        .route(paths::JOB_STREAM, get(jobs::stream))
-        .with_state(service);
+        .with_state(service)
+        .merge(common);
     fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))
-}
-
-async fn health(State(service): State<Service>) -> Json<Health> {
-    Json((service.health)())
 }
 
 async fn models(State(service): State<Service>) -> Json<Models> {
@@ -103,12 +94,6 @@ async fn models(State(service): State<Service>) -> Json<Models> {
     let (id, created) = (service.name.to_string(), service.loaded_at);
     let model = ServedModel { id, object: "model", created, owned_by: "rbee", meta };
     Json(Models { object: "list", data: [model] })
-}
-
-async fn renew_lease(State(service): State<Service>) -> Json<Renewed> {
-    service.lease.renew();
-    let active_requests = u32::try_from(service.lease.requests()).unwrap_or(u32::MAX);
-    Json(Renewed { lease_s: service.lease.duration().as_secs_f64(), active_requests })
 }
 
 /// Runs what takes long where blocking is allowed.

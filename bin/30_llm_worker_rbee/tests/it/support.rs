@@ -16,7 +16,7 @@ use axum::{
     http::{Request as HttpRequest, StatusCode, header::HeaderMap},
 };
 use llm_worker_rbee::{
-    Engine, EngineConfig, EngineThread, Event, Finish, Lease, Model, Request, Sampling, Service,
+    Engine, EngineConfig, EngineThread, Event, Finish, Model, Request, Sampling, Service,
     TokenLogprob, router,
 };
 use rbee_api::{Health, Status};
@@ -24,6 +24,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, time::timeout};
 use tower::ServiceExt as _;
+use worker_service::Lease;
 
 /// Nothing that a test waits for takes longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);

@@ -70,6 +70,15 @@ pub(crate) fn of_daemon(
     environment.into_iter().collect()
 }
 
+/// What a program that is no daemon gets of this process's environment.
+pub(crate) fn of_program(allowed: &[&str]) -> Vec<(OsString, OsString)> {
+    let is_allowed = |name: &OsStr| {
+        let Some(name) = name.to_str() else { return false };
+        allowed.iter().any(|pattern| matches(pattern, name))
+    };
+    env::vars_os().filter(|(name, _)| is_allowed(name) && !is_for_the_loader(name)).collect()
+}
+
 fn is_for_the_loader(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(b"LD_") || name.starts_with(b"DYLD_")

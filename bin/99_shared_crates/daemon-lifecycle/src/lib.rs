@@ -91,6 +91,7 @@ mod protocol; // what starters and daemons say to each other
 mod client; // asking a daemon
 mod manager; // how a daemon is started and kept
 mod starter; // what becomes of that
+mod program; // what is no daemon
 mod daemon; // the daemon's own side
 
 pub use auto_update::Hurry;
@@ -104,6 +105,7 @@ pub use crate::{
     identity::Identity,
     manager::{DaemonManager, OnBuildFailure, UpdatePolicy, Waits},
     process::memory_bytes,
+    program::{Member, Program},
     protocol::State,
     starter::{
         DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised, Supervisor, instances,

@@ -35,6 +35,15 @@ pub fn memory_bytes(pid: u32) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// Memory of the process `pid` in bytes, where what it shares with others counts for it in part; all
+/// of its resident memory where the kernel does not tell.
+pub(crate) fn share_of_memory(pid: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let share = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kibibytes = share.and_then(|share| share.split_ascii_whitespace().next()?.parse().ok());
+    kibibytes.map(|kibibytes: u64| kibibytes * 1024).or_else(|| memory_bytes(pid))
+}
+
 /// Differs for every boot, so that a pid and a start time from before it name nothing.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")

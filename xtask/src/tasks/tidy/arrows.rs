@@ -6,7 +6,7 @@ const LAYERS: &[&[&str]] = &[
     &["xtask", "chain-bench"],
     &["chain-tests"],
     &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee"],
-    &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level"],
+    &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "worker-service"],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store"],
     &["auto-update", "http-guard"],

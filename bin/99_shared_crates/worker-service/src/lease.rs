@@ -25,7 +25,7 @@ struct State {
 
 /// A request under way, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Hold(Lease);
+pub struct Hold(Lease);
 
 impl Lease {
     /// A lease that begins now.
@@ -50,7 +50,8 @@ impl Lease {
     }
 
     /// Keeps the lease from ending while the answer lives.
-    pub(crate) fn hold(&self) -> Hold {
+    #[must_use]
+    pub fn hold(&self) -> Hold {
         self.change(|state| state.requests += 1);
         Hold(self.clone())
     }

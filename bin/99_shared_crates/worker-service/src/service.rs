@@ -1,0 +1,129 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::Response,
+    routing::{delete, get, post},
+};
+use http_guard::{ApiError, ApiPath};
+use job_server::{
+    JobId, JobServer, JobWriter, Limits,
+    sse::{SseOptions, last_event_id, sse_response},
+};
+use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, Lease as Renewed, paths};
+
+use crate::{Hold, Lease};
+
+/// How long a stream waits for a reader who asked for ids to come back before it is cancelled.
+const RECONNECT_GRACE: Duration = Duration::from_secs(15);
+
+/// A hive that reads keeps up; what has ended is only of use to one that was just being replaced.
+const LIMITS: Limits = Limits {
+    max_jobs: 1024,
+    retain: Duration::from_secs(30),
+    event_bytes_per_job: 4 << 20,
+    event_bytes_of_ended_jobs: 1 << 20,
+};
+
+/// Health, lease and streams of one worker. Clones are of the same worker.
+#[derive(Clone)]
+pub struct WorkerService {
+    lease: Lease,
+    /// The streams.
+    jobs: JobServer,
+    health: Arc<dyn Fn() -> Health + Send + Sync>,
+}
+
+impl WorkerService {
+    /// `health` is asked at every `GET /health`.
+    pub fn new(lease: Lease, health: impl Fn() -> Health + Send + Sync + 'static) -> Self {
+        Self { lease, jobs: JobServer::new(LIMITS), health: Arc::new(health) }
+    }
+
+    /// Every route that all workers have.
+    pub fn routes(&self) -> Router {
+        Router::new()
+            .route(paths::HEALTH, get(health))
+            .route(paths::LEASE, post(renew_lease))
+            .route(paths::JOB, delete(cancel))
+            .route(paths::JOB_STREAM, get(stream))
+            .with_state(self.clone())
+    }
+
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Keeps the worker from leaving while a request is answered.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.lease.hold()
+    }
+
+    pub fn jobs(&self) -> &JobServer {
+        &self.jobs
+    }
+
+    /// A stream that begins now, and the response that reads it from its first event: with ids and an
+    /// end for whoever asked for them, else OpenAI's to the letter. The reader's going away
+    /// cancels it.
+    ///
+    /// # Errors
+    ///
+    /// When as many streams are under way as there is room for.
+    pub fn begin(&self, headers: &HeaderMap) -> Result<(JobWriter, Response), ApiError> {
+        let job = self.jobs.create("completion")?;
+        let response = self.read(job.id(), headers)?;
+        Ok((job, response))
+    }
+
+    fn read(&self, id: JobId, headers: &HeaderMap) -> Result<Response, ApiError> {
+        let events = headers.get(HEADER_EVENTS).is_some_and(|value| value.as_bytes() == b"1");
+        let (grace, options) = match events {
+            true => (RECONNECT_GRACE, SseOptions::named()),
+            false => (Duration::ZERO, SseOptions::openai()),
+        };
+        let subscription = self.jobs.subscribe(&id, None)?.cancel_on_drop(grace);
+        let mut response = sse_response(subscription, options);
+        if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+            response.headers_mut().insert(HeaderName::from_static(HEADER_JOB), value);
+        }
+        Ok(response)
+    }
+}
+
+impl fmt::Debug for WorkerService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerService").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+async fn health(State(worker): State<WorkerService>) -> Json<Health> {
+    Json((worker.health)())
+}
+
+async fn renew_lease(State(worker): State<WorkerService>) -> Json<Renewed> {
+    worker.lease.renew();
+    let active_requests = u32::try_from(worker.lease.requests()).unwrap_or(u32::MAX);
+    Json(Renewed { lease_s: worker.lease.duration().as_secs_f64(), active_requests })
+}
+
+/// The stream's events, from the one after `Last-Event-ID`.
+async fn stream(
+    State(worker): State<WorkerService>,
+    ApiPath(id): ApiPath<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let subscription = worker.jobs.subscribe(&id.parse()?, last_event_id(&headers)?)?;
+    Ok(sse_response(subscription, SseOptions::named()))
+}
+
+async fn cancel(
+    State(worker): State<WorkerService>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<StatusCode, ApiError> {
+    worker.jobs.cancel(&id.parse()?)?;
+    Ok(StatusCode::NO_CONTENT)
+}
