@@ -14,7 +14,7 @@ use chain_level::NextLevel;
 use daemon_lifecycle::{Identity, Waits};
 use http_guard::Token;
 use narration_core::{Level, Narration};
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, HEADER_MODELS, ModelReach};
 use rbee_config::{LiveConfig, RbeeConfig};
 use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
 
@@ -114,11 +114,23 @@ impl Hives {
         self.0.config.current()
     }
 
-    /// A request for a completion, which takes no right: the body goes as it came. A stream that
-    /// is silent for longer than [`SILENCE`] is broken: a hive that lives sends comments.
-    pub(crate) fn completion(&self, hive: &HiveHandle, path: &str, stream: bool) -> RequestBuilder {
+    /// A request for a completion: the body goes as it came. The queen's own right goes along only for
+    /// a client who may name any model. A stream that is silent for longer than [`SILENCE`] is broken:
+    /// a hive that lives sends comments.
+    pub(crate) fn completion(
+        &self,
+        hive: &HiveHandle,
+        path: &str,
+        stream: bool,
+        reach: ModelReach,
+    ) -> RequestBuilder {
         let http = if stream { &self.0.streams } else { &self.0.http };
-        http.post(format!("{}{path}", hive.base_url))
+        let request = http.post(format!("{}{path}", hive.base_url));
+        let request = request.header(HEADER_MODELS, reach.as_str());
+        match reach {
+            ModelReach::Any => request.header(AUTHORIZATION, self.0.token.authorization()),
+            ModelReach::Stored | ModelReach::Catalogue => request,
+        }
     }
 
     /// A request to the hive, with the right to change its state.

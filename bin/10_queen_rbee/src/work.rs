@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chain_level::{Attempt, Form, Head};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
-use rbee_api::{ErrorBody, JobRequest, paths};
+use rbee_api::{ErrorBody, JobRequest, ModelReach, paths};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderValue},
@@ -26,6 +26,8 @@ pub(crate) struct Completion {
     pub(crate) fresh: bool,
     /// Whether the hive is to stream, with narration and progress.
     pub(crate) events: bool,
+    /// Which models the client may name.
+    pub(crate) reach: ModelReach,
     /// The client's body, passed on as it came.
     pub(crate) body: Bytes,
 }
@@ -71,7 +73,8 @@ impl Queen {
         body: &RawValue,
     ) -> Result<JobId, ApiError> {
         let body = Bytes::copy_from_slice(body.get().as_bytes());
-        Ok(self.complete(operation, path, Head::of_job(&body)?, body)?)
+        // Only who may manage begins a job by name.
+        Ok(self.complete(operation, path, Head::of_job(&body)?, ModelReach::Any, body)?)
     }
 
     /// Begins a completion; `path` is the endpoint's.
@@ -80,11 +83,12 @@ impl Queen {
         operation: &str,
         path: &'static str,
         head: Head,
+        reach: ModelReach,
         body: Bytes,
     ) -> Result<JobId, job_server::Error> {
         let model = head.model.unwrap_or_else(|| self.config.current().models.default.clone());
         let events = head.form != Form::Json;
-        let wanted = Completion { path, model, fresh: head.fresh, events, body };
+        let wanted = Completion { path, model, fresh: head.fresh, events, reach, body };
         let queen = self.clone();
         self.relays.begin(operation, move |_, failed| queen.clone().attempt(wanted.clone(), failed))
     }
@@ -94,7 +98,7 @@ impl Queen {
         let (hive, guard) = self.hive(&alias, wanted.fresh, failed).await?;
         let request = self
             .hives
-            .completion(&hive, wanted.path, wanted.events)
+            .completion(&hive, wanted.path, wanted.events, wanted.reach)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(rbee_api::HEADER_EVENTS, flag(wanted.events))
             .header(rbee_api::HEADER_FRESH, flag(wanted.fresh))

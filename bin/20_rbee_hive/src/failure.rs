@@ -14,9 +14,10 @@ pub(crate) fn worker(error: &worker_lifecycle::Error) -> ErrorBody {
 /// The client's view of a model that is not to be had.
 pub(crate) fn model(error: &Error) -> ErrorBody {
     let code = match error {
-        Error::UnknownModel { .. } | Error::NoSuchFile { .. } | Error::NotInStore { .. } => {
-            ErrorCode::ModelNotFound
-        }
+        Error::UnknownModel { .. }
+        | Error::NoSuchFile { .. }
+        | Error::UnusableFile { .. }
+        | Error::NotInStore { .. } => ErrorCode::ModelNotFound,
         Error::InvalidName { .. } | Error::Ambiguous { .. } | Error::OutsideOfStore { .. } => {
             ErrorCode::InvalidModel
         }
@@ -25,4 +26,14 @@ pub(crate) fn model(error: &Error) -> ErrorBody {
         _ => ErrorCode::ModelUnavailable,
     };
     ErrorBody::new(code, causes(error))
+}
+
+/// The one answer to whoever names what is beyond their reach, whatever is there.
+pub(crate) fn unreachable(name: &str) -> ErrorBody {
+    let message = format!(
+        "no model that this request may name is called `{}`: `./rbee model list` has those that it \
+         may; paths, URLs and `hf:` names that are not in the store are for who may manage",
+        model_store::shown(name)
+    );
+    ErrorBody::new(ErrorCode::ModelNotFound, message)
 }

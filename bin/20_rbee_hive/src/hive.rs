@@ -61,7 +61,7 @@ impl Hive {
             .with_context(|| format!("cannot open {}", config.paths.models.display()))?;
         let token = Token::load_or_create(&config.paths.token)
             .with_context(|| format!("cannot open {}", config.paths.token.display()))?;
-        let models = Models::new(store);
+        let models = Models::new(store, live.clone());
         let pool = WorkerPool::new(alias.to_owned(), live.clone(), models.clone(), host);
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let since = Instant::now();

@@ -8,9 +8,10 @@ use std::{
 
 use http_guard::ApiError;
 use job_server::JobEmitter;
-use model_store::{ModelStore, PullEvent};
+use model_store::{ModelStore, NameKind, PullEvent, spelled};
 use narration_core::{Level, Narration};
-use rbee_api::{ErrorBody, ModelList, ModelRemoved, Progress, StreamEvent};
+use rbee_api::{ErrorBody, ModelList, ModelReach, ModelRemoved, Progress, StreamEvent, causes};
+use rbee_config::LiveConfig;
 use tracing::Span;
 
 use crate::failure;
@@ -19,11 +20,12 @@ use crate::failure;
 #[derive(Debug, Clone)]
 pub(crate) struct Models {
     store: Arc<ModelStore>,
+    config: LiveConfig,
 }
 
 impl Models {
-    pub(crate) fn new(store: ModelStore) -> Self {
-        Self { store: Arc::new(store) }
+    pub(crate) fn new(store: ModelStore, config: LiveConfig) -> Self {
+        Self { store: Arc::new(store), config }
     }
 
     pub(crate) async fn list(&self) -> Result<ModelList, ErrorBody> {
@@ -32,6 +34,33 @@ impl Models {
 
     pub(crate) async fn remove(&self, name: String) -> Result<ModelRemoved, ErrorBody> {
         self.blocking(move |store| store.remove(&name)).await
+    }
+
+    /// The one spelling of a model's name, if `reach` goes so far.
+    ///
+    /// What it does not reach is not looked for: whoever asks learns nothing of this host's files, and
+    /// nothing is downloaded for them. `is_loaded` says of which models nobody needs a file any more.
+    pub(crate) async fn admit(
+        &self,
+        name: &str,
+        reach: ModelReach,
+        is_loaded: impl Fn(&str) -> bool,
+    ) -> Result<String, ErrorBody> {
+        let (spelled, kind) = spelled(name).map_err(|error| failure::model(&error))?;
+        // The one that the configuration names is there for everybody, wherever it lies.
+        let is_default = || {
+            let default = model_store::spelled(&self.config.current().models.default);
+            default.is_ok_and(|(default, _)| default == spelled)
+        };
+        let is_admitted = match (kind, reach) {
+            (_, ModelReach::Any) | (NameKind::Catalogue, ModelReach::Catalogue) => true,
+            (NameKind::Path, _) | (_, ModelReach::Catalogue) if is_default() => true,
+            (NameKind::Path, _) => false,
+            (NameKind::Catalogue | NameKind::Download, _) => {
+                is_loaded(&spelled) || matches!(self.find(spelled.clone()).await, Ok(Some(_)))
+            }
+        };
+        if is_admitted { Ok(spelled) } else { Err(failure::unreachable(name)) }
     }
 
     /// The model's file, if it is on this host.
@@ -51,17 +80,34 @@ impl Models {
         let pulled = self
             .blocking(move |store| {
                 let mut tell = |event: PullEvent| tell(&name, event, job.as_ref());
-                store.pull(&name, &mut tell, &|| stopped.load(Ordering::Relaxed))
+                let pulled = store.pull(&name, &mut tell, &|| stopped.load(Ordering::Relaxed));
+                hidden(&name, pulled)
             })
             .await;
         drop(stop);
         pulled
     }
 
-    /// Refuses a file that is not a whole GGUF file, with what is wrong with it.
-    pub(crate) async fn inspect(&self, path: PathBuf) -> Result<(), ErrorBody> {
-        let inspect = move |_: &ModelStore| model_store::gguf::inspect(&path).map(drop);
-        self.blocking(inspect).await
+    /// The model's file, whole; downloaded if `reach` goes so far and it is not on this host.
+    ///
+    /// llama.cpp must not see a file that is not whole. Its worker looks once more, at what it opens.
+    pub(crate) async fn whole_file(
+        &self,
+        name: String,
+        reach: ModelReach,
+        job: Option<JobEmitter>,
+    ) -> Result<PathBuf, ErrorBody> {
+        let path = match self.find(name.clone()).await? {
+            Some(path) => path,
+            None => {
+                self.admit(&name, reach, |_| false).await?;
+                self.pull(name.clone(), job).await?
+            }
+        };
+        let (name, inspected) = (name, path.clone());
+        self.blocking(move |_| hidden(&name, model_store::gguf::inspect(&inspected).map(drop)))
+            .await?;
+        Ok(path)
     }
 
     /// Runs `act` where it may block, in the caller's span.
@@ -74,6 +120,26 @@ impl Models {
             Ok(outcome) => outcome.map_err(|error| failure::model(&error)),
             Err(error) => Err(ApiError::internal(error).into()),
         }
+    }
+}
+
+/// Of a file of this host's only that it cannot be used is told: whether it is there, may be read, and
+/// how it begins is the log's.
+fn hidden<T>(name: &str, outcome: Result<T, model_store::Error>) -> Result<T, model_store::Error> {
+    use model_store::Error::{File, Gguf, NoSuchFile, UnusableFile};
+    match (spelled(name), outcome) {
+        (
+            Ok((path, NameKind::Path)),
+            Err(error @ (NoSuchFile { .. } | Gguf { .. } | File { .. })),
+        ) => {
+            tracing::warn!(
+                path,
+                error = causes(&error),
+                "a file that was asked for cannot be used"
+            );
+            Err(UnusableFile { path: path.into() })
+        }
+        (_, outcome) => outcome,
     }
 }
 

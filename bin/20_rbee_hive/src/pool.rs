@@ -13,7 +13,7 @@ use chain_level::NextLevel;
 use daemon_lifecycle::Waits;
 use job_server::JobEmitter;
 use narration_core::{Level, Narration};
-use rbee_api::{ErrorBody, Worker, WorkerKind, WorkerList, WorkerState};
+use rbee_api::{ErrorBody, ModelReach, Worker, WorkerKind, WorkerList, WorkerState};
 use rbee_config::LiveConfig;
 use reqwest::{Method, RequestBuilder};
 use worker_lifecycle::{WorkerClient, WorkerHandle};
@@ -40,6 +40,8 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) model: String,
+    /// Which models whoever asks may name.
+    pub(crate) reach: ModelReach,
     /// Whether a worker that runs a stale binary will not do.
     pub(crate) fresh: bool,
     /// Whether the worker that the pool remembers has failed this request already.
@@ -82,7 +84,12 @@ impl WorkerPool {
     }
 
     /// A worker that has the model loaded; it stays while the guard beside it is held.
-    pub(crate) async fn acquire(&self, wanted: Wanted) -> Result<(WorkerHandle, Busy), ErrorBody> {
+    pub(crate) async fn acquire(
+        &self,
+        mut wanted: Wanted,
+    ) -> Result<(WorkerHandle, Busy), ErrorBody> {
+        // Before anything is kept under the name.
+        wanted.model = self.admitted(&wanted).await?;
         let slot = self.slot(&wanted.model);
         if !wanted.distrust
             && let Some(running) = slot.current()
@@ -97,8 +104,21 @@ impl WorkerPool {
                 return Ok((running.handle.clone(), busy));
             }
         }
-        let running = self.bring_up(&slot, &wanted).await?;
-        Ok((running.handle.clone(), Busy::new(running)))
+        match self.bring_up(&slot, &wanted).await {
+            Ok(running) => Ok((running.handle.clone(), Busy::new(running))),
+            Err(body) => {
+                self.forget_unused(slot);
+                Err(body)
+            }
+        }
+    }
+
+    async fn admitted(&self, wanted: &Wanted) -> Result<String, ErrorBody> {
+        let is_loaded = |name: &str| {
+            let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.get(name).is_some_and(|slot| slot.current().is_some())
+        };
+        self.0.models.admit(&wanted.model, wanted.reach, is_loaded).await
     }
 
     /// Replaces every running worker whose binary is stale.
@@ -109,7 +129,14 @@ impl WorkerPool {
                 let model = slot.name.clone();
                 let job = Some(job.clone());
                 let waits = Waits::Person;
-                let wanted = Wanted { model, fresh: true, distrust: false, waits, job };
+                let wanted = Wanted {
+                    model,
+                    reach: ModelReach::Any,
+                    fresh: true,
+                    distrust: false,
+                    waits,
+                    job,
+                };
                 // One that cannot be replaced keeps no other from it.
                 failed = failed.or(self.acquire(wanted).await.err());
             }
@@ -139,7 +166,14 @@ impl WorkerPool {
             if stale {
                 let model = slot.name.clone();
                 let waits = Waits::Nobody;
-                let wanted = Wanted { model, fresh: true, distrust: false, waits, job: None };
+                let wanted = Wanted {
+                    model,
+                    reach: ModelReach::Any,
+                    fresh: true,
+                    distrust: false,
+                    waits,
+                    job: None,
+                };
                 let replaced = pool.bring_up(&slot, &wanted).await;
                 if let Err(body) = replaced {
                     let why = format!("`{}` stays as it is: {}", slot.name, body.error.message);
@@ -155,6 +189,18 @@ impl WorkerPool {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(model.to_owned());
         Arc::clone(slot.or_insert_with(|| Arc::new(Slot::new(model.to_owned()))))
+    }
+
+    /// Keeps no place for a model that is not to be had.
+    fn forget_unused(&self, slot: Arc<Slot>) {
+        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = slot.name.clone();
+        let is_empty = slot.current().is_none();
+        drop(slot);
+        // Whoever else waits for it holds it, and forgets it in turn.
+        if is_empty && slots.get(&name).is_some_and(|slot| Arc::strong_count(slot) == 1) {
+            slots.remove(&name);
+        }
     }
 
     fn slots(&self) -> Vec<Arc<Slot>> {

@@ -138,3 +138,36 @@ async fn another_user_with_a_key_may_ask_models_and_no_more() {
     let answer = world.ask_as(OTHER, "POST", "/v1/chat/completions", &key, body).await;
     assert_eq!(answer.refusal(), (401, "key_wrong".into()));
 }
+
+#[tokio::test]
+async fn the_hive_is_told_what_a_client_may_name_whatever_the_client_says_of_itself() {
+    let (world, hive) = World::one().await;
+    let line = "POST /v1/chat/completions";
+    hive.on(line, Reply::stream(CHUNKS));
+    let mut bearers = Vec::new();
+    for scope in ["chat", "manage"] {
+        let body = format!(r#"{{"name":"{scope}","scope":"{scope}"}}"#);
+        let made = world.manage("POST", "/v1/keys", &body).await.json();
+        bearers.push(format!("Bearer {}", made["key"].as_str().unwrap()));
+    }
+    let token = format!("Bearer {}", world.token);
+    let body = r#"{"model":"m","stream":true,"messages":[]}"#;
+    let cases = [
+        (Peer::SameUser, None, "catalogue"),
+        (Peer::SameUser, Some(&bearers[0]), "stored"),
+        (OTHER, Some(&bearers[0]), "stored"),
+        (Peer::Unknown, Some(&bearers[1]), "any"),
+        (Peer::SameUser, Some(&token), "any"),
+    ];
+    for (nth, (peer, bearer, reach)) in cases.into_iter().enumerate() {
+        // Nobody can ask for more than they have.
+        let mut headers = vec![("x-rbee-models", "any")];
+        headers.extend(bearer.map(|bearer| ("authorization", bearer.as_str())));
+        let answer = world.ask_as(peer, "POST", "/v1/chat/completions", &headers, body).await;
+        assert!(answer.body.ends_with("data: [DONE]\n\n"), "{answer:?}");
+        let sent = hive.seen(line).remove(nth).headers;
+        assert_eq!(sent["x-rbee-models"], reach, "{peer:?} {bearer:?}");
+        let by_right = sent.get("authorization").map(|sent| sent == token.as_str());
+        assert_eq!(by_right, (reach == "any").then_some(true), "{peer:?} {bearer:?}");
+    }
+}

@@ -1,4 +1,5 @@
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::{IntoResponse as _, Response},
@@ -7,13 +8,14 @@ use bytes::Bytes;
 use chain_level::{Attempt, Form, Head, respond};
 use daemon_lifecycle::Waits;
 use http_guard::ApiError;
-use rbee_api::HEADER_EVENTS;
+use rbee_api::{HEADER_EVENTS, ModelReach};
 
 use crate::{Hive, pool::Wanted};
 
 /// Has a worker answer the request: the body goes to it as it came.
 pub(super) async fn complete(
     State(hive): State<Hive>,
+    Extension(reach): Extension<ModelReach>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -28,7 +30,7 @@ pub(super) async fn complete(
         // Only a person asks for fresh processes.
         let waits = if fresh { Waits::Person } else { Waits::Program };
         let (model, job) = (model.clone(), Some(job));
-        let wanted = Wanted { model, fresh, distrust: failed > 0, waits, job };
+        let wanted = Wanted { model, reach, fresh, distrust: failed > 0, waits, job };
         let (pool, path, body) = (pool.clone(), uri.path().to_owned(), body.clone());
         async move {
             let (worker, guard) = pool.acquire(wanted).await?;

@@ -83,14 +83,8 @@ impl WorkerPool {
     }
 
     async fn model_file(&self, wanted: &Wanted) -> Result<PathBuf, ErrorBody> {
-        let found = self.0.models.find(wanted.model.clone()).await?;
-        let path = match found {
-            Some(path) => path,
-            None => self.0.models.pull(wanted.model.clone(), wanted.job.clone()).await?,
-        };
-        // llama.cpp must not see a file that is not whole.
-        self.0.models.inspect(path.clone()).await?;
-        Ok(path)
+        let Wanted { model, reach, job, .. } = wanted.clone();
+        self.0.models.whole_file(model, reach, job).await
     }
 
     /// In a task of its own, so that a client who goes away leaves no half-started worker.

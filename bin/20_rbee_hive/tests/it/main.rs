@@ -1,6 +1,7 @@
 //! The hive over its routes, with workers that are scripts: no process is started.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod reach; // what a request may name
 mod refusals; // what nobody is let do
 mod workers; // bringing up, replacing, making room, adopting
 mod world; // a hive on a machine that is a script

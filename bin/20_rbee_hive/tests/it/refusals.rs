@@ -54,7 +54,7 @@ async fn a_file_that_is_no_model_brings_up_no_worker() {
     let path = world.model("a");
     std::fs::write(&path, "text").unwrap();
     let answer = world.complete(&path, false).await;
-    assert_eq!(answer.refusal(), (422, "unusable_model".into()));
+    assert_eq!(answer.refusal(), (404, "model_not_found".into()));
     assert!(world.machine.state(|machine| machine.spawned.is_empty()));
 }
 

@@ -63,7 +63,13 @@ pub(crate) struct Answer {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::configured(|_| String::new())
+    }
+
+    /// One whose configuration is what `file` says, told the home.
+    pub(crate) fn configured(file: impl Fn(&Path) -> String) -> Self {
         let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("config.toml"), file(home.path())).unwrap();
         let variable = [("RBEE_HOME", home.path().as_os_str().to_owned())];
         let environment: Environment = variable.into_iter().collect();
         let overrides = Overrides::default();
@@ -110,11 +116,41 @@ impl World {
         self.machine.state(|state| state.strangers.push(worker));
     }
 
-    /// Asks for a streamed completion of that model.
+    /// Asks, as who may manage, for a streamed completion of that model.
     pub(crate) async fn complete(&self, model: &str, fresh: bool) -> Answer {
-        let body = format!(r#"{{"model":"{model}","stream":true}}"#);
+        let bearer = format!("Bearer {}", self.token);
         let fresh = if fresh { "1" } else { "0" };
-        self.ask("POST", "/v1/completions", &[("x-rbee-fresh", fresh)], &body).await
+        self.complete_with(model, &[("authorization", &bearer), ("x-rbee-fresh", fresh)]).await
+    }
+
+    /// The same with these headers.
+    pub(crate) async fn complete_with(&self, model: &str, headers: &[(&str, &str)]) -> Answer {
+        let body = serde_json::json!({"model": model, "stream": true}).to_string();
+        self.ask("POST", "/v1/completions", headers, &body).await
+    }
+
+    /// Puts a whole model into the store, as a pull does.
+    pub(crate) fn store(&self, name: &str, folder: &str) {
+        let folder = self.config.paths.models.join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let bytes = gguf();
+        let record = serde_json::json!({
+            "name": name, "source": "a test", "sha256": "", "size": bytes.len(), "pulled_at": 0,
+        });
+        std::fs::write(folder.join("model.gguf"), bytes).unwrap();
+        std::fs::write(folder.join("model.json"), record.to_string()).unwrap();
+    }
+
+    pub(crate) async fn pull(&self, model: &str) -> Answer {
+        let body = serde_json::json!({"model": model}).to_string();
+        self.manage("POST", "/v1/models/pull", &body).await
+    }
+
+    /// Everything below the folder of models but the folder of locks.
+    pub(crate) fn files_of_the_store(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.config.paths.models).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != ".locks").collect()
     }
 
     pub(crate) async fn manage(&self, method: &str, path: &str, body: &str) -> Answer {

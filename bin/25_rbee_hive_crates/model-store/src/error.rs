@@ -12,6 +12,8 @@ pub enum Error {
     UnknownModel { name: String, nearest: Option<&'static str>, known: Vec<&'static str> },
     #[error("there is no file `{path}`", path = path.display())]
     NoSuchFile { path: PathBuf },
+    #[error("`{path}` is not a model's file that can be used; the log says why", path = path.display())]
+    UnusableFile { path: PathBuf },
     #[error("`{name}` is not in the store")]
     NotInStore { name: String },
     #[error("`{name}` is a file outside of the store, which the store does not remove")]

@@ -24,6 +24,7 @@ mod error;
 
 pub use crate::{
     error::Error,
+    name::{NameKind, shown, spelled}, // what a name says, without a look at files
     report::PullEvent,
     store::{ModelStore, Patience, Sources},
 };

@@ -27,6 +27,32 @@ pub(crate) enum ModelName {
     Path(PathBuf),
 }
 
+/// How a name says where its model is to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKind {
+    /// Content that is pinned here.
+    Catalogue,
+    /// Whatever Hugging Face, or a URL, has under it.
+    Download,
+    /// A file of this host.
+    Path,
+}
+
+/// The one spelling of a model's name, and its kind. Looks at no file.
+///
+/// # Errors
+///
+/// [`Error::InvalidName`] and [`Error::UnknownModel`].
+pub fn spelled(name: &str) -> Result<(String, NameKind), Error> {
+    let parsed = ModelName::parse(name)?;
+    let kind = match &parsed {
+        ModelName::Catalogue(_) => NameKind::Catalogue,
+        ModelName::HuggingFace(_) | ModelName::Url(_) => NameKind::Download,
+        ModelName::Path(_) => NameKind::Path,
+    };
+    Ok((parsed.to_string(), kind))
+}
+
 /// `hf:ORG/REPO[/FILE][:QUANT]`
 #[derive(Debug, Clone)]
 pub(crate) struct HuggingFaceName {
@@ -166,7 +192,7 @@ fn absolute(path: &str) -> Result<PathBuf, Error> {
 }
 
 /// A name as it may appear in a message: short and without control characters.
-fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     const MAX_SHOWN: usize = 120;
     let mut shown: String = name.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
     if name.chars().count() > MAX_SHOWN {

@@ -5,6 +5,9 @@ use serde::Deserialize;
 
 use crate::Form;
 
+/// The longest name of a model, in bytes. Longer ones are refused before anybody keeps them.
+const MODEL_NAME_MAX: usize = 1024;
+
 /// What a level of the chain needs to know of a completion request; the rest is the worker's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -44,6 +47,10 @@ impl Head {
         let Body { model, stream } = serde_json::from_slice(body).map_err(|error| {
             ApiError::new(ErrorCode::InvalidJson, format!("the body cannot be read: {error}"))
         })?;
+        if model.as_ref().is_some_and(|model| model.len() > MODEL_NAME_MAX) {
+            let message = format!("a model's name has {MODEL_NAME_MAX} bytes at most");
+            return Err(ApiError::new(ErrorCode::InvalidModel, message).param("model"));
+        }
         let form = match (stream.unwrap_or(false), events) {
             (true, true) => Form::Events,
             (true, false) => Form::OpenAiStream,

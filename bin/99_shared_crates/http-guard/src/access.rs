@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::{extract::Request, http::HeaderMap};
-use rbee_api::{ErrorCode, KeyScope};
+use rbee_api::{ErrorCode, HEADER_MODELS, KeyScope, ModelReach};
 
 use crate::{authorize, error::ApiError, keys::Keys, peer::Peer, token::Token};
 
@@ -18,7 +18,8 @@ pub enum Keyless {
 /// Decides what a request may ask for, by its key and by who sent it.
 ///
 /// The server's token and keys with [`KeyScope::Manage`] are good for everything. Other keys, and
-/// those who need none, are let in with [`KeyScope::Chat`]. A request says in its extensions who sent
+/// those who need none, are let in with [`KeyScope::Chat`]. Who needs none because they are the same
+/// user reaches the catalogue's models too ([`ModelReach`]); other keys do not. A request says in its extensions who sent
 /// it ([`Peer`]); one that does not came from nobody known.
 #[derive(Clone)]
 pub struct Access {
@@ -38,25 +39,34 @@ impl Access {
     }
 
     /// What the request may ask for; refused with 401 where it may ask for nothing.
-    pub(crate) fn admit(&self, request: &Request) -> Result<KeyScope, ApiError> {
+    pub(crate) fn admit(&self, request: &Request) -> Result<(KeyScope, ModelReach), ApiError> {
+        let (scope, most) = self.allowed(request)?;
+        let asked = request.headers().get_all(HEADER_MODELS).iter();
+        let asked = asked.map(|reach| ModelReach::read(reach.as_bytes()));
+        Ok((scope, asked.fold(most, ModelReach::min)))
+    }
+
+    fn allowed(&self, request: &Request) -> Result<(KeyScope, ModelReach), ApiError> {
         let presented = presented(request.headers());
         if let Some(presented) = presented {
             if self.token.matches(presented) {
-                return Ok(KeyScope::Manage);
+                return Ok((KeyScope::Manage, ModelReach::Any));
             }
-            if let Some(scope) = self.keys.scope_of(presented).map_err(ApiError::internal)? {
-                return Ok(scope);
+            match self.keys.scope_of(presented).map_err(ApiError::internal)? {
+                Some(KeyScope::Manage) => return Ok((KeyScope::Manage, ModelReach::Any)),
+                Some(KeyScope::Chat) => return Ok((KeyScope::Chat, ModelReach::Stored)),
+                None => {}
             }
         }
         let peer = request.extensions().get().copied().unwrap_or(Peer::Unknown);
-        let is_let_in = match ((self.keyless)(), peer) {
-            (Keyless::SameUser, Peer::SameUser) => true,
-            (Keyless::Everybody, Peer::SameUser | Peer::OtherUser { .. }) => true,
-            (Keyless::SameUser | Keyless::Everybody | Keyless::Nobody, _) => false,
+        let reach = match ((self.keyless)(), peer) {
+            (Keyless::SameUser | Keyless::Everybody, Peer::SameUser) => Some(ModelReach::Catalogue),
+            (Keyless::Everybody, Peer::OtherUser { .. }) => Some(ModelReach::Stored),
+            (Keyless::SameUser | Keyless::Everybody | Keyless::Nobody, _) => None,
         };
-        if is_let_in {
+        if let Some(reach) = reach {
             // Clients of OpenAI's API have to send some key; here it means nothing.
-            return Ok(KeyScope::Chat);
+            return Ok((KeyScope::Chat, reach));
         }
         let (code, what) = match presented {
             Some(_) => (ErrorCode::KeyWrong, "this key is not, or no longer, one of this server's"),

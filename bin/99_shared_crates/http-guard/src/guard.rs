@@ -27,7 +27,7 @@ pub const MAX_BODY_BYTES: usize = 8 << 20;
 /// - A body is `application/json` (else 415) and not over the limit (else 413).
 /// - Where the guard has a token, it carries that (else 401).
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
-///   [`rbee_api::KeyScope`] among the request's extensions.
+///   [`rbee_api::KeyScope`] and the [`rbee_api::ModelReach`] among the request's extensions.
 ///
 /// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. No
 /// header ever allows another origin to read them.
@@ -111,8 +111,9 @@ impl Guard {
             return Err(not_json());
         }
         if let Some(access) = &self.access {
-            let scope = access.admit(request)?;
+            let (scope, reach) = access.admit(request)?;
             request.extensions_mut().insert(scope);
+            request.extensions_mut().insert(reach);
         }
         Ok(())
     }

@@ -21,6 +21,35 @@ impl fmt::Display for KeyScope {
     }
 }
 
+/// Which models a request may name, and so have looked for and loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ModelReach {
+    /// Those in a store, and the one that the configuration has for requests that name none.
+    Stored,
+    /// Those of the catalogue too, whose content is pinned; they are downloaded when they are asked
+    /// for.
+    Catalogue,
+    /// Whatever a name can lead to: files of the host, URLs, repositories.
+    Any,
+}
+
+impl ModelReach {
+    /// As [`crate::HEADER_MODELS`] has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Catalogue => "catalogue",
+            Self::Any => "any",
+        }
+    }
+
+    /// What is not understood reaches least.
+    pub fn read(text: &[u8]) -> Self {
+        let known = [Self::Any, Self::Catalogue].into_iter();
+        known.into_iter().find(|reach| reach.as_str().as_bytes() == text).unwrap_or(Self::Stored)
+    }
+}
+
 /// `POST /v1/keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -24,7 +24,7 @@ pub use crate::{
     health::{Health, Status},
     hives::{Capabilities, Device, Hive, HiveList, HiveState},
     jobs::{JobCreated, JobEnd, JobInfo, JobList, JobRemains, JobState, Origin, Progress},
-    keys::{KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope},
+    keys::{KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope, ModelReach},
     models::{Model, ModelList, ModelRemoved, PullRequest},
     request::JobRequest,
     stream::{Malformed, StreamEvent, event},
@@ -39,6 +39,10 @@ pub const HEADER_EVENTS: &str = "x-rbee-events";
 /// replacements where need be: `x-rbee-fresh: 1`. Without it a request is served by what runs, and
 /// what is stale is replaced beside it.
 pub const HEADER_FRESH: &str = "x-rbee-fresh";
+
+/// Gives up a part of what the request's sender may name: a [`ModelReach`]. A queen says by it what
+/// its own client may, whose request it passes on.
+pub const HEADER_MODELS: &str = "x-rbee-models";
 
 /// Names the job behind a response, for `GET /v1/jobs/{id}` and `DELETE /v1/jobs/{id}`.
 pub const HEADER_JOB: &str = "x-rbee-job";

@@ -5,8 +5,9 @@ use axum::{
     http::{StatusCode, header},
     routing::get,
 };
+use http_body_util::BodyExt as _;
 use http_guard::{Access, Guard, Keyless, Keys, KeysError, Peer, Token, require_token};
-use rbee_api::KeyScope;
+use rbee_api::{KeyScope, ModelReach};
 use tower::ServiceExt as _;
 
 const OTHER: Peer = Peer::OtherUser { uid: 4242 };
@@ -49,6 +50,33 @@ impl World {
             request.extensions_mut().insert(peer);
         }
         router.oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    /// What a request with these values of `x-rbee-models` may name.
+    async fn reach(
+        &self,
+        keyless: Keyless,
+        peer: Option<Peer>,
+        authorization: Option<&str>,
+        asked: &[&str],
+    ) -> String {
+        let access = Access::new(self.token.clone(), self.keys.clone(), move || keyless);
+        let reach = async |Extension(reach): Extension<ModelReach>| reach.as_str();
+        let router: Router = Router::new().route("/", get(reach));
+        let router = router.layer(Guard::loopback(8500).access(access).layer());
+        let mut request = Request::get("/").header(header::HOST, "127.0.0.1:8500");
+        for asked in asked {
+            request = request.header("x-rbee-models", *asked);
+        }
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let mut request = request.body(Body::empty()).unwrap();
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        let body = router.oneshot(request).await.unwrap().into_body();
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 
     fn token(&self) -> String {
@@ -141,4 +169,32 @@ fn names_are_bounded_and_given_once() {
     let refused = world.keys.add("a", KeyScope::Manage);
     assert!(matches!(refused, Err(KeysError::NameTaken { .. })), "{refused:?}");
     assert!(matches!(world.keys.revoke("b"), Err(KeysError::Unknown { .. })));
+}
+
+#[tokio::test]
+async fn what_a_request_may_name_is_what_its_sender_may_less_what_it_gives_up() {
+    let world = World::new();
+    let chat = bearer(&world.keys.add("chat", KeyScope::Chat).unwrap());
+    let manage = bearer(&world.keys.add("manage", KeyScope::Manage).unwrap());
+    let token = world.token();
+    let same = Some(Peer::SameUser);
+    let reaches = [ModelReach::Stored, ModelReach::Catalogue, ModelReach::Any];
+    for (keyless, peer, authorization, most) in [
+        (Keyless::SameUser, same, None, ModelReach::Catalogue),
+        (Keyless::Everybody, same, Some("Bearer unused"), ModelReach::Catalogue),
+        (Keyless::Everybody, Some(OTHER), None, ModelReach::Stored),
+        (Keyless::SameUser, same, Some(chat.as_str()), ModelReach::Stored),
+        (Keyless::Nobody, Some(OTHER), Some(chat.as_str()), ModelReach::Stored),
+        (Keyless::Nobody, None, Some(manage.as_str()), ModelReach::Any),
+        (Keyless::SameUser, same, Some(token.as_str()), ModelReach::Any),
+    ] {
+        assert_eq!(world.reach(keyless, peer, authorization, &[]).await, most.as_str());
+        for asked in reaches {
+            let reach = world.reach(keyless, peer, authorization, &[asked.as_str()]).await;
+            assert_eq!(reach, most.min(asked).as_str(), "{peer:?} {authorization:?} {asked:?}");
+        }
+        let twice = world.reach(keyless, peer, authorization, &["stored", "any"]).await;
+        let unknown = world.reach(keyless, peer, authorization, &["ANY"]).await;
+        assert_eq!((twice.as_str(), unknown.as_str()), ("stored", "stored"));
+    }
 }
