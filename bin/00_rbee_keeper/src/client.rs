@@ -1,11 +1,11 @@
 mod error;
-mod events;
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
+use job_client::{EventStream, NotRead, Source};
 use rbee_api::{
-    ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRemains,
-    JobRequest, KeyCreated, KeyList, KeyRequest, ModelList, ModelRemoved, WorkerList, paths,
+    ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRequest,
+    KeyCreated, KeyList, KeyRequest, ModelList, ModelRemoved, Origin, WorkerList, paths,
 };
 use reqwest::{
     Method, RequestBuilder, Response,
@@ -14,10 +14,7 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use self::{
-    error::{ClientError, from_detail},
-    events::{Broken, EventStream},
-};
+pub(crate) use self::error::{ClientError, from_detail};
 
 /// For a connection on this machine; anything slower is a queen that hangs.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -108,18 +105,7 @@ impl QueenClient {
         }
     }
 
-    /// Has the queen go on with a job whose queen died.
-    pub(crate) async fn restore(
-        &self,
-        job_id: &str,
-        remains: &JobRemains,
-    ) -> Result<(), ClientError> {
-        let path = paths::job(job_id);
-        let request = self.request(Method::PUT, &path).timeout(ANSWER_DEADLINE).json(remains);
-        self.send(request).await.map(drop)
-    }
-
-    /// Starts a job, whose stream [`Self::resume`] opens.
+    /// Starts a job, whose stream [`Self::read_on`] opens.
     pub(crate) async fn start(&self, job: &JobRequest) -> Result<Started, ClientError> {
         let request = self.request(Method::POST, paths::JOBS).timeout(ANSWER_DEADLINE).json(job);
         let response = self.send(request).await?;
@@ -141,19 +127,20 @@ impl QueenClient {
         Ok(Started { job_id, events: Some(self.events(response)?) })
     }
 
-    /// The stream of a job after the event `last_id`, or from its beginning.
-    pub(crate) async fn resume(
+    /// The rest of a job's events, or all of them.
+    pub(crate) async fn read_on(
         &self,
-        job_id: &str,
-        last_id: Option<u64>,
+        job: &Origin,
+        failed: usize,
     ) -> Result<EventStream, ClientError> {
-        let path = paths::job_stream(job_id);
-        let mut request = self.request(Method::GET, &path).header(ACCEPT, "text/event-stream");
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id.to_string());
+        match job_client::read_on(self, job, failed).await {
+            Ok((response, ())) => self.events(response),
+            Err(NotRead::Broken(source)) => Err(self.unreachable(source)),
+            Err(NotRead::Refused(answer) | NotRead::Lost(answer)) => {
+                Err(self.refusal(*answer).await)
+            }
+            Err(NotRead::Unreachable(never)) => match never {},
         }
-        let response = self.send(request).await?;
-        self.events(response)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -178,18 +165,26 @@ impl QueenClient {
         if response.status().is_success() {
             return Ok(response);
         }
+        Err(self.refusal(response).await)
+    }
+
+    /// What an answer means that is no success.
+    async fn refusal(&self, response: Response) -> ClientError {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER);
         let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-        let text = response.text().await.map_err(|source| self.unreachable(source))?;
+        let text = match response.text().await {
+            Ok(text) => text,
+            Err(source) => return self.unreachable(source),
+        };
         match serde_json::from_str::<ErrorBody>(&text) {
             Ok(body) => {
-                Err(ClientError::Refused { status, detail: Box::new(body.error), retry_after_s })
+                ClientError::Refused { status, detail: Box::new(body.error), retry_after_s }
             }
-            Err(_) => Err(ClientError::Stranger {
+            Err(_) => ClientError::Stranger {
                 url: self.base_url.clone(),
                 answer: format!("HTTP status {status} without rbee's error body"),
-            }),
+            },
         }
     }
 
@@ -204,17 +199,33 @@ impl QueenClient {
     }
 
     fn events(&self, response: Response) -> Result<EventStream, ClientError> {
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        match kind {
-            Some(kind) if kind.starts_with("text/event-stream") => Ok(EventStream::new(response)),
-            kind => Err(ClientError::Stranger {
-                url: self.base_url.clone(),
-                answer: format!("`{}` where a stream of events was due", kind.unwrap_or("nothing")),
-            }),
+        if EventStream::is_one(&response) {
+            return Ok(EventStream::new(response));
         }
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Err(ClientError::Stranger {
+            url: self.base_url.clone(),
+            answer: format!("`{}` where a stream of events was due", kind.unwrap_or("nothing")),
+        })
     }
 
     fn unreachable(&self, source: reqwest::Error) -> ClientError {
         ClientError::Unreachable { url: self.base_url.clone(), source }
+    }
+}
+
+/// Whichever process serves at the address has the queen's jobs.
+impl Source for QueenClient {
+    type Held = ();
+    type Error = Infallible;
+
+    async fn request(
+        &self,
+        _at: &str,
+        method: Method,
+        path: &str,
+        _failed: usize,
+    ) -> Result<(RequestBuilder, ()), Infallible> {
+        Ok((self.request(method, path), ()))
     }
 }

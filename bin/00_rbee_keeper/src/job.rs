@@ -1,24 +1,25 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use job_client::{Broken, EventStream, Reading, Taken, Tries, Unfinished};
 use narration_core::{Level, Narration};
-use rbee_api::{ErrorDetail, JobRemains, JobRequest, JobState, Origin, StreamEvent};
+use rbee_api::{ErrorDetail, JobRequest, StreamEvent};
 use serde_json::{Value, value::RawValue};
 use tokio::time::sleep;
 
 use crate::{
     app::{App, CurrentJob},
-    client::{Broken, ClientError, EventStream, QueenClient, Started, from_detail},
+    client::{ClientError, QueenClient, Started, from_detail},
     failure::{Failure, Kind},
 };
 
-/// Waits before another try at a queen that went away between being found and being asked.
-const START_DELAYS: [Duration; 3] = [ms(100), ms(400), ms(1000)];
+/// For a queen that went away between being found and being asked.
+const STARTS: Tries = Tries::new(&[ms(100), ms(400), ms(1000)]);
 
-/// Waits before each try to come back to a job whose stream broke; a replacement or a restart of
-/// the queen takes less than all of them.
-const RESUME_DELAYS: [Duration; 7] =
-    [ms(50), ms(150), ms(400), ms(800), ms(1600), ms(3200), ms(3200)];
+/// For coming back to a job whose stream broke; a replacement or a restart of the queen takes less
+/// than all of them.
+const RESUMES: Tries =
+    Tries::new(&[ms(50), ms(150), ms(400), ms(800), ms(1600), ms(3200), ms(3200)]);
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -30,17 +31,12 @@ const fn ms(ms: u64) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     app: &'a App,
-    job_id: Option<String>,
+    reading: Reading,
     /// `None` before the first connection.
     events: Option<EventStream>,
-    last_id: Option<u64>,
-    /// What a resumed stream may repeat, and is passed over.
-    replayed_up_to: Option<u64>,
-    /// Where the queen has the answer from, should she die.
-    origin: Option<Origin>,
+    /// Why it failed, which its end does not say.
+    error: Option<ErrorDetail>,
     ended: bool,
-    /// The answer is whole, though the job's own end has not been seen.
-    done: bool,
 }
 
 /// Why a job gave no further event.
@@ -56,9 +52,9 @@ impl<'a> Job<'a> {
     pub(crate) async fn start(app: &'a App, request: &JobRequest) -> Result<Self, Failure> {
         let queen = app.queen().await?;
         let mut job = Self::open(app, queen, async |queen| queen.start(request).await).await?;
-        if let Some(job_id) = &job.job_id {
+        if let Some(origin) = job.reading.job() {
             // Where this fails, following the job tries again and tells why.
-            job.events = app.queen().await?.resume(job_id, None).await.ok();
+            job.events = app.queen().await?.read_on(origin, 0).await.ok();
         }
         Ok(job)
     }
@@ -76,41 +72,38 @@ impl<'a> Job<'a> {
         mut queen: QueenClient,
         ask: impl AsyncFn(&QueenClient) -> Result<Started, ClientError>,
     ) -> Result<Self, Failure> {
-        let mut delays = START_DELAYS.into_iter();
+        let mut starts = STARTS;
         let Started { job_id, events } = loop {
             tracing::debug!(url = queen.base_url(), "asking the queen");
             match ask(&queen).await {
                 Ok(started) => break started,
                 Err(error) if error.is_worth_another_try() => {
-                    let Some(delay) = delays.next() else { return Err(error.into()) };
-                    sleep(delay).await;
+                    let Some(wait) = starts.fail() else { return Err(error.into()) };
+                    sleep(wait).await;
                     queen = app.ensure_queen().await?;
                 }
                 Err(error) => return Err(error.into()),
             }
         };
-        if let Some(job_id) = job_id.clone() {
+        let mut reading = Reading::new(RESUMES);
+        if let Some(job_id) = job_id {
+            reading.name(queen.base_url(), &job_id);
             app.set_current(Some(CurrentJob { queen, job_id }));
         }
-        Ok(Self {
-            app,
-            job_id,
-            events,
-            last_id: None,
-            replayed_up_to: None,
-            origin: None,
-            ended: false,
-            done: false,
-        })
+        Ok(Self { app, reading, events, error: None, ended: false })
     }
 
     pub(crate) fn id(&self) -> Option<&str> {
-        self.job_id.as_deref()
+        self.reading.job().map(|job| job.job_id.as_str())
     }
 
-    /// The next event that is not for the terminal alone; `None` after the last.
+    /// The next part of what the job is for; `None` once that is whole.
     ///
     /// Narrations and progress are shown here, as they come.
+    ///
+    /// # Errors
+    ///
+    /// That it failed, or was lost, in the middle or at its end.
     pub(crate) async fn next(&mut self) -> Result<Option<StreamEvent>, JobError> {
         while !self.ended {
             let Some(events) = &mut self.events else {
@@ -118,62 +111,59 @@ impl<'a> Job<'a> {
                 continue;
             };
             let received = match events.next().await {
-                Ok(Ok(received)) => received,
-                Ok(Err(malformed)) => {
+                Ok(received) => received,
+                Err(malformed @ Broken::Malformed(_)) => {
                     return Err(JobError::Failed(Failure::new(Kind::Failed, malformed)));
                 }
-                Err(_) if self.done => break,
+                Err(_) if self.reading.is_whole() => break,
                 Err(broken) => {
                     self.connect(Some(broken)).await?;
                     continue;
                 }
             };
-            if received.id.is_some() {
-                if received.id <= self.replayed_up_to {
-                    continue;
-                }
-                self.last_id = received.id;
-            }
-            match received.event {
-                StreamEvent::Narration(data) => {
+            match self.reading.take(received) {
+                Taken::Event(StreamEvent::Narration(data)) => {
                     let narration: Narration = serde_json::from_str(data.get())
                         .context("cannot read a narration of the queen's stream")
                         .map_err(|error| JobError::Failed(error.into()))?;
                     self.app.terminal.narrate(&narration);
                 }
-                StreamEvent::Progress(progress) => self.app.terminal.progress(&progress),
-                StreamEvent::Origin(origin) => self.origin = Some(origin),
-                event => {
-                    if let (StreamEvent::Chunk(_) | StreamEvent::Done, Some(origin)) =
-                        (&event, &mut self.origin)
-                    {
-                        origin.advance();
-                    }
-                    self.done |= matches!(event, StreamEvent::Done);
-                    self.ended = matches!(event, StreamEvent::End(_));
-                    if self.ended {
-                        self.leave();
-                    }
-                    return Ok(Some(event));
+                Taken::Event(StreamEvent::Progress(progress)) => {
+                    self.app.terminal.progress(&progress);
+                }
+                Taken::Event(StreamEvent::Error(body)) => self.error = Some(body.error),
+                Taken::Event(event) => return Ok(Some(event)),
+                Taken::Noted => {}
+                Taken::Whole => break,
+                Taken::Unfinished(Unfinished::Elsewhere) => {
+                    self.connect(Some(Broken::Closed)).await?;
+                }
+                Taken::Unfinished(how) => {
+                    self.leave();
+                    let gave_no_reason = || Failure::failed(how);
+                    let failed = self.error.take();
+                    let failed = failed.map(|detail| from_detail(detail, None));
+                    return Err(JobError::Failed(failed.unwrap_or_else(gave_no_reason)));
                 }
             }
         }
+        self.ended = true;
         self.leave();
-        Ok(None)
+        match self.error.take() {
+            Some(detail) => Err(JobError::Failed(from_detail(detail, None))),
+            None => Ok(None),
+        }
     }
 
     /// Follows the job to its end and gives its result.
     pub(crate) async fn finish(mut self) -> Result<Option<Box<RawValue>>, Failure> {
-        let (mut result, mut error) = (None, None);
-        loop {
-            match self.next().await.map_err(Failure::from)? {
-                Some(StreamEvent::Result(value)) => result = Some(value),
-                Some(StreamEvent::Error(body)) => error = Some(body.error),
-                Some(StreamEvent::End(end)) => return outcome(end.state, error).map(|()| result),
-                Some(_) => {}
-                None => return outcome(JobState::Completed, error).map(|()| result),
+        let mut result = None;
+        while let Some(event) = self.next().await? {
+            if let StreamEvent::Result(value) = event {
+                result = Some(value);
             }
         }
+        Ok(result)
     }
 
     fn leave(&self) {
@@ -183,7 +173,6 @@ impl<'a> Job<'a> {
 
     /// Opens the stream after the last event seen, which a queen that has taken over has too.
     async fn connect(&mut self, broken: Option<Broken>) -> Result<(), JobError> {
-        let mut delays = RESUME_DELAYS.into_iter();
         let mut last = Failure::failed("the queen named no job to follow");
         if let Some(broken) = broken {
             // A queen that has been replaced closes in order what the next one goes on with.
@@ -193,39 +182,33 @@ impl<'a> Job<'a> {
                     .emit();
             }
             last = Failure::new(Kind::Failed, broken).context("the queen's stream broke off");
-            delays.next().map(sleep).expect("there is a first delay").await;
+            last = self.wait_after(last).await?;
         }
-        let Some(job_id) = self.job_id.clone() else { return Err(JobError::Lost(last)) };
         loop {
-            match self.try_connect(&job_id).await {
+            match self.try_connect(last).await {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Final(error)) => return Err(error),
-                Err(Refusal::Passing(failure)) => last = failure,
-            }
-            match delays.next() {
-                Some(delay) => sleep(delay).await,
-                None => return Err(JobError::Failed(last)),
+                Err(Refusal::Passing(failure)) => last = self.wait_after(failure).await?,
             }
         }
     }
 
-    async fn try_connect(&mut self, job_id: &str) -> Result<(), Refusal> {
+    /// Waits for another try after `failure`, if there is to be one.
+    async fn wait_after(&mut self, failure: Failure) -> Result<Failure, JobError> {
+        let Some(wait) = self.reading.fail() else { return Err(JobError::Failed(failure)) };
+        sleep(wait).await;
+        Ok(failure)
+    }
+
+    async fn try_connect(&mut self, last: Failure) -> Result<(), Refusal> {
+        let Some(job) = self.reading.job().cloned() else {
+            return Err(Refusal::Final(JobError::Lost(last)));
+        };
         let queen = self.app.ensure_queen().await.map_err(Refusal::Passing)?;
-        let mut resumed = queen.resume(job_id, self.last_id).await;
-        if let (Err(ClientError::Refused { status: 404, .. }), Some(origin), Some(last_event_id)) =
-            (&resumed, &self.origin, self.last_id)
-        {
-            // This queen has it from nobody else.
-            let remains = JobRemains { last_event_id, origin: origin.clone() };
-            if queen.restore(job_id, &remains).await.is_ok() {
-                resumed = queen.resume(job_id, self.last_id).await;
-            }
-        }
-        match resumed {
+        match queen.read_on(&job, self.reading.failed()).await {
             Ok(events) => {
                 self.events = Some(events);
-                self.replayed_up_to = self.last_id;
-                self.app.set_current(Some(CurrentJob { queen, job_id: job_id.to_owned() }));
+                self.app.set_current(Some(CurrentJob { queen, job_id: job.job_id }));
                 Ok(())
             }
             Err(error @ ClientError::Refused { status: 404, .. }) => {
@@ -244,16 +227,6 @@ enum Refusal {
     /// Another try may find a queen that has taken over.
     Passing(Failure),
     Final(JobError),
-}
-
-/// What the end of a job means to the person who asked for it.
-pub(crate) fn outcome(state: JobState, error: Option<ErrorDetail>) -> Result<(), Failure> {
-    match (state, error) {
-        (_, Some(detail)) => Err(from_detail(detail, None)),
-        (JobState::Completed | JobState::Running, None) => Ok(()),
-        (JobState::Failed, None) => Err(Failure::failed("the job failed and gave no reason")),
-        (JobState::Cancelled, None) => Err(Failure::failed("the job was cancelled")),
-    }
 }
 
 impl From<JobError> for Failure {

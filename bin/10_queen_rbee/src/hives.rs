@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use chain_level::NextLevel;
 use daemon_lifecycle::{Identity, Waits};
 use http_guard::Token;
+use job_client::Source;
 use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, HEADER_MODELS, ModelReach};
 use rbee_config::{LiveConfig, RbeeConfig};
@@ -72,8 +72,9 @@ impl Wanted {
     }
 }
 
-impl NextLevel for Hives {
-    type Guard = Busy;
+impl Source for Hives {
+    type Held = Busy;
+    type Error = ErrorBody;
 
     /// To whichever generation of the hive serves now: it fetches what an earlier one has.
     async fn request(

@@ -9,8 +9,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use chain_level::NextLevel;
 use daemon_lifecycle::Waits;
+use job_client::Source;
 use job_server::JobEmitter;
 use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, ModelReach, Worker, WorkerKind, WorkerList, WorkerState};
@@ -52,9 +52,10 @@ pub(crate) struct Wanted {
     pub(crate) job: Option<JobEmitter>,
 }
 
-impl NextLevel for WorkerPool {
+impl Source for WorkerPool {
     /// `None` for a worker that is in no place any more, and only finishes its streams.
-    type Guard = Option<Busy>;
+    type Held = Option<Busy>;
+    type Error = ErrorBody;
 
     async fn request(
         &self,

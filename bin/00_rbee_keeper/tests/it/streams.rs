@@ -65,6 +65,15 @@ async fn a_stream_that_ends_without_its_end_is_broken_too() {
 }
 
 #[tokio::test]
+async fn half_an_answer_whose_job_goes_on_elsewhere_is_followed_there() {
+    let queen = Queen::saying([token(1, "Hel"), end(2, "running")]).await;
+    queen.on(STREAM, Reply::Events(answer_of(2, "lo")));
+    let output = Keeper::of(&queen).run(&["infer", "hi"]).await.exits(0);
+    assert_eq!(output.stdout, "Hello\n");
+    assert_eq!(queen.requests(STREAM)[0].headers["last-event-id"], "1");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_whole_needs_no_end() {
     let queen = Queen::saying([token(1, "Hello"), done(2)]).await;
     let output = Keeper::of(&queen).run(&["infer", "hi"]).await.exits(0);

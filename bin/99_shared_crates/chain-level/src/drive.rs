@@ -1,16 +1,19 @@
+use std::time::Duration;
+
+use job_client::{NotRead, Reading, Tries, cancel, read_on};
 use job_server::JobWriter;
 use rbee_api::{ErrorBody, Origin};
 use reqwest::RequestBuilder;
 
 use crate::{
-    relay::{Answer, Failure, relay},
+    NextLevel,
+    relay::{Answer, Failure, refusal, relay},
     transfer::{Departure, Reply, Transfer},
-    upstream::{NextLevel, cancel, restore, resume},
 };
 
-/// How often in a row a request is sent anew when the process it went to is gone: once for a
-/// process that died, once more for a replacement that was under way.
-const ATTEMPTS: usize = 3;
+/// A request is sent anew when the process it went to is gone: once for a process that died, once
+/// more for a replacement that was under way. Bringing up the next process is the wait.
+const TRIES: Tries = Tries::new(&[Duration::ZERO; 2]);
 
 /// How often one request is begun, whatever came of it in between: a request that ends each process
 /// that begins it must not go from one to the next for ever.
@@ -36,15 +39,6 @@ enum End {
     },
 }
 
-/// What has come of the answer so far.
-#[derive(Default)]
-struct Progress {
-    /// Where the rest is to be had, once the next level has named its job.
-    upstream: Option<Origin>,
-    /// Whether a part of the answer is in the job, so that another answer would repeat it.
-    answered: bool,
-}
-
 /// Runs `job` to its end: gets an attempt from `acquire`, relays it, tries again if the process
 /// was gone before it had said anything, and goes on with the next level's job if it was gone later.
 ///
@@ -57,13 +51,16 @@ pub(crate) async fn drive<N, F>(
     acquire: impl FnMut(usize) -> F,
 ) where
     N: NextLevel,
-    F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
+    F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
-    let mut progress = Progress { answered: from.is_some(), upstream: from };
+    let mut reading = match from {
+        Some(upstream) => Reading::resumed(upstream, TRIES),
+        None => Reading::new(TRIES),
+    };
     let end = tokio::select! {
         biased;
         () = job.cancelled() => None,
-        end = relayed(&job, next, Some(&mut departure), &mut progress, acquire) => Some(end),
+        end = relayed(&job, next, Some(&mut departure), &mut reading, acquire) => Some(end),
     };
     match end {
         Some(Ok(End::Whole)) => job.complete(),
@@ -76,8 +73,8 @@ pub(crate) async fn drive<N, F>(
         Some(Err(body)) => job.fail_with(body),
         None => {
             job.cancelled_end();
-            if let Some(upstream) = progress.upstream {
-                cancel(&upstream, next).await;
+            if let Some(upstream) = reading.job() {
+                cancel(next, upstream).await;
             }
         }
     }
@@ -95,74 +92,78 @@ pub(crate) async fn attempts<N, F>(
 ) -> Result<(), ErrorBody>
 where
     N: NextLevel,
-    F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
+    F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
-    relayed(job, next, None, &mut Progress::default(), acquire).await.map(drop)
+    relayed(job, next, None, &mut Reading::new(TRIES), acquire).await.map(drop)
 }
 
 async fn relayed<N, F>(
     job: &JobWriter,
     next: &N,
     mut departure: Option<&mut Departure>,
-    progress: &mut Progress,
+    reading: &mut Reading,
     mut acquire: impl FnMut(usize) -> F,
 ) -> Result<End, ErrorBody>
 where
     N: NextLevel,
-    F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
+    F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
-    let (mut failed, mut begun) = (0, 0);
+    let mut begun = 0;
     loop {
-        let resumed = progress.upstream.clone();
-        let Attempt { request, at, guard } = match &resumed {
-            Some(upstream) => match resume(upstream, next, failed).await {
-                Ok((request, guard)) => Attempt { request, at: upstream.at.clone(), guard },
-                Err(body) if progress.answered => return Err(cut_off(body)),
-                Err(body) => {
-                    failed += 1;
-                    if failed == ATTEMPTS || begun == BEGINNINGS {
+        let (sent, at, held) = match reading.job().cloned() {
+            Some(upstream) => match read_on(next, &upstream, reading.failed()).await {
+                Ok((response, held)) => (Ok(response), upstream.at, Some(held)),
+                Err(NotRead::Broken(error)) => (Err(error), upstream.at, None),
+                Err(NotRead::Refused(response)) => return Err(refusal(*response).await),
+                Err(gone) => {
+                    let body = gone_for(gone, reading.is_answered()).await;
+                    if reading.fail().is_none() || begun == BEGINNINGS || reading.is_answered() {
                         return Err(body);
                     }
-                    progress.upstream = None;
+                    reading.begin_anew();
                     continue;
                 }
             },
             None => {
                 begun += 1;
-                acquire(failed).await?
+                let Attempt { request, at, guard } = acquire(reading.failed()).await?;
+                (request.send().await, at, Some(guard))
             }
         };
-        let answer = Answer { job, at, departure: departure.as_deref_mut() };
-        let outcome = relay(request, answer, &mut progress.upstream, &mut progress.answered).await;
-        drop(guard);
+        let outcome = match sent {
+            Ok(response) => {
+                let answer = Answer { job, at, departure: departure.as_deref_mut() };
+                relay(response, answer, reading).await
+            }
+            Err(error) => Err(Failure::broken(&error)),
+        };
+        drop(held);
         match outcome {
             Ok(None) => return Ok(End::Whole),
             Ok(Some((reply, upstream))) => return Ok(End::Departs { reply, upstream }),
-            Err(Failure::Refused(body)) => {
-                let lost = resumed.filter(|_| body.error.status == Some(404));
-                let Some(lost) = lost else { return Err(body) };
-                failed += 1;
-                if failed < ATTEMPTS && restore(&lost, next, failed).await {
-                    continue;
-                }
-                if failed == ATTEMPTS || begun == BEGINNINGS || progress.answered {
-                    let why =
-                        format!("the next level has lost the request: {}", body.error.message);
-                    return Err(Failure::Broken { why }.into_body(progress.answered));
-                }
-                // Nothing of the answer has come, so it can be begun anew.
-                progress.upstream = None;
-            }
+            Err(Failure::Refused(body)) => return Err(body),
             Err(failure) => {
-                // Each part that came is a new beginning: a long stream may see many replacements.
-                let went_on = progress.upstream != resumed;
-                failed = if went_on { 1 } else { failed + 1 };
-                let repeatable = progress.upstream.is_some() || !progress.answered;
-                if !repeatable || failed == ATTEMPTS {
-                    return Err(failure.into_body(progress.answered));
+                let is_repeatable = reading.job().is_some() || !reading.is_answered();
+                if !is_repeatable || reading.fail().is_none() {
+                    return Err(failure.into_body(reading.is_answered()));
                 }
+                let failed = reading.failed();
                 tracing::warn!(?failure, failed, "the next level broke off; asking again");
             }
+        }
+    }
+}
+
+/// What keeps the rest of an answer from coming.
+async fn gone_for(gone: NotRead<ErrorBody>, answered: bool) -> ErrorBody {
+    match gone {
+        NotRead::Unreachable(body) if answered => cut_off(body),
+        NotRead::Unreachable(body) => body,
+        NotRead::Broken(error) => Failure::broken(&error).into_body(answered),
+        NotRead::Lost(response) | NotRead::Refused(response) => {
+            let message = refusal(*response).await.error.message;
+            let why = format!("the next level has lost the request: {message}");
+            Failure::Broken { why }.into_body(answered)
         }
     }
 }

@@ -11,7 +11,7 @@
 //! the id of the next level's job, and goes on reading there.
 
 mod head; // what a level reads of a request
-mod upstream; // the next level's job
+mod next; // who does the work
 mod relay; // one response of the next level into the job
 mod drive; // a job from its request to its end
 mod transfer; // a job on its way to a later generation
@@ -26,11 +26,11 @@ pub use crate::{
     drive::Attempt,
     head::Head,
     narration::narrate_into, // (JobServer) -> sink
+    next::NextLevel,
     relays::Relays,
     respond::{Form, respond}, // (&JobServer, JobId, Form) -> Response
     routes::job_routes,       // (Relays) -> Router
     serve::serve,             // (&Daemon, listener, Router)
     slot::{Busy, Running, Slot},
     transfer::Transfer,
-    upstream::NextLevel,
 };

@@ -1,9 +1,7 @@
-use eventsource_stream::{Event, Eventsource as _};
-use futures::{StreamExt as _, TryStreamExt as _};
+use job_client::{Broken, EventStream, Reading, Taken, Unfinished};
 use job_server::JobWriter;
-use rbee_api::{
-    ErrorBody, ErrorCode, HEADER_JOB, JobEnd, JobState, Origin, StreamEvent, causes, event,
-};
+use rbee_api::{ErrorBody, ErrorCode, HEADER_JOB, Origin, StreamEvent, causes, event};
+use reqwest::Response;
 
 use crate::transfer::{Departure, Reply};
 
@@ -26,6 +24,10 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    pub(crate) fn broken(error: &reqwest::Error) -> Self {
+        Self::Broken { why: causes(error) }
+    }
+
     /// The client's view of it.
     pub(crate) fn into_body(self, answered: bool) -> ErrorBody {
         match self {
@@ -42,157 +44,101 @@ impl Failure {
     }
 }
 
-/// Sends `request` and passes what comes back into the job, event by event, as it comes.
+/// Passes a response into the job, event by event, as it comes.
 ///
-/// A response that is not a stream becomes one `result` event. `upstream` becomes the next level's
-/// job once it is known, and follows the events; `answered` becomes true with the first chunk.
-/// Dropping the future drops the connection, which is how the next level learns that nobody wants
-/// the rest. Returns who wants to go on with the rest, if somebody does.
+/// One that is not a stream becomes one `result` event. Dropping the future drops the connection, which
+/// is how the next level learns that nobody wants the rest. Returns who wants to go on with the rest, if
+/// somebody does.
 ///
 /// # Errors
 ///
 /// See [`Failure`]. The job is not ended here, and an error is not put into it.
 pub(crate) async fn relay(
-    request: reqwest::RequestBuilder,
+    response: Response,
     answer: Answer<'_>,
-    upstream: &mut Option<Origin>,
-    answered: &mut bool,
+    reading: &mut Reading,
 ) -> Result<Option<(Reply, Origin)>, Failure> {
-    let broken = |error: reqwest::Error| Failure::Broken { why: causes(&error) };
-    let response = request.send().await.map_err(broken)?;
-    let status = response.status();
-    if !status.is_success() {
-        let body = response.bytes().await.map_err(broken)?;
-        return Err(Failure::Refused(error_body(status.as_u16(), &body)));
+    if !response.status().is_success() {
+        return Err(Failure::Refused(refusal(response).await));
     }
-    if is_event_stream(&response) {
-        if upstream.is_none() {
-            let job = response.headers().get(HEADER_JOB).and_then(|id| id.to_str().ok());
-            *upstream = job.map(|id| Origin {
-                at: answer.at.clone(),
-                job_id: id.to_owned(),
-                last_event_id: 0,
-                origin: None,
-            });
+    if EventStream::is_one(&response) {
+        let job = response.headers().get(HEADER_JOB).and_then(|id| id.to_str().ok());
+        if let Some(id) = job {
+            reading.name(&answer.at, id);
         }
-        return relay_events(response, answer, upstream, answered).await;
+        return relay_events(EventStream::new(response), answer, reading).await;
     }
-    let body = response.bytes().await.map_err(broken)?;
+    let body = response.bytes().await.map_err(|error| Failure::broken(&error))?;
     answer.job.emit(Some(event::RESULT), body);
     Ok(None)
 }
 
 async fn relay_events(
-    response: reqwest::Response,
+    mut events: EventStream,
     Answer { job, mut departure, .. }: Answer<'_>,
-    upstream: &mut Option<Origin>,
-    answered: &mut bool,
+    reading: &mut Reading,
 ) -> Result<Option<(Reply, Origin)>, Failure> {
-    let mut events = response.bytes_stream().map_err(|error| causes(&error)).eventsource();
     // Where whoever reads ours takes the next chunk to come from.
     let mut told = None;
     loop {
-        let event = match (&*upstream, departure.as_deref_mut()) {
+        let received = match (reading.job(), departure.as_deref_mut()) {
             (Some(known), Some(departure)) => tokio::select! {
                 biased;
                 reply = departure.asked() => return Ok(Some((reply, known.clone()))),
-                event = events.next() => event,
+                received = events.next() => received,
             },
             _ => events.next().await,
         };
-        let Some(event) = event else {
-            return Err(Failure::Broken {
-                why: "the stream ended before its end was sent".to_owned(),
-            });
+        let event = match reading.take(received.map_err(unreadable)?) {
+            Taken::Event(StreamEvent::Error(body)) => {
+                return Err(Failure::Refused(with_status(body, 500)));
+            }
+            Taken::Event(event) => event,
+            Taken::Noted => continue,
+            Taken::Whole => return Ok(None),
+            Taken::Unfinished(how) => return Err(unfinished(how, reading.is_answered())),
         };
-        let Event { event: name, data, id, .. } =
-            event.map_err(|error| Failure::Broken { why: error.to_string() })?;
-        if let (Some(upstream), Ok(id)) = (&mut *upstream, id.parse()) {
-            upstream.last_event_id = id;
+        if let (StreamEvent::Chunk(_) | StreamEvent::Done, Some(next)) = (&event, reading.job()) {
+            if told != Some(next.last_event_id.saturating_sub(1)) {
+                job.send(StreamEvent::Origin(next.before_chunk()));
+            }
+            told = Some(next.last_event_id);
         }
-        let event = match StreamEvent::decode(&name, data) {
-            Ok(Some(event)) => event,
-            // A name of another version: whoever reads ours would not know it either.
-            Ok(None) => continue,
-            Err(error) if matters(error.name) => {
-                let body = ErrorBody::new(ErrorCode::BadGateway, causes(&error));
-                return Err(Failure::Refused(body));
-            }
-            Err(error) => {
-                tracing::warn!(error = causes(&error), "an event is passed over");
-                continue;
-            }
-        };
-        match event {
-            StreamEvent::Error(body) => return Err(Failure::Refused(with_status(body, 500))),
-            StreamEvent::End(JobEnd { state }) => return ended(state, *answered),
-            StreamEvent::Origin(origin) => {
-                if let Some(upstream) = upstream {
-                    upstream.origin = Some(Box::new(origin));
-                }
-            }
-            event @ (StreamEvent::Chunk(_) | StreamEvent::Done) => {
-                let done = matches!(event, StreamEvent::Done);
-                if let Some(upstream) = upstream {
-                    if let Some(origin) = &mut upstream.origin {
-                        origin.advance();
-                    }
-                    if told != Some(upstream.last_event_id.saturating_sub(1)) {
-                        job.send(StreamEvent::Origin(upstream.before_chunk()));
-                    }
-                    told = Some(upstream.last_event_id);
-                }
-                job.send(event);
-                *answered = true;
-                if done {
-                    return Ok(None);
-                }
-            }
-            event @ (StreamEvent::Narration(_) | StreamEvent::Progress(_)) => {
-                job.send(event);
-            }
-            event @ StreamEvent::Result(_) => {
-                // A second one would follow if it were asked for anew.
-                *answered = true;
-                job.send(event);
-            }
+        job.send(event);
+        if reading.is_whole() {
+            return Ok(None);
         }
     }
 }
 
-/// Whether the answer depends on the event of that name; the others only tell about it.
-fn matters(name: &str) -> bool {
-    matches!(name, event::RESULT | event::ERROR | event::END)
+fn unreadable(broken: Broken) -> Failure {
+    match broken {
+        Broken::Malformed(error) => {
+            Failure::Refused(ErrorBody::new(ErrorCode::BadGateway, causes(&error)))
+        }
+        Broken::Closed | Broken::Transport(_) => Failure::Broken { why: causes(&broken) },
+    }
 }
 
-/// What the end of the next level's job means for an answer whose last part has not come.
-fn ended(state: JobState, answered: bool) -> Result<Option<(Reply, Origin)>, Failure> {
-    let refused = |code, why: &str| {
-        let what = if answered { "the answer was cut off" } else { "there is no answer" };
-        Err(Failure::Refused(ErrorBody::new(code, format!("{what}: {why}"))))
+/// The client's view of a job of the next level that ended before its answer was whole.
+fn unfinished(how: Unfinished, answered: bool) -> Failure {
+    let code = match how {
+        Unfinished::Elsewhere => return Failure::Broken { why: how.to_string() },
+        Unfinished::Cancelled => ErrorCode::Cancelled,
+        Unfinished::Failed => ErrorCode::UpstreamLost,
     };
-    match state {
-        JobState::Completed => Ok(None),
-        JobState::Cancelled => {
-            refused(ErrorCode::Cancelled, "the job was cancelled at the next level")
-        }
-        JobState::Failed => {
-            refused(ErrorCode::UpstreamLost, "the next level's job failed and gave no reason")
-        }
-        JobState::Running => {
-            Err(Failure::Broken { why: "the next level's job goes on elsewhere".to_owned() })
-        }
-    }
+    let what = if answered { "the answer was cut off" } else { "there is no answer" };
+    Failure::Refused(ErrorBody::new(code, format!("{what}: at the next level {how}")))
 }
 
-fn is_event_stream(response: &reqwest::Response) -> bool {
-    let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
-}
-
-/// The error that the next level sent, whose status is `status` unless it names another.
-fn error_body(status: u16, body: &[u8]) -> ErrorBody {
-    match serde_json::from_slice::<ErrorBody>(body) {
+/// The error that the next level sent, with the response's status unless it names another.
+pub(crate) async fn refusal(response: Response) -> ErrorBody {
+    let status = response.status().as_u16();
+    let body = match response.bytes().await {
+        Ok(body) => body,
+        Err(error) => return Failure::broken(&error).into_body(false),
+    };
+    match serde_json::from_slice::<ErrorBody>(&body) {
         Ok(body) => with_status(body, status),
         Err(_) => {
             let text = String::from_utf8_lossy(&body[..body.len().min(400)]).into_owned();

@@ -19,9 +19,9 @@ use tracing::Instrument as _;
 use crate::{
     Attempt,
     drive::{attempts, drive},
+    next::NextLevel,
     respond::RECONNECT_GRACE,
     transfer::{Transfer, Transfers},
-    upstream::NextLevel,
 };
 
 /// How long the process that serves now may take to fetch one job from this one.
@@ -71,7 +71,7 @@ impl<N: NextLevel> Relays<N> {
     pub fn begin<A, F>(&self, operation: &str, acquire: A) -> Result<JobId, Error>
     where
         A: Fn(JobEmitter, usize) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>> + Send,
+        F: Future<Output = Result<Attempt<N::Held>, ErrorBody>> + Send,
     {
         let relays = self.clone();
         self.begin_with(operation, async move |job| {
@@ -105,7 +105,7 @@ impl<N: NextLevel> Relays<N> {
         acquire: impl FnMut(usize) -> F,
     ) -> Result<(), ErrorBody>
     where
-        F: Future<Output = Result<Attempt<N::Guard>, ErrorBody>>,
+        F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
     {
         attempts(job, &self.next, acquire).await
     }

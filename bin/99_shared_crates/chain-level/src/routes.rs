@@ -16,7 +16,7 @@ use job_server::{
 };
 use rbee_api::{ErrorCode, JobInfo, JobList, JobRemains, paths};
 
-use crate::{relays::Relays, transfer::Transfer, upstream::NextLevel};
+use crate::{next::NextLevel, relays::Relays, transfer::Transfer};
 
 /// What a JSON number can say exactly everywhere; counting from there on does not overflow either.
 const EVENT_ID_MAX: u64 = 1 << 53;

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "worker-service"],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store"],
-    &["auto-update", "http-guard"],
+    &["auto-update", "http-guard", "job-client"],
     &["narration-core", "rbee-config", "rbee-api", "feature-pins"],
 ];
 
@@ -29,6 +29,7 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
             "chain-daemon",
             "chain-tests",
             "daemon-lifecycle",
+            "job-client",
             "job-server",
             "model-store",
             "http-guard",
@@ -55,7 +56,7 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
     ("daemon-lifecycle", &["http-guard", "rbee-config", "rbee-api"], "it is used without rbee"),
     (
         "cargo-live",
-        &["job-server", "model-store", "http-guard", "rbee-config", "rbee-api"],
+        &["job-client", "job-server", "model-store", "http-guard", "rbee-config", "rbee-api"],
         "it is used without rbee",
     ),
     (

@@ -15,10 +15,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
 };
-use chain_level::{Attempt, Form, Head, NextLevel, Relays, job_routes, respond};
+use chain_level::{Attempt, Form, Head, Relays, job_routes, respond};
 use daemon_lifecycle::Daemon;
 use http_body_util::BodyExt as _;
 use http_guard::Token;
+use job_client::Source;
 use job_server::{JobId, JobServer, Limits};
 use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_JOB, JobRemains, JobState};
 use reqwest::{Method, RequestBuilder};
@@ -341,8 +342,9 @@ struct Level {
 #[derive(Debug, Clone)]
 struct Next(SocketAddr);
 
-impl NextLevel for Next {
-    type Guard = ();
+impl Source for Next {
+    type Held = ();
+    type Error = ErrorBody;
 
     async fn request(
         &self,
