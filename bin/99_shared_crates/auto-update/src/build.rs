@@ -20,6 +20,7 @@ use crate::{
     inputs::{self, Before, Gathered, Scene},
     layout::Layout,
     lock::{Lock, Wanted},
+    members,
     priority::Priority,
     receipt::{Head, Look, Outcome, Output, Receipt},
     records, running,
@@ -178,7 +179,7 @@ impl<'a> Attempts<'a> {
         let mut known = self.last.as_ref().map_or_else(Vec::new, |last| self.listed(last));
         known.extend(companions.iter().flat_map(|companion| self.listed(&companion.last)));
         let mut attempt = 1;
-        let (report, metadata, mut gathered, executable, hash) = loop {
+        let (report, metadata, mut gathered, linked) = loop {
             let clock = build_start(self.layout)?;
             let sysroot = self.last.as_ref().and_then(|last| last.head.sysroot.as_deref());
             let world = self.layout.world();
@@ -215,10 +216,8 @@ impl<'a> Attempts<'a> {
             let sysroot = self.sysroot();
             let scene = self.scene(metadata.as_ref(), sysroot.as_deref(), &before);
             let mut gathered = inputs::gather(scene, &report, &mut hashes)?;
-            let executable = self.executable(&report)?;
-            let hash =
-                ArtifactHash::from_bytes(hash_file(&executable).map_err(on("read", &executable))?);
-            let is_damaged = self.is_damaged(&report, hash);
+            let linked = Linked::look(executable(self.layout, &report)?)?;
+            let is_damaged = self.is_damaged(&report, linked.hash);
             // What is never fresh is built by each call; nothing is gained by building it twice.
             gathered.changed_during.take_if(|_| gathered.opaque.is_some());
             // Written anew each time, by what the build itself runs.
@@ -232,10 +231,10 @@ impl<'a> Attempts<'a> {
                         format!("`{}` changed each time while it was built", path.display())
                     });
                 }
-                break (report, metadata, gathered, executable, hash);
+                break (report, metadata, gathered, linked);
             }
             if is_damaged {
-                unlink(&executable, scene)?;
+                unlink(&linked.path, scene)?;
             } else if gathered.changed_during.is_some() {
                 // Once more, with what is known now.
             } else if !gathered.overlooked.is_empty() {
@@ -249,17 +248,18 @@ impl<'a> Attempts<'a> {
                 if is_alone {
                     units::write(&self.layout.records, &report, scene)?;
                 }
-                break (report, metadata, gathered, executable, hash);
+                members::remember(self.layout, metadata.as_ref(), &gathered.entries)?;
+                break (report, metadata, gathered, linked);
             }
             attempt += 1;
             rewritten = gathered.changed_during;
             known = gathered.entries.into_iter().map(|entry| (entry.path, entry.look)).collect();
         };
         let sysroot = gathered.sysroot.clone();
-        let artifact = self.record(&mut gathered, executable, hash)?;
+        let identical = self.last_hash() == Some(linked.hash);
+        let artifact = record(self.layout, self.manner, &mut gathered, linked)?;
         let (metadata, sysroot) = (metadata.as_ref(), sysroot.as_deref());
         running::remember(self.layout, &artifact, &report, metadata, sysroot)?;
-        let identical = self.last_hash() == Some(hash);
         let compiled = report.artifacts.iter().any(|artifact| !artifact.fresh);
         talk.end(identical || !compiled, self.began.elapsed(), identical);
         Ok(Some(artifact))
@@ -311,7 +311,7 @@ impl<'a> Attempts<'a> {
         if !joint.status.success() || !together::is_exact(self, companions) {
             return None;
         }
-        let metadata = cargo::metadata(self.layout);
+        let metadata = self.metadata();
         let world = self.layout.world();
         let before = Before::look(StatVector::NONE, None, false, std::iter::empty(), world, None);
         let scene = self.scene(metadata.as_ref(), None, &before);
@@ -338,12 +338,10 @@ impl<'a> Attempts<'a> {
         if gathered.changed_during.is_some() || !gathered.overlooked.is_empty() {
             return Ok(());
         }
-        let executable = executable(layout, &report)?;
-        let hash = hash_file(&executable).map_err(on("read", &executable))?;
+        let linked = Linked::look(executable(layout, &report)?)?;
         let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {})?;
-        let hash = ArtifactHash::from_bytes(hash);
         let sysroot = gathered.sysroot.clone();
-        let artifact = record(layout, self.manner, &mut gathered, executable, hash)?;
+        let artifact = record(layout, self.manner, &mut gathered, linked)?;
         running::remember(layout, &artifact, &report, own.metadata, sysroot.as_deref())?;
         Ok(())
     }
@@ -369,8 +367,20 @@ impl<'a> Attempts<'a> {
             return Ok(None);
         };
         // Not beside the build: the two would wait for each other's locks, and say so.
-        let metadata = cargo::metadata(layout);
-        Ok(Some((report, metadata)))
+        Ok(Some((report, self.metadata())))
+    }
+
+    /// What the workspace consists of. While nothing but the contents of sources has changed, that
+    /// is what cargo said the last time.
+    fn metadata(&self) -> Option<Metadata> {
+        let is_of_source = |reason: &StaleReason| {
+            let kinds = [InputKind::Source, InputKind::BuildScript, InputKind::Generated];
+            reason.change == Change::Modified && kinds.contains(&reason.kind)
+        };
+        let keeps = self.is_compared && self.reasons.iter().all(is_of_source);
+        let last = self.last.as_ref().filter(|_| keeps);
+        last.and_then(|last| members::known(self.layout, last))
+            .or_else(|| cargo::metadata(self.layout))
     }
 
     /// Runs cargo to its end, at whatever priority; `None` where it was overtaken.
@@ -452,10 +462,6 @@ impl<'a> Attempts<'a> {
             .or_else(|| toolchain::sysroot(layout.folder(), &layout.config, &layout.environment))
     }
 
-    fn executable(&self, report: &Report) -> Result<PathBuf, Error> {
-        executable(self.layout, report)
-    }
-
     fn last_hash(&self) -> Option<ArtifactHash> {
         match &self.last.as_ref()?.head.outcome {
             Outcome::Built(output) => Some(output.hash),
@@ -471,15 +477,6 @@ impl<'a> Attempts<'a> {
         only_output
             && report.artifacts.iter().all(|artifact| artifact.fresh)
             && self.last_hash().is_some_and(|last| last != hash)
-    }
-
-    fn record(
-        &self,
-        gathered: &mut Gathered,
-        executable: PathBuf,
-        hash: ArtifactHash,
-    ) -> Result<Artifact, Error> {
-        record(self.layout, self.manner, gathered, executable, hash)
     }
 
     fn failed(
@@ -528,20 +525,39 @@ fn executable(layout: &Layout, report: &Report) -> Result<PathBuf, Error> {
     named.ok_or_else(|| Error::NoExecutable { binary: binary.clone() })
 }
 
+/// What cargo put where a person finds it.
+struct Linked {
+    path: PathBuf,
+    state: StatVector,
+    hash: ArtifactHash,
+}
+
+impl Linked {
+    fn look(path: PathBuf) -> Result<Self, Error> {
+        let state = state_of(&path)?;
+        let hash = hash_file(&path).map_err(on("read", &path))?;
+        Ok(Self { path, state, hash: ArtifactHash::from_bytes(hash) })
+    }
+}
+
+fn state_of(path: &Path) -> Result<StatVector, Error> {
+    let state = stat(path).map_err(|error| on("look at", path)(error.into()))?;
+    Ok(state.unwrap_or(StatVector::NONE))
+}
+
 /// Keeps what was built, and what it was built from.
 fn record(
     layout: &Layout,
     manner: Manner,
     gathered: &mut Gathered,
-    executable: PathBuf,
-    hash: ArtifactHash,
+    linked: Linked,
 ) -> Result<Artifact, Error> {
     let store = Store::new(layout.home());
-    let stored = store.insert(&executable, hash, &layout.options.binary)?;
-    let target = stat(&executable).map_err(|error| on("look at", &executable)(error.into()))?;
-    let target = target.unwrap_or(StatVector::NONE);
-    let output =
-        Output { hash, target_path: executable, target, stored, opaque: gathered.opaque.take() };
+    let Linked { path, state, hash } = linked;
+    let stored = store.insert(&path, hash, state, &layout.options.binary)?;
+    // One more link to it is another state.
+    let target = state_of(&path)?;
+    let output = Output { hash, target_path: path, target, stored, opaque: gathered.opaque.take() };
     let artifact = check::artifact(layout, &output);
     let head = head(layout, gathered, Outcome::Built(output));
     records::write_built(&layout.records, &head, &mut gathered.entries, layout.root())?;

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     environment::BuildEnvironment,
@@ -195,7 +195,7 @@ impl Report {
 }
 
 /// The members of the workspace and where it builds, as cargo knows them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) packages: Vec<PackageMessage>,
     pub(crate) target_directory: PathBuf,
@@ -203,7 +203,7 @@ pub(crate) struct Metadata {
     pub(crate) build_directory: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PackageMessage {
     pub(crate) manifest_path: PathBuf,
     pub(crate) name: String,

@@ -101,13 +101,6 @@ fn check_output(layout: &Layout, output: &Output) -> Result<Output, StaleReason>
         input: input.to_owned(),
         via: Vec::new(),
     };
-    let store = Store::new(layout.home());
-    let name = &layout.options.binary;
-    let Some(stored) = store.verify(output.hash, name, output.stored) else {
-        let path = store.path(output.hash, name);
-        let is_there = !matches!(lstat(&path), Ok(None));
-        return Err(reason(if is_there { Change::Modified } else { Change::Removed }, &path));
-    };
     let target = match stat(&output.target_path) {
         Ok(Some(state)) if state == output.target => state,
         Ok(Some(state)) => {
@@ -119,6 +112,13 @@ fn check_output(layout: &Layout, output: &Output) -> Result<Output, StaleReason>
         }
         Ok(None) => return Err(reason(Change::Removed, &output.target_path)),
         Err(_) => return Err(reason(Change::Unreadable, &output.target_path)),
+    };
+    let store = Store::new(layout.home());
+    let name = &layout.options.binary;
+    let Some(stored) = store.verify(output.hash, name, output.stored) else {
+        let path = store.path(output.hash, name);
+        let is_there = !matches!(lstat(&path), Ok(None));
+        return Err(reason(if is_there { Change::Modified } else { Change::Removed }, &path));
     };
     Ok(Output { stored, target, ..output.clone() })
 }
@@ -142,7 +142,7 @@ fn restore(layout: &Layout, hashes: &mut Hashes, holding: Holding) -> Option<Art
         if store.verify(output.hash, name, output.stored).is_none() {
             continue;
         }
-        mark_used(&store.path(output.hash, name));
+        store.path(output.hash, name).parent().into_iter().for_each(mark_used);
         mark_used(&path);
         let stored = lstat(&store.path(output.hash, name)).ok()??;
         let now = Output { target, stored, ..output.clone() };

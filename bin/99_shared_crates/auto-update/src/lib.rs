@@ -103,6 +103,7 @@ mod compare; // a receipt against the world
 mod freshness; // the verdict and its reasons
 mod check; // the ladder from states to earlier builds
 mod cargo; // runs cargo
+mod members; // what cargo said of the workspace
 mod inputs; // what a build was made from
 mod build; // single flight, repeat, record
 mod priority; // idle builds

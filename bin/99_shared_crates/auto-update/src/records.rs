@@ -46,6 +46,11 @@ pub(crate) fn current(records: &Path) -> PathBuf {
     records.join("current")
 }
 
+/// What cargo said of the workspace.
+pub(crate) fn members(records: &Path) -> PathBuf {
+    records.join("members")
+}
+
 pub(crate) fn failed(records: &Path) -> PathBuf {
     records.join("failed")
 }

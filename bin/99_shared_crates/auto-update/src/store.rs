@@ -1,7 +1,11 @@
 //! Built binaries by their content.
 //!
-//! Cargo overwrites what it built; daemons run for days. Each binary is therefore copied, or
-//! cloned where the file system can, under the hash of its bytes, and is never written again.
+//! Cargo replaces what it built; daemons run for days. Each binary is therefore kept under the hash
+//! of its bytes: cloned where the file system can, else as one more link to cargo's file, since
+//! copying a hundred megabytes takes as long as a small build. Cargo removes its file before it has
+//! another one linked, so the link keeps what was built. Whoever writes into cargo's file in place
+//! spoils it here too; therefore the state, and if that differs the content, is compared before
+//! anything is taken from here ([`Store::verify`]).
 
 use std::{
     collections::HashMap,
@@ -81,6 +85,8 @@ impl Store {
             let Some(hash) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
+            // The files' own times are what those who build go by.
+            let used = entry.metadata().and_then(|metadata| metadata.modified());
             for file in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
                 let Ok(metadata) = file.metadata() else { continue };
                 let pids = running.remove(&file.path()).unwrap_or_default();
@@ -90,7 +96,7 @@ impl Store {
                     hash,
                     path: file.path(),
                     size: metadata.len(),
-                    last_used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                    last_used: *used.as_ref().unwrap_or(&SystemTime::UNIX_EPOCH),
                     in_use: current || !pids.is_empty(),
                     current,
                     pids,
@@ -126,30 +132,31 @@ impl Store {
         Ok(removed)
     }
 
-    /// Puts a copy of `executable` into the store under `hash`, which its bytes have; returns the
-    /// state of the copy.
+    /// Keeps `executable` under `hash`, which its bytes had when its state was `hashed`; returns
+    /// the state of what is kept.
     pub(crate) fn insert(
         &self,
         executable: &Path,
         hash: ArtifactHash,
+        hashed: StatVector,
         name: &str,
     ) -> Result<StatVector, Error> {
         let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {})?;
         records::remove_drafts(&self.home, DRAFT);
         let path = self.path(hash, name);
-        if self.is_whole(&path, hash) {
-            mark_used(&path);
-        } else {
-            let dir = path.parent().expect("it has a folder");
+        let dir = path.parent().expect("it has a folder");
+        if !self.is_whole(&path, hash, hashed) {
             fs::create_dir_all(dir).map_err(on("create", dir))?;
             let draft = self.home.join(format!("{DRAFT}{}-{name}", std::process::id()));
-            let copied = copy(executable, &draft, hash, &path);
-            if copied.is_err() {
+            let kept = keep(executable, &draft, hash, hashed);
+            let kept = kept.and_then(|()| fs::rename(&draft, &path).map_err(on("create", &path)));
+            if kept.is_err() {
                 fs::remove_file(&draft).unwrap_or(());
                 fs::remove_dir(dir).unwrap_or(());
             }
-            copied?;
+            kept?;
         }
+        mark_used(dir);
         let state = lstat(&path).map_err(|error| on("look at", &path)(error.into()))?;
         state.ok_or_else(|| on("look at", &path)(io::ErrorKind::NotFound.into()))
     }
@@ -171,30 +178,47 @@ impl Store {
         (content.1 == *hash.as_bytes()).then_some(content.0)
     }
 
-    fn is_whole(&self, path: &Path, hash: ArtifactHash) -> bool {
-        path.is_file() && hash_file(path).is_ok_and(|found| found == *hash.as_bytes())
+    fn is_whole(&self, path: &Path, hash: ArtifactHash, hashed: StatVector) -> bool {
+        let Ok(Some(state)) = lstat(path) else { return false };
+        is_unwritten(state, hashed)
+            || state.is_file() && hash_file(path).is_ok_and(|found| found == *hash.as_bytes())
     }
 }
 
-fn copy(from: &Path, draft: &Path, hash: ArtifactHash, to: &Path) -> Result<(), Error> {
+/// Makes `draft` what `from` is.
+fn keep(from: &Path, draft: &Path, hash: ArtifactHash, hashed: StatVector) -> Result<(), Error> {
     fs::remove_file(draft).or_else(absent_is_fine).map_err(on("remove", draft))?;
-    reflink_copy::reflink_or_copy(from, draft).map_err(on("copy", from))?;
+    let changed = || on("keep", from)(io::Error::other("it changed while it was kept"));
+    let is_cloned = reflink_copy::reflink(from, draft).is_ok();
+    // The file itself, where a symbolic link leads to it.
+    let link = || fs::canonicalize(from).and_then(|file| fs::hard_link(file, draft));
+    if !is_cloned && link().is_ok() {
+        let now = lstat(draft).map_err(|error| on("look at", draft)(error.into()))?;
+        let is_same = now.is_some_and(|now| is_unwritten(now, hashed));
+        return if is_same { Ok(()) } else { Err(changed()) };
+    }
+    if !is_cloned {
+        fs::copy(from, draft).map_err(on("copy", from))?;
+    }
     // Nobody may write it, so that what runs from it stays what its name says.
     fs::set_permissions(draft, Permissions::from_mode(0o555)).map_err(on("protect", draft))?;
     let copied = hash_file(draft).map_err(on("read", draft))?;
-    if copied != *hash.as_bytes() {
-        let changed = io::Error::other("it changed while it was copied");
-        return Err(on("copy", from)(changed));
-    }
-    mark_used(draft);
-    fs::rename(draft, to).map_err(on("create", to))
+    if copied == *hash.as_bytes() { Ok(()) } else { Err(changed()) }
+}
+
+/// Whether it is that very file, and nobody has written it since; one more link to it is another
+/// state as well.
+fn is_unwritten(now: StatVector, then: StatVector) -> bool {
+    let content = |state: StatVector| (state.device(), state.inode(), state.size(), state.mtime());
+    content(now) == content(then)
 }
 
 fn absent_is_fine(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Its mtime is when it was last of use. What cannot be marked is merely removed earlier.
+/// Its mtime is when what it holds was last of use. What cannot be marked is merely removed
+/// earlier.
 pub(crate) fn mark_used(path: &Path) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
     let times = Timestamps {

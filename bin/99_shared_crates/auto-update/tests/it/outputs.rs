@@ -260,3 +260,49 @@ fn what_is_built_in_the_new_layout_is_followed() {
     world.write("app/in", "y");
     world.assert_stale_then_prints(&["Modified BuildScript app/in"], "two y");
 }
+
+#[test]
+fn what_a_person_does_to_cargos_copy_in_place_is_seen_and_mended() {
+    let world = World::single("fn main() { print!(\"x\"); }\n");
+    let built = world.ensure().artifact;
+    // A running program cannot be written to, and this one has ended.
+    let mut bytes = std::fs::read(&built.target_path).unwrap();
+    bytes.extend(b"more");
+    std::fs::write(&built.target_path, bytes).unwrap();
+    assert!(world.stale()[0].contains("Output"), "{:?}", world.stale());
+    let again = world.ensure().artifact;
+    assert_eq!(again.hash, built.hash);
+    for path in [&again.path, &again.target_path] {
+        assert_eq!(ArtifactHash::of_file(path).unwrap(), built.hash);
+    }
+    world.assert_fresh();
+}
+
+#[test]
+fn after_an_edit_of_sources_cargo_is_called_once() {
+    let mut world = World::chain();
+    let (path, calls) = (world.environment.get("PATH").unwrap().to_owned(), world.path("calls"));
+    let script = format!("#!/bin/sh\necho $1 >> {calls:?}\nPATH={path:?} exec cargo \"$@\"\n");
+    world.program("bin/cargo", &script);
+    let longer =
+        std::env::join_paths([world.path("bin")].into_iter().chain(std::env::split_paths(&path)));
+    world.environment = world.environment.clone().set("PATH", longer.unwrap());
+    world.ensure();
+    let called = |edit: &dyn Fn()| {
+        world.remove("calls");
+        edit();
+        world.ensure();
+        world.read("calls")
+    };
+    assert_eq!(called(&|| world.leaf_says("two")), "build\n");
+    let manifest = world.read("leaf/Cargo.toml");
+    let both = || {
+        world
+            .write("leaf/Cargo.toml", &manifest.replace("edition", "description = \"b\"\nedition"));
+        world.leaf_says("three");
+    };
+    assert_eq!(called(&both), "build\nmetadata\n");
+    assert_eq!(called(&|| world.leaf_says("four")), "build\n");
+    assert_eq!(world.prints(), "four");
+    world.assert_fresh();
+}
