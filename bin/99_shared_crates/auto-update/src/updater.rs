@@ -45,15 +45,15 @@ pub struct AutoUpdater {
 }
 
 impl AutoUpdater {
-    /// The binary `name` of the package in `source_dir`.
+    /// The binary `name` of the package in `source_dir`, or of one of the workspace's in a folder
+    /// right below.
     ///
     /// `source_dir` is absolute, or relative to the root of the workspace that holds the working
     /// directory, else of the one that holds the running executable. Nothing is built or checked
     /// yet, but the package must be there and have such a binary.
     pub fn new(name: impl Into<String>, source_dir: impl AsRef<Path>) -> Result<Self, Error> {
-        let package = Package::find(source_dir.as_ref())?;
         let binary = name.into();
-        package.require_binary(&binary)?;
+        let package = Package::find(source_dir.as_ref())?.with_binary(&binary)?;
         Ok(Self::of(package, binary))
     }
 

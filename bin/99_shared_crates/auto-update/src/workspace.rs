@@ -93,6 +93,21 @@ impl Package {
         })
     }
 
+    /// This package where it has the binary, else the one below it that has, in the order of their
+    /// folders.
+    pub(crate) fn with_binary(self, name: &str) -> Result<Self, Error> {
+        let Err(error) = self.require_binary(name) else { return Ok(self) };
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        dirs.retain(|dir| dir.join("Cargo.toml").is_file());
+        dirs.sort_unstable();
+        let mut below = dirs.iter().filter_map(|dir| Self::open(dir).ok());
+        let found = below.find(|package| {
+            package.workspace_root == self.workspace_root && package.require_binary(name).is_ok()
+        });
+        found.ok_or(error)
+    }
+
     pub(crate) fn only_binary(&self) -> Result<String, Error> {
         let default = self.default_run.iter().find(|name| self.binaries.contains(name));
         match (default, self.binaries.as_slice()) {

@@ -7,7 +7,9 @@ use std::{
     process::Command,
 };
 
-use crate::world::World;
+use auto_update::AutoUpdater;
+
+use crate::world::{World, printed};
 
 /// A binary that prints the names of what lies in its package, hidden names too, and what one of
 /// them holds.
@@ -243,4 +245,29 @@ fn only_the_packages_own_target_is_left_out() {
     world.assert_fresh();
     world.write("app/src/target/file", "more");
     assert_eq!(world.stale(), ["Modified BuildScript app/src/target/file"]);
+}
+
+#[test]
+fn a_binary_of_a_package_below_is_found_by_the_folder_above_and_each_is_stale_by_its_own_files() {
+    let world = World::single("fn main() { print!(\"above\"); }\n");
+    world
+        .write("Cargo.toml", "[workspace]\nmembers = [\"app\", \"app/below\"]\nresolver = \"3\"\n");
+    world.package("app/below", "[[bin]]\nname = \"other\"\npath = \"src/other.rs\"\n");
+    world.replace("app/below/Cargo.toml", "app/below", "below");
+    world.write("app/below/src/other.rs", "fn main() { print!(\"below\"); }\n");
+    let other = AutoUpdater::new("other", world.path("app")).unwrap();
+    let other = other.environment(world.environment.clone());
+    assert_eq!(world.prints(), "above");
+    assert_eq!(printed(&world.ensure_with(&other).artifact.path), "below");
+
+    world.replace("app/src/main.rs", "above", "above, edited");
+    assert_eq!(world.stale_with(&other), Vec::<String>::new());
+    assert_eq!(world.stale(), ["Modified Source app/src/main.rs"]);
+    assert_eq!(world.prints(), "above, edited");
+    world.replace("app/below/src/other.rs", "below", "below, edited");
+    world.assert_fresh();
+    assert_eq!(world.stale_with(&other), ["Modified Source app/below/src/other.rs"]);
+
+    let missing = AutoUpdater::new("third", world.path("app")).unwrap_err().to_string();
+    assert!(missing.contains("third"), "{missing}");
 }
