@@ -12,6 +12,9 @@ use crate::dependencies;
 const WORKER: &str = "bin/30_llm_worker_rbee";
 const STAND_IN: &str = "tests/stand-in-worker";
 
+/// A package of its own in the worker's folder, which stays as it is.
+const ADAPTER: &str = "bin/30_llm_worker_rbee/engine-adapter";
+
 /// Where cargo is told of the tools that `./rbee setup` found.
 const TOOLS: &str = ".tools/config.toml";
 
@@ -35,6 +38,9 @@ impl Checkout {
     pub fn with_stand_in_worker(base: &Path) -> Self {
         // `./rbee setup` has nothing to do: the stand-in needs neither cmake nor libclang.
         Self::open(base, "", |file| {
+            if file.starts_with(ADAPTER) {
+                return Some(file.to_owned());
+            }
             if file.starts_with(WORKER) {
                 return None;
             }

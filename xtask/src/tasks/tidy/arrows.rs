@@ -5,7 +5,7 @@ use crate::tasks::tidy::{Tree, Violation};
 const LAYERS: &[&[&str]] = &[
     &["xtask", "chain-bench"],
     &["chain-tests"],
-    &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee"],
+    &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee", "engine-adapter"],
     &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "worker-service"],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store"],
@@ -22,6 +22,8 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
             "queen-rbee",
             "rbee-hive",
             "llm-worker-rbee",
+            "engine-adapter",
+            "worker-service",
             "queen-lifecycle",
             "hive-lifecycle",
             "worker-lifecycle",
@@ -50,6 +52,11 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
     ("rbee-hive", &["queen-lifecycle", "hive-lifecycle"], "a hive does not know the queen"),
     (
         "llm-worker-rbee",
+        &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "model-store"],
+        "a worker knows neither hive nor queen",
+    ),
+    (
+        "engine-adapter",
         &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "model-store"],
         "a worker knows neither hive nor queen",
     ),

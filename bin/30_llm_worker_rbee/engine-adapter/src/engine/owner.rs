@@ -1,0 +1,91 @@
+//! Who owns an engine: any number of workers, each by a lock and by its end of a pipe.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+/// Held by one worker while it takes, or leaves, the engine of a folder.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _file: File,
+}
+
+/// Says that this worker owns the engine, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Owner {
+    owners: File,
+    /// The guard sees when the last of them is gone.
+    _pipe: Option<File>,
+}
+
+impl Turn {
+    /// Waits for it; not for a thread that must not block.
+    pub(super) fn wait(folder: &Path) -> io::Result<Self> {
+        if let Some(parent) = folder.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        let file = open(&beside(folder, "lock"))?;
+        file.lock()?;
+        Ok(Self { _file: file })
+    }
+}
+
+impl Owner {
+    /// To be called by whoever has the [`Turn`].
+    pub(super) fn new(folder: &Path) -> io::Result<Self> {
+        let owners = open(&beside(folder, "owners"))?;
+        owners.lock_shared()?;
+        Ok(Self { owners, _pipe: None })
+    }
+
+    /// Makes the pipe of an engine that is to be started, and gives the guard's end of it.
+    pub(super) fn make_pipe(&mut self, folder: &Path) -> io::Result<File> {
+        let path = folder.join("owners");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        self.hold(&path)?;
+        // There is a writer, so this does not wait.
+        File::open(&path)
+    }
+
+    /// Holds the pipe of an engine that runs.
+    pub(super) fn join(&mut self, folder: &Path) -> io::Result<()> {
+        self.hold(&folder.join("owners"))
+    }
+
+    fn hold(&mut self, path: &Path) -> io::Result<()> {
+        // For both directions, which waits for nobody.
+        let mut pipe = OpenOptions::new().read(true).write(true).open(path)?;
+        pipe.write_all(b"\n")?;
+        self._pipe = Some(pipe);
+        Ok(())
+    }
+
+    /// Whether nobody else owns the engine; to be called by whoever has the [`Turn`] and leaves.
+    pub(super) fn is_last(&self) -> bool {
+        match self.owners.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(%error, "cannot tell whether another worker owns the engine");
+                false
+            }
+        }
+    }
+}
+
+/// `FOLDER.SUFFIX`: what must outlive the folder.
+fn beside(folder: &Path, suffix: &str) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)
+}

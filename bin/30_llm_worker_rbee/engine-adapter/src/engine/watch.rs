@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+use daemon_lifecycle::Member;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Engine;
+use crate::upstream::Ping;
+
+/// How often the engine is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// An engine that refuses, or answers with an error, so often in a row is fit no more.
+const REFUSALS: u32 = 3;
+
+/// One that only does not answer may have a busy machine.
+const UNANSWERED: Duration = Duration::from_secs(60);
+
+/// Resolves when the engine is fit no more, with the reason.
+pub(super) async fn failed(engine: &Engine) -> String {
+    tokio::select! {
+        () = engine.record.program.ended() => format!("{} has ended", engine.title),
+        lost = a_process_is_lost(engine) => {
+            format!("{} goes on without its process {} (`{}`)", engine.title, lost.pid, lost.name)
+        }
+        why = answers_no_more(engine) => format!("{} {why}", engine.title),
+    }
+}
+
+/// An engine answers that it is well while one of its processes is dead.
+async fn a_process_is_lost(engine: &Engine) -> Member {
+    let Some(needed) = engine.needs else { return std::future::pending().await };
+    let mut members = engine.members();
+    members.retain(|member| member.name.starts_with(needed));
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(lost) = members.iter().find(|member| !member.is_alive()) {
+            return lost.clone();
+        }
+    }
+}
+
+async fn answers_no_more(engine: &Engine) -> String {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut refused, mut well) = (0, Instant::now());
+    loop {
+        ticks.tick().await;
+        drop(engine.log.lock().map(|mut log| log.look().is_some()));
+        match engine.upstream.ping(&engine.ready_path).await {
+            Ping::Well => (refused, well) = (0, Instant::now()),
+            Ping::Refused(why) => {
+                refused += 1;
+                if refused == REFUSALS {
+                    return format!("answers no more: {why}");
+                }
+            }
+            Ping::Silent if well.elapsed() > UNANSWERED => {
+                return format!("has not answered for {} s", well.elapsed().as_secs());
+            }
+            Ping::Silent => {}
+        }
+    }
+}

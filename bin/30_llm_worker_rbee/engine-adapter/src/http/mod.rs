@@ -1,0 +1,126 @@
+//! OpenAI's API at the rim: requests go to the engine as they came, answers come back as they are.
+//!
+//! A client that goes away drops its response, which cancels the stream's job, which closes the
+//! connection to the engine, which ends the request there.
+
+mod answer; // from the engine to the client
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, Uri},
+    response::Response,
+    routing::{get, post},
+};
+use http_guard::{ApiBytes, ApiError, fallbacks};
+use rbee_api::paths;
+use serde_json::{Value, json};
+use tokio::{sync::watch, time::Instant};
+use worker_service::WorkerService;
+
+use crate::upstream::Upstream;
+
+/// Bytes of a request's body at most.
+const BODY_MAX: usize = 16 * 1024 * 1024;
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    name: Arc<str>,
+    title: Arc<str>,
+    parallel: u32,
+    pub(crate) worker: WorkerService,
+    upstream: Arc<Upstream>,
+    /// Why the engine is fit no more.
+    broken: Arc<watch::Sender<Option<String>>>,
+    /// When a token of whichever request has last come.
+    activity: Arc<watch::Sender<Instant>>,
+    silence: Duration,
+    /// Seconds since 1970.
+    loaded_at: u64,
+}
+
+impl Service {
+    pub(crate) fn new(
+        name: &str,
+        title: &str,
+        parallel: u32,
+        worker: WorkerService,
+        upstream: Arc<Upstream>,
+        silence: Duration,
+    ) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            name: name.into(),
+            title: title.into(),
+            parallel,
+            worker,
+            upstream,
+            broken: Arc::new(watch::Sender::new(None)),
+            activity: Arc::new(watch::Sender::new(Instant::now())),
+            silence,
+            loaded_at: now.map_or(0, |since| since.as_secs()),
+        }
+    }
+
+    /// Ends every request under way with an error, and each that comes.
+    pub(crate) fn break_down(&self, why: String) {
+        self.broken.send_if_modified(|broken| {
+            let is_first = broken.is_none();
+            broken.get_or_insert(why);
+            is_first
+        });
+    }
+
+    /// Resolves once the engine is known to be fit no more.
+    pub(crate) async fn broken(&self) -> String {
+        let mut broken = self.broken.subscribe();
+        // The sender lives in `self`.
+        match broken.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => why,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Every route of the worker.
+pub(crate) fn router(service: Service) -> Router {
+    let common = service.worker.routes();
+    let routes = Router::new()
+        .route(paths::MODELS, get(models))
+        .route(paths::CHAT_COMPLETIONS, post(complete))
+        .route(paths::COMPLETIONS, post(complete))
+        .with_state(service)
+        .merge(common);
+    fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))
+}
+
+async fn models(State(service): State<Service>) -> Json<Value> {
+    let model = json!({
+        "id": &*service.name,
+        "object": "model",
+        "created": service.loaded_at,
+        "owned_by": "rbee",
+        "meta": { "engine": &*service.title, "parallel": service.parallel },
+    });
+    Json(json!({ "object": "list", "data": [model] }))
+}
+
+async fn complete(
+    State(service): State<Service>,
+    uri: Uri,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
+) -> Result<Response, ApiError> {
+    let hold = service.worker.hold();
+    let (body, streams) = service.upstream.addressed(&body)?;
+    match streams {
+        true => answer::stream(service, uri.path(), &headers, body, hold).await,
+        false => answer::whole(&service, uri.path(), body, hold).await,
+    }
+}

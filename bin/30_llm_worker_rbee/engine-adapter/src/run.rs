@@ -1,0 +1,171 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use daemon_lifecycle::{Daemon, Program};
+use rbee_api::Status;
+use worker_service::{Lease, WorkerService};
+
+use crate::{
+    Common, Plan,
+    engine::Engine,
+    http::{Service, router},
+};
+
+/// What an engine without requests may take to end when it is asked to.
+const END_GRACE: Duration = Duration::from_secs(5);
+
+/// The same where the starter kills whatever takes longer.
+const HURRIED_GRACE: Duration = Duration::from_secs(1);
+
+/// What ended streams may take to reach their readers, and their requests to end in the engine.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Serves by the engine of `plan` until the worker is told to end, or nobody wants it any more, or
+/// the engine breaks down.
+///
+/// # Errors
+///
+/// When the engine cannot be started, or breaks down; the starter is told why.
+pub async fn run(role: &str, common: &Common, plan: anyhow::Result<Plan>) -> anyhow::Result<()> {
+    let daemon = Daemon::attach(role).context("cannot become a daemon")?;
+    // What a worker does is narrated by its hive.
+    chain_daemon::init_tracing(Some(&common.log), |_| ());
+    let served = match plan {
+        Ok(plan) => serve(&daemon, common, &plan).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &served {
+        tracing::error!("{error:#}");
+        daemon.fail(format!("{error:#}")).await;
+    }
+    served
+}
+
+async fn serve(daemon: &Daemon, common: &Common, plan: &Plan) -> anyhow::Result<()> {
+    let mut engine = Engine::take(&common.engine, plan, common.orphan).await?;
+    let how = if engine.is_adopted { "goes on with" } else { "starts" };
+    tracing::info!(folder = %common.engine.display(), "the worker {how} {}", plan.engine);
+    let loaded = tokio::select! {
+        loaded = engine.ready(common.load_timeout, |line| daemon.progress(line)) => loaded,
+        _ = daemon.shutdown() => Err(anyhow::anyhow!("the worker was told to end")),
+    };
+    if let Err(error) = loaded {
+        engine.leave(HURRIED_GRACE).await;
+        return Err(error);
+    }
+    let _record = Record::write(&common.socket, engine.program());
+    let ended = serve_by(daemon, common, plan, &engine).await;
+    let deadline = daemon.shutdown().requested().map(|shutdown| shutdown.drain_deadline);
+    let is_hurried = deadline.is_some_and(|deadline| deadline < Instant::now());
+    match &ended {
+        // Its other owners have lost it too.
+        Ok(Some(_broken)) => engine.end(Duration::ZERO).await,
+        Ok(None) | Err(_) => {
+            engine.leave(if is_hurried { HURRIED_GRACE } else { END_GRACE }).await;
+        }
+    }
+    match ended? {
+        Some(why) => Err(anyhow::anyhow!(why)),
+        None => Ok(()),
+    }
+}
+
+/// Until the worker is to end; `Some` when that is since the engine has broken down.
+async fn serve_by(
+    daemon: &Daemon,
+    common: &Common,
+    plan: &Plan,
+    engine: &Engine,
+) -> anyhow::Result<Option<String>> {
+    let lease = Lease::new(common.lease);
+    let health = {
+        let (daemon, since) = (daemon.clone(), Instant::now());
+        move || {
+            let mut health = chain_daemon::health(daemon.identity(), since);
+            if daemon.shutdown().requested().is_some() {
+                health.status = Status::Draining;
+            }
+            health
+        }
+    };
+    let worker = WorkerService::new(lease.clone(), health);
+    let upstream = engine.upstream.clone();
+    let service =
+        Service::new(&common.name, &plan.engine, common.parallel, worker, upstream, common.silence);
+    let listener = daemon.listen_unix(&common.socket).await?;
+    daemon.ready(common.socket.display()).await?;
+    tracing::info!(socket = %common.socket.display(), "the worker is ready");
+    let routes = router(service.clone());
+    let broken = async {
+        tokio::select! {
+            why = engine.failed() => why,
+            why = service.broken() => why,
+        }
+    };
+    let serving = daemon.serve(listener, routes);
+    tokio::pin!(serving, broken);
+    let why = tokio::select! {
+        served = &mut serving => {
+            served?;
+            None
+        }
+        () = lease.ended() => {
+            tracing::info!("nobody has renewed the lease: leaving");
+            None
+        }
+        why = &mut broken => {
+            tracing::error!("the engine has broken down: {why}");
+            service.break_down(why.clone());
+            Some(why)
+        }
+    };
+    if why.is_none() {
+        // Streams without a reader would be waited for in vain, and the engine must have no request.
+        let jobs = service.worker.jobs();
+        for job in jobs.list() {
+            drop(jobs.cancel(&job.id));
+        }
+    }
+    let answered = async {
+        while lease.requests() > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        if why.is_some() {
+            // What the streams end with is still to be written to their connections.
+            tokio::time::sleep(PAUSE * 10).await;
+        }
+    };
+    tokio::select! {
+        () = answered => {}
+        () = tokio::time::sleep(LAST_WORDS) => tracing::warn!("requests are still under way"),
+        _ = &mut serving, if why.is_some() => {}
+    }
+    Ok(why)
+}
+
+/// Beside the worker's socket, for whoever counts the memory of a worker: the engine's processes.
+struct Record(PathBuf);
+
+impl Record {
+    fn write(socket: &Path, program: &Program) -> Self {
+        let path = socket.with_file_name("engine.json");
+        let text = serde_json::to_vec(program).unwrap_or_default();
+        if let Err(error) = fs::write(&path, text) {
+            tracing::warn!(%error, "cannot say which processes are the engine's");
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, "the record of the engine's processes is gone already");
+        }
+    }
+}

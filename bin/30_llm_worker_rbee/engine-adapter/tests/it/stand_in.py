@@ -1,0 +1,174 @@
+"""Stands in for `vllm serve`: its command line, its processes, and what goes wrong with it.
+
+Run as a program: stand_in.py serve MODEL (--uds PATH | --port N) --served-model-name NAME ...
+
+The model's folder says how it starts: with a file `gate` in it, it is ready once that file is gone;
+with a file `broken`, it ends as it loads. What a request's prompt says, it does: `count N` answers
+with N tokens, `cut N`, `error N`, `silent N`, `die N` do so after N tokens, `refuse` is refused.
+A request that is to end by itself waits between tokens for as long as the folder has a file `hold`.
+"""
+import argparse, json, multiprocessing.shared_memory, os, pathlib, signal, socketserver, subprocess, sys, tempfile, threading, time
+from http.server import BaseHTTPRequestHandler
+
+CHILD = """
+import mmap, sys, time
+with open(sys.argv[1], "r+b") as file:
+    shared = mmap.mmap(file.fileno(), 0)
+time.sleep(3600)
+"""
+
+parser = argparse.ArgumentParser()
+parser.add_argument("command")
+parser.add_argument("model", type=pathlib.Path)
+parser.add_argument("--uds")
+parser.add_argument("--port", type=int)
+parser.add_argument("--served-model-name")
+args, further = parser.parse_known_args()
+
+state = {"running": 0, "requests": 0, "hangs": False, "argv": sys.argv[1:], "environment": dict(os.environ)}
+lock = threading.Lock()
+loaded = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def address_string(self):
+        return "client"
+
+    def answer(self, status, body):
+        data = json.dumps(body).encode() if body is not None else b""
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        if self.path == "/health":
+            # vLLM listens long before it answers.
+            loaded.wait()
+            self.answer(200, None)
+        else:
+            with lock:
+                self.answer(200, state)
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        what, _, count = prompt.partition(" ")
+        count = int(count or 3)
+        if body.get("model") != args.served_model_name:
+            return self.answer(404, {"error": {"message": f"The model `{body.get('model')}` does not exist.", "type": "NotFoundError", "param": "model", "code": 404}})
+        if what == "refuse":
+            return self.answer(400, {"error": {"message": "refused in its own words", "type": "BadRequestError", "param": None, "code": 400}})
+        with lock:
+            state["running"] += 1
+            state["requests"] += 1
+        try:
+            self.complete(body, what, count)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        finally:
+            self.close_connection = True
+            with lock:
+                state["running"] -= 1
+
+    def complete(self, body, what, count):
+        if not body.get("stream"):
+            text = "".join(f"w{n} " for n in range(count))
+            message = {"role": "assistant", "content": text}
+            return self.answer(200, {"object": "chat.completion", "model": args.served_model_name, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        for n in range(count):
+            self.wait_for_turn()
+            self.frame({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": f"w{n} "}, "finish_reason": None}]})
+        if what == "cut":
+            return
+        if what == "die":
+            os._exit(3)
+        if what == "silent":
+            while True:
+                self.alive()
+                time.sleep(0.02)
+        if what == "error":
+            return self.frame({"error": {"message": "the engine is out of memory", "type": "InternalServerError", "param": None, "code": 500}})
+        self.frame({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def wait_for_turn(self):
+        self.alive()
+        while state["hangs"] or (args.model / "hold").exists():
+            self.alive()
+            time.sleep(0.005)
+
+    def alive(self):
+        """vLLM notices within 0.3 s that a client has gone."""
+        self.connection.setblocking(False)
+        try:
+            if self.connection.recv(1) == b"":
+                raise BrokenPipeError
+        except BlockingIOError:
+            pass
+        finally:
+            self.connection.setblocking(True)
+
+    def frame(self, value):
+        self.wfile.write(b"data: " + json.dumps(value).encode() + b"\n\n")
+        self.wfile.flush()
+
+
+class Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+
+def stop(*_):
+    with lock:
+        if state["running"]:
+            # With a request under way vLLM kills its engine and waits for ever for the connection.
+            state["hangs"] = True
+        else:
+            os._exit(0)
+
+
+def main():
+    print("INFO loading the model", flush=True)
+    if (args.model / "broken").exists():
+        sys.exit("ValueError: the model is broken")
+    shared = multiprocessing.shared_memory.SharedMemory(create=True, size=4096)
+    path = f"/dev/shm/{shared.name.lstrip('/')}"
+    # Nobody but the guard is to remove it.
+    multiprocessing.resource_tracker.unregister(shared._name, "shared_memory")
+    state["shared"] = path
+    pathlib.Path(tempfile.gettempdir(), "vllm_dist_stand_in").write_text("left behind")
+    state["children"] = {
+        name: subprocess.Popen([name, "-c", CHILD, path], executable=sys.executable).pid
+        for name in ("VLLM::EngineCore", "VLLM::Worker")
+    }
+    server = Unix(args.uds, Handler) if args.uds else Tcp(("127.0.0.1", args.port), Handler)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    while (args.model / "gate").exists():
+        time.sleep(0.01)
+    loaded.set()
+    print("INFO Application startup complete.", flush=True)
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()
