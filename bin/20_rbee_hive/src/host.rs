@@ -11,6 +11,9 @@ const WORKER: WorkerType = WorkerType::LlamaCpp;
 
 /// What a hive needs of the machine that it runs on: processes of workers, and memory.
 pub trait Host: fmt::Debug + Send + Sync {
+    /// Builds the worker's binary if it must, and starts nothing; the model's file need not be there.
+    fn build(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<(), Error>>;
+
     /// Starts the worker, or takes the one that runs there with the same binary and arguments.
     fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>>;
 
@@ -52,6 +55,10 @@ pub trait Host: fmt::Debug + Send + Sync {
 pub(crate) struct ThisHost;
 
 impl Host for ThisHost {
+    fn build(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(worker_lifecycle::build_worker(WORKER, worker))
+    }
+
     fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>> {
         Box::pin(worker_lifecycle::spawn_worker(WORKER, worker))
     }

@@ -83,8 +83,18 @@ impl WorkerPool {
     }
 
     async fn model_file(&self, wanted: &Wanted) -> Result<PathBuf, ErrorBody> {
-        let Wanted { model, reach, job, .. } = wanted.clone();
-        self.0.models.whole_file(model, reach, job).await
+        let Wanted { model, reach, job, waits, .. } = wanted.clone();
+        let models = &self.0.models;
+        if models.find(model.clone()).await?.is_some() {
+            return models.whole_file(model, reach, job).await;
+        }
+        models.admit(&model, reach, |_| false).await?;
+        // A download waits for the network and a build for the processor.
+        let config = WorkerConfig { waits, ..self.worker_config(&model, PathBuf::new(), 0) };
+        let build = self.0.host.build(config);
+        let build = async { build.await.map_err(|error| failure::worker(&error)) };
+        let (path, ()) = tokio::try_join!(models.whole_file(model, reach, job), build)?;
+        Ok(path)
     }
 
     /// In a task of its own, so that a client who goes away leaves no half-started worker.

@@ -61,7 +61,7 @@ async fn paths_urls_and_downloads_are_for_who_may_manage_and_all_answered_alike(
     }
     told.dedup();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(world.machine.state(|machine| machine.spawned.is_empty()));
+    assert!(world.machine.state(|machine| machine.spawned.is_empty() && machine.built.is_empty()));
     assert_eq!(world.files_of_the_store(), Vec::<String>::new(), "nothing was downloaded");
 }
 
@@ -73,9 +73,14 @@ async fn no_key_that_only_chats_has_a_model_of_the_catalogue_downloaded() {
     let refused = world.complete_with("smollm2:135m", &[("x-rbee-models", "stored")]).await;
     assert_eq!(refused.refusal(), (404, "model_not_found".into()));
     assert_eq!(world.files_of_the_store(), Vec::<String>::new(), "nothing was begun");
+    assert_eq!(world.machine.state(|machine| machine.built.len()), 0);
+    // Whoever may have it downloaded has the worker built meanwhile.
+    world.complete_with("smollm2:135m", &[("x-rbee-models", "catalogue")]).await;
+    assert_eq!(world.machine.state(|machine| machine.built.clone()), ["smollm2:135m"]);
     world.store("smollm2:135m", "smollm2%3a135m");
     let answer = world.complete_with("smollm2", &[("x-rbee-models", "stored")]).await;
     assert_eq!(answer.body, CHUNKS);
+    assert_eq!(world.machine.state(|machine| machine.built.len()), 1, "there was nothing to get");
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) available: u64,
     pub(crate) resident: u64,
     pub(crate) current: bool,
+    /// The models for whose workers the binary was built ahead.
+    pub(crate) built: Vec<String>,
     pub(crate) spawned: Vec<String>,
     pub(crate) stopped: Vec<String>,
     /// Workers that nobody in this process has spawned.
@@ -81,6 +83,7 @@ impl World {
             available: 64 << 30,
             resident: 1 << 30,
             current: true,
+            built: Vec::new(),
             spawned: Vec::new(),
             stopped: Vec::new(),
             strangers: Vec::new(),
@@ -240,6 +243,11 @@ impl Machine {
 const HEALTH: &str = r#"{"status":"ok","role":"llamacpp-worker","instance_id":"i","pid":1,"start_time":1,"exe_hash":"","source_root":null,"version":"0","uptime_s":1}"#;
 
 impl Host for Machine {
+    fn build(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<(), Error>> {
+        self.state(|state| state.built.push(worker.model));
+        Box::pin(async { Ok(()) })
+    }
+
     fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>> {
         self.state(|state| {
             state.spawned.push(worker_id(&worker));

@@ -12,5 +12,8 @@ pub use crate::{
     client::WorkerClient,
     error::Error,
     running::{is_taken, running_workers, stop_worker},
-    spawn::{WorkerConfig, WorkerHandle, WorkerType, spawn_worker, worker_id, worker_is_current},
+    spawn::{
+        WorkerConfig, WorkerHandle, WorkerType, build_worker, spawn_worker, worker_id,
+        worker_is_current,
+    },
 };

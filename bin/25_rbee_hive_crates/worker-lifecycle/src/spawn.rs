@@ -78,6 +78,18 @@ pub async fn spawn_worker(
     })
 }
 
+/// Makes the worker's binary what its sources say, which [`spawn_worker`] does first, and starts
+/// nothing: the model's file need not be there yet.
+///
+/// # Errors
+///
+/// When the worker cannot be built.
+pub async fn build_worker(worker_type: WorkerType, config: WorkerConfig) -> Result<(), Error> {
+    let failed = |error| Error::Spawn { model: config.model.clone(), source: Box::new(error) };
+    let manager = manager(worker_type, &config, &worker_id(&config)).map_err(failed)?;
+    manager.build().await.map_err(failed)
+}
+
 /// The name of the worker's instance on this host.
 pub fn worker_id(config: &WorkerConfig) -> String {
     instance(&config.hive, &config.model, config.slot)

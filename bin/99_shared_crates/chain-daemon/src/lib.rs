@@ -28,12 +28,22 @@ pub struct Binary {
     pub name: &'static str,
     /// Its crate's folder in the workspace.
     pub source_dir: &'static str,
+    /// What is told to whoever waits for it to be built for the first time.
+    pub first_build: Option<&'static str>,
 }
 
-pub const QUEEN: Binary = Binary { name: "queen-rbee", source_dir: "bin/10_queen_rbee" };
-pub const HIVE: Binary = Binary { name: "rbee-hive", source_dir: "bin/20_rbee_hive" };
-pub const LLAMACPP_WORKER: Binary =
-    Binary { name: "llamacpp-worker", source_dir: "bin/30_llm_worker_rbee" };
+pub const QUEEN: Binary =
+    Binary { name: "queen-rbee", source_dir: "bin/10_queen_rbee", first_build: None };
+pub const HIVE: Binary =
+    Binary { name: "rbee-hive", source_dir: "bin/20_rbee_hive", first_build: None };
+pub const LLAMACPP_WORKER: Binary = Binary {
+    name: "llamacpp-worker",
+    source_dir: "bin/30_llm_worker_rbee",
+    first_build: Some(
+        "'llamacpp-worker' has not been built here before, and llama.cpp is compiled with it: that \
+         takes 3 to 5 minutes on two cores, and is done once",
+    ),
+};
 
 /// An edit of a crate that they share makes all of them stale, so they are compiled together.
 const DAEMONS: [Binary; 3] = [QUEEN, HIVE, LLAMACPP_WORKER];
@@ -59,13 +69,17 @@ pub struct Spec<'a> {
 /// When no binary of that name is to be found in the source tree's target directory or beside the
 /// running executable.
 pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Error> {
-    let Binary { name, source_dir } = spec.binary;
+    let Binary { name, source_dir, first_build } = spec.binary;
     let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, spec.args)
         .instance(&config.paths.run, spec.instance)
         .log_dir(&config.paths.logs)
         .env_allow(DOWNLOADS)
         .drain_timeout(config.queen.drain_timeout)
         .takeover(spec.takeover);
+    let manager = match first_build {
+        Some(note) => manager.first_build(note),
+        None => manager,
+    };
     let Some(root) = &config.source_root else { return Ok(manager) };
     let others = DAEMONS.iter().filter(|other| **other != spec.binary);
     Ok(manager

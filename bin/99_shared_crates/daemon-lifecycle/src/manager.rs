@@ -55,6 +55,7 @@ pub struct DaemonManager {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) takeover: bool,
     pub(crate) waits: Waits,
+    pub(crate) first_build: Option<String>,
 }
 
 /// Who waits for a daemon that is to be spawned, and so for its build.
@@ -143,6 +144,7 @@ impl DaemonManager {
             env: BTreeMap::new(),
             takeover: false,
             waits: Waits::Person,
+            first_build: None,
         }
     }
 
@@ -181,6 +183,13 @@ impl DaemonManager {
             let others = others.into_iter().map(|(name, dir)| (name.into(), dir.into()));
             update.together_with = others.collect();
         }
+        self
+    }
+
+    /// What a person is told where the binary has never been built, such as why that takes long.
+    #[must_use]
+    pub fn first_build(mut self, note: impl Into<String>) -> Self {
+        self.first_build = Some(note.into());
         self
     }
 
@@ -290,6 +299,12 @@ impl DaemonManager {
     /// one that spawns.
     pub fn hurry(&self) -> Option<Hurry> {
         update::hurry(self)
+    }
+
+    /// Makes the binary what its sources say, as [`Self::spawn`] does first, and starts nothing. For
+    /// those who have to get something else ready meanwhile.
+    pub async fn build(&self) -> Result<(), Error> {
+        update::wanted(self, &self.instance_dir()?).await.map(drop)
     }
 
     /// Makes sure that the daemon runs, from a binary that is what its sources say.

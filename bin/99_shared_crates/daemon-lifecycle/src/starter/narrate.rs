@@ -1,6 +1,6 @@
 //! What a person is told of a check and a build.
 
-use auto_update::{BuildEvent, StaleReason};
+use auto_update::{BuildEvent, Change, StaleReason};
 use narration_core::{
     Narration,
     lines::{self, DAEMON_LIFECYCLE},
@@ -8,7 +8,13 @@ use narration_core::{
 
 use super::update::Say;
 
-pub(super) fn build_event(name: &str, event: &BuildEvent, how_much: &Say) {
+/// `first_build` is told where the binary has never been built.
+pub(super) fn build_event(
+    name: &str,
+    event: &BuildEvent,
+    how_much: &Say,
+    first_build: Option<&str>,
+) {
     let say = |human: String| Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name);
     match event {
         BuildEvent::Fresh => {
@@ -27,6 +33,10 @@ pub(super) fn build_event(name: &str, event: &BuildEvent, how_much: &Say) {
                 say(format!("'{name}' is stale: {}", told(reasons))).emit();
             }
             lines::rebuilding(name).emit();
+            let is_first = reasons.iter().any(|reason| reason.change == Change::NeverBuilt);
+            if let Some(note) = first_build.filter(|_| is_first) {
+                say(note.to_owned()).emit();
+            }
         }
         BuildEvent::Line(line) => Narration::verbatim(DAEMON_LIFECYCLE, line).emit(),
         BuildEvent::Progress { done, total, now, elapsed } => {

@@ -28,7 +28,7 @@ use crate::{
 
 /// The binary that a daemon should run from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Binary {
+pub(crate) struct Binary {
     pub(super) exe: PathBuf,
     pub(super) exe_hash: String,
     /// How a person would name it: within the workspace, where cargo puts it.
@@ -39,7 +39,7 @@ pub(super) struct Binary {
     pub(super) replaces_others: bool,
 }
 
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     Binary(Binary),
     /// With the compiler's message. Only where the policy is to go on without.
     DoesNotBuild(String),
@@ -47,7 +47,7 @@ pub(super) enum Wanted {
 
 /// The binary that the sources say should run, built if need be; or the one there is, where it is
 /// not kept up to date.
-pub(super) async fn wanted(manager: &DaemonManager, instance: &Instance) -> Result<Wanted, Error> {
+pub(crate) async fn wanted(manager: &DaemonManager, instance: &Instance) -> Result<Wanted, Error> {
     match up_to_date(manager) {
         None => as_it_is(manager, instance).map(Wanted::Binary),
         Some(update) => {
@@ -231,7 +231,8 @@ async fn built(
         tracing::dispatcher::with_default(&dispatch, || {
             span.in_scope(|| {
                 let root = updater.workspace_root().to_owned();
-                let narrate = |event| narrate::build_event(&name, &event, &how_much);
+                let note = manager_too.first_build.as_deref();
+                let narrate = |event| narrate::build_event(&name, &event, &how_much, note);
                 let artifact = match updater.check() {
                     Ok(Freshness::Fresh(artifact)) => {
                         narrate(BuildEvent::Fresh);
