@@ -54,6 +54,11 @@ impl StatVector {
         self.word(16)
     }
 
+    /// Type and permissions.
+    pub(crate) fn mode(&self) -> u64 {
+        self.word(24)
+    }
+
     /// Nanoseconds since the epoch.
     pub(crate) fn mtime(&self) -> i64 {
         self.word(32) as i64
@@ -82,7 +87,7 @@ impl StatVector {
     }
 
     fn file_type(&self) -> FileType {
-        FileType::from_raw_mode(self.word(24) as _)
+        FileType::from_raw_mode(self.mode() as _)
     }
 
     fn word(&self, at: usize) -> u64 {

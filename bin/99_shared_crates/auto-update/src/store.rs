@@ -192,7 +192,9 @@ fn keep(from: &Path, draft: &Path, hash: ArtifactHash, hashed: StatVector) -> Re
     let is_cloned = reflink_copy::reflink(from, draft).is_ok();
     // The file itself, where a symbolic link leads to it.
     let link = || fs::canonicalize(from).and_then(|file| fs::hard_link(file, draft));
-    if !is_cloned && link().is_ok() {
+    // What cannot be run as it is needs rights of its own.
+    let is_program = hashed.mode() & 0o100 != 0;
+    if !is_cloned && is_program && link().is_ok() {
         let now = lstat(draft).map_err(|error| on("look at", draft)(error.into()))?;
         let is_same = now.is_some_and(|now| is_unwritten(now, hashed));
         return if is_same { Ok(()) } else { Err(changed()) };

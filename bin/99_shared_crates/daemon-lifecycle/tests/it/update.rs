@@ -308,6 +308,29 @@ async fn what_else_an_edit_makes_stale_is_compiled_along() {
 }
 
 #[tokio::test]
+async fn a_binary_is_built_ahead_and_its_first_build_alone_is_explained() {
+    const NOTE: &str = "the first time takes long";
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let manager = tree.manager(&world).first_build(NOTE);
+    let (told, _guard) = Told::listen();
+    let build = async || {
+        manager.build().await.unwrap();
+        told.lines()
+    };
+    let explained = |lines: &[String]| lines.iter().filter(|line| line.contains(NOTE)).count();
+    assert_eq!(explained(&build().await), 1);
+    tree.edit(json!({ "version": "2" }));
+    let lines = build().await;
+    assert!(lines.iter().any(|line| line.contains("Rebuild complete")), "{lines:?}");
+    assert_eq!(explained(&lines), 0);
+    assert!(manager.running().await.unwrap().is_none(), "nothing was to be started");
+    let daemon = manager.spawn().await.unwrap();
+    assert_eq!(who(daemon.address()).await.0, "2");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_warm_reuse_takes_few_milliseconds() {
     let world = World::new(json!({}));
     let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
