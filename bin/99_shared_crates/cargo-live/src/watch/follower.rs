@@ -131,6 +131,10 @@ impl Follower {
                 };
             }
         }
+        // What was ordered before a file was saved counts for it.
+        while let Ok(order) = self.orders.try_recv() {
+            self.obey(order)?;
+        }
         if self.is_paused {
             if !self.is_owing {
                 self.is_owing = true;

@@ -4,7 +4,12 @@ use std::{
     time::SystemTime,
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{Mode, OFlags, open},
+    process::Signal,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
 
 use crate::{
     watched::{Watched, ask, is_alive, server, word},
@@ -256,4 +261,47 @@ fn sockets_that_it_was_started_with_are_passed_on() {
     world.write(WORD, &word("two", ""));
     watched.expect("replaced");
     assert_eq!(watched.answer(), "two");
+}
+
+#[test]
+fn keys_rebuild_pause_restart_and_quit_and_leave_the_terminal_as_it_was() {
+    let world = server();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let held = open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let is_cooked = || {
+        let modes = tcgetattr(&held).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    };
+    assert!(is_cooked());
+    // A session of its own, which has the terminal.
+    let mut command = world.command("setsid", "app");
+    command.args(["--ctty", env!("CARGO_BIN_EXE_cargo-live")]);
+    let watched = Watched::spawn(command, held.try_clone().unwrap(), &["--listen", "127.0.0.1:0"]);
+    let press = |key: &[u8]| assert_eq!(rustix::io::write(&terminal, key).unwrap(), key.len());
+    let first = watched.expect("started")["pid"].clone();
+    watched.expect("ready");
+    assert!(!is_cooked());
+
+    press(b"p");
+    assert_eq!(watched.until(&["paused"])["has_changes"], false);
+    world.write(WORD, &word("two", ""));
+    assert_eq!(watched.until(&["paused", "replaced"])["has_changes"], true);
+    press(b"p");
+    let second = watched.until(&["replaced"]);
+    assert_eq!(second["before"], first);
+
+    press(b"s");
+    let third = watched.expect("replaced");
+    assert_eq!((&third["before"], &third["hash"]), (&second["pid"], &second["hash"]));
+    press(b"r");
+    watched.expect("unchanged");
+
+    press(b"xq");
+    let (status, _) = watched.ended();
+    assert_eq!(status.code(), Some(0));
+    assert!(!is_alive(&third["pid"]));
+    assert!(is_cooked(), "the terminal is left as it was not");
 }
