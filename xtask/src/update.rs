@@ -4,7 +4,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use auto_update::{AutoUpdater, BuildEvent, Error};
+use auto_update::{AutoUpdater, BuildEvent, Error, StaleReason};
 use narration_core::{Narration, human, json, lines};
 use rbee_config::{NarrationMode, OnBuildFailure};
 
@@ -90,8 +90,9 @@ impl Reporter<'_> {
             }
             BuildEvent::Building { reasons } => {
                 self.say(&lines::checking(self.binary));
-                for reason in reasons {
-                    self.say(&narrate("auto_update", reason.to_string()));
+                if !reasons.is_empty() {
+                    let why = StaleReason::in_brief(&reasons);
+                    self.say(&narrate("auto_update", format!("'{}' is stale: {why}", self.binary)));
                 }
                 self.say(&lines::rebuilding(self.binary));
             }

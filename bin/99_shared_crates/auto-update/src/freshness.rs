@@ -106,6 +106,20 @@ impl InputKind {
     }
 }
 
+impl StaleReason {
+    /// The first of them in one line, and how many more there are.
+    pub fn in_brief(reasons: &[Self]) -> String {
+        const TOLD: usize = 3;
+        let mut told: Vec<String> = reasons.iter().take(TOLD).map(ToString::to_string).collect();
+        match reasons.len().saturating_sub(TOLD) {
+            0 => {}
+            1 => told.push("and one more".to_owned()),
+            more => told.push(format!("and {more} more")),
+        }
+        told.join("; ")
+    }
+}
+
 impl fmt::Display for StaleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let input = self.input.display();

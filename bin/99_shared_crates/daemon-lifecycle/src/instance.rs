@@ -13,8 +13,11 @@ use crate::{
     edge, process,
 };
 
-/// The shortest limit among systems is macOS's, with a byte for the end.
-const MAX_SOCKET_PATH_BYTES: usize = 103;
+/// What the system takes for the path of a socket, without the byte at its end.
+const MAX_SOCKET_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// More generations than one instance ever has: each takes a start.
+const MAX_GENERATION: u64 = 999_999;
 
 const MAX_NAME_BYTES: usize = 64;
 
@@ -78,7 +81,7 @@ impl Instance {
 
     /// Creates the folder, open to this user only, and refuses one that others could change.
     pub(crate) fn create(&self) -> Result<(), Error> {
-        let longest = self.socket(u32::MAX.into());
+        let longest = self.socket(MAX_GENERATION);
         let bytes = longest.as_os_str().len();
         if bytes > MAX_SOCKET_PATH_BYTES {
             return Err(Error::SocketPathTooLong {

@@ -8,13 +8,13 @@ const TARGET_MARK: &str = ".rustc_info.json";
 pub(crate) fn find_in_target(name: &str) -> Result<PathBuf, Error> {
     let exe = std::env::current_exe()
         .map_err(|source| Error::io("locate", Path::new("the running executable"), source))?;
-    let cwd = std::env::current_dir()
-        .map_err(|source| Error::io("locate", Path::new("the working directory"), source))?;
-    locate(name, &exe, &cwd)
+    // One that was removed holds no workspace.
+    let cwd = std::env::current_dir().ok();
+    locate(name, &exe, cwd.as_deref())
 }
 
 /// Decides from where the running executable and the working directory are.
-fn locate(name: &str, exe: &Path, cwd: &Path) -> Result<PathBuf, Error> {
+fn locate(name: &str, exe: &Path, cwd: Option<&Path>) -> Result<PathBuf, Error> {
     let mut looked = Vec::new();
     let beside = exe.with_file_name(name);
     if beside.is_file() {
@@ -24,7 +24,7 @@ fn locate(name: &str, exe: &Path, cwd: &Path) -> Result<PathBuf, Error> {
     if let Some(target) = exe.ancestors().skip(1).find(|dir| dir.join(TARGET_MARK).is_file()) {
         return Ok(target.join(profile_dir(exe, target)).join(name));
     }
-    for start in [exe, cwd] {
+    for start in std::iter::once(exe).chain(cwd) {
         if let Some(root) = start.ancestors().find(|dir| dir.join("Cargo.lock").is_file()) {
             return Ok(root.join("target/debug").join(name));
         }
@@ -63,7 +63,7 @@ mod tests {
     fn a_binary_beside_the_running_one_wins() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("d"), "").unwrap();
-        let found = locate("d", &dir.path().join("self"), dir.path()).unwrap();
+        let found = locate("d", &dir.path().join("self"), Some(dir.path())).unwrap();
         assert_eq!(found, dir.path().join("d"));
     }
 
@@ -73,7 +73,7 @@ mod tests {
         let target = dir.path().join("target");
         fs::create_dir_all(target.join("release/deps")).unwrap();
         fs::write(target.join(TARGET_MARK), "").unwrap();
-        let of = |exe: &str| locate("d", &target.join(exe), Path::new("/")).unwrap();
+        let of = |exe: &str| locate("d", &target.join(exe), None).unwrap();
         assert_eq!(of("release/deps/test-1"), target.join("release/d"));
         assert_eq!(of("release/keeper"), target.join("release/d"));
         assert_eq!(
@@ -87,13 +87,13 @@ mod tests {
     fn the_working_directory_is_the_last_resort() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("Cargo.lock"), "").unwrap();
-        let found = locate("d", Path::new("/nowhere/k"), &dir.path().join("a")).unwrap();
+        let found = locate("d", Path::new("/nowhere/k"), Some(&dir.path().join("a"))).unwrap();
         assert_eq!(found, dir.path().join("target/debug/d"));
     }
 
     #[test]
     fn what_is_not_found_says_where_it_was_looked_for() {
-        let error = locate("d", Path::new("/nowhere/k"), Path::new("/nowhere")).unwrap_err();
+        let error = locate("d", Path::new("/nowhere/k"), Some(Path::new("/nowhere"))).unwrap_err();
         assert!(error.to_string().contains("`/nowhere/d`"), "{error}");
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn build_event(
         }
         BuildEvent::Building { reasons } => {
             if !reasons.is_empty() {
-                say(format!("'{name}' is stale: {}", told(reasons))).emit();
+                say(format!("'{name}' is stale: {}", StaleReason::in_brief(reasons))).emit();
             }
             lines::rebuilding(name).emit();
             let is_first = reasons.iter().any(|reason| reason.change == Change::NeverBuilt);
@@ -74,16 +74,4 @@ pub(super) fn build_event(
         // An event of a later auto-update, of which this crate knows no words.
         _ => {}
     }
-}
-
-/// The first reasons, and how many more there are.
-fn told(reasons: &[StaleReason]) -> String {
-    const TOLD: usize = 3;
-    let mut told: Vec<String> = reasons.iter().take(TOLD).map(ToString::to_string).collect();
-    match reasons.len().saturating_sub(TOLD) {
-        0 => {}
-        1 => told.push("and one more".to_owned()),
-        more => told.push(format!("and {more} more")),
-    }
-    told.join("; ")
 }
