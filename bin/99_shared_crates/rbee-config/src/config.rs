@@ -1,10 +1,12 @@
 use std::{
+    collections::BTreeMap,
     env,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
+    engines::{self, External, ModelEntry, Vllm},
     environment::Environment,
     error::Error,
     file::{Entries, Source},
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// The tables of the file.
-const SECTIONS: [&str; 5] = ["auto_update", "queen", "hive", "worker", "models"];
+const SECTIONS: [&str; 6] = ["auto_update", "queen", "hive", "worker", "models", "model"];
 
 /// How to find Python and pip, and what tells pip where and through what to download.
 const DOWNLOADER_VARIABLES: &[&str] = &[
@@ -65,6 +67,8 @@ pub struct RbeeConfig {
     pub hives: Vec<HiveEntry>,
     pub worker: Worker,
     pub models: Models,
+    /// What is set for single models, by the names that requests use.
+    pub model: BTreeMap<String, ModelEntry>,
     pub narration: NarrationMode,
     /// What goes to the log, as a `tracing` filter; `None` leaves it to each process.
     pub log: Option<String>,
@@ -114,6 +118,9 @@ pub struct Worker {
     pub idle_timeout: Duration,
     /// A worker that no hive has spoken to for this long leaves when its streams have ended.
     pub lease: Duration,
+    pub vllm: Vllm,
+    /// Programs that serve models, by name.
+    pub external: BTreeMap<String, External>,
 }
 
 #[derive(Debug, Clone)]
@@ -178,7 +185,10 @@ impl RbeeConfig {
             context: layers.get("worker.context", None)?,
             idle_timeout: layers.get("worker.idle_timeout", minutes(5))?,
             lease: layers.get("worker.lease", minutes(1))?,
+            vllm: engines::vllm(&mut layers)?,
+            external: engines::external(&mut layers)?,
         };
+        let model = engines::models(&mut layers, &worker.external)?;
         let models = Models {
             default: layers.get("models.default", "smollm2:135m".to_owned())?,
             hf_endpoint: layers
@@ -224,6 +234,7 @@ impl RbeeConfig {
             hives,
             worker,
             models,
+            model,
             narration,
             log,
             paths,

@@ -48,11 +48,23 @@ pub(crate) struct Entry<'a> {
     pub(crate) span: Range<usize>,
 }
 
+/// A table whose name is the user's own.
+pub(crate) struct Named<'a> {
+    pub(crate) name: String,
+    /// Of the name.
+    pub(crate) span: Range<usize>,
+    pub(crate) table: DeTable<'a>,
+}
+
+/// The tables whose tables have names of the user's own, which may hold dots.
+const NAMED: [&str; 2] = ["model", "worker.external"];
+
 /// The file as dotted keys; each is taken out by the one who knows it, and what is left over is
 /// unknown.
 pub(crate) struct Entries<'a> {
     source: &'a Source,
     entries: BTreeMap<String, Entry<'a>>,
+    named: Vec<(&'static str, Named<'a>)>,
 }
 
 impl<'a> Entries<'a> {
@@ -66,9 +78,17 @@ impl<'a> Entries<'a> {
     }
 
     pub(crate) fn of_table(source: &'a Source, table: DeTable<'a>) -> Self {
-        let mut entries = BTreeMap::new();
-        flatten("", table, &mut entries);
-        Self { source, entries }
+        let mut file = Self { source, entries: BTreeMap::new(), named: Vec::new() };
+        file.flatten("", table);
+        file
+    }
+
+    /// The tables of the user's own names in the table `section`, in the order of their names.
+    pub(crate) fn take_named(&mut self, section: &str) -> Vec<Named<'a>> {
+        let named = std::mem::take(&mut self.named);
+        let (taken, rest): (Vec<_>, Vec<_>) = named.into_iter().partition(|(of, _)| *of == section);
+        self.named = rest;
+        taken.into_iter().map(|(_, named)| named).collect()
     }
 
     pub(crate) fn take(&mut self, key: &str) -> Option<Entry<'a>> {
@@ -112,17 +132,22 @@ impl<'a> Entries<'a> {
             nearest: nearest(key, known).map(|name| format!("{prefix}{name}")),
         })
     }
-}
 
-/// Names every leaf of `table`; an empty table has none and means nothing.
-fn flatten<'a>(prefix: &str, table: DeTable<'a>, entries: &mut BTreeMap<String, Entry<'a>>) {
-    for (name, value) in table {
-        let span = name.span();
-        let key = format!("{prefix}{}", name.get_ref());
-        match Spanned::into_inner(value) {
-            DeValue::Table(inner) => flatten(&format!("{key}."), inner, entries),
-            value => {
-                entries.insert(key, Entry { value, span });
+    /// Names every leaf of `table`; an empty table has none and means nothing.
+    fn flatten(&mut self, prefix: &str, table: DeTable<'a>) {
+        for (name, value) in table {
+            let span = name.span();
+            let key = format!("{prefix}{}", name.get_ref());
+            let named = NAMED.into_iter().find(|named| prefix.strip_suffix('.') == Some(named));
+            match (named, Spanned::into_inner(value)) {
+                (Some(section), DeValue::Table(table)) => {
+                    let name = name.get_ref().to_string();
+                    self.named.push((section, Named { name, span, table }));
+                }
+                (None, DeValue::Table(inner)) => self.flatten(&format!("{key}."), inner),
+                (_, value) => {
+                    self.entries.insert(key, Entry { value, span });
+                }
             }
         }
     }

@@ -21,6 +21,7 @@ mod live; // the values of a process that outlives edits of the file
 mod environment; // the only place that reads the process's environment
 mod file; // config.toml as keys with lines
 mod hives; // the `[[hive]]` tables
+mod engines; // what computes tokens, and for which models
 mod layers; // flag over environment over file over default
 mod nearest; // the known name that an unknown one was meant to be
 mod paths; // where files and sockets live
@@ -29,6 +30,7 @@ mod error;
 
 pub use crate::{
     config::{AutoUpdate, Models, Overrides, Queen, RbeeConfig, Worker},
+    engines::{BUILT_IN_WORKERS, EngineLimits, External, ModelEntry, Vllm},
     environment::Environment,
     error::Error,
     hives::HiveEntry,

@@ -209,6 +209,57 @@ impl Setting for Option<String> {
     }
 }
 
+/// Texts, such as the arguments of a program.
+impl Setting for Vec<String> {
+    fn expected() -> String {
+        "a list of texts, such as [\"--flag\", \"value\"]".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let texts = text.split_whitespace().map(str::to_owned);
+        Some(if text == "none" { Self::new() } else { texts.collect() })
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        let texts = value.as_array()?.iter();
+        texts.map(|text| text.get_ref().as_str().map(str::to_owned)).collect()
+    }
+
+    fn show(&self) -> String {
+        if self.is_empty() { "none".into() } else { self.join(" ") }
+    }
+}
+
+/// Variables of a program, each as `NAME=VALUE`; a value may be a secret.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Variables(pub(crate) Vec<String>);
+
+impl Variables {
+    fn of(texts: Vec<String>) -> Option<Self> {
+        let is_variable = |text: &String| text.find('=').is_some_and(|at| at > 0);
+        texts.iter().all(is_variable).then_some(Self(texts))
+    }
+}
+
+impl Setting for Variables {
+    fn expected() -> String {
+        "a list of variables, such as [\"NAME=value\"]".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Vec::from_text(text).and_then(Self::of)
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        Vec::from_toml(value).and_then(Self::of)
+    }
+
+    fn show(&self) -> String {
+        let names = self.0.iter().filter_map(|pair| pair.split('=').next());
+        names.collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Where a queen answers on this machine: `http://127.0.0.1:8500`, without a slash at its end.
 ///
 /// Another host is refused, because the token would travel to it in the clear.

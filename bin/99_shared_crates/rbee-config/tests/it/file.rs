@@ -237,3 +237,73 @@ fn a_queen_elsewhere_is_on_this_machine_and_speaks_http() {
         assert!(url.parse::<QueenUrl>().is_err(), "{url}");
     }
 }
+
+#[test]
+fn what_computes_a_model_is_read_from_tables_with_names_of_the_user_s_own() {
+    let config = Home::with(
+        r#"
+        [worker.vllm]
+        command = "/opt/venv"
+        args = ["--enforce-eager", "--dtype=float32"]
+        kv_cache = 4
+        load_timeout = "1h"
+        [worker.external."llama.cpp's own"]
+        command = ["llama-server", "-m", "{model}", "--port", "{port}"]
+        ready = "/ready"
+        model = "its name"
+        env = ["A=b c"]
+        silence_timeout = "10s"
+        [model."org/name.v1:7b"]
+        source = "hf:org/name"
+        worker = "vllm"
+        args = ["--max-logprobs", "5"]
+        context = 2048
+        [model.other]
+        worker = "llama.cpp's own"
+        parallel = 2
+        "#,
+    );
+    let config = config.load().unwrap();
+    assert_eq!(config.worker.vllm.command.as_deref(), Some("/opt/venv"));
+    assert_eq!(config.worker.vllm.args, ["--enforce-eager", "--dtype=float32"]);
+    assert_eq!(config.worker.vllm.kv_cache, Some(4));
+    assert_eq!(config.worker.vllm.limits.load_timeout, Duration::from_secs(3600));
+    let external = &config.worker.external["llama.cpp's own"];
+    assert_eq!(external.command[4], "{port}");
+    assert_eq!((external.ready.as_str(), external.model.as_deref()), ("/ready", Some("its name")));
+    assert_eq!(external.env, ["A=b c"]);
+    assert_eq!(external.limits.silence_timeout, Duration::from_secs(10));
+    assert_eq!(external.limits.load_timeout, Duration::from_secs(1800));
+    let model = &config.model["org/name.v1:7b"];
+    assert_eq!(
+        (model.source.as_deref(), model.worker.as_deref()),
+        (Some("hf:org/name"), Some("vllm"))
+    );
+    assert_eq!((model.context, model.parallel), (Some(2048), None));
+    assert_eq!(config.model["other"].parallel, Some(2));
+    let shown =
+        config.values().find(|value| value.key == "worker.external.\"llama.cpp's own\".env");
+    assert_eq!(shown.map(|value| value.value.as_str()), Some("A"), "a value may be a secret");
+}
+
+#[test]
+fn tables_of_the_user_s_own_names_are_checked_like_all_others() {
+    for (toml, wanted) in [
+        ("[model.m]\nsorce = \"x\"", "did you mean `model.\"m\".source`"),
+        ("[model.m]\nworker = \"vlm\"", "`vllm`, or the NAME of"),
+        ("[model]\nm = 1", "model.m"),
+        ("[worker.external.e]\ncommand = [\"server\"]", "one of `{port}` and `{socket}`"),
+        (
+            "[worker.external.e]\ncommand = [\"{port}\", \"{socket}\"]",
+            "one of `{port}` and `{socket}`",
+        ),
+        ("[worker.external.e]\nready = \"/\"", "left out"),
+        ("[worker.external.vllm]\ncommand = [\"{port}\"]", "a name of its own"),
+        ("[worker.external.e]\ncommand = \"server {port}\"", "a list of texts"),
+        ("[worker.external.e]\ncommand = [\"{port}\"]\nenv = [\"=x\"]", "a list of variables"),
+        ("[worker.vllm]\nargs = [1]", "a list of texts"),
+    ] {
+        let refusal = Home::with(toml).refusal();
+        assert!(refusal.contains(wanted), "{toml}: {refusal}");
+    }
+}

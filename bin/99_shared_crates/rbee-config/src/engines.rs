@@ -1,0 +1,219 @@
+//! What computes tokens: `[worker.vllm]`, `[worker.external."NAME"]`, and which of them a model has,
+//! `[model."NAME"]`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    error::Error,
+    file::{Entries, Named, describe},
+    layers::{Layers, Origin, invalid},
+    setting::{Setting, Variables},
+};
+
+/// The workers that need no table of their own.
+pub const BUILT_IN_WORKERS: [&str; 2] = ["llamacpp", "vllm"];
+
+/// `[worker.vllm]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vllm {
+    /// The program `vllm`, or the virtual environment that has it; `None`: the one that
+    /// `./rbee setup --vllm` has made, else the one in `PATH`.
+    pub command: Option<String>,
+    /// Further arguments of `vllm serve`.
+    pub args: Vec<String>,
+    /// Memory for the key-value cache where it computes on the CPU, in GiB.
+    pub kv_cache: Option<u32>,
+    pub tensor_parallel: Option<u32>,
+    pub pipeline_parallel: Option<u32>,
+    pub limits: EngineLimits,
+}
+
+/// `[worker.external."NAME"]`: a program that serves OpenAI's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// The program and its arguments, with `{port}` or `{socket}` in it.
+    pub command: Vec<String>,
+    /// A path that is answered with success once requests are.
+    pub ready: String,
+    /// What the program calls the model, where that is not the model's name.
+    pub model: Option<String>,
+    /// Variables that are set for it, as `NAME=VALUE`.
+    pub env: Vec<String>,
+    pub limits: EngineLimits,
+}
+
+/// How patient a worker is with its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// From the engine's start to its first answer.
+    pub load_timeout: Duration,
+    /// Without a token for anybody who waits for one.
+    pub silence_timeout: Duration,
+}
+
+/// `[model."NAME"]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelEntry {
+    /// Where it is: a path, or another name of a model; `None`: its own name says it.
+    pub source: Option<String>,
+    /// `llamacpp`, `vllm`, or the name of a `[worker.external."NAME"]`; `None`: by the format of its
+    /// files.
+    pub worker: Option<String>,
+    /// Further arguments of the engine, for this model.
+    pub args: Vec<String>,
+    /// Instead of `worker.context`.
+    pub context: Option<u32>,
+    /// Instead of `worker.parallel`.
+    pub parallel: Option<u32>,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        Self { load_timeout: minutes(30), silence_timeout: minutes(5) }
+    }
+}
+
+pub(crate) fn vllm(layers: &mut Layers<'_>) -> Result<Vllm, Error> {
+    let usual = EngineLimits::default();
+    Ok(Vllm {
+        command: layers.get("worker.vllm.command", None)?,
+        args: layers.get("worker.vllm.args", Vec::new())?,
+        kv_cache: layers.get("worker.vllm.kv_cache", None)?,
+        tensor_parallel: layers.get("worker.vllm.tensor_parallel", None)?,
+        pipeline_parallel: layers.get("worker.vllm.pipeline_parallel", None)?,
+        limits: EngineLimits {
+            load_timeout: layers.get("worker.vllm.load_timeout", usual.load_timeout)?,
+            silence_timeout: layers.get("worker.vllm.silence_timeout", usual.silence_timeout)?,
+        },
+    })
+}
+
+pub(crate) fn external(layers: &mut Layers<'_>) -> Result<BTreeMap<String, External>, Error> {
+    let mut all = BTreeMap::new();
+    for named in layers.file.take_named("worker.external") {
+        let mut table = Table::new(layers, "worker.external", named);
+        if BUILT_IN_WORKERS.contains(&table.name.as_str()) {
+            return Err(Error::Invalid {
+                key: table.key(""),
+                expected: "a name of its own".into(),
+                found: "that of a worker that there is already".into(),
+                origin: table.origin,
+            });
+        }
+        let usual = EngineLimits::default();
+        let command: Vec<String> = table.get("command", Vec::new())?;
+        let places = ["{port}", "{socket}"]
+            .iter()
+            .filter(|place| command.iter().any(|argument| argument.contains(**place)));
+        if places.count() != 1 {
+            return Err(Error::Invalid {
+                key: table.key("command"),
+                expected: "a program and its arguments, with one of `{port}` and `{socket}` in \
+                           them, where it is to listen"
+                    .into(),
+                found: if command.is_empty() {
+                    "left out".into()
+                } else {
+                    format!("`{}`", command.join(" "))
+                },
+                origin: table.origin,
+            });
+        }
+        let external = External {
+            command,
+            ready: table.get("ready", "/health".to_owned())?,
+            model: table.get("model", None)?,
+            env: table.get("env", Variables::default())?.0,
+            limits: EngineLimits {
+                load_timeout: table.get("load_timeout", usual.load_timeout)?,
+                silence_timeout: table.get("silence_timeout", usual.silence_timeout)?,
+            },
+        };
+        let name = table.end()?;
+        all.insert(name, external);
+    }
+    Ok(all)
+}
+
+pub(crate) fn models(
+    layers: &mut Layers<'_>,
+    external: &BTreeMap<String, External>,
+) -> Result<BTreeMap<String, ModelEntry>, Error> {
+    let mut all = BTreeMap::new();
+    for named in layers.file.take_named("model") {
+        let mut table = Table::new(layers, "model", named);
+        let entry = ModelEntry {
+            source: table.get("source", None)?,
+            worker: table.get("worker", None)?,
+            args: table.get("args", Vec::new())?,
+            context: table.get("context", None)?,
+            parallel: table.get("parallel", None)?,
+        };
+        let is_known = |worker: &String| {
+            BUILT_IN_WORKERS.contains(&worker.as_str()) || external.contains_key(worker)
+        };
+        if let Some(worker) = entry.worker.as_ref().filter(|worker| !is_known(worker)) {
+            return Err(Error::Invalid {
+                key: table.key("worker"),
+                expected: "`llamacpp`, `vllm`, or the NAME of a `[worker.external.\"NAME\"]`"
+                    .into(),
+                found: format!("`{worker}`"),
+                origin: table.origin,
+            });
+        }
+        let name = table.end()?;
+        all.insert(name, entry);
+    }
+    Ok(all)
+}
+
+/// One table whose name is the user's.
+struct Table<'l, 'a> {
+    layers: &'l mut Layers<'a>,
+    section: &'static str,
+    name: String,
+    origin: Origin,
+    entries: Entries<'a>,
+    known: Vec<&'static str>,
+}
+
+impl<'l, 'a> Table<'l, 'a> {
+    fn new(layers: &'l mut Layers<'a>, section: &'static str, named: Named<'a>) -> Self {
+        let source = layers.file.source();
+        let Named { name, span, table } = named;
+        let origin = source.origin(span);
+        Self {
+            layers,
+            section,
+            name,
+            origin,
+            entries: Entries::of_table(source, table),
+            known: Vec::new(),
+        }
+    }
+
+    fn get<T: Setting>(&mut self, field: &'static str, default: T) -> Result<T, Error> {
+        self.known.push(field);
+        let key = self.key(field);
+        let Some(entry) = self.entries.take(field) else { return Ok(default) };
+        let origin = self.entries.source().origin(entry.span);
+        match T::from_toml(&entry.value) {
+            Some(value) => {
+                self.layers.list(&key, value.show(), origin);
+                Ok(value)
+            }
+            None => Err(invalid::<T>(&key, describe(&entry.value), origin)),
+        }
+    }
+
+    /// Refuses fields that nobody asked for; gives the table's name.
+    fn end(self) -> Result<String, Error> {
+        self.entries.refuse_rest(&self.key(""), self.known)?;
+        Ok(self.name)
+    }
+
+    fn key(&self, field: &str) -> String {
+        format!("{}.\"{}\".{field}", self.section, self.name)
+    }
+}
