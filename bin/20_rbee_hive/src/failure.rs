@@ -21,7 +21,7 @@ pub(crate) fn model(error: &Error) -> ErrorBody {
         Error::InvalidName { .. } | Error::Ambiguous { .. } | Error::OutsideOfStore { .. } => {
             ErrorCode::InvalidModel
         }
-        Error::Gguf { .. } => ErrorCode::UnusableModel,
+        Error::Gguf { .. } | Error::Folder { .. } => ErrorCode::UnusableModel,
         Error::Busy { .. } => ErrorCode::ModelBusy,
         _ => ErrorCode::ModelUnavailable,
     };

@@ -7,8 +7,6 @@ use worker_lifecycle::{Error, WorkerConfig, WorkerHandle, WorkerType};
 
 use crate::devices;
 
-const WORKER: WorkerType = WorkerType::LlamaCpp;
-
 /// What a hive needs of the machine that it runs on: processes of workers, and memory.
 pub trait Host: fmt::Debug + Send + Sync {
     /// Builds the worker's binary if it must, and starts nothing; the model's file need not be there.
@@ -46,8 +44,17 @@ pub trait Host: fmt::Debug + Send + Sync {
     /// Memory that a new process could use now, in bytes; `None` where the system does not tell.
     fn available_memory(&self) -> Option<u64>;
 
-    /// Resident memory of the process, in bytes.
+    /// Memory of the worker and of what it has compute, in bytes.
     fn memory_of(&self, process: &Identity) -> Option<u64>;
+
+    /// Whether what computes for such a worker runs already, and would go on with it.
+    fn shares_engine(&self, _worker: &WorkerConfig) -> bool {
+        false
+    }
+}
+
+fn kind(worker: &WorkerConfig) -> WorkerType {
+    WorkerType::of(&worker.rbee, &worker.model, &worker.model_path)
 }
 
 /// This machine, by worker-lifecycle.
@@ -56,11 +63,11 @@ pub(crate) struct ThisHost;
 
 impl Host for ThisHost {
     fn build(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<(), Error>> {
-        Box::pin(worker_lifecycle::build_worker(WORKER, worker))
+        Box::pin(worker_lifecycle::build_worker(kind(&worker), worker))
     }
 
     fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>> {
-        Box::pin(worker_lifecycle::spawn_worker(WORKER, worker))
+        Box::pin(worker_lifecycle::spawn_worker(kind(&worker), worker))
     }
 
     fn is_current<'a>(
@@ -68,7 +75,7 @@ impl Host for ThisHost {
         worker: &'a WorkerConfig,
         process: &'a Identity,
     ) -> BoxFuture<'a, bool> {
-        Box::pin(worker_lifecycle::worker_is_current(WORKER, worker, process))
+        Box::pin(worker_lifecycle::worker_is_current(kind(worker), worker, process))
     }
 
     fn running<'a>(
@@ -99,6 +106,10 @@ impl Host for ThisHost {
     }
 
     fn memory_of(&self, process: &Identity) -> Option<u64> {
-        daemon_lifecycle::memory_bytes(process.pid)
+        worker_lifecycle::memory_bytes(process)
+    }
+
+    fn shares_engine(&self, worker: &WorkerConfig) -> bool {
+        worker_lifecycle::shares_engine(worker)
     }
 }

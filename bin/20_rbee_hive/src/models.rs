@@ -1,5 +1,5 @@
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,6 +13,7 @@ use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, ModelList, ModelReach, ModelRemoved, Progress, StreamEvent, causes};
 use rbee_config::LiveConfig;
 use tracing::Span;
+use worker_lifecycle::WorkerType;
 
 use crate::failure;
 
@@ -46,15 +47,25 @@ impl Models {
         reach: ModelReach,
         is_loaded: impl Fn(&str) -> bool,
     ) -> Result<String, ErrorBody> {
-        let (spelled, kind) = spelled(name).map_err(|error| failure::model(&error))?;
-        // The one that the configuration names is there for everybody, wherever it lies.
-        let is_default = || {
+        let place = self.place(name);
+        let (spelled, kind) = match &place {
+            Place::Named { source, is_configured } => {
+                let told = spelled(source).map_err(|error| failure::model(&error))?;
+                if *is_configured { (name.to_owned(), told.1) } else { told }
+            }
+            Place::Unneeded => return Ok(name.to_owned()),
+        };
+        // Those that the configuration names are there for everybody, wherever they lie.
+        let is_configured = || {
+            if matches!(place, Place::Named { is_configured: true, .. }) {
+                return true;
+            }
             let default = model_store::spelled(&self.config.current().models.default);
             default.is_ok_and(|(default, _)| default == spelled)
         };
         let is_admitted = match (kind, reach) {
             (_, ModelReach::Any) | (NameKind::Catalogue, ModelReach::Catalogue) => true,
-            (NameKind::Path, _) | (_, ModelReach::Catalogue) if is_default() => true,
+            (NameKind::Path, _) | (_, ModelReach::Catalogue) if is_configured() => true,
             (NameKind::Path, _) => false,
             (NameKind::Catalogue | NameKind::Download, _) => {
                 is_loaded(&spelled) || matches!(self.find(spelled.clone()).await, Ok(Some(_)))
@@ -63,9 +74,30 @@ impl Models {
         if is_admitted { Ok(spelled) } else { Err(failure::unreachable(name)) }
     }
 
-    /// The model's file, if it is on this host.
+    /// The model's file or folder, if it is on this host; an empty path for one that needs none.
     pub(crate) async fn find(&self, name: String) -> Result<Option<PathBuf>, ErrorBody> {
-        self.blocking(move |store| store.find(&name)).await
+        match self.place(&name) {
+            Place::Named { source, .. } => self.blocking(move |store| store.find(&source)).await,
+            Place::Unneeded => Ok(Some(PathBuf::new())),
+        }
+    }
+
+    /// Where the model of that name is to be had, by the configuration's table for it or else by
+    /// the name.
+    fn place(&self, name: &str) -> Place {
+        let config = self.config.current();
+        let Some(entry) = config.model.get(name) else {
+            return Place::Named { source: name.to_owned(), is_configured: false };
+        };
+        if let Some(source) = entry.source.clone() {
+            return Place::Named { source, is_configured: true };
+        }
+        let kind = WorkerType::of(&config, name, Path::new(""));
+        if kind == WorkerType::External && spelled(name).is_err() {
+            // Its server knows where its model is.
+            return Place::Unneeded;
+        }
+        Place::Named { source: name.to_owned(), is_configured: true }
     }
 
     /// The model's file, downloaded if need be. What goes on is told to `job`; dropping the future
@@ -75,13 +107,14 @@ impl Models {
         name: String,
         job: Option<JobEmitter>,
     ) -> Result<PathBuf, ErrorBody> {
+        let Place::Named { source, .. } = self.place(&name) else { return Ok(PathBuf::new()) };
         let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop.0);
         let pulled = self
             .blocking(move |store| {
                 let mut tell = |event: PullEvent| tell(&name, event, job.as_ref());
-                let pulled = store.pull(&name, &mut tell, &|| stopped.load(Ordering::Relaxed));
-                hidden(&name, pulled)
+                let pulled = store.pull(&source, &mut tell, &|| stopped.load(Ordering::Relaxed));
+                hidden(&source, pulled)
             })
             .await;
         drop(stop);
@@ -91,6 +124,7 @@ impl Models {
     /// The model's file, whole; downloaded if `reach` goes so far and it is not on this host.
     ///
     /// llama.cpp must not see a file that is not whole. Its worker looks once more, at what it opens.
+    /// What another program reads is that one's affair, where it is in none of the known formats.
     pub(crate) async fn whole_file(
         &self,
         name: String,
@@ -104,9 +138,10 @@ impl Models {
                 self.pull(name.clone(), job).await?
             }
         };
-        let (name, inspected) = (name, path.clone());
-        self.blocking(move |_| hidden(&name, model_store::gguf::inspect(&inspected).map(drop)))
-            .await?;
+        let kind = WorkerType::of(&self.config.current(), &name, &path);
+        let Place::Named { source, .. } = self.place(&name) else { return Ok(path) };
+        let inspected = path.clone();
+        self.blocking(move |_| hidden(&source, inspect(kind, &inspected))).await?;
         Ok(path)
     }
 
@@ -123,14 +158,35 @@ impl Models {
     }
 }
 
+/// Where a model is to be had.
+enum Place {
+    /// By that name, as the store knows names; `is_configured` where a table of the configuration
+    /// says so.
+    Named { source: String, is_configured: bool },
+    /// Nowhere, and whatever serves it needs no file.
+    Unneeded,
+}
+
+/// Whether the files are whole, and of a format that such a worker reads.
+fn inspect(kind: WorkerType, path: &Path) -> Result<(), model_store::Error> {
+    let is_gguf = path.extension().is_some_and(|extension| extension == "gguf");
+    match kind {
+        _ if path.is_dir() => model_store::safetensors::inspect(path).map(drop),
+        WorkerType::External if !is_gguf => Ok(()),
+        WorkerType::LlamaCpp | WorkerType::VLlm | WorkerType::External => {
+            model_store::gguf::inspect(path).map(drop)
+        }
+    }
+}
+
 /// Of a file of this host's only that it cannot be used is told: whether it is there, may be read, and
 /// how it begins is the log's.
 fn hidden<T>(name: &str, outcome: Result<T, model_store::Error>) -> Result<T, model_store::Error> {
-    use model_store::Error::{File, Gguf, NoSuchFile, UnusableFile};
+    use model_store::Error::{File, Folder, Gguf, NoSuchFile, UnusableFile};
     match (spelled(name), outcome) {
         (
             Ok((path, NameKind::Path)),
-            Err(error @ (NoSuchFile { .. } | Gguf { .. } | File { .. })),
+            Err(error @ (NoSuchFile { .. } | Gguf { .. } | Folder { .. } | File { .. })),
         ) => {
             tracing::warn!(
                 path,

@@ -13,10 +13,10 @@ use daemon_lifecycle::Waits;
 use job_client::Source;
 use job_server::JobEmitter;
 use narration_core::{Level, Narration};
-use rbee_api::{ErrorBody, ModelReach, Worker, WorkerKind, WorkerList, WorkerState};
+use rbee_api::{ErrorBody, ModelReach, Worker, WorkerList, WorkerState};
 use rbee_config::LiveConfig;
 use reqwest::{Method, RequestBuilder};
-use worker_lifecycle::{WorkerClient, WorkerHandle};
+use worker_lifecycle::{WorkerClient, WorkerHandle, WorkerType};
 
 use crate::{failure, host::Host, models::Models};
 
@@ -218,7 +218,7 @@ impl WorkerPool {
         Worker {
             id: running.handle.id.clone(),
             model: running.handle.model.clone(),
-            kind: WorkerKind::LlamaCpp,
+            kind: WorkerType::of_role(&running.handle.identity.role).into(),
             device: "cpu".to_owned(),
             state,
             active_requests: running.active(),

@@ -1,5 +1,7 @@
 //! Memory for one more model.
 
+use std::{fs, path::Path};
+
 /// Beside the model's file: context, buffers, the process itself.
 const OVERHEAD_BYTES: u64 = 256 << 20;
 
@@ -23,6 +25,15 @@ pub(crate) struct TooLittle {
 /// Memory that a worker for a file of this size is taken to need, in bytes.
 pub(crate) fn needed(file_bytes: u64) -> u64 {
     file_bytes + file_bytes / 5 + OVERHEAD_BYTES
+}
+
+/// The size of a model's file, or of all that lie in its folder.
+pub(crate) fn bytes_of(model: &Path) -> u64 {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    match fs::read_dir(model) {
+        Ok(entries) => entries.flatten().map(|entry| size(&entry.path())).sum(),
+        Err(_) => size(model),
+    }
 }
 
 /// The workers to stop so that `needed` bytes are free: the longest idle first, never a busy one,

@@ -57,11 +57,14 @@ impl WorkerPool {
         }
         let path = self.model_file(wanted).await?;
         let beside = match (&old, alive) {
-            (Some(running), true) => self.room_beside(running, &path).await.then_some(running),
+            (Some(running), true) => {
+                let config = self.worker_config(&slot.name, path.clone(), running.handle.slot);
+                self.room_beside(running, &config).await.then_some(running)
+            }
             _ => None,
         };
         if beside.is_none() {
-            self.make_room(slot, &path).await?;
+            self.make_room(slot, &self.worker_config(&slot.name, path.clone(), 0)).await?;
         }
         // A worker in whose place another one is put keeps its name: it is drained first. Beside
         // it, or beside those before it that still finish their streams, another name is needed.
@@ -114,14 +117,21 @@ impl WorkerPool {
     }
 
     /// Whether a successor can be loaded while the worker still runs.
-    async fn room_beside(&self, running: &Running, path: &PathBuf) -> bool {
+    async fn room_beside(&self, running: &Running, config: &WorkerConfig) -> bool {
+        if self.0.host.shares_engine(config) {
+            // The successor loads nothing.
+            return true;
+        }
         let resident = self.0.host.memory_of(&running.handle.identity);
-        let needed = room::needed(file_bytes(path).await).max(resident.unwrap_or_default());
+        let needed = needed(config).await.max(resident.unwrap_or_default());
         self.0.host.available_memory().is_some_and(|available| available >= needed)
     }
 
     /// Stops idle workers of other models until the model's file fits into memory.
-    async fn make_room(&self, slot: &Arc<Slot>, path: &PathBuf) -> Result<(), ErrorBody> {
+    async fn make_room(&self, slot: &Arc<Slot>, config: &WorkerConfig) -> Result<(), ErrorBody> {
+        if self.0.host.shares_engine(config) {
+            return Ok(());
+        }
         let others: Vec<_> = self
             .slots()
             .into_iter()
@@ -135,7 +145,7 @@ impl WorkerPool {
             idle_ms: running.idle().as_millis(),
         });
         let Some(available) = self.0.host.available_memory() else { return Ok(()) };
-        let needed = room::needed(file_bytes(path).await);
+        let needed = needed(config).await;
         let evicted = room::evict(needed, available, candidates.collect())
             .map_err(|too_little| insufficient(&slot.name, too_little))?;
         for (running, other) in others {
@@ -200,8 +210,14 @@ fn narrate(handle: &WorkerHandle) {
     Narration::new("hive", "worker_ready", human).about(&handle.model).emit();
 }
 
-async fn file_bytes(path: &PathBuf) -> u64 {
-    tokio::fs::metadata(path).await.map_or(0, |metadata| metadata.len())
+/// Memory that such a worker is taken to need, in bytes.
+async fn needed(config: &WorkerConfig) -> u64 {
+    let config = config.clone();
+    let counted = tokio::task::spawn_blocking(move || {
+        let more = worker_lifecycle::overhead_bytes(&config).unwrap_or_default();
+        room::needed(room::bytes_of(&config.model_path)) + more
+    });
+    counted.await.unwrap_or_default()
 }
 
 fn insufficient(model: &str, TooLittle { needed_bytes, reachable_bytes }: TooLittle) -> ErrorBody {

@@ -28,6 +28,8 @@ pub enum Error {
     File { action: &'static str, path: PathBuf, source: io::Error },
     #[error("`{path}` is not usable", path = path.display())]
     Gguf { path: PathBuf, source: Problem },
+    #[error("`{path}` is not usable: {why}", path = path.display())]
+    Folder { path: PathBuf, why: String },
     #[error("`{host}` cannot be reached")]
     Unreachable { host: String, source: Box<dyn StdError + Send + Sync> },
     #[error("the connection to `{host}` is not secure")]

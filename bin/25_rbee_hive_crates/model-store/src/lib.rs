@@ -20,6 +20,7 @@ mod pip; // Python packages that carry a model
 mod http; // one request, with redirects, that can be cancelled
 mod guard; // addresses that a name must not lead to
 pub mod gguf; // is this a whole GGUF file, and what does it say of itself
+pub mod safetensors; // is this a whole folder of Hugging Face's
 mod error;
 
 pub use crate::{

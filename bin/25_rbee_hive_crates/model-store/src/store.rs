@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     lock,
     name::ModelName,
-    pip,
+    pip, safetensors,
 };
 
 const LOCKS: &str = ".locks";
@@ -182,7 +182,7 @@ impl ModelStore {
         Ok(models)
     }
 
-    /// The model's file, if it is on this host. Asks no network.
+    /// The model's file, or its folder, if it is on this host. Asks no network.
     ///
     /// # Errors
     ///
@@ -227,7 +227,8 @@ impl ModelStore {
 
     pub(crate) fn local(&self, name: &ModelName) -> Result<Option<PathBuf>, Error> {
         if let ModelName::Path(path) = name {
-            return Ok(path.is_file().then(|| path.clone()));
+            let is_model = path.is_file() || safetensors::is_folder(path);
+            return Ok(is_model.then(|| path.clone()));
         }
         let slot = self.slot(name);
         let record = Record::of_model(&slot).filter(|record| record.name == name.to_string());

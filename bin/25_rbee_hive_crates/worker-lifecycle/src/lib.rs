@@ -5,15 +5,16 @@
 
 mod client; // HTTP over the worker's socket
 mod error;
+mod kind; // what computes the tokens
+mod engine; // another program that does
 mod spawn; // spawn, or take what runs
 mod running; // find and stop
 
 pub use crate::{
     client::WorkerClient,
+    engine::{memory_bytes, overhead_bytes, shares_engine},
     error::Error,
+    kind::WorkerType,
     running::{is_taken, running_workers, stop_worker},
-    spawn::{
-        WorkerConfig, WorkerHandle, WorkerType, build_worker, spawn_worker, worker_id,
-        worker_is_current,
-    },
+    spawn::{WorkerConfig, WorkerHandle, build_worker, spawn_worker, worker_id, worker_is_current},
 };

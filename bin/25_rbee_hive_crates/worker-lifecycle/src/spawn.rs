@@ -1,25 +1,10 @@
 use std::{path::PathBuf, sync::Arc};
 
-use chain_daemon::{Binary, LLAMACPP_WORKER, Spec};
+use chain_daemon::Spec;
 use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits};
 use rbee_config::RbeeConfig;
 
-use crate::{Error, WorkerClient};
-
-/// What computes the tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WorkerType {
-    /// llama.cpp, linked into the worker.
-    LlamaCpp,
-}
-
-impl WorkerType {
-    fn binary(self) -> Binary {
-        match self {
-            Self::LlamaCpp => LLAMACPP_WORKER,
-        }
-    }
-}
+use crate::{Error, WorkerClient, WorkerType, engine};
 
 /// Which model a worker is to serve, and for whom.
 #[derive(Debug, Clone)]
@@ -29,6 +14,7 @@ pub struct WorkerConfig {
     pub hive: String,
     /// The name that requests use.
     pub model: String,
+    /// The model's file or folder; empty where that is not known yet.
     pub model_path: PathBuf,
     /// `cpu`, as the hive's capabilities name it.
     pub device: String,
@@ -117,27 +103,49 @@ fn manager(
 ) -> Result<DaemonManager, daemon_lifecycle::Error> {
     let rbee = &config.rbee;
     let mut args = vec![
-        "--model".to_owned(),
-        config.model_path.display().to_string(),
         "--name".to_owned(),
         config.model.clone(),
         "--socket".to_owned(),
         socket(rbee, id).display().to_string(),
-        "--device".to_owned(),
-        config.device.clone(),
         "--parallel".to_owned(),
-        rbee.worker.parallel.to_string(),
+        config.parallel().to_string(),
         "--lease".to_owned(),
         rbee.worker.lease.as_secs().max(1).to_string(),
     ];
-    for (flag, value) in [("--threads", rbee.worker.threads), ("--context", rbee.worker.context)] {
-        if let Some(value) = value {
-            args.extend([flag.to_owned(), value.to_string()]);
-        }
-    }
+    args.extend(match worker_type {
+        WorkerType::LlamaCpp => llama_flags(config),
+        WorkerType::VLlm | WorkerType::External => engine::flags(worker_type, config),
+    });
     let binary = worker_type.binary();
     let spec = Spec { binary, instance: id, args, takeover: true };
     Ok(chain_daemon::manager(rbee, spec)?.waits(config.waits))
+}
+
+fn llama_flags(config: &WorkerConfig) -> Vec<String> {
+    let rbee = &config.rbee;
+    let entry = rbee.model.get(&config.model);
+    let context = entry.and_then(|entry| entry.context).or(rbee.worker.context);
+    let mut flags = vec![
+        "--model".to_owned(),
+        config.model_path.display().to_string(),
+        "--device".to_owned(),
+        config.device.clone(),
+    ];
+    for (flag, value) in [("--threads", rbee.worker.threads), ("--context", context)] {
+        if let Some(value) = value {
+            flags.extend([flag.to_owned(), value.to_string()]);
+        }
+    }
+    flags.extend(entry.into_iter().flat_map(|entry| entry.args.iter().cloned()));
+    flags
+}
+
+impl WorkerConfig {
+    /// Requests that the worker answers at once.
+    pub(crate) fn parallel(&self) -> u32 {
+        let of_model = self.rbee.model.get(&self.model).and_then(|entry| entry.parallel);
+        of_model.unwrap_or(self.rbee.worker.parallel)
+    }
 }
 
 /// `worker-MODEL.DIGEST.SLOT@HIVE`: readable, bounded, and different for different models.

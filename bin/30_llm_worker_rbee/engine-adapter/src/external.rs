@@ -53,7 +53,8 @@ impl External {
     /// When the command does not say where the program is to listen, or names a model and there is
     /// none.
     pub fn plan(&self) -> anyhow::Result<Plan> {
-        let Self { common, model, .. } = self;
+        let common = &self.common;
+        let model = self.model.as_ref().filter(|model| !model.as_os_str().is_empty());
         let has = |place: &str| self.command.iter().any(|argument| argument.contains(place));
         anyhow::ensure!(
             has("{socket}") != has("{port}"),
@@ -67,7 +68,7 @@ impl External {
             self.title,
             common.name
         );
-        let model = model.as_ref().map(|model| model.display().to_string()).unwrap_or_default();
+        let model = model.map(|model| model.display().to_string()).unwrap_or_default();
         let filled = |argument: &String| {
             argument
                 .replace("{name}", &common.name)

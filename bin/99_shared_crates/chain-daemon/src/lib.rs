@@ -22,6 +22,13 @@ use rbee_config::RbeeConfig;
 /// What says how to download here: a hive gets models, the last level of a chain of daemons.
 const DOWNLOADS: [&str; 4] = ["PIP_*", "REQUESTS_CA_BUNDLE", "ALL_PROXY", "all_proxy"];
 
+/// What engines of other people and the libraries below them are told by variables. Queen and hive
+/// pass it on.
+const ENGINES: [&str; 12] = [
+    "VLLM_*", "CUDA_*", "NCCL_*", "GLOO_*", "NVIDIA_*", "TORCH*", "HIP_*", "ROCR_*", "GGML_*",
+    "LLAMA_*", "OMP_*", "HF_HOME",
+];
+
 /// A binary of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binary {
@@ -45,8 +52,16 @@ pub const LLAMACPP_WORKER: Binary = Binary {
     ),
 };
 
-/// An edit of a crate that they share makes all of them stale, so they are compiled together.
-const DAEMONS: [Binary; 3] = [QUEEN, HIVE, LLAMACPP_WORKER];
+/// Its package lies below the folder.
+pub const VLLM_WORKER: Binary =
+    Binary { name: "vllm-worker", source_dir: "bin/30_llm_worker_rbee", first_build: None };
+/// Its package lies below the folder.
+pub const EXTERNAL_WORKER: Binary =
+    Binary { name: "external-worker", source_dir: "bin/30_llm_worker_rbee", first_build: None };
+
+/// An edit of a crate that they share makes all of them stale, so they are compiled together; those
+/// of them that have been built before.
+const DAEMONS: [Binary; 5] = [QUEEN, HIVE, LLAMACPP_WORKER, VLLM_WORKER, EXTERNAL_WORKER];
 
 /// One daemon of the chain.
 #[derive(Debug, Clone)]
@@ -70,10 +85,13 @@ pub struct Spec<'a> {
 /// running executable.
 pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Error> {
     let Binary { name, source_dir, first_build } = spec.binary;
+    // llama.cpp reads variables of its own, and is to be configured by rbee.
+    let engines = if spec.binary == LLAMACPP_WORKER { &[][..] } else { &ENGINES[..] };
     let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, spec.args)
         .instance(&config.paths.run, spec.instance)
         .log_dir(&config.paths.logs)
         .env_allow(DOWNLOADS)
+        .env_allow(engines.iter().copied())
         .drain_timeout(config.queen.drain_timeout)
         .takeover(spec.takeover);
     let manager = match first_build {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     pub status: Status,
-    /// `queen-rbee`, `rbee-hive` or `llamacpp-worker`.
+    /// `queen-rbee`, `rbee-hive`, or a worker's: `llamacpp-worker`, `vllm-worker`, `external-worker`.
     pub role: String,
     /// Differs for every start of a process.
     pub instance_id: String,

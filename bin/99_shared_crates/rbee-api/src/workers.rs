@@ -17,7 +17,7 @@ pub struct Worker {
     pub state: WorkerState,
     /// Requests that it is answering now.
     pub active_requests: u32,
-    /// Resident memory of the process.
+    /// Memory of the worker and of the engine's processes.
     pub memory_bytes: Option<u64>,
     /// Why it is `failed`.
     pub detail: Option<String>,
@@ -28,6 +28,10 @@ pub struct Worker {
 #[serde(rename_all = "snake_case")]
 pub enum WorkerKind {
     LlamaCpp,
+    #[serde(rename = "vllm")]
+    VLlm,
+    /// A program that the configuration names.
+    External,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::{net::UnixStream, process::Command, sync::watch};
 
-use super::update::{self, Binary};
+use super::{
+    narrate,
+    update::{self, Binary},
+};
 use crate::{
     DaemonManager, Error, Identity, LogTail,
     client::{self, Unwell},
@@ -26,6 +29,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// After a process has ended its last words have arrived, unless a child holds the channel open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Whoever waits longer is told what is going on.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// From `Take` to `Serving`.
 const TAKE_LIMIT: Duration = Duration::from_secs(15);
@@ -133,7 +139,8 @@ impl Launched {
     }
 
     async fn wait_ready(&mut self, limit: Duration) -> Result<Identity, Error> {
-        let mut deadline = Instant::now() + limit;
+        let began = Instant::now();
+        let mut deadline = began + limit;
         let mut exit = self.exit.clone();
         let mut ended = None;
         loop {
@@ -155,6 +162,9 @@ impl Launched {
             match said {
                 Ok(Some(FromDaemon::Progress { what })) => {
                     tracing::debug!(daemon = self.name, what, "starting");
+                    if began.elapsed() >= TOLD_AFTER {
+                        narrate::starting(&self.name, &what);
+                    }
                     deadline = Instant::now() + limit;
                 }
                 Ok(Some(FromDaemon::Ready { identity })) => return Ok(identity),

@@ -8,6 +8,11 @@ use narration_core::{
 
 use super::update::Say;
 
+/// What a daemon that takes long to start says of it.
+pub(super) fn starting(name: &str, what: &str) {
+    Narration::new(DAEMON_LIFECYCLE, "starting", format!("'{name}': {what}")).about(name).emit();
+}
+
 /// `first_build` is told where the binary has never been built.
 pub(super) fn build_event(
     name: &str,
