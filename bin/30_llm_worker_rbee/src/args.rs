@@ -1,4 +1,9 @@
-use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::Parser;
 
@@ -74,6 +79,12 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Args {
+    /// The folder of the socket, and of what else the daemon writes.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.socket.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+    }
+
     /// What the engine is started with, with what the flags left open chosen for `model`.
     #[must_use]
     pub fn engine(&self, model: &ModelFacts) -> EngineConfig {

@@ -10,6 +10,7 @@ mod engine; // one thread, one context, many sequences
 mod http; // OpenAI's format at the rim
 mod llama_log; // llama.cpp's log, as tracing events
 mod model; // a GGUF file, loaded
+mod sandbox; // what the process may still do with a stranger's file in it
 mod prompt; // what of a prompt may be control tokens
 mod template; // messages to prompt, by the model's own template
 
@@ -21,5 +22,6 @@ pub use crate::{
     },
     http::{Service, router},
     llama_log::forward_llama_log,
-    model::{LoadError, Model, ModelFacts},
+    model::{LoadError, Model, ModelFacts, ModelFile},
+    sandbox::{Enforced, Sandbox},
 };

@@ -1,3 +1,5 @@
+mod file; // a GGUF file, looked at and open
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -12,6 +14,7 @@ use llama_cpp_2::{
     token_type::LlamaTokenAttr,
 };
 
+pub use self::file::ModelFile;
 use crate::{
     llama_log,
     prompt::{Controls, Part},
@@ -23,6 +26,8 @@ use crate::{
 pub enum LoadError {
     #[error("cannot load model `{path}`: {reason}")]
     Load { path: PathBuf, reason: String },
+    #[error("cannot load model `{path}`")]
+    Unfit { path: PathBuf, source: gguf_file::Problem },
     #[error("cannot start llama.cpp")]
     Backend { source: LlamaCppError },
     #[error("cannot make a context of {context} tokens for {parallel} requests: {reason}")]
@@ -65,13 +70,16 @@ impl Model {
     ///
     /// The file is mapped, not read: it must not change while the model lives.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let failed = |reason: String| LoadError::Load { path: path.to_owned(), reason };
-        // llama.cpp's wrapper asserts what is checked here.
-        match std::fs::File::open(path).and_then(|file| file.metadata()) {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Err(failed("it is not a file".to_owned())),
-            Err(error) => return Err(failed(error.to_string())),
-        }
+        Self::open(path)?.load()
+    }
+
+    /// Opens the file at `path`, to be loaded later.
+    pub fn open(path: &Path) -> Result<ModelFile, LoadError> {
+        ModelFile::open(path)
+    }
+
+    /// What llama.cpp makes of the file at `path`, which has been looked at.
+    fn load_file(path: &Path, failed: &impl Fn(String) -> LoadError) -> Result<Self, LoadError> {
         let backend = backend()?;
         let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
         let (loaded, errors) =

@@ -1,21 +1,41 @@
 //! Assembles the worker: flags, model, engine, listener.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use daemon_lifecycle::Daemon;
-use llm_worker_rbee::{Args, Engine, Model, Service, router};
+use llm_worker_rbee::{Args, Engine, LoadError, Model, ModelFile, Sandbox, Service, router};
 use rbee_api::Status;
 use worker_service::Lease;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // The sandbox is this thread's and that of those it starts, so it comes before all others.
+    let file = Model::open(&args.model);
+    let sandbox = file.as_ref().ok().map(|file| Sandbox::enter(file.file(), args.folder()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start Tokio")?.block_on(run(args, file, sandbox))
+}
+
+async fn run(
+    args: Args,
+    file: Result<ModelFile, LoadError>,
+    sandbox: Option<Sandbox>,
+) -> anyhow::Result<()> {
     let daemon = Daemon::attach("llamacpp-worker").context("cannot become a daemon")?;
     // What a worker does is narrated by its hive.
     chain_daemon::init_tracing(Some(&args.log), |_| ());
-    let served = serve(&daemon, args).await;
+    match sandbox {
+        Some(sandbox) if sandbox.is_whole() => tracing::info!("sandboxed: {sandbox}"),
+        Some(sandbox) => tracing::warn!("not wholly sandboxed by this kernel: {sandbox}"),
+        None => {}
+    }
+    let served = serve(&daemon, args, file).await;
     if let Err(error) = &served {
         tracing::error!("{error:#}");
         daemon.fail(format!("{error:#}")).await;
@@ -23,9 +43,13 @@ async fn main() -> anyhow::Result<()> {
     served
 }
 
-async fn serve(daemon: &Daemon, args: Args) -> anyhow::Result<()> {
-    let path = args.model.clone();
-    let model = tokio::task::spawn_blocking(move || Model::load(&path))
+async fn serve(
+    daemon: &Daemon,
+    args: Args,
+    file: Result<ModelFile, LoadError>,
+) -> anyhow::Result<()> {
+    let file = file?;
+    let model = tokio::task::spawn_blocking(move || file.load())
         .await
         .context("the model's loading broke off")??;
     let config = args.engine(model.facts());
@@ -54,6 +78,23 @@ async fn serve(daemon: &Daemon, args: Args) -> anyhow::Result<()> {
     tokio::select! {
         served = daemon.serve(listener, service) => served?,
         () = lease.ended() => tracing::info!("nobody has renewed the lease: leaving"),
+        () = unreachable(&args.socket, &lease) => {
+            tracing::info!("the socket is gone and cannot be made anew: leaving");
+        }
     }
     tokio::task::spawn_blocking(|| thread.join()).await.context("the engine broke off")
+}
+
+/// How long the socket may be away. The daemon makes it anew within half a second where it can; in the
+/// sandbox it can only while its folder is there.
+const SOCKET_AWAY: Duration = Duration::from_secs(3);
+
+/// Until nobody can reach this worker any more, and it answers nobody: a hive starts another.
+async fn unreachable(socket: &Path, lease: &Lease) {
+    let mut away = Duration::ZERO;
+    while away < SOCKET_AWAY || lease.requests() > 0 {
+        const LOOK: Duration = Duration::from_millis(500);
+        tokio::time::sleep(LOOK).await;
+        away = if socket.exists() { Duration::ZERO } else { away + LOOK };
+    }
 }

@@ -6,5 +6,7 @@ mod engine;
 mod process;
 mod refusals;
 mod reference;
+#[cfg(target_os = "linux")]
+mod sandbox; // what a stranger's file cannot do
 mod streams; // resumed and ended by name
 mod support;

@@ -22,6 +22,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use llm_worker_rbee::Model;
+
 use crate::support::{DEADLINE, model_path};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -184,4 +186,46 @@ async fn a_file_that_is_no_model_ends_the_worker_with_the_reason() {
         let wanted = format!("cannot load model `{}`: ", path.display());
         assert!(log.contains(&wanted), "{log}");
     }
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn every_thread_of_a_worker_is_in_the_sandbox() {
+    let worker = start(&model_path(), &[]);
+    let health = worker.json("GET", "/health", json!({})).await;
+    let pid = health["pid"].as_u64().unwrap();
+    let mut threads = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(status.lines().any(|found| found == line), "{line}: {status}");
+        }
+        threads += 1;
+    }
+    assert!(threads > 1, "{threads}");
+}
+
+#[tokio::test]
+async fn a_worker_whose_folder_was_removed_leaves_when_it_answers_nobody() {
+    let worker = start(&model_path(), &["--lease", "60"]);
+    worker.json("GET", "/health", json!({})).await;
+    let folder = worker.socket.parent().unwrap().to_owned();
+    fs::remove_dir_all(&folder).unwrap();
+    let (status, log) = worker.end().await;
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains("the socket is gone"), "{log}");
+}
+
+/// `path` leads elsewhere by the time that the file is loaded.
+#[test]
+fn the_file_that_was_opened_is_the_file_that_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    std::os::unix::fs::symlink(model_path(), &path).unwrap();
+    let file = Model::open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "no model").unwrap();
+    let model = file.load().unwrap();
+    assert!(model.facts().vocabulary > 0);
+    assert!(Model::open(&path).unwrap().load().is_err());
 }

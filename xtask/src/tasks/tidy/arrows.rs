@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store"],
     &["auto-update", "http-guard", "job-client"],
-    &["narration-core", "rbee-config", "rbee-api", "feature-pins"],
+    &["narration-core", "rbee-config", "rbee-api", "feature-pins", "gguf-file"],
 ];
 
 /// What a crate must not know although it lies lower, and why.

@@ -3,7 +3,7 @@ use std::{
     io::{Read, Seek},
 };
 
-use super::{
+use crate::{
     GgufSummary,
     header::{Header, Problem},
 };
@@ -19,14 +19,14 @@ const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
 /// What is kept of the key-value pairs.
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     numbers: HashMap<String, u64>,
     texts: HashMap<String, String>,
     chat_template: bool,
 }
 
 impl Metadata {
-    pub(super) fn read<R: Read + Seek>(
+    pub(crate) fn read<R: Read + Seek>(
         header: &mut Header<R>,
         count: u64,
     ) -> Result<Self, Problem> {
@@ -44,7 +44,7 @@ impl Metadata {
         Ok(metadata)
     }
 
-    pub(super) fn alignment(&self) -> Result<u64, Problem> {
+    pub(crate) fn alignment(&self) -> Result<u64, Problem> {
         const KEY: &str = "general.alignment";
         let alignment = self.numbers.get(KEY).copied().unwrap_or(DEFAULT_ALIGNMENT);
         if self.texts.contains_key(KEY) || !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT
@@ -54,7 +54,7 @@ impl Metadata {
         Ok(alignment)
     }
 
-    pub(super) fn summary(
+    pub(crate) fn summary(
         mut self,
         tensor_count: u64,
         tensor_bytes: u64,

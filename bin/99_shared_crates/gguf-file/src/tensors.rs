@@ -3,7 +3,7 @@ use std::{
     io::{Read, Seek},
 };
 
-use super::header::{Header, Problem};
+use crate::header::{Header, Problem};
 
 const MAX_DIMENSIONS: u32 = 4;
 /// Of ggml, without the zero at the end.
@@ -13,7 +13,7 @@ const MAX_NAME_LEN: u64 = 63;
 ///
 /// Tensors follow one another in the order of the header, each at the next multiple of
 /// `alignment`: llama.cpp reads them no other way.
-pub(super) fn check<R: Read + Seek>(
+pub(crate) fn check<R: Read + Seek>(
     header: &mut Header<R>,
     count: u64,
     alignment: u64,

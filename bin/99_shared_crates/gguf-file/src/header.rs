@@ -46,36 +46,36 @@ pub enum Problem {
 }
 
 /// A reader that knows where it is and never goes past the end.
-pub(super) struct Header<R> {
+pub(crate) struct Header<R> {
     input: R,
     at: u64,
     len: u64,
 }
 
 impl<R: Read + Seek> Header<R> {
-    pub(super) fn new(input: R, len: u64) -> Self {
+    pub(crate) fn new(input: R, len: u64) -> Self {
         Self { input, at: 0, len }
     }
 
-    pub(super) fn at(&self) -> u64 {
+    pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    pub(super) fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Problem> {
+    pub(crate) fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Problem> {
         let mut bytes = [0; N];
         self.fill(&mut bytes, what)?;
         Ok(bytes)
     }
 
-    pub(super) fn u32(&mut self, what: &str) -> Result<u32, Problem> {
+    pub(crate) fn u32(&mut self, what: &str) -> Result<u32, Problem> {
         self.bytes(what).map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self, what: &str) -> Result<u64, Problem> {
+    pub(crate) fn u64(&mut self, what: &str) -> Result<u64, Problem> {
         self.bytes(what).map(u64::from_le_bytes)
     }
 
@@ -83,7 +83,7 @@ impl<R: Read + Seek> Header<R> {
     ///
     /// One that the rest of the file has no room for is refused here, before anybody allocates or
     /// loops by it.
-    pub(super) fn count(&mut self, what: &str, most: u64, min_len: u64) -> Result<u64, Problem> {
+    pub(crate) fn count(&mut self, what: &str, most: u64, min_len: u64) -> Result<u64, Problem> {
         let at = self.at;
         let count = self.u64(&format!("the number of {what}"))?;
         let most = most.min((self.len - self.at) / min_len);
@@ -93,7 +93,7 @@ impl<R: Read + Seek> Header<R> {
         Ok(count)
     }
 
-    pub(super) fn text(&mut self, what: &str, most: u64) -> Result<String, Problem> {
+    pub(crate) fn text(&mut self, what: &str, most: u64) -> Result<String, Problem> {
         let at = self.at;
         let length = self.u64(&format!("the length of {what}"))?;
         if length > most {
@@ -105,12 +105,12 @@ impl<R: Read + Seek> Header<R> {
         String::from_utf8(bytes).map_err(|_not_text| Problem::NotText { what: what.to_owned(), at })
     }
 
-    pub(super) fn skip_text(&mut self, what: &str) -> Result<(), Problem> {
+    pub(crate) fn skip_text(&mut self, what: &str) -> Result<(), Problem> {
         let length = self.u64(what)?;
         self.skip(length, what)
     }
 
-    pub(super) fn skip(&mut self, length: u64, what: &str) -> Result<(), Problem> {
+    pub(crate) fn skip(&mut self, length: u64, what: &str) -> Result<(), Problem> {
         self.room(length, what)?;
         let distance = i64::try_from(length).map_err(|_too_long| Problem::HeaderTooLong)?;
         let moved = self.input.seek_relative(distance);
