@@ -85,18 +85,21 @@ pub struct Spec<'a> {
 /// running executable.
 pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Error> {
     let Binary { name, source_dir, first_build } = spec.binary;
-    // llama.cpp reads variables of its own, and is to be configured by rbee.
-    let engines = if spec.binary == LLAMACPP_WORKER { &[][..] } else { &ENGINES[..] };
     let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, spec.args)
         .instance(&config.paths.run, spec.instance)
         .log_dir(&config.paths.logs)
-        .env_allow(DOWNLOADS)
-        .env_allow(engines.iter().copied())
         .drain_timeout(config.queen.drain_timeout)
         .takeover(spec.takeover);
     let manager = match first_build {
         Some(note) => manager.first_build(note),
         None => manager,
+    };
+    // What parses strangers' files is told nothing that it has no use for; and llama.cpp reads
+    // variables of its own, and is to be configured by rbee.
+    let manager = if spec.binary == LLAMACPP_WORKER {
+        manager.builds_nothing()
+    } else {
+        manager.env_allow(DOWNLOADS).env_allow(ENGINES)
     };
     let Some(root) = &config.source_root else { return Ok(manager) };
     let others = DAEMONS.iter().filter(|other| **other != spec.binary);

@@ -18,7 +18,8 @@ const CHANNEL: &str = "DAEMON_LIFECYCLE_CHANNEL";
 
 /// What a daemon keeps of its starter's environment; a `*` at the end stands for any rest.
 ///
-/// Never `LD_*` or `DYLD_*`: they change what is executed, and cargo sets them for what it runs.
+/// Never `LD_*` or `DYLD_*`: they change what is executed, and cargo sets them for what it runs. Nor
+/// what is a secret by its name: a daemon outlives whoever trusted its starter with it.
 const INHERITED: &[&str] = &[
     "PATH",
     "HOME",
@@ -30,6 +31,12 @@ const INHERITED: &[&str] = &[
     "TMPDIR",
     "XDG_*",
     "RBEE_*",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+];
+
+/// What it keeps besides unless it builds and downloads nothing.
+const FOR_BUILDS: &[&str] = &[
     "CARGO*",
     "RUST*",
     "CC",
@@ -49,25 +56,45 @@ const INHERITED: &[&str] = &[
     "SSL_CERT_*",
 ];
 
-/// The environment of a daemon: what is inherited by default, for `building` or by `allowed`,
-/// then what is `set`.
+/// The environment of a daemon: what is inherited of `own` by default and by `allowed`, with the variables
+/// for builds where it is `building`; then what is `set`.
 pub(crate) fn of_daemon(
-    building: Vec<(OsString, OsString)>,
+    own: impl IntoIterator<Item = (OsString, OsString)>,
+    building: Option<Vec<(OsString, OsString)>>,
     allowed: &[String],
     set: &BTreeMap<String, String>,
     channel: u64,
 ) -> Vec<(OsString, OsString)> {
+    let for_builds = if building.is_some() { FOR_BUILDS } else { &[] };
     let is_allowed = |name: &OsStr| {
         let Some(name) = name.to_str() else { return false };
-        let mut patterns = INHERITED.iter().copied().chain(allowed.iter().map(String::as_str));
+        let named = INHERITED.iter().chain(for_builds).copied();
+        let mut patterns = named.chain(allowed.iter().map(String::as_str));
         patterns.any(|pattern| matches(pattern, name))
     };
-    let inherited = env::vars_os().filter(|(name, _)| is_allowed(name));
-    let mut environment: BTreeMap<OsString, OsString> =
-        inherited.chain(building).filter(|(name, _)| !is_for_the_loader(name)).collect();
+    let inherited = own.into_iter().filter(|(name, _)| is_allowed(name));
+    let mut environment: BTreeMap<OsString, OsString> = inherited
+        .chain(building.unwrap_or_default())
+        .filter(|(name, _)| !is_for_the_loader(name) && !is_secret(name))
+        .collect();
     environment.extend(set.iter().map(|(name, value)| (name.into(), value.into())));
     environment.insert(CHANNEL.into(), channel.to_string().into());
     environment.into_iter().collect()
+}
+
+/// What this process was started with.
+pub(crate) fn own() -> impl Iterator<Item = (OsString, OsString)> {
+    env::vars_os()
+}
+
+/// Cargo's and other programs' credentials are named so.
+fn is_secret(name: &OsStr) -> bool {
+    const ENDINGS: [&str; 6] = ["TOKEN", "SECRET", "SECRET_KEY", "API_KEY", "PASSWORD", "PASSWD"];
+    let name = name.to_string_lossy().to_ascii_uppercase();
+    ENDINGS.iter().any(|ending| {
+        let before = name.strip_suffix(ending);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    })
 }
 
 /// What a program that is no daemon gets of this process's environment.
@@ -136,12 +163,49 @@ mod tests {
         assert!(!matches("CC", "CCX"));
     }
 
+    fn names(
+        own: &[&str],
+        building: Option<&[&str]>,
+        allowed: &[&str],
+        set: &[&str],
+    ) -> Vec<String> {
+        let pair = |name: &&str| (OsString::from(name), OsString::from("x"));
+        let building = building.map(|names| names.iter().map(pair).collect());
+        let allowed: Vec<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        let set = set.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+        let environment = of_daemon(own.iter().map(pair), building, &allowed, &set, 1);
+        let names = environment.into_iter().map(|(name, _)| name.into_string().unwrap());
+        names.filter(|name| name != CHANNEL).collect()
+    }
+
     #[test]
     fn the_dynamic_loader_is_never_told_anything() {
-        let allowed = ["*".to_owned()];
-        let building = vec![("LD_PRELOAD".into(), "x".into()), ("CC".into(), "cc".into())];
-        let inherited = of_daemon(building, &allowed, &BTreeMap::new(), 1);
-        assert!(["PATH", "CC"].iter().all(|known| inherited.iter().any(|(name, _)| name == known)));
-        assert!(!inherited.iter().any(|(name, _)| name.to_string_lossy().starts_with("LD_")));
+        let own = ["LD_PRELOAD", "PATH", "DYLD_X"];
+        assert_eq!(names(&own, Some(&["CC", "LD_AUDIT"]), &["*"], &[]), ["CC", "PATH"]);
+    }
+
+    #[test]
+    fn no_secret_is_inherited_but_by_its_own_name() {
+        let own = [
+            "CARGO_REGISTRY_TOKEN",
+            "CARGO_REGISTRIES_MINE_TOKEN",
+            "CARGO_REGISTRIES_MINE_SECRET_KEY",
+            "HF_TOKEN",
+            "RBEE_PASSWORD",
+            "XDG_SECRET",
+            "OPENAI_API_KEY",
+        ];
+        assert_eq!(names(&own, Some(&own), &["*"], &["GIVEN_TOKEN"]), ["GIVEN_TOKEN"]);
+        let alike = ["CARGO_TOKENIZER", "RBEE_MONKEY", "XDG_CURRENT_DESKTOP"];
+        assert_eq!(names(&alike, Some(&[]), &[], &[]), alike);
+    }
+
+    #[test]
+    fn what_builds_nothing_gets_nothing_of_builds_and_downloads() {
+        let own = ["CARGO_HOME", "CC", "HTTPS_PROXY", "PATH", "PIP_INDEX_URL", "RUSTFLAGS", "TZ"];
+        assert_eq!(names(&own, None, &[], &[]), ["PATH", "TZ"]);
+        let building = names(&own, Some(&["CFLAGS"]), &["PIP_*"], &[]);
+        let most = ["CARGO_HOME", "CC", "CFLAGS", "HTTPS_PROXY", "PATH", "PIP_INDEX_URL"];
+        assert_eq!(building, [&most[..], &["RUSTFLAGS", "TZ"]].concat());
     }
 }

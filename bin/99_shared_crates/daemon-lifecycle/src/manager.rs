@@ -53,6 +53,7 @@ pub struct DaemonManager {
     pub(crate) health_path: Option<String>,
     pub(crate) env_allow: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
+    pub(crate) builds: bool,
     pub(crate) takeover: bool,
     pub(crate) waits: Waits,
     pub(crate) first_build: Option<String>,
@@ -141,6 +142,7 @@ impl DaemonManager {
             draining_bytes: None,
             health_path: Some("/health".to_owned()),
             env_allow: Vec::new(),
+            builds: true,
             env: BTreeMap::new(),
             takeover: false,
             waits: Waits::Person,
@@ -266,10 +268,18 @@ impl DaemonManager {
     }
 
     /// Lets the daemon inherit these variables too; a `*` at the end stands for any rest. `LD_*`
-    /// and `DYLD_*` are never inherited.
+    /// and `DYLD_*` are never inherited, nor is what is a secret by its name (`.._TOKEN`).
     #[must_use]
     pub fn env_allow(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.env_allow.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Says that the daemon builds and downloads nothing, so that it inherits nothing for that: no
+    /// variables of cargo, compilers and proxies.
+    #[must_use]
+    pub fn builds_nothing(mut self) -> Self {
+        self.builds = false;
         self
     }
 

@@ -78,7 +78,8 @@ pub(super) fn launch(
         .current_dir(binary.source_root.as_deref().unwrap_or("/".as_ref()))
         .env_clear()
         .envs(environment::of_daemon(
-            update::build_environment(manager),
+            environment::own(),
+            manager.builds.then(|| update::build_environment(manager)),
             &manager.env_allow,
             &manager.env,
             inode,
