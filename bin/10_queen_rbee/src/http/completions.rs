@@ -6,7 +6,7 @@ use axum::{
 };
 use bytes::Bytes;
 use chain_level::{Head, respond};
-use http_guard::ApiError;
+use http_guard::{ApiBytes, ApiError};
 use rbee_api::{ModelReach, paths};
 
 use crate::Queen;
@@ -15,7 +15,7 @@ pub(super) async fn chat(
     queen: State<Queen>,
     reach: Extension<ModelReach>,
     headers: HeaderMap,
-    body: Bytes,
+    ApiBytes(body): ApiBytes,
 ) -> Response {
     complete(queen, paths::CHAT_COMPLETIONS, reach, &headers, body).await
 }
@@ -24,7 +24,7 @@ pub(super) async fn text(
     queen: State<Queen>,
     reach: Extension<ModelReach>,
     headers: HeaderMap,
-    body: Bytes,
+    ApiBytes(body): ApiBytes,
 ) -> Response {
     complete(queen, paths::COMPLETIONS, reach, &headers, body).await
 }

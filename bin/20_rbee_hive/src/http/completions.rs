@@ -4,10 +4,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
 use chain_level::{Attempt, Form, Head, respond};
 use daemon_lifecycle::Waits;
-use http_guard::ApiError;
+use http_guard::{ApiBytes, ApiError};
 use rbee_api::{HEADER_EVENTS, ModelReach};
 
 use crate::{Hive, pool::Wanted};
@@ -18,7 +17,7 @@ pub(super) async fn complete(
     Extension(reach): Extension<ModelReach>,
     uri: Uri,
     headers: HeaderMap,
-    body: Bytes,
+    ApiBytes(body): ApiBytes,
 ) -> Response {
     let Head { model, form, fresh } = match Head::read(&headers, &body) {
         Ok(head) => head,

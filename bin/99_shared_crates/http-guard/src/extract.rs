@@ -1,3 +1,5 @@
+use std::error::Error as _;
+
 use axum::{
     Router,
     extract::{
@@ -11,6 +13,7 @@ use rbee_api::ErrorCode;
 use serde::de::DeserializeOwned;
 
 use crate::{
+    bodies::BodyRefused,
     error::ApiError,
     guard::{is_json, not_json},
 };
@@ -95,6 +98,11 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 
 impl From<BytesRejection> for ApiError {
     fn from(rejection: BytesRejection) -> Self {
+        let causes = std::iter::successors(rejection.source(), |cause| (*cause).source());
+        let mut refusals = causes.filter_map(|cause| cause.downcast_ref::<BodyRefused>());
+        if let Some(refused) = refusals.next() {
+            return (*refused).into();
+        }
         match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 Self::new(ErrorCode::BodyTooLarge, "the body is too large")

@@ -6,25 +6,29 @@ use std::{
 };
 
 use axum::{
-    body::{Body, HttpBody as _},
+    body::HttpBody as _,
     extract::{DefaultBodyLimit, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse as _, Response},
 };
-use http_body_util::Limited;
 use rbee_api::ErrorCode;
 use tower::{Layer, Service};
 
-use crate::{access::Access, authorize, error::ApiError, hosts::Hosts, token::Token};
-
-/// The largest body that a request may have, unless a guard says otherwise.
-pub const MAX_BODY_BYTES: usize = 8 << 20;
+use crate::{
+    access::Access,
+    authorize,
+    bodies::{Bodies, BodyLimits},
+    error::ApiError,
+    hosts::Hosts,
+    token::Token,
+};
 
 /// What a listener demands of every request, before any route sees it.
 ///
 /// - It is addressed to one of the listener's own names (else 421; 400 without any name).
 /// - No foreign web page sent it (else 403).
-/// - A body is `application/json` (else 415) and not over the limit (else 413).
+/// - A body is `application/json` (else 415) and not over the limit (else 413), comes in time (else
+///   408), and finds room beside the bodies of other requests (else 429): see [`BodyLimits`].
 /// - Where the guard has a token, it carries that (else 401).
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
 ///   [`rbee_api::KeyScope`] and the [`rbee_api::ModelReach`] among the request's extensions.
@@ -52,7 +56,8 @@ pub struct Guard {
     hosts: Hosts,
     token: Option<Token>,
     access: Option<Access>,
-    max_body_bytes: usize,
+    limits: BodyLimits,
+    bodies: Arc<Bodies>,
 }
 
 impl Guard {
@@ -67,7 +72,8 @@ impl Guard {
     }
 
     fn new(hosts: Hosts) -> Self {
-        Self { hosts, token: None, access: None, max_body_bytes: MAX_BODY_BYTES }
+        let (limits, bodies) = (BodyLimits::default(), Arc::default());
+        Self { hosts, token: None, access: None, limits, bodies }
     }
 
     /// Demands `token` of every request; [`crate::require_token`] does so for single routes.
@@ -86,7 +92,14 @@ impl Guard {
 
     #[must_use]
     pub fn max_body_bytes(mut self, max_body_bytes: usize) -> Self {
-        self.max_body_bytes = max_body_bytes;
+        self.limits.bytes = max_body_bytes;
+        self
+    }
+
+    /// Other limits for the bodies of all requests.
+    #[must_use]
+    pub fn body_limits(mut self, limits: BodyLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -103,8 +116,8 @@ impl Guard {
             authorize::check(token, headers)?;
         }
         let size = request.body().size_hint();
-        if size.lower() > self.max_body_bytes as u64 {
-            return Err(body_too_large(self.max_body_bytes));
+        if size.lower() > self.limits.bytes as u64 {
+            return Err(body_too_large(self.limits.bytes));
         }
         let has_body = size.exact() != Some(0) && request.method() != Method::GET;
         if has_body && !is_json(headers) {
@@ -158,9 +171,23 @@ where
             tracing::debug!(code = refusal.code().as_str(), "refused: {refusal}");
             return Box::pin(std::future::ready(Ok(marked(refusal.into_response()))));
         }
-        let limit = self.guard.max_body_bytes;
-        let response = self.inner.call(request.map(|body| Body::new(Limited::new(body, limit))));
-        Box::pin(async move { response.await.map(marked) })
+        if request.body().is_end_stream() {
+            let response = self.inner.call(request);
+            return Box::pin(async move { response.await.map(marked) });
+        }
+        let (head, body) = request.into_parts();
+        let (body, held) = match self.guard.bodies.admit(body, self.guard.limits) {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                let refusal = ApiError::from(refused).into_response();
+                return Box::pin(std::future::ready(Ok(marked(refusal))));
+            }
+        };
+        let response = self.inner.call(Request::from_parts(head, body));
+        Box::pin(async move {
+            let response = response.await?;
+            Ok(marked(response.map(|body| held.until_sent(body))))
+        })
     }
 }
 

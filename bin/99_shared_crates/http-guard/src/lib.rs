@@ -8,6 +8,7 @@
 //! Nothing here knows what is being served.
 
 mod hosts; // by which names a listener is addressed
+mod bodies; // how much of them is taken in
 mod guard; // the checks, as a layer
 mod token; // a secret in a file of the user's
 mod peer; // which user has the other end
@@ -20,9 +21,10 @@ mod extract; // axum's extractors with those refusals
 pub use crate::{
     access::{Access, Keyless},
     authorize::{Authorized, RequireToken, require_token},
+    bodies::{BodyLimits, MAX_BODY_BYTES},
     error::ApiError,
     extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
-    guard::{Guard, GuardLayer, Guarded, MAX_BODY_BYTES},
+    guard::{Guard, GuardLayer, Guarded},
     keys::{Key, Keys, KeysError},
     peer::Peer,
     token::{Token, TokenError},

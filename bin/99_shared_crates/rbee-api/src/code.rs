@@ -63,6 +63,7 @@ codes! {
     KeyNotFound = "key_not_found", 404;
     HiveNotFound = "hive_not_found", 404;
     MethodNotAllowed = "method_not_allowed", 405;
+    BodyTooSlow = "body_too_slow", 408;
     JobEnded = "job_ended", 409;
     JobPresent = "job_present", 409;
     KeyPresent = "key_present", 409;
@@ -72,6 +73,8 @@ codes! {
     ContentTypeNotJson = "content_type_not_json", 415;
     HostNotAllowed = "host_not_allowed", 421;
     UnusableModel = "unusable_model", 422;
+    /// The bodies of other requests take all the room.
+    TooManyBodies = "too_many_bodies", 429;
     TooManyJobs = "too_many_jobs", 429;
     QueueFull = "queue_full", 429;
     /// Its causes are in the log of the process.

@@ -1,3 +1,20 @@
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{StatusCode, header},
+    response::Response,
+    routing::post,
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
+use http_guard::{ApiBytes, BodyLimits, Guard};
+use tokio::sync::Notify;
+use tower::ServiceExt as _;
+
 use crate::server::Server;
 
 const JSON: &str = "content-type: application/json";
@@ -98,4 +115,108 @@ async fn what_is_not_json_or_does_not_fit_is_refused_with_its_place() {
     }
     let missing = server.post("/order", &[JSON], "{}").await;
     assert!(missing.body.contains("missing field `model`"), "{missing:?}");
+}
+
+const LIMITS: BodyLimits =
+    BodyLimits { bytes: 1000, bytes_at_once: 3000, at_once: 4, time: Duration::from_secs(60) };
+
+/// A server that keeps what it has read until its answer has been sent, which `go` lets it begin.
+fn keeper(go: &Arc<Notify>) -> Router {
+    let go = Arc::clone(go);
+    let keep = async move |ApiBytes(body): ApiBytes| {
+        go.notified().await;
+        body
+    };
+    let router = Router::new().route("/", post(keep));
+    router.layer(Guard::loopback(8500).body_limits(LIMITS).layer())
+}
+
+fn request(body: Body) -> Request {
+    let request = Request::post("/").header(header::HOST, "127.0.0.1:8500");
+    request.header(header::CONTENT_TYPE, "application/json").body(body).unwrap()
+}
+
+/// The first `bytes` of a body whose rest does not come.
+fn half(bytes: usize) -> Body {
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; bytes]))]);
+    Body::from_stream(begun.chain(futures::stream::pending()))
+}
+
+fn spawn(router: &Router, body: Body) -> tokio::task::JoinHandle<Response> {
+    let router = router.clone();
+    tokio::spawn(async move { router.oneshot(request(body)).await.unwrap() })
+}
+
+async fn code(response: Response) -> (StatusCode, String) {
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body: rbee_api::ErrorBody = serde_json::from_slice(&body).unwrap();
+    (status, body.error.code.to_string())
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_bodies_take_their_share_and_no_more_and_no_longer() {
+    let go = Arc::new(Notify::new());
+    let router = keeper(&go);
+    // Three fill the room, so what comes of the fourth is refused.
+    let halves: Vec<_> = (0..3).map(|_| spawn(&router, half(1000))).collect();
+    settle().await;
+    let refused = spawn(&router, half(1)).await.unwrap();
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(code(refused).await, (StatusCode::TOO_MANY_REQUESTS, "too_many_bodies".into()));
+    // Nobody waits for them for ever, and then there is room again.
+    for half in halves {
+        let refused = code(half.await.unwrap()).await;
+        assert_eq!(refused, (StatusCode::REQUEST_TIMEOUT, "body_too_slow".into()));
+    }
+    let whole = spawn(&router, Body::from(vec![b'x'; 1000]));
+    settle().await;
+    go.notify_one();
+    assert_eq!(whole.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_come_are_bounded_in_number() {
+    let router = keeper(&Arc::default());
+    let empty: Vec<_> = (0..4).map(|_| spawn(&router, half(0))).collect();
+    settle().await;
+    let refused = code(spawn(&router, half(0)).await.unwrap()).await;
+    assert_eq!(refused, (StatusCode::TOO_MANY_REQUESTS, "too_many_bodies".into()));
+    for one in &empty {
+        one.abort();
+    }
+    settle().await;
+    let late = code(spawn(&router, half(0)).await.unwrap()).await;
+    assert_eq!(late, (StatusCode::REQUEST_TIMEOUT, "body_too_slow".into()), "it had a place");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_has_its_room_until_its_request_has_been_answered() {
+    let go = Arc::new(Notify::new());
+    let router = keeper(&go);
+    let kept: Vec<_> = (0..3).map(|_| spawn(&router, Body::from(vec![b'x'; 1000]))).collect();
+    settle().await;
+    let full = || async {
+        let refused = code(spawn(&router, Body::from("x")).await.unwrap()).await;
+        assert_eq!(refused, (StatusCode::TOO_MANY_REQUESTS, "too_many_bodies".into()));
+    };
+    full().await;
+    go.notify_waiters();
+    let mut answers = Vec::new();
+    for kept in kept {
+        answers.push(kept.await.unwrap());
+    }
+    // They have been answered and the answers have not been sent.
+    full().await;
+    assert_eq!(answers.pop().unwrap().into_body().collect().await.unwrap().to_bytes().len(), 1000);
+    let fits = spawn(&router, Body::from("x"));
+    settle().await;
+    go.notify_one();
+    assert_eq!(fits.await.unwrap().status(), StatusCode::OK);
 }
