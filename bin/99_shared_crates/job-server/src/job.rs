@@ -28,6 +28,8 @@ pub(crate) struct Job {
 #[derive(Debug)]
 struct Inner {
     log: Log,
+    /// Bytes of the log that the server knows of.
+    counted: usize,
     /// Readers with nothing to read, each at most once.
     waiting: Vec<(ReaderId, Waker)>,
     last_reader: u64,
@@ -59,6 +61,17 @@ pub(crate) struct Admission {
     pub(crate) grace: Option<Duration>,
 }
 
+/// What a running job keeps of its newest events however many others there are.
+const KEPT_BYTES: usize = 64 * 1024;
+
+impl Inner {
+    /// Tells `server` what the log takes now; whether all together take too much.
+    fn count(&mut self, server: &Shared) -> bool {
+        let now = self.log.bytes();
+        server.takes(std::mem::replace(&mut self.counted, now), now)
+    }
+}
+
 impl Job {
     pub(crate) fn new(id: JobId, operation: &str, max_bytes: usize, server: Weak<Shared>) -> Self {
         Self {
@@ -69,6 +82,7 @@ impl Job {
             server,
             inner: Mutex::new(Inner {
                 log: Log::new(max_bytes),
+                counted: 0,
                 waiting: Vec::new(),
                 last_reader: 0,
                 audience: Audience::default(),
@@ -103,6 +117,12 @@ impl Job {
     pub(crate) fn emit(&self, name: Option<&'static str>, data: Bytes) -> Option<u64> {
         let mut inner = self.lock();
         let id = inner.log.append(name, data)?;
+        if let Some(server) = self.server.upgrade()
+            && inner.count(&server)
+        {
+            inner.log.shed(KEPT_BYTES);
+            inner.count(&server);
+        }
         let waiting = std::mem::take(&mut inner.waiting);
         // A waker may run anything, and that may come back here.
         drop(inner);
@@ -136,9 +156,11 @@ impl Job {
         }
         let waiting = std::mem::take(&mut inner.waiting);
         let bytes = inner.log.bytes();
+        let counted = std::mem::take(&mut inner.counted);
         drop(inner);
         // First the server, so that whoever reads the end finds room for another job.
         if let Some(server) = self.server.upgrade() {
+            server.takes(counted, 0);
             server.ended(self.id, bytes);
         }
         wake(waiting);

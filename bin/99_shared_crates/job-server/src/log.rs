@@ -83,12 +83,17 @@ impl Log {
         let event = Event { id: self.last_id, name, data };
         self.bytes += event.cost();
         self.events.push_back(event);
-        while self.bytes > self.max_bytes && self.events.len() > 1 {
+        self.shed(self.max_bytes);
+        Some(self.last_id)
+    }
+
+    /// Drops the oldest events until the others take no more than `most` bytes; the newest stays.
+    pub(crate) fn shed(&mut self, most: usize) {
+        while self.bytes > most && self.events.len() > 1 {
             if let Some(oldest) = self.events.pop_front() {
                 self.bytes -= oldest.cost();
             }
         }
-        Some(self.last_id)
     }
 
     /// Whether this call was the one that ended it.

@@ -1,6 +1,9 @@
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ pub struct Limits {
     pub retain: Duration,
     /// Events of one job; the oldest are dropped first, and the newest is always kept.
     pub event_bytes_per_job: usize,
+    /// Events of all running jobs together: beyond that each keeps only its newest.
+    pub event_bytes_of_running_jobs: usize,
     /// Events of all ended jobs; those that ended first are forgotten first.
     pub event_bytes_of_ended_jobs: usize,
 }
@@ -36,6 +41,7 @@ impl Default for Limits {
             max_jobs: 1024,
             retain: Duration::from_mins(10),
             event_bytes_per_job: 4 << 20,
+            event_bytes_of_running_jobs: 64 << 20,
             event_bytes_of_ended_jobs: 8 << 20,
         }
     }
@@ -92,6 +98,8 @@ pub(crate) struct Shared {
     limits: Limits,
     table: Mutex<Table>,
     running: watch::Sender<usize>,
+    /// Of the events of running jobs.
+    running_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +120,14 @@ struct Ended {
 impl JobServer {
     pub fn new(limits: Limits) -> Self {
         let running = watch::Sender::new(0);
-        Self { shared: Arc::new(Shared { limits, table: Mutex::default(), running }) }
+        Self {
+            shared: Arc::new(Shared {
+                limits,
+                table: Mutex::default(),
+                running,
+                running_bytes: AtomicUsize::new(0),
+            }),
+        }
     }
 
     /// Starts a job, which ends when its writer says so or is dropped.
@@ -230,6 +245,14 @@ impl Shared {
         drop(table);
         drop(forgotten);
         self.running.send_modify(|running| *running -= 1);
+    }
+
+    /// A running job's events take `now` bytes and no more `before`. Says whether all of them together
+    /// take too many.
+    pub(crate) fn takes(&self, before: usize, now: usize) -> bool {
+        self.running_bytes.fetch_add(now, Relaxed);
+        let all = self.running_bytes.fetch_sub(before, Relaxed) - before;
+        all > self.limits.event_bytes_of_running_jobs
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

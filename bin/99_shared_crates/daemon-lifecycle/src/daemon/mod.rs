@@ -8,6 +8,7 @@ mod earlier; // asking generations that still drain
 mod fresh; // its own replacement
 mod handover; // towards the next generation
 mod listener; // sockets, and passing them on
+mod open; // how many connections there are
 mod phase; // the life of a generation, and what changes it
 mod probation; // until the generation before has ended
 mod shutdown; // when it is to end

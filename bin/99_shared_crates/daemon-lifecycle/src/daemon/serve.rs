@@ -29,6 +29,7 @@ use super::{
     control,
     core::Core,
     listener::{Kind, Listener},
+    open::Open,
     shutdown::ShutdownReason,
 };
 use crate::{Error, edge};
@@ -73,6 +74,7 @@ enum Ending {
 #[derive(Clone)]
 struct Connections {
     tracker: TaskTracker,
+    open: Open,
     ending: watch::Receiver<Ending>,
     /// Answers ask the client not to reuse the connection.
     lame: Arc<AtomicBool>,
@@ -96,6 +98,7 @@ where
     let (ending, seen) = watch::channel(Ending::NotYet);
     let connections = Connections {
         tracker: TaskTracker::new(),
+        open: Open::default(),
         ending: seen,
         lame: Arc::new(AtomicBool::new(false)),
     };
@@ -145,7 +148,7 @@ async fn accept<F, S, B>(
             Some(stream) = from_starter(core) => {
                 connections.answer_once(stream, service_for(Connection::Unix));
             }
-            accepted = accept_one(&listener), if phase.accepts() => match accepted {
+            accepted = accept_one(&listener, &connections.open), if phase.accepts() => match accepted {
                 Ok(Accepted::Tcp { stream, from }) => connections.spawn(stream, service_for(from)),
                 Ok(Accepted::Unix(stream)) => {
                     connections.spawn(stream, service_for(Connection::Unix));
@@ -164,7 +167,8 @@ enum Accepted {
     Unix(UnixStream),
 }
 
-async fn accept_one(listener: &Listener) -> io::Result<Accepted> {
+async fn accept_one(listener: &Listener, open: &Open) -> io::Result<Accepted> {
+    open.room().await;
     match &listener.0 {
         Kind::Tcp(listener) => {
             let (stream, remote) = listener.accept().await?;
@@ -261,12 +265,16 @@ impl Connections {
     {
         let ending = self.ending.clone();
         let lame = Arc::clone(&self.lame);
+        let place = self.open.take();
         self.tracker.spawn(async move {
+            let asked = place.clone();
             let answer = service_fn(move |request| {
                 let service = service.clone();
                 let lame = Arc::clone(&lame);
+                let busy = asked.busy();
                 async move {
-                    let mut response = service.oneshot(request).await?;
+                    let response = service.oneshot(request).await?;
+                    let mut response = response.map(|body| busy.until_sent(body));
                     if lame.load(Ordering::Relaxed) {
                         let close = HeaderValue::from_static("close");
                         response.headers_mut().insert(CONNECTION, close);
@@ -283,6 +291,7 @@ impl Connections {
             let ended = async {
                 tokio::select! {
                     ended = connection.as_mut() => return ended,
+                    () = place.wanted() => return Ok(()),
                     _ = closing_seen.wait_for(|ending| *ending >= Ending::Closing) => {}
                 }
                 connection.as_mut().graceful_shutdown();

@@ -235,3 +235,45 @@ async fn a_reader_that_leaves_after_the_end_cancels_nothing() {
     drop(reader);
     assert!(!server.info(&id).unwrap().cancel_requested);
 }
+
+#[tokio::test]
+async fn running_jobs_that_hold_too_much_together_keep_their_newest_events() {
+    const MOST: usize = 4 << 20;
+    let limits = Limits { event_bytes_of_running_jobs: MOST, ..Limits::default() };
+    let server = JobServer::new(limits);
+    let writers: Vec<_> = (0..16).map(|_| server.create("work").unwrap()).collect();
+    for _ in 0..400 {
+        for writer in &writers {
+            writer.emit(None, vec![b'x'; 10_000]);
+        }
+    }
+    let held: usize = writers.iter().map(|writer| held(&server, writer.id())).sum();
+    assert!(held < MOST + 16 * 80_000, "{held} bytes");
+    for writer in &writers {
+        assert!(held_events(&server, writer.id()) >= 6, "the newest are there to be read");
+    }
+    // What the others held is free again.
+    let ids: Vec<JobId> = writers.iter().map(|writer| writer.id()).collect();
+    drop(writers);
+    let alone = server.create("work").unwrap();
+    for _ in 0..100 {
+        alone.emit(None, vec![b'x'; 10_000]);
+    }
+    assert_eq!(held_events(&server, alone.id()), 100);
+    assert!(ids.iter().all(|id| server.info(id).is_none_or(|info| info.state.is_ended())));
+}
+
+/// How many events of 10,000 bytes the job has kept.
+fn held_events(server: &JobServer, id: JobId) -> usize {
+    let last = server.info(&id).unwrap().last_event_id;
+    let oldest = match server.subscribe(&id, None) {
+        Ok(_) => 1,
+        Err(Error::Gone { oldest, .. }) => oldest,
+        Err(error) => panic!("{error}"),
+    };
+    usize::try_from(last + 1 - oldest).unwrap()
+}
+
+fn held(server: &JobServer, id: JobId) -> usize {
+    held_events(server, id) * 10_000
+}

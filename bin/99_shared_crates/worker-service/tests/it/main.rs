@@ -1,4 +1,5 @@
 //! The routes that every worker has.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
