@@ -21,6 +21,9 @@ use crate::{
     template::{ChatTemplate, TemplateError},
 };
 
+/// Where a vocabulary's tokens are shorter, what is not in it may still become one token.
+const LONGEST_TOKEN_AT_LEAST: usize = 64;
+
 /// Why a model cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -51,6 +54,8 @@ pub struct Model {
     template: ChatTemplate,
     controls: Controls,
     bos: Vec<u8>,
+    /// Bytes that one token may stand for.
+    longest: usize,
 }
 
 /// What a model says of itself.
@@ -128,7 +133,10 @@ impl Model {
                 .filter_map(|token| vocab.text(token)?.to_str().ok().map(str::to_owned)),
         );
         let bos = if vocab.should_add_bos() { bos } else { Vec::new() };
-        Ok(Self { llama, facts, eog, template, controls, bos })
+        let longest =
+            vocab.tokens().filter_map(|token| vocab.text(token)).map(|text| text.to_bytes().len());
+        let longest = longest.max().unwrap_or(1).max(LONGEST_TOKEN_AT_LEAST);
+        Ok(Self { llama, facts, eog, template, controls, bos, longest })
     }
 
     #[must_use]
@@ -136,16 +144,24 @@ impl Model {
         &self.facts
     }
 
+    /// The most bytes of text that can become no more than `tokens` tokens.
+    pub(crate) fn bytes_of(&self, tokens: u32) -> usize {
+        self.longest.saturating_mul(tokens as usize)
+    }
+
     /// The tokens of the prompt that the model's own template makes of a conversation: an object
     /// with `messages` and whatever else the template may use.
     ///
-    /// What looks like a control token in it is text; only the template writes control tokens.
-    pub(crate) fn chat_prompt(
+    /// What looks like a control token in it is text; only the template writes control tokens. The
+    /// rendered text is shown to `fits` before any of it is tokenized.
+    pub(crate) fn chat_prompt<E: From<TemplateError>>(
         &self,
         context: &serde_json::Value,
-    ) -> Result<Vec<i32>, TemplateError> {
+        fits: impl FnOnce(usize) -> Result<(), E>,
+    ) -> Result<Vec<i32>, E> {
         let (context, shielded) = self.controls.shield(context);
         let rendered = self.template.render(&context)?;
+        fits(rendered.len())?;
         let parts = self.controls.parts(&rendered, &shielded);
         if let [Part::Template(whole)] = &parts[..] {
             return Ok(self.tokenize(whole));

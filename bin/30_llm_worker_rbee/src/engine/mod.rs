@@ -87,6 +87,10 @@ pub enum Rejected {
         "the prompt has {prompt} tokens, and with its answer it must fit into a context of {context}"
     )]
     TooLong { prompt: usize, context: u32 },
+    #[error(
+        "the prompt has {bytes} bytes, and a context of {context} tokens has room for {most} at most"
+    )]
+    TooManyBytes { bytes: usize, most: usize, context: u32 },
     #[error("token {token} is not in the vocabulary of {vocabulary}")]
     UnknownToken { token: i32, vocabulary: u32 },
     #[error("the grammar is not one that llama.cpp understands")]
@@ -128,6 +132,14 @@ impl Engine {
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    /// Refuses a prompt of so many bytes that they cannot become few enough tokens, before anybody
+    /// counts these.
+    pub fn require_room(&self, bytes: usize) -> Result<(), Rejected> {
+        let context = self.config.context;
+        let most = self.model.bytes_of(context);
+        if bytes > most { Err(Rejected::TooManyBytes { bytes, most, context }) } else { Ok(()) }
     }
 
     /// For how long the thread has been at one thing that should not take so long, if it is: it

@@ -29,8 +29,9 @@ pub(super) async fn create(
         let logprobs = logprobs(&fields)?;
         refuse_tools(&fields)?;
         let context = messages::template_context(&fields)?;
+        let fits = |bytes| engine.require_room(bytes).map_err(|error| rejected(error, "messages"));
         let request = Request {
-            prompt: model.chat_prompt(&context)?,
+            prompt: model.chat_prompt(&context, fits)?,
             max_tokens: params.max_tokens.unwrap_or(u32::MAX),
             sampling: params.sampling.clone(),
             stop: params.stop.clone(),

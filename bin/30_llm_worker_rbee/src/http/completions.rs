@@ -13,7 +13,7 @@ use super::{
     fields::Fields,
     params::{Params, TOP_LOGPROBS_MAX},
 };
-use crate::{Model, engine::Request};
+use crate::{Engine, engine::Request};
 
 /// What OpenAI generates when nothing is said.
 const MAX_TOKENS: u32 = 16;
@@ -42,7 +42,7 @@ pub(super) async fn create(
         refuse_extras(&fields)?;
         let logprobs = fields.integer("logprobs", 0..=TOP_LOGPROBS_MAX)?;
         let request = Request {
-            prompt: prompt(&fields, model)?,
+            prompt: prompt(&fields, &engine)?,
             max_tokens: params.max_tokens.unwrap_or(MAX_TOKENS),
             sampling: params.sampling.clone(),
             stop: params.stop.clone(),
@@ -57,17 +57,21 @@ pub(super) async fn create(
     answer.respond(&service, &params, &headers).await
 }
 
-fn prompt(fields: &Fields, model: &Model) -> Result<Vec<i32>, ApiError> {
+fn prompt(fields: &Fields, engine: &Engine) -> Result<Vec<i32>, ApiError> {
     let what = "a string, an array of one string, or token ids";
     let one = || unsupported("prompt", "the worker completes one prompt a request");
+    let tokens = |text: &str| {
+        engine.require_room(text.len()).map_err(|error| rejected(error, "prompt"))?;
+        Ok(engine.model().tokenize(text))
+    };
     match fields.get::<Prompt>("prompt", what)? {
         None => {
             Err(ApiError::new(ErrorCode::MissingParameter, "`prompt` is missing").param("prompt"))
         }
-        Some(Prompt::Text(text)) => Ok(model.tokenize(&text)),
+        Some(Prompt::Text(text)) => tokens(&text),
         Some(Prompt::Tokens(tokens)) => Ok(tokens),
         Some(Prompt::Texts(texts)) => match texts.as_slice() {
-            [text] => Ok(model.tokenize(text)),
+            [text] => tokens(text),
             _ => Err(one()),
         },
         Some(Prompt::Many(prompts)) => match <[_; 1]>::try_from(prompts) {

@@ -189,6 +189,62 @@ async fn a_prompt_longer_than_the_context_is_refused_with_the_numbers() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_cannot_fit_is_refused_by_its_bytes_before_it_is_tokenized() {
+    let engine = engine(1, 64).await;
+    let routes = routes(&engine);
+    let words = "bee ".repeat(1_500_000);
+    let chat = json!({ "messages": [{ "role": "user", "content": words }] });
+    let answer = post_json(&routes, CHAT, chat).await;
+    assert_refused(&answer, 400, "context_length_exceeded", Some("messages"), "chat");
+    let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains(" bytes, and a context of 64 tokens"), "{message}");
+    for prompt in [json!(words), json!([words])] {
+        let answer = post_json(&routes, PLAIN, json!({ "prompt": prompt })).await;
+        assert_refused(&answer, 400, "context_length_exceeded", Some("prompt"), "plain");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_becomes_too_large_a_grammar_is_refused() {
+    let engine = engine(1, 512).await;
+    let routes = routes(&engine);
+    let wide: Vec<_> = (0..3000).map(|n| format!("w{n}")).collect();
+    let properties = |count: usize| -> serde_json::Value {
+        let named = (0..count).map(|n| (format!("p{n}"), json!({ "type": "integer" })));
+        json!({ "type": "object", "properties": named.collect::<serde_json::Map<_, _>>() })
+    };
+    for (what, schema) in [
+        ("alternatives", json!({ "enum": wide })),
+        ("rules", properties(1500)),
+        ("a long text", json!({ "type": "string", "maxLength": 1_000_000 })),
+        ("a long pattern", json!({ "type": "string", "pattern": "^a{1,100000}$" })),
+        (
+            "long arrays in long arrays",
+            json!({ "type": "array", "maxItems": 4000, "items": { "type": "array", "maxItems": 4000,
+                "items": { "type": "string", "maxLength": 4000 } } }),
+        ),
+    ] {
+        let format = json!({ "type": "json_schema", "json_schema": { "schema": schema } });
+        let body = json!({ "messages": [{ "role": "user", "content": "x" }],
+            "response_format": format, "max_tokens": 1 });
+        let answer = post_json(&routes, CHAT, body).await;
+        assert_refused(&answer, 400, "invalid_value", Some("response_format"), what);
+    }
+    // What programs usually ask for is taken.
+    for schema in [
+        properties(40),
+        json!({ "enum": (0..200).map(|n| format!("word {n}")).collect::<Vec<_>>() }),
+        json!({ "type": "array", "maxItems": 50, "items": { "type": "string", "maxLength": 200 } }),
+    ] {
+        let format = json!({ "type": "json_schema", "json_schema": { "schema": schema } });
+        let body = json!({ "messages": [{ "role": "user", "content": "x" }],
+            "response_format": format, "max_tokens": 1 });
+        let answer = post_json(&routes, CHAT, body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn a_full_queue_answers_429_with_retry_after() {
     let engine = engine(1, 2048).await;
     let routes = routes(&engine);
