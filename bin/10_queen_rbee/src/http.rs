@@ -11,7 +11,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use chain_level::job_routes;
-use http_guard::{Guard, fallbacks, require_token};
+use http_guard::{Guard, fallbacks, require_token, require_token_of_others};
 use rbee_api::paths;
 
 use crate::Queen;
@@ -24,16 +24,18 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route(paths::KEYS, get(keys::list).post(keys::add))
         .route(paths::KEY, delete(keys::revoke))
         .route_layer(require_token(queen.token.clone()));
-    let open = Router::new()
-        .route(paths::HEALTH, get(chain::health))
+    let own = Router::new()
         .route(paths::HIVES, get(chain::hives))
         .route(paths::WORKERS, get(chain::workers))
-        .route(paths::MODELS, get(models::openai_list))
         .route(paths::MODEL_STORE, get(models::list))
+        .route_layer(require_token_of_others(queen.token.clone()));
+    let open = Router::new()
+        .route(paths::HEALTH, get(chain::health))
+        .route(paths::MODELS, get(models::openai_list))
         .route(paths::CHAT_COMPLETIONS, post(completions::chat))
         .route(paths::COMPLETIONS, post(completions::text));
-    let access = queen.access();
+    let (access, names) = (queen.access(), queen.names());
     let jobs = job_routes(queen.relays.clone());
-    let routes = managed.merge(open).with_state(queen).merge(jobs);
-    fallbacks(routes).layer(Guard::loopback(port).access(access).layer())
+    let routes = managed.merge(own).merge(open).with_state(queen).merge(jobs);
+    fallbacks(routes).layer(Guard::loopback(port).names(names).access(access).layer())
 }

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use chain_level::Relays;
 use daemon_lifecycle::Daemon;
-use http_guard::{Access, Keyless, Keys, Token};
+use http_guard::{Access, Keyless, Keys, Names, Token};
 use job_server::JobServer;
 use rbee_api::Health;
 use rbee_config::{LiveConfig, LocalUse};
@@ -64,6 +64,15 @@ impl Queen {
                 LocalUse::Open => Keyless::Everybody,
             }
         })
+    }
+
+    /// What it is addressed by, and by whose pages: as the configuration says it at the moment.
+    pub(crate) fn names(&self) -> impl Fn() -> Names + Send + Sync + 'static {
+        let config = self.config.clone();
+        move || {
+            let queen = &config.current().queen;
+            Names { hosts: queen.hosts.clone(), origins: queen.origins.clone() }
+        }
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -134,6 +134,14 @@ async fn another_user_with_a_key_may_ask_models_and_no_more() {
         let answer = world.ask_as(OTHER, method, &path, &key, body).await;
         assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{method} {path}");
     }
+    // It is told of no process and no file.
+    for path in ["/v1/hives", "/v1/workers", "/v1/models/store"] {
+        let answer = world.ask_as(OTHER, "GET", path, &key, "").await;
+        assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{path}");
+    }
+    let health = world.ask_as(OTHER, "GET", "/health", &key, "").await.json();
+    assert_eq!((&health["status"], &health["pid"]), (&"ok".into(), &0.into()), "{health}");
+    assert_eq!((&health["exe_hash"], &health["source_root"]), (&"".into(), &().into()));
     assert_eq!(world.manage("DELETE", "/v1/keys/nas", "").await.status, 204);
     let answer = world.ask_as(OTHER, "POST", "/v1/chat/completions", &key, body).await;
     assert_eq!(answer.refusal(), (401, "key_wrong".into()));

@@ -72,8 +72,10 @@ impl World {
     pub(crate) fn configured(file: impl Fn(&Path) -> String) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("config.toml"), file(home.path())).unwrap();
-        let variable = [("RBEE_HOME", home.path().as_os_str().to_owned())];
-        let environment: Environment = variable.into_iter().collect();
+        // There is no Python, so nothing is ever downloaded.
+        let variables =
+            [("RBEE_HOME", home.path().as_os_str().to_owned()), ("PATH", "/none".into())];
+        let environment: Environment = variables.into_iter().collect();
         let overrides = Overrides::default();
         let config = RbeeConfig::resolve(&overrides, &environment, None).unwrap();
         config.paths.create().unwrap();

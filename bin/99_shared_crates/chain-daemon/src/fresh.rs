@@ -1,12 +1,12 @@
 use daemon_lifecycle::Daemon;
-use rbee_config::LiveConfig;
+use rbee_config::{AutoUpdate, LiveConfig};
 
-/// Replaces the daemon when its own sources change, while the configuration has updates switched
-/// on. Never returns; to be raced against serving.
+/// Replaces the daemon when its own sources change, while the configuration has updates and
+/// watching switched on. Never returns; to be raced against serving.
 pub async fn keep_fresh(daemon: &Daemon, config: &LiveConfig) -> ! {
     let trust = || {
-        let config = config.current();
-        config.auto_update.enabled.then_some(config.auto_update.check_interval)
+        let AutoUpdate { enabled, watch, check_interval, .. } = config.current().auto_update;
+        (enabled && watch).then_some(check_interval)
     };
     daemon.keep_fresh(trust).await
 }

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
-use rbee_api::{ErrorCode, KeyScope};
+use rbee_api::{ErrorCode, KeyScope, ModelReach};
 use tower::{Layer, Service};
 
 use crate::{error::ApiError, token::Token};
@@ -19,19 +19,26 @@ use crate::{error::ApiError, token::Token};
 /// A request that a guard's [`crate::Access`] let in with [`KeyScope::Manage`] is let through too.
 /// Every other request is answered with 401.
 pub fn require_token(token: Token) -> RequireToken {
-    RequireToken { token }
+    RequireToken { token, of_others: false }
+}
+
+/// As [`require_token`], but lets through whoever needs no key because they are the same user: for what
+/// tells of this user's files and processes, which the same user can see anyway.
+pub fn require_token_of_others(token: Token) -> RequireToken {
+    RequireToken { token, of_others: true }
 }
 
 #[derive(Debug, Clone)]
 pub struct RequireToken {
     token: Token,
+    of_others: bool,
 }
 
 impl<S> Layer<S> for RequireToken {
     type Service = Authorized<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authorized { token: self.token.clone(), inner }
+        Authorized { token: self.token.clone(), of_others: self.of_others, inner }
     }
 }
 
@@ -39,6 +46,7 @@ impl<S> Layer<S> for RequireToken {
 #[derive(Debug, Clone)]
 pub struct Authorized<S> {
     token: Token,
+    of_others: bool,
     inner: S,
 }
 
@@ -56,8 +64,12 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let may_manage = request.extensions().get() == Some(&KeyScope::Manage);
+        let is_same_user = request
+            .extensions()
+            .get()
+            .is_some_and(|reach: &ModelReach| *reach >= ModelReach::Catalogue);
         match check(&self.token, request.headers()) {
-            _ if may_manage => Box::pin(self.inner.call(request)),
+            _ if may_manage || self.of_others && is_same_user => Box::pin(self.inner.call(request)),
             Ok(()) => Box::pin(self.inner.call(request)),
             Err(refusal) => Box::pin(std::future::ready(Ok(refusal.into_response()))),
         }

@@ -1,5 +1,6 @@
 use std::{
     convert::Infallible,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -18,8 +19,9 @@ use crate::{
     access::Access,
     authorize,
     bodies::{Bodies, BodyLimits},
+    cors,
     error::ApiError,
-    hosts::Hosts,
+    hosts::{Hosts, Names},
     token::Token,
 };
 
@@ -33,8 +35,8 @@ use crate::{
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
 ///   [`rbee_api::KeyScope`] and the [`rbee_api::ModelReach`] among the request's extensions.
 ///
-/// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. No
-/// header ever allows another origin to read them.
+/// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. Another
+/// origin is allowed to read them only where [`Guard::names`] lists it.
 ///
 /// Reading the headers is the server's part, and so are its limits and its deadline.
 ///
@@ -51,9 +53,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Guard {
     hosts: Hosts,
+    names: Option<Arc<dyn Fn() -> Names + Send + Sync>>,
     token: Option<Token>,
     access: Option<Access>,
     limits: BodyLimits,
@@ -73,13 +76,22 @@ impl Guard {
 
     fn new(hosts: Hosts) -> Self {
         let (limits, bodies) = (BodyLimits::default(), Arc::default());
-        Self { hosts, token: None, access: None, limits, bodies }
+        Self { hosts, names: None, token: None, access: None, limits, bodies }
     }
 
     /// Demands `token` of every request; [`crate::require_token`] does so for single routes.
     #[must_use]
     pub fn token(mut self, token: Option<Token>) -> Self {
         self.token = token;
+        self
+    }
+
+    /// Takes requests by further names, by its own without a port, and from further origins, whose
+    /// pages may then read the answers. `names` is asked when a request needs it, so that it may
+    /// follow a configuration.
+    #[must_use]
+    pub fn names(mut self, names: impl Fn() -> Names + Send + Sync + 'static) -> Self {
+        self.names = Some(Arc::new(names));
         self
     }
 
@@ -108,10 +120,22 @@ impl Guard {
         GuardLayer { guard: Arc::new(self) }
     }
 
-    fn check(&self, request: &mut Request) -> Result<(), ApiError> {
+    /// The origin of the page that sent the request, where it is one of those that may.
+    fn listed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.hosts.listed_origin(headers, &**self.names.as_ref()?).cloned()
+    }
+
+    fn check_host(&self, request: &Request) -> Result<(), ApiError> {
+        let names = self.names.as_deref().map(|names| names as &dyn Fn() -> Names);
+        self.hosts.check_host(request.uri(), request.headers(), names)
+    }
+
+    fn check(&self, request: &mut Request, is_listed: bool) -> Result<(), ApiError> {
+        self.check_host(request)?;
         let headers = request.headers();
-        self.hosts.check_host(request.uri(), headers)?;
-        self.hosts.check_origin(headers)?;
+        if !is_listed {
+            self.hosts.check_origin(headers)?;
+        }
         if let Some(token) = &self.token {
             authorize::check(token, headers)?;
         }
@@ -167,27 +191,52 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        if let Err(refusal) = self.guard.check(&mut request) {
+        let origin = self.guard.listed_origin(request.headers());
+        let is_listed = origin.is_some();
+        let answer = move |response: Response| match &origin {
+            Some(origin) => cors::readable_by(origin, marked(response)),
+            None => marked(response),
+        };
+        let refuse = |refusal: ApiError| {
             tracing::debug!(code = refusal.code().as_str(), "refused: {refusal}");
-            return Box::pin(std::future::ready(Ok(marked(refusal.into_response()))));
+            refusal.into_response()
+        };
+        if is_listed && cors::is_preflight(&request) {
+            let checked = self.guard.check_host(&request);
+            let response = checked.map_or_else(refuse, |()| cors::preflight());
+            return Box::pin(std::future::ready(Ok(answer(response))));
+        }
+        if let Err(refusal) = self.guard.check(&mut request, is_listed) {
+            return Box::pin(std::future::ready(Ok(answer(refuse(refusal)))));
         }
         if request.body().is_end_stream() {
             let response = self.inner.call(request);
-            return Box::pin(async move { response.await.map(marked) });
+            return Box::pin(async move { response.await.map(answer) });
         }
         let (head, body) = request.into_parts();
         let (body, held) = match self.guard.bodies.admit(body, self.guard.limits) {
             Ok(admitted) => admitted,
             Err(refused) => {
-                let refusal = ApiError::from(refused).into_response();
-                return Box::pin(std::future::ready(Ok(marked(refusal))));
+                let response = refuse(refused.into());
+                return Box::pin(std::future::ready(Ok(answer(response))));
             }
         };
         let response = self.inner.call(Request::from_parts(head, body));
         Box::pin(async move {
             let response = response.await?;
-            Ok(marked(response.map(|body| held.until_sent(body))))
+            Ok(answer(response.map(|body| held.until_sent(body))))
         })
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hosts, access, limits, .. } = self;
+        f.debug_struct("Guard")
+            .field("hosts", hosts)
+            .field("access", access)
+            .field("limits", limits)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use rbee_api::ErrorCode;
 
 use crate::error::ApiError;
@@ -10,6 +10,34 @@ pub(crate) struct Hosts {
     allowed: Vec<String>,
     /// Whether a request may name none.
     optional: bool,
+    /// Ours without a port. Browsers leave a port away only where it is their scheme's own, which no
+    /// page of ours has; other clients do it as they like.
+    portless: Vec<String>,
+}
+
+/// What a listener is addressed by besides its own names, and by whose pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// As in a `Host` header. One without a port stands for any port.
+    pub hosts: Vec<String>,
+    /// As in an `Origin` header.
+    pub origins: Vec<String>,
+}
+
+impl Names {
+    fn has_host(&self, host: &[u8]) -> bool {
+        let is = |name: &[u8]| {
+            self.hosts.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+        };
+        is(host) || is(without_port(host))
+    }
+}
+
+/// `host` of `host:8500`; an address in brackets has colons of its own.
+fn without_port(host: &[u8]) -> &[u8] {
+    let Some(at) = host.iter().rposition(|&byte| byte == b':') else { return host };
+    let is_port = host[at + 1..].iter().all(u8::is_ascii_digit);
+    if is_port { &host[..at] } else { host }
 }
 
 impl Hosts {
@@ -20,16 +48,22 @@ impl Hosts {
             // Clients leave the scheme's own port away.
             allowed.extend(names.map(str::to_owned));
         }
-        Self { allowed, optional: false }
+        let portless = names.map(str::to_owned).into();
+        Self { allowed, optional: false, portless }
     }
 
     pub(crate) fn unix() -> Self {
-        Self { allowed: vec!["localhost".to_owned()], optional: true }
+        Self { allowed: vec!["localhost".to_owned()], optional: true, portless: Vec::new() }
     }
 
     /// A page's name can be pointed at this address at any time, so only the name that the client
     /// believes to be talking to tells it from a client that means us.
-    pub(crate) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    pub(crate) fn check_host(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        names: Option<&dyn Fn() -> Names>,
+    ) -> Result<(), ApiError> {
         let mut named = false;
         let hosts = headers.get_all(header::HOST).iter().map(|host| host.as_bytes());
         let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
@@ -37,18 +71,30 @@ impl Hosts {
             if nth > 0 {
                 return Err(ApiError::new(ErrorCode::HostAmbiguous, "more than one `Host` header"));
             }
-            self.check_name(host)?;
+            self.check_name(host, names)?;
             named = true;
         }
         // A request line with a whole URL names a host of its own, and some servers prefer it.
         if let Some(host) = authority {
-            self.check_name(host)?;
+            self.check_name(host, names)?;
             named = true;
         }
         if !named && !self.optional {
             return Err(ApiError::new(ErrorCode::HostMissing, "the request has no `Host` header"));
         }
         Ok(())
+    }
+
+    /// The origin of a page that is none of ours and may use this listener.
+    pub(crate) fn listed_origin<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        names: &dyn Fn() -> Names,
+    ) -> Option<&'a HeaderValue> {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let (origin, None) = (origins.next()?, origins.next()) else { return None };
+        let is_listed = |listed: &String| listed.as_bytes() == origin.as_bytes();
+        names().origins.iter().any(is_listed).then_some(origin)
     }
 
     /// A browser says for which page it sends; only our own pages may, and there are none yet.
@@ -70,8 +116,9 @@ impl Hosts {
         Ok(())
     }
 
-    fn check_name(&self, host: &[u8]) -> Result<(), ApiError> {
-        if self.allows(host) {
+    fn check_name(&self, host: &[u8], names: Option<&dyn Fn() -> Names>) -> Result<(), ApiError> {
+        let is_portless = || self.portless.iter().any(|own| own.as_bytes() == host);
+        if self.allows(host) || names.is_some_and(|names| is_portless() || names().has_host(host)) {
             return Ok(());
         }
         let message = format!(

@@ -73,6 +73,12 @@ impl Keys {
         Self { path, read: Arc::default() }
     }
 
+    /// No keys, for a server that only its owner uses.
+    pub fn none() -> Self {
+        // Nothing has an empty path.
+        Self::at(PathBuf::new())
+    }
+
     /// All of them, the oldest first.
     pub fn list(&self) -> Result<Arc<[Key]>, KeysError> {
         let state = state_of(&self.path).map_err(|source| self.unreadable(source))?;

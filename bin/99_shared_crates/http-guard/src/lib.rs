@@ -9,6 +9,7 @@
 
 mod hosts; // by which names a listener is addressed
 mod bodies; // how much of them is taken in
+mod cors; // pages of other origins that may
 mod guard; // the checks, as a layer
 mod token; // a secret in a file of the user's
 mod peer; // which user has the other end
@@ -20,11 +21,12 @@ mod extract; // axum's extractors with those refusals
 
 pub use crate::{
     access::{Access, Keyless},
-    authorize::{Authorized, RequireToken, require_token},
+    authorize::{Authorized, RequireToken, require_token, require_token_of_others},
     bodies::{BodyLimits, MAX_BODY_BYTES},
     error::ApiError,
     extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
     guard::{Guard, GuardLayer, Guarded},
+    hosts::Names,
     keys::{Key, Keys, KeysError},
     peer::Peer,
     token::{Token, TokenError},

@@ -19,6 +19,21 @@ pub struct Health {
     pub uptime_s: u64,
 }
 
+impl Health {
+    /// Without what tells of the process and its files.
+    #[must_use]
+    pub fn without_process(self) -> Self {
+        Self {
+            instance_id: String::new(),
+            pid: 0,
+            start_time: 0,
+            exe_hash: String::new(),
+            source_root: None,
+            ..self
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {

@@ -15,6 +15,8 @@ use crate::{
     nearest::nearest,
     paths::{self, Paths},
     setting::{BaseUrl, LocalUse, NarrationMode, OnBuildFailure, ProfileName, QueenUrl},
+    trust,
+    web::{HostNames, Origins},
 };
 
 /// The tables of the file.
@@ -83,6 +85,8 @@ pub struct RbeeConfig {
 pub struct AutoUpdate {
     /// `false`: nothing is built, what is there is used.
     pub enabled: bool,
+    /// `false`: what was saved is not built before somebody uses the chain.
+    pub watch: bool,
     /// How long a check is trusted; zero checks each time.
     pub check_interval: Duration,
     pub on_build_failure: OnBuildFailure,
@@ -99,6 +103,10 @@ pub struct Queen {
     pub url: Option<QueenUrl>,
     /// Who needs no key on this machine.
     pub local: LocalUse,
+    /// Names besides its own by which it may be addressed, each with a port or without.
+    pub hosts: Vec<String>,
+    /// Origins whose web pages may use it.
+    pub origins: Vec<String>,
     /// How long a replaced process may take to finish the streams that it has.
     pub drain_timeout: Duration,
     /// Whether a queen that runs from another source tree is replaced; a flag's only, so that two
@@ -150,6 +158,7 @@ impl RbeeConfig {
         executable: Option<&Path>,
     ) -> Result<Self, Error> {
         let (paths, path_origins) = paths::locate(environment)?;
+        trust::require_own_state(&paths)?;
         let source = Source::read(&paths.config_file)?;
         let mut layers = Layers::new(environment, Entries::parse(&source)?);
 
@@ -159,6 +168,7 @@ impl RbeeConfig {
                 ("--auto-update", overrides.auto_update),
                 true,
             )?,
+            watch: layers.get("auto_update.watch", true)?,
             check_interval: layers.get("auto_update.check_interval", Duration::ZERO)?,
             on_build_failure: layers.get_or_flag(
                 "auto_update.on_build_failure",
@@ -175,6 +185,8 @@ impl RbeeConfig {
                 None,
             )?,
             local: layers.get("queen.local", LocalUse::SameUser)?,
+            hosts: layers.get("queen.hosts", HostNames::default())?.0,
+            origins: layers.get("queen.origins", Origins::default())?.0,
             drain_timeout: layers.get("queen.drain_timeout", minutes(30))?,
             takeover: overrides.takeover,
         };
@@ -224,6 +236,7 @@ impl RbeeConfig {
         list_path("paths.token", &paths.token, &state_origin);
         list_path("paths.keys", &paths.keys, &state_origin);
         let (source_root, origin) = find_sources(environment, executable)?;
+        source_root.as_deref().map_or(Ok(()), trust::require_own_sources)?;
         let shown = source_root.as_ref().map_or("none".into(), |path| path.display().to_string());
         layers.list("source_root", shown, origin);
 

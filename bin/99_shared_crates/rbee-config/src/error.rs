@@ -33,6 +33,16 @@ pub enum Error {
     NoSources { path: PathBuf, origin: Origin },
     #[error("cannot create the folder `{path}`", path = path.display())]
     CreateFolder { path: PathBuf, source: io::Error },
+    #[error(
+        "`{path}` can be written by others (mode {mode:04o}), who could so have anything executed: `chmod {mend} {path}`",
+        path = path.display()
+    )]
+    Writable { path: PathBuf, mode: u32, mend: &'static str },
+    #[error(
+        "`{path}` belongs to another user (uid {owner}), who could so have anything executed: `chown -R {user} {path}`",
+        path = path.display()
+    )]
+    Foreign { path: PathBuf, owner: u32, user: u32 },
     #[error("the folder `{path}` belongs to another user (uid {owner})", path = path.display())]
     ForeignFolder { path: PathBuf, owner: u32 },
 }

@@ -26,6 +26,8 @@ mod layers; // flag over environment over file over default
 mod nearest; // the known name that an unknown one was meant to be
 mod paths; // where files and sockets live
 mod setting; // types that a value may have
+mod trust; // whether somebody else could have written what is read and executed
+mod web; // who addresses the queen, and from which pages
 mod error;
 
 pub use crate::{

@@ -38,6 +38,9 @@ use crate::{Error, edge};
 /// connections, so that it is they who close.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
+/// What one connection may hold of what it has read, a request's head above all.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// After a hand-over an idle connection is closed when it has been quiet this long: until then
 /// its next request is answered, with `Connection: close`.
 const LAME_DUCK: Duration = Duration::from_secs(5);
@@ -248,6 +251,7 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_LIMIT)
+            .max_buf_size(BUFFER_BYTES)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), answer);
         self.tracker.spawn(until_cut(self.ending.clone(), connection));
@@ -285,6 +289,7 @@ impl Connections {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(IDLE_LIMIT)
+                .max_buf_size(BUFFER_BYTES)
                 .serve_connection(TokioIo::new(stream), answer);
             tokio::pin!(connection);
             let mut closing_seen = ending.clone();

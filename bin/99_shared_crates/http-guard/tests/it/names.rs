@@ -1,4 +1,4 @@
-use http_guard::Guard;
+use http_guard::{Guard, Names};
 use tokio::net::UnixListener;
 
 use crate::server::{Server, exchange, routes};
@@ -136,4 +136,87 @@ async fn host(server: &Server, name: &str) -> Option<(u16, String)> {
     let request = format!("GET /health HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
     let answer = server.send(&request).await;
     (answer.status != 200).then(|| answer.refusal())
+}
+
+/// A server that has names and origins besides its own.
+async fn named() -> Server {
+    let names = || Names {
+        hosts: vec!["host.docker.internal".into(), "my-nas:8500".into()],
+        origins: vec!["http://localhost:3000".into(), "chrome-extension://abc".into()],
+    };
+    Server::start_with(move |guard| guard.names(names), None).await
+}
+
+#[tokio::test]
+async fn further_names_are_exact_and_its_own_need_no_port() {
+    let server = named().await;
+    let port = server.address.port();
+    for name in [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "host.docker.internal",
+        "HOST.docker.internal:1234",
+        "my-nas:8500",
+    ] {
+        assert_eq!(host(&server, name).await, None, "{name}");
+    }
+    for name in [
+        "my-nas",
+        "my-nas:8501",
+        "evil.host.docker.internal",
+        "host.docker.internal.evil.example",
+        "docker.internal",
+        "[::2]",
+        "localhost:1",
+        &format!("evil.example:{port}"),
+        "",
+    ] {
+        let refusal = host(&server, name).await;
+        assert_eq!(refusal, Some((421, "host_not_allowed".to_owned())), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_listed_origins_may_ask_and_read_and_no_others() {
+    let server = named().await;
+    for origin in ["http://localhost:3000", "chrome-extension://abc"] {
+        let page = [format!("origin: {origin}"), "sec-fetch-site: cross-site".to_owned()];
+        let page: Vec<&str> = page.iter().map(String::as_str).collect();
+        // A refusal can be read too.
+        for (path, status) in [("/health", 200), ("/nowhere", 404)] {
+            let answer = server.get(path, &page).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
+            assert_eq!(answer.header("vary"), Some("origin"));
+        }
+    }
+    for origin in ["http://localhost:3001", "https://localhost:3000", "http://localhost", "null"] {
+        let answer = server.get("/health", &[&format!("origin: {origin}")]).await;
+        assert_eq!(answer.refusal(), (403, "origin_not_allowed".into()), "{origin}");
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+    }
+    let both = ["origin: http://localhost:3000", "origin: http://evil.example"];
+    assert_eq!(server.get("/health", &both).await.refusal().0, 403);
+    let none = server.get("/health", &["sec-fetch-site: cross-site"]).await;
+    assert_eq!(none.refusal(), (403, "site_not_allowed".into()));
+}
+
+#[tokio::test]
+async fn a_listed_page_that_asks_what_it_may_send_is_told_and_reaches_no_route() {
+    let server = named().await;
+    let ask = |origin: &str, host: &str| {
+        format!(
+            "OPTIONS /order HTTP/1.1\r\nhost: {host}\r\norigin: {origin}\r\n\
+             access-control-request-method: POST\r\n\
+             access-control-request-headers: content-type\r\nconnection: close\r\n\r\n"
+        )
+    };
+    let told = server.send(&ask("http://localhost:3000", "{host}")).await;
+    assert_eq!((told.status, told.body.as_str()), (204, ""));
+    assert_eq!(told.header("access-control-allow-origin"), Some("http://localhost:3000"));
+    assert!(told.header("access-control-allow-headers").unwrap().contains("content-type"));
+    assert_eq!(server.send(&ask("http://evil.example", "{host}")).await.refusal().0, 403);
+    let rebound = server.send(&ask("http://localhost:3000", "evil.example")).await;
+    assert_eq!(rebound.refusal().0, 421);
 }

@@ -4,6 +4,7 @@
 mod file; // what is read from config.toml, and what is refused
 mod layers; // who wins, and what is said about it
 mod places; // folders, sources
+mod trust; // what somebody else may write
 
 use std::{ffi::OsString, fs, path::Path};
 
