@@ -8,6 +8,7 @@ mod drain_deadline; // streams that outlast what relays them
 mod verbs; // hives by alias, updates switched off, stop
 mod two_trees; // of one person
 mod healing; // after kill -9
+mod other_user; // of the machine
 mod kills; // of a level while it streams
 mod real_model; // tokens of the real model, through real clients
 mod real_streams; // of the real model, while every level is replaced
