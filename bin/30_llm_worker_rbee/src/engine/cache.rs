@@ -3,8 +3,15 @@
 //! All sequences share one pool of cells. A slot remembers, for one llama.cpp sequence, which
 //! tokens the cache holds; they stay after a request has ended, for the next one that begins the
 //! same way.
+//!
+//! Attention looks at every cell in use, whoever uses it. What nobody is using is therefore kept
+//! beside the cells while others compute.
 
-use llama_cpp_2::{context::LlamaContext, token::LlamaToken};
+use llama_cpp_2::{LlamaStateSeqFlags, SeqState, context::LlamaContext, token::LlamaToken};
+
+/// Memory for what is kept beside the cells. A token of a large model takes so much of it that few
+/// fit; they stay in the cells, which cost such a model little in comparison.
+const ASIDE_BYTES_MAX: usize = 256 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
@@ -14,6 +21,8 @@ pub(super) struct Slot {
     pub(super) busy: bool,
     /// When it was last taken, counted in takings.
     used: u64,
+    /// What the cells held of it, while they do not.
+    aside: Option<SeqState>,
 }
 
 /// The slots of a context; a slot's index is its sequence id.
@@ -44,7 +53,7 @@ impl Slots {
 
     /// Cells in use, at most: sequences that share a beginning share its cells.
     pub(super) fn cells(&self) -> usize {
-        self.slots.iter().map(|slot| slot.tokens.len()).sum()
+        self.slots.iter().filter(|slot| slot.aside.is_none()).map(|slot| slot.tokens.len()).sum()
     }
 
     /// Takes a free slot for a sequence of `tokens`, with as much of their beginning in it as the
@@ -72,12 +81,20 @@ impl Slots {
         // that comes back, so the beginning is shared with the slot unused for longest.
         let continues = free(&self.slots[source]) && shared * 2 >= self.slots[source].tokens.len();
         let id = if continues && shared > 0 { source } else { oldest };
-        let kept = if id == source {
+        if id != source || shared == 0 {
+            self.truncate(context, id, 0);
+        }
+        self.put_aside(context, source);
+        let kept = if shared == 0 {
+            0
+        } else if self.slots[source].aside.is_some() {
+            self.fetch(context, source, id, shared)
+        } else if id == source {
             self.truncate(context, id, shared)
         } else {
-            self.truncate(context, id, 0);
             self.share(context, source, id, shared)
         };
+        self.put_aside(context, id);
         debug_assert!(kept <= most);
         self.takings += 1;
         let slot = &mut self.slots[id];
@@ -95,7 +112,11 @@ impl Slots {
         keep: usize,
     ) -> usize {
         let slot = &mut self.slots[id];
-        if slot.tokens.len() > keep {
+        if slot.aside.is_some() && slot.tokens.len() > keep {
+            // It is not taken apart there.
+            slot.aside = None;
+            slot.tokens.clear();
+        } else if slot.tokens.len() > keep {
             let removed =
                 context.clear_kv_cache_seq(Some(sequence(id)), Some(position(keep)), None);
             if matches!(removed, Ok(true)) {
@@ -132,10 +153,83 @@ impl Slots {
         self.slots[to].tokens.len()
     }
 
-    /// Forgets the free slot that was unused for longest; false when no free slot holds anything.
+    /// Takes out of the cells what nobody is using, except for slot `except`.
+    fn put_aside(&mut self, context: &mut LlamaContext<'_>, except: usize) {
+        if !self.shares {
+            return;
+        }
+        for id in 0..self.slots.len() {
+            let slot = &self.slots[id];
+            if id == except || slot.busy || slot.tokens.is_empty() || slot.aside.is_some() {
+                continue;
+            }
+            let llama_id = sequence(id).cast_signed();
+            let bytes = context.state_seq_get_size_ext(llama_id, LlamaStateSeqFlags::default());
+            if !self.make_room_aside(bytes, except) {
+                continue;
+            }
+            match context.state_seq_get(llama_id, LlamaStateSeqFlags::default()) {
+                Ok(state) => {
+                    // Removing a whole sequence cannot fail.
+                    drop(context.clear_kv_cache_seq(Some(sequence(id)), None, None));
+                    self.slots[id].aside = Some(state);
+                }
+                Err(error) => tracing::warn!(%error, "cannot take a sequence out of the cache"),
+            }
+        }
+    }
+
+    /// Forgets what has been beside the cells for longest, until `bytes` more fit there; slot
+    /// `except` is not touched. False when they will not fit.
+    fn make_room_aside(&mut self, bytes: usize, except: usize) -> bool {
+        let size = |slot: &Slot| slot.aside.as_ref().map_or(0, SeqState::byte_len);
+        while self.slots.iter().map(size).sum::<usize>() + bytes > ASIDE_BYTES_MAX {
+            let kept = self.slots.iter_mut().enumerate();
+            let kept = kept.filter(|(id, slot)| *id != except && slot.aside.is_some());
+            let Some((_, oldest)) = kept.min_by_key(|(_, slot)| slot.used) else { return false };
+            oldest.aside = None;
+            oldest.tokens.clear();
+        }
+        true
+    }
+
+    /// Brings the first `count` tokens of slot `from` back into the cells, for slot `to`; returns
+    /// how many it has then. What is beside the cells stays there for another one.
+    fn fetch(
+        &mut self,
+        context: &mut LlamaContext<'_>,
+        from: usize,
+        to: usize,
+        count: usize,
+    ) -> usize {
+        let tokens = self.slots[from].tokens.clone();
+        let Some(state) = self.slots[from].aside.take() else { return 0 };
+        self.slots[from].tokens.clear();
+        let mut fits = true;
+        while fits && self.cells() + tokens.len() > context.n_ctx() as usize {
+            fits = self.evict(context);
+        }
+        let fetched = fits && context.state_seq_set(&state, sequence(to).cast_signed()).is_ok();
+        if from != to {
+            self.slots[from].tokens.clone_from(&tokens);
+            self.slots[from].aside = Some(state);
+        }
+        if fetched {
+            self.slots[to].tokens = tokens;
+            self.truncate(context, to, count)
+        } else {
+            drop(context.clear_kv_cache_seq(Some(sequence(to)), None, None));
+            0
+        }
+    }
+
+    /// Forgets the free slot that was unused for longest; false when no free slot has cells.
     pub(super) fn evict(&mut self, context: &mut LlamaContext<'_>) -> bool {
         let oldest = (0..self.slots.len())
-            .filter(|&id| !self.slots[id].busy && !self.slots[id].tokens.is_empty())
+            .filter(|&id| {
+                let slot = &self.slots[id];
+                !slot.busy && !slot.tokens.is_empty() && slot.aside.is_none()
+            })
             .min_by_key(|&id| self.slots[id].used);
         match oldest {
             Some(id) => {
@@ -151,6 +245,7 @@ impl Slots {
         context.clear_kv_cache();
         for slot in &mut self.slots {
             slot.tokens.clear();
+            slot.aside = None;
         }
     }
 }

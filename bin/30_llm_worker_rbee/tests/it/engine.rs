@@ -93,6 +93,50 @@ async fn a_beginning_is_shared_with_a_request_that_is_still_running() {
 }
 
 #[tokio::test]
+async fn conversations_that_do_not_fit_into_the_cache_together_are_all_continued() {
+    let engine = engine(3, 512).await;
+    let prompt = |topic: &str| {
+        let long = (1..).map(|count| chat(&engine, &topic.repeat(count)));
+        long.into_iter().find(|prompt| prompt.len() > 512 / 3).unwrap()
+    };
+    let prompts = ["Honey is sweet. ", "The sea is wide. ", "Trains go far. "].map(prompt);
+    let mut first = Vec::new();
+    for prompt in &prompts {
+        let answer = generate(&engine, watched(greedy(prompt.clone(), 8))).await;
+        assert!(answer.finish.usage.cached_tokens < 20, "{:?}", answer.finish.usage);
+        first.push(answer);
+    }
+    // Twice: what was brought back is kept again.
+    for _ in 0..2 {
+        for (prompt, first) in prompts.iter().zip(&first) {
+            let again = generate(&engine, watched(greedy(prompt.clone(), 8))).await;
+            assert_eq!(again.finish.usage.cached_tokens as usize, prompt.len() - 1);
+            agree(first, &again, "the same prompt");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_beginning_is_shared_with_a_conversation_that_nobody_is_using_and_left_to_it() {
+    let engine = engine(3, 1024).await;
+    let common = "The bees of the old keeper live on a hill by the sea. ".repeat(4);
+    let prompt = |question: &str| chat(&engine, &format!("{common}{question}"));
+    let old = prompt(&"They make honey of the heather there. ".repeat(12));
+    let new = prompt("Who keeps them?");
+    let first = generate(&engine, watched(greedy(old.clone(), 8))).await;
+    generate(&engine, greedy(chat(&engine, "Tell me about winter."), 4)).await;
+    let shared = generate(&engine, watched(greedy(new.clone(), 8))).await;
+    let cached = shared.finish.usage.cached_tokens as usize;
+    assert!((new.len() - 20..old.len() / 2).contains(&cached), "{:?}", shared.finish.usage);
+    let again = generate(&engine, watched(greedy(old.clone(), 8))).await;
+    assert_eq!(again.finish.usage.cached_tokens as usize, old.len() - 1);
+    agree(&first, &again, "after another one has shared its beginning");
+    let mut alone = watched(greedy(new, 8));
+    alone.reuse_cache = false;
+    agree(&generate(&engine, alone).await, &shared, "a shared beginning");
+}
+
+#[tokio::test]
 async fn equal_seeds_give_equal_texts_and_others_do_not() {
     let engine = engine(2, 1024).await;
     let seeded = |seed| {
