@@ -14,11 +14,59 @@ pub(crate) struct RemoteFile {
     pub(crate) sha256: Option<String>,
 }
 
+/// The files of one revision that make a model together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RemoteSet {
+    pub(crate) repository: String,
+    /// The commit.
+    pub(crate) revision: String,
+    pub(crate) files: Vec<RemoteFile>,
+}
+
+/// What a name means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Remote {
+    File(RemoteFile),
+    Set(RemoteSet),
+}
+
+/// Beside the weights, what says how they are used. Nothing else of a repository is brought: code and
+/// weights as Python's pickles, which are code too, stay where they are.
+const SET: [&str; 14] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "model.safetensors.index.json",
+];
+
+/// Of one set.
+const MAX_FILES: usize = 512;
+
+/// Of an answer that names a commit, with everything else that it says.
+const MAX_INFO_LEN: usize = 8 * 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Info {
+    sha: String,
+}
+
 #[derive(Deserialize)]
 struct Item {
     #[serde(rename = "type")]
     kind: String,
     path: String,
+    #[serde(default)]
+    size: Option<u64>,
     lfs: Option<Lfs>,
 }
 
@@ -30,29 +78,97 @@ struct Lfs {
 
 /// Where a file of a repository is downloaded from.
 pub(crate) fn file_url(endpoint: &Url, repository: &str, file: &str) -> Url {
-    let segments = repository.split('/').chain(["resolve", "main"]).chain(file.split('/'));
+    file_url_at(endpoint, repository, "main", file)
+}
+
+/// The same at a revision.
+pub(crate) fn file_url_at(endpoint: &Url, repository: &str, revision: &str, file: &str) -> Url {
+    let segments = repository.split('/').chain(["resolve", revision]).chain(file.split('/'));
     below(endpoint, segments)
 }
 
-/// The file that `name` means; asks the repository for its files unless the name says it.
+/// The file that `name` means, or the files where the repository's model is several; asks the
+/// repository for its files unless the name says it.
 pub(crate) fn choose(
     client: &Client,
     endpoint: &Url,
     name: &HuggingFaceName,
     report: &Report<'_>,
-) -> Result<RemoteFile, Error> {
+) -> Result<Remote, Error> {
     if let Some(path) = &name.file {
-        return Ok(RemoteFile { path: path.clone(), size: None, sha256: None });
+        return Ok(Remote::File(RemoteFile { path: path.clone(), size: None, sha256: None }));
     }
-    let segments = ["api", "models"].into_iter().chain(name.repository.split('/'));
-    let mut url = below(endpoint, segments.chain(["tree", "main"]));
+    let items = listing(client, endpoint, &name.repository, "main", report)?;
+    let is_set = name.quantisation.is_none() && holds_set(&items);
+    match one_of(items, &name.repository, name.quantisation.as_deref()) {
+        Err(Error::NoFile { .. }) if is_set => {
+            set(client, endpoint, &name.repository, report).map(Remote::Set)
+        }
+        chosen => chosen.map(Remote::File),
+    }
+}
+
+fn holds_set(items: &[Item]) -> bool {
+    let has = |wanted: fn(&str) -> bool| items.iter().any(|item| wanted(&item.path));
+    has(|path| path == "config.json") && has(is_weights)
+}
+
+fn is_weights(path: &str) -> bool {
+    // Mistral's own form of the weights that are there a second time.
+    path.ends_with(".safetensors") && !path.contains('/') && !path.starts_with("consolidated")
+}
+
+/// The set as it is now: its commit first, then that commit's files.
+fn set(
+    client: &Client,
+    endpoint: &Url,
+    repository: &str,
+    report: &Report<'_>,
+) -> Result<RemoteSet, Error> {
+    let nonsense = |why: String| Error::Answer {
+        host: endpoint.host_str().unwrap_or_default().to_owned(),
+        why,
+    };
+    let segments = ["api", "models"].into_iter().chain(repository.split('/'));
+    let url = below(endpoint, segments.chain(["revision", "main"]));
+    let body = client.bytes(&url, MAX_INFO_LEN, report)?;
+    let Info { sha: revision } = serde_json::from_slice(&body)
+        .map_err(|error| nonsense(format!("its commit cannot be read: {error}")))?;
+    let is_commit = revision.len() >= 7 && revision.chars().all(|c| c.is_ascii_hexdigit());
+    if !is_commit {
+        return Err(nonsense("what it calls a commit is none".to_owned()));
+    }
+    let items = listing(client, endpoint, repository, &revision, report)?;
+    let is_wanted = |item: &Item| {
+        item.kind == "file" && (is_weights(&item.path) || SET.contains(&item.path.as_str()))
+    };
+    let files: Vec<RemoteFile> = items.into_iter().filter(is_wanted).map(remote).collect();
+    if files.len() > MAX_FILES {
+        return Err(nonsense(format!("its model has {} files", files.len())));
+    }
+    Ok(RemoteSet { repository: repository.to_owned(), revision, files })
+}
+
+fn remote(Item { path, size, lfs, .. }: Item) -> RemoteFile {
+    let size = lfs.as_ref().map(|lfs| lfs.size).or(size);
+    RemoteFile { path, size, sha256: lfs.map(|lfs| lfs.oid.to_ascii_lowercase()) }
+}
+
+fn listing(
+    client: &Client,
+    endpoint: &Url,
+    repository: &str,
+    revision: &str,
+    report: &Report<'_>,
+) -> Result<Vec<Item>, Error> {
+    let segments = ["api", "models"].into_iter().chain(repository.split('/'));
+    let mut url = below(endpoint, segments.chain(["tree", revision]));
     url.set_query(Some("recursive=true"));
     let body = client.bytes(&url, MAX_LISTING_LEN, report)?;
-    let items: Vec<Item> = serde_json::from_slice(&body).map_err(|error| Error::Answer {
+    serde_json::from_slice(&body).map_err(|error| Error::Answer {
         host: endpoint.host_str().unwrap_or_default().to_owned(),
         why: format!("its list of files cannot be read: {error}"),
-    })?;
-    one_of(items, &name.repository, name.quantisation.as_deref())
+    })
 }
 
 fn one_of(
@@ -114,7 +230,12 @@ mod tests {
     #[test]
     fn quantisations_are_compared_as_whole_words() {
         let items = |names: &[&str]| {
-            let item = |name: &&str| Item { kind: "file".into(), path: (*name).into(), lfs: None };
+            let item = |name: &&str| Item {
+                kind: "file".into(),
+                path: (*name).into(),
+                size: None,
+                lfs: None,
+            };
             names.iter().map(item).collect()
         };
         let names = ["m.Q4_K.gguf", "m.Q4_K_M.gguf", "x/m-q8_0.gguf", "m-f16-00001-of-00002.gguf"];

@@ -1,7 +1,7 @@
 //! Names of language models to verified files of one host.
 //!
 //! [`ModelStore::pull`] resolves a name of the catalogue, of Hugging Face, a URL or a path to a
-//! GGUF file: it downloads what is missing, resumes what was cut, verifies the SHA-256 and the
+//! GGUF file, or to a folder of safetensors where a repository has no other: it downloads what is missing, resumes what was cut, verifies the SHA-256 and the
 //! GGUF header, and only then lets the file appear under its name. Pulls of one name meet across
 //! processes: one works, the others wait for it.
 //!
@@ -15,6 +15,7 @@ mod pull; // from a name to a verified file
 mod report; // what a pull tells its caller
 mod lock; // one pull of a name at a time
 mod download; // HTTP: resume, verify, retry
+mod set; // a model of several files
 mod hugging_face; // repositories: which file is meant
 mod pip; // Python packages that carry a model
 mod http; // one request, with redirects, that can be cancelled

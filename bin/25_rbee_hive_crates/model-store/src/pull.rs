@@ -1,4 +1,8 @@
-use std::{fs, path::PathBuf, time::SystemTime};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use url::Url;
 
@@ -8,10 +12,12 @@ use crate::{
     error::Error,
     gguf,
     http::{Client, shown_url},
-    hugging_face, lock,
+    hugging_face::{self, Remote, RemoteSet},
+    lock,
     name::ModelName,
     pip,
     report::{PullEvent, Report},
+    safetensors, set,
     store::{ModelStore, Record, Slot},
 };
 
@@ -36,7 +42,10 @@ impl ModelStore {
         if let ModelName::Path(path) = &name {
             let path =
                 self.local(&name)?.ok_or_else(|| Error::NoSuchFile { path: path.clone() })?;
-            gguf::inspect(&path)?;
+            match path.is_dir() {
+                true => drop(safetensors::inspect(&path)?),
+                false => drop(gguf::inspect(&path)?),
+            }
             return Ok(path);
         }
         if let Some(path) = self.local(&name)? {
@@ -49,6 +58,22 @@ impl ModelStore {
             return Ok(path);
         }
         slot.prepare()?;
+        if let ModelName::HuggingFace(repository) = &name {
+            let (client, endpoint) = (self.client(), &self.sources.hf_endpoint);
+            return match hugging_face::choose(&client, endpoint, repository, &report)? {
+                Remote::File(file) => {
+                    let url = hugging_face::file_url(endpoint, &repository.repository, &file.path);
+                    let wanted = Wanted { url, size: file.size, sha256: file.sha256 };
+                    let (source, received) = self.receive_url(wanted, false, &slot, &mut report)?;
+                    land(&name, &slot, source, &received)
+                }
+                Remote::Set(set) => {
+                    report.tell(PullEvent::Source { description: host(endpoint) });
+                    let (partial, received) = self.receive_set(&set, &slot, &mut report)?;
+                    land_set(&name, &slot, set, &partial, received)
+                }
+            };
+        }
         let (source, received) = self.receive(&name, &slot, &mut report)?;
         land(&name, &slot, source, &received)
     }
@@ -76,21 +101,15 @@ impl ModelStore {
         slot: &Slot,
         report: &mut Report<'_>,
     ) -> Result<(String, Received), Error> {
-        let endpoint = &self.sources.hf_endpoint;
         match name {
             ModelName::Catalogue(entry) => self.receive_entry(entry, slot, report),
-            ModelName::HuggingFace(name) => {
-                let client = Client::new(endpoint, self.patience);
-                let file = hugging_face::choose(&client, endpoint, name, report)?;
-                let url = hugging_face::file_url(endpoint, &name.repository, &file.path);
-                let wanted = Wanted { url, size: file.size, sha256: file.sha256 };
-                self.receive_url(wanted, false, slot, report)
-            }
             ModelName::Url(url) => {
                 let wanted = Wanted { url: url.clone(), size: None, sha256: None };
                 self.receive_url(wanted, false, slot, report)
             }
-            ModelName::Path(_) => unreachable!("a path is not downloaded"),
+            ModelName::HuggingFace(_) | ModelName::Path(_) => {
+                unreachable!("a path is not downloaded, and a repository is asked what it has")
+            }
         }
     }
 
@@ -147,12 +166,16 @@ impl ModelStore {
         slot: &Slot,
         report: &mut Report<'_>,
     ) -> Result<(String, Received), Error> {
-        let client = Client::new(&self.sources.hf_endpoint, self.patience);
+        let client = self.client();
         let (host, source) = (host(&wanted.url), shown_url(&wanted.url));
         report.tell(PullEvent::Source { description: host });
         let (partial, patience) = (&slot.partial, &self.patience);
         let received = download(&client, wanted, partial, patience, has_alternative, report)?;
         Ok((source, received))
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.sources.hf_endpoint, self.patience)
     }
 
     fn describe(&self, source: &Source) -> String {
@@ -163,6 +186,40 @@ impl ModelStore {
             }
         }
     }
+}
+
+fn record(
+    name: &ModelName,
+    source: String,
+    received: &Received,
+    revision: Option<String>,
+) -> Record {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Record {
+        name: name.to_string(),
+        source,
+        sha256: received.sha256.clone(),
+        size: received.size,
+        revision,
+        pulled_at: now.as_secs(),
+    }
+}
+
+/// The same as [`land`] for a folder.
+fn land_set(
+    name: &ModelName,
+    slot: &Slot,
+    of: RemoteSet,
+    partial: &Path,
+    received: Received,
+) -> Result<PathBuf, Error> {
+    set::settle(partial)?;
+    let source = format!("{}@{}", of.repository, of.revision);
+    record(name, source, &received, Some(of.revision)).write(slot)?;
+    fs::rename(partial, &slot.set).map_err(failed("write", &slot.set))?;
+    let synced = fs::File::open(&slot.folder).and_then(|file| file.sync_all());
+    synced.map_err(failed("write", &slot.folder))?;
+    Ok(slot.set.clone())
 }
 
 /// Lets the verified file appear under its name, durably.
@@ -181,14 +238,7 @@ fn land(
             other => other,
         });
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let record = Record {
-        name: name.to_string(),
-        source,
-        sha256: received.sha256.clone(),
-        size: received.size,
-        pulled_at: now.as_secs(),
-    };
+    let record = record(name, source, received, None);
     let sync = |path| fs::File::open(path).and_then(|file| file.sync_all());
     sync(&slot.partial.file).map_err(failed("write", &slot.partial.file))?;
     // The record first: a file without its record does not count as a model, nor the reverse.

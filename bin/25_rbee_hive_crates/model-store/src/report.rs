@@ -33,18 +33,33 @@ pub(crate) struct Report<'a> {
     tell: &'a mut dyn FnMut(PullEvent),
     cancel: &'a dyn Fn() -> bool,
     last_progress: Option<Instant>,
+    /// Of a download of several files: the bytes before this one, and of all of them.
+    part: Option<(u64, u64)>,
 }
 
 impl<'a> Report<'a> {
     pub(crate) fn new(tell: &'a mut dyn FnMut(PullEvent), cancel: &'a dyn Fn() -> bool) -> Self {
-        Self { tell, cancel, last_progress: None }
+        Self { tell, cancel, last_progress: None, part: None }
     }
 
     pub(crate) fn tell(&mut self, event: PullEvent) {
         (self.tell)(event);
     }
 
+    /// From here on progress is that of one file of several.
+    pub(crate) fn part_of(&mut self, before: u64, total: u64) {
+        self.part = Some((before, total));
+    }
+
+    pub(crate) fn whole(&mut self) {
+        self.part = None;
+    }
+
     pub(crate) fn progress(&mut self, done: u64, total: Option<u64>) {
+        let (done, total) = match self.part {
+            Some((before, total)) => (before + done, Some(total)),
+            None => (done, total),
+        };
         let is_end = total == Some(done);
         let is_due = self.last_progress.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL);
         if is_end || is_due {

@@ -17,11 +17,12 @@ use crate::{
     error::Error,
     lock,
     name::ModelName,
-    pip, safetensors,
+    pip, safetensors, set,
 };
 
 const LOCKS: &str = ".locks";
 const MODEL: &str = "model.gguf";
+const SET: &str = "hf";
 const RECORD: &str = "model.json";
 const PARTIAL: &str = "model.gguf.partial";
 const VALIDATOR: &str = "model.gguf.partial.json";
@@ -66,6 +67,8 @@ pub struct ModelStore {
 pub(crate) struct Slot {
     pub(crate) folder: PathBuf,
     pub(crate) model: PathBuf,
+    /// Where the model is several files.
+    pub(crate) set: PathBuf,
     pub(crate) record: PathBuf,
     pub(crate) partial: Partial,
     pub(crate) lock: PathBuf,
@@ -79,6 +82,9 @@ pub(crate) struct Record {
     pub(crate) source: String,
     pub(crate) sha256: String,
     pub(crate) size: u64,
+    /// The commit of a model of several files; their hash is that of the list of their hashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<String>,
     /// Seconds since the Unix epoch.
     pub(crate) pulled_at: u64,
 }
@@ -211,7 +217,7 @@ impl ModelStore {
         let freed = [&slot.model, &slot.partial.file]
             .into_iter()
             .map(|path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()));
-        let freed_bytes = freed.sum();
+        let freed_bytes = freed.sum::<u64>() + set::bytes(&slot.set);
         match fs::remove_dir_all(&slot.folder) {
             Ok(()) => Ok(ModelRemoved { name: name.to_string(), freed_bytes }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -232,7 +238,7 @@ impl ModelStore {
         }
         let slot = self.slot(name);
         let record = Record::of_model(&slot).filter(|record| record.name == name.to_string());
-        Ok(record.map(|_| slot.model))
+        Ok(record.map(|record| record.place(&slot).to_owned()))
     }
 }
 
@@ -241,6 +247,7 @@ impl Slot {
         let folder = store.join(name);
         Self {
             model: folder.join(MODEL),
+            set: folder.join(SET),
             record: folder.join(RECORD),
             partial: Partial { file: folder.join(PARTIAL), validator: folder.join(VALIDATOR) },
             lock: store.join(LOCKS).join(name),
@@ -264,13 +271,23 @@ impl Slot {
 impl Record {
     /// The record of a model that is whole: its file has the size that was verified.
     fn of_model(slot: &Slot) -> Option<Self> {
-        let metadata = fs::symlink_metadata(&slot.model).ok()?;
         let record_len = fs::symlink_metadata(&slot.record).ok()?;
-        if !metadata.is_file() || !record_len.is_file() || record_len.len() > MAX_RECORD_LEN {
+        if !record_len.is_file() || record_len.len() > MAX_RECORD_LEN {
             return None;
         }
         let record: Self = serde_json::from_slice(&fs::read(&slot.record).ok()?).ok()?;
-        (record.size == metadata.len()).then_some(record)
+        let metadata = fs::symlink_metadata(record.place(slot)).ok()?;
+        let size = match record.revision {
+            Some(_) if metadata.is_dir() => set::bytes(&slot.set),
+            None if metadata.is_file() => metadata.len(),
+            _ => return None,
+        };
+        (record.size == size).then_some(record)
+    }
+
+    /// Where the model is.
+    pub(crate) fn place<'s>(&self, slot: &'s Slot) -> &'s Path {
+        if self.revision.is_some() { &slot.set } else { &slot.model }
     }
 
     pub(crate) fn write(&self, slot: &Slot) -> Result<(), Error> {
@@ -288,11 +305,12 @@ impl Record {
 
 fn local_model(record: Record, slot: &Slot) -> Model {
     let entry = CATALOGUE.iter().find(|entry| entry.name == record.name);
+    let path = record.place(slot).display().to_string();
     Model {
         name: record.name,
         size_bytes: record.size,
         local: true,
-        path: Some(slot.model.display().to_string()),
+        path: Some(path),
         sha256: Some(record.sha256),
         license: entry.map(|entry| entry.license.to_owned()),
         description: entry.map(|entry| entry.description.to_owned()),
@@ -305,7 +323,7 @@ fn is_folder_of(slot: &Slot, name: &str) -> bool {
     folder.is_ok_and(|folder| slot.folder.file_name().is_some_and(|found| found == folder.as_str()))
 }
 
-fn create_folder(path: &Path) -> Result<(), Error> {
+pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(path).map_err(failed("create", path))

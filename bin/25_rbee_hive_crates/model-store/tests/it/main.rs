@@ -6,6 +6,7 @@ mod model; // GGUF files, small and whole
 mod world; // a store of its own, and what it told
 mod names; // what may be a name
 mod gguf; // what may be a file
+mod sets; // models of several files
 mod pulls; // from a name to a file
 mod resumes; // downloads that break off
 mod refusals; // what must not be downloaded
