@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Error};
-use auto_update::{AutoUpdater, Freshness as Checked, Store};
-use chain_daemon::{HIVE, LLAMACPP_WORKER, QUEEN};
+use auto_update::{AutoUpdater, Change, Freshness as Checked, Store};
+use chain_daemon::{EXTERNAL_WORKER, HIVE, LLAMACPP_WORKER, QUEEN, VLLM_WORKER};
 use rbee_config::RbeeConfig;
 use serde::Serialize;
 
@@ -25,6 +25,10 @@ pub(crate) const CHAIN: [Binary; 5] = [
     daemon("hive", HIVE),
     daemon("worker", LLAMACPP_WORKER),
 ];
+
+/// Workers by other engines, which are built where a model needs them.
+pub(crate) const ENGINE_WORKERS: [Binary; 2] =
+    [daemon("worker", VLLM_WORKER), daemon("worker", EXTERNAL_WORKER)];
 
 const fn daemon(level: &'static str, binary: chain_daemon::Binary) -> Binary {
     Binary { level, name: binary.name, source_dir: binary.source_dir }
@@ -68,11 +72,31 @@ pub(crate) async fn verdicts(
     config: &RbeeConfig,
     binaries: &'static [Binary],
 ) -> Result<Vec<Verdict>, Failure> {
+    let of = |(binary, checked)| Verdict::of(binary, checked);
+    Ok(checked(config, binaries).await?.into_iter().map(of).collect())
+}
+
+/// The same for those of [`ENGINE_WORKERS`] that have been built.
+pub(crate) async fn engine_verdicts(config: &RbeeConfig) -> Result<Vec<Verdict>, Failure> {
+    let mut all = checked(config, &ENGINE_WORKERS).await?;
+    all.retain(|(_, checked)| match checked {
+        Ok(Checked::Stale(reasons)) => {
+            reasons.iter().all(|reason| reason.change != Change::NeverBuilt)
+        }
+        _ => true,
+    });
+    Ok(all.into_iter().map(|(binary, checked)| Verdict::of(binary, checked)).collect())
+}
+
+type Look = (&'static Binary, Result<Checked, auto_update::Error>);
+
+async fn checked(config: &RbeeConfig, binaries: &'static [Binary]) -> Result<Vec<Look>, Failure> {
     let Some(root) = config.build_root().map(Path::to_owned) else { return Ok(Vec::new()) };
     let profile = config.auto_update.profile.clone();
-    let check = move || binaries.iter().map(|binary| verdict(&root, &profile, binary)).collect();
-    let verdicts = tokio::task::spawn_blocking(check).await;
-    Ok(verdicts.context("the thread that checks for freshness died")?)
+    let check =
+        move || binaries.iter().map(|binary| (binary, check(&root, &profile, binary))).collect();
+    let looked = tokio::task::spawn_blocking(check).await;
+    Ok(looked.context("the thread that checks for freshness died")?)
 }
 
 /// Where the built binaries of all levels are kept; they share one target directory.
@@ -81,10 +105,9 @@ pub(crate) fn store(root: &Path) -> Result<Store, auto_update::Error> {
     AutoUpdater::new(first.name, root.join(first.source_dir))?.store()
 }
 
-fn verdict(root: &Path, profile: &str, binary: &Binary) -> Verdict {
-    let checked = AutoUpdater::new(binary.name, root.join(binary.source_dir))
-        .and_then(|updater| updater.profile(profile).check());
-    Verdict::of(binary, checked)
+fn check(root: &Path, profile: &str, binary: &Binary) -> Result<Checked, auto_update::Error> {
+    AutoUpdater::new(binary.name, root.join(binary.source_dir))
+        .and_then(|updater| updater.profile(profile).check())
 }
 
 impl Verdict {

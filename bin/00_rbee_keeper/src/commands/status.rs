@@ -1,11 +1,9 @@
-use std::collections::HashMap;
-
 use rbee_api::{Health, Hive, HiveState, Status, Worker};
 use serde::Serialize;
 
 use crate::{
     app::App,
-    chain::{CHAIN, Freshness, Verdict, verdicts},
+    chain::{CHAIN, ENGINE_WORKERS, Freshness, Verdict, engine_verdicts, verdicts},
     cli::{Output, StatusArgs},
     client::QueenClient,
     commands::{hive, print, worker},
@@ -27,6 +25,9 @@ pub(crate) struct Row {
     /// `queen`, `hive` or `worker`.
     pub(crate) level: &'static str,
     pub(crate) name: String,
+    /// What the process calls itself: its binary's name.
+    #[serde(skip)]
+    pub(crate) binary: Option<String>,
     pub(crate) state: &'static str,
     pub(crate) pid: Option<u32>,
     pub(crate) port: Option<u16>,
@@ -76,7 +77,11 @@ async fn report(app: &App, queen: Option<&QueenClient>) -> Result<Report, Failur
         return Ok(Report { running: false, levels: vec![stopped_queen(app)] });
     };
     let mut levels = rows(queen).await?;
-    judge(&mut levels, &verdicts(&app.config, &CHAIN[2..]).await?);
+    let mut verdicts = verdicts(&app.config, &CHAIN[2..]).await?;
+    if levels.iter().any(|row| row.is_of_engine()) {
+        verdicts.extend(engine_verdicts(&app.config).await?);
+    }
+    judge(&mut levels, &verdicts);
     Ok(Report { running: true, levels })
 }
 
@@ -90,15 +95,13 @@ pub(crate) async fn rows(queen: &QueenClient) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Compares each running binary with the verdict on its level.
+/// Compares each running binary with the verdict on it.
 ///
 /// A build that is up to date does not make a process fresh that runs an older one.
 fn judge(rows: &mut [Row], verdicts: &[Verdict]) {
-    let of_level: HashMap<_, _> = verdicts.iter().map(|verdict| (verdict.level, verdict)).collect();
     for row in rows {
-        let (Some(running), Some(verdict)) = (&row.exe_hash, of_level.get(row.level)) else {
-            continue;
-        };
+        let verdict = verdicts.iter().find(|verdict| row.runs(verdict.level, verdict.binary));
+        let (Some(running), Some(verdict)) = (&row.exe_hash, verdict) else { continue };
         let old = verdict.freshness == Freshness::Fresh
             && verdict.exe_hash.as_ref().is_some_and(|built| built != running);
         row.freshness = Some(if old { Freshness::Stale } else { verdict.freshness });
@@ -151,10 +154,21 @@ fn worker_row(worker: &Worker) -> Row {
 }
 
 impl Row {
+    /// Whether it is of that level, and of that binary as far as is known.
+    pub(crate) fn runs(&self, level: &str, binary: &str) -> bool {
+        let is_of_another = self.binary.as_ref().is_some_and(|own| own != binary);
+        self.level == level && !(is_of_another && self.level == "worker")
+    }
+
+    fn is_of_engine(&self) -> bool {
+        ENGINE_WORKERS.iter().any(|worker| self.binary.as_deref() == Some(worker.name))
+    }
+
     pub(crate) fn stopped(level: &'static str, name: &str) -> Self {
         Self {
             level,
             name: name.to_owned(),
+            binary: None,
             state: "stopped",
             pid: None,
             port: None,
@@ -172,6 +186,7 @@ impl Row {
                 Status::Draining => "draining",
                 Status::Stuck => "stuck",
             },
+            binary: Some(health.role.clone()),
             pid: Some(health.pid),
             exe_hash: Some(health.exe_hash.clone()),
             age_s: Some(health.uptime_s),
@@ -238,6 +253,26 @@ mod tests {
         let (freshness, detail) = judged("old", Freshness::Fresh, Some("new"));
         assert_eq!(freshness, Some(Freshness::Stale));
         assert_eq!(detail, "runs an older build than there is");
+    }
+
+    #[test]
+    fn a_worker_is_judged_by_its_own_binary() {
+        let worker = |binary: &str| Row {
+            exe_hash: Some("a".into()),
+            binary: Some(binary.into()),
+            ..Row::stopped("worker", "m")
+        };
+        let verdict = |binary: &'static str, built: &str| Verdict {
+            level: "worker",
+            binary,
+            freshness: Freshness::Fresh,
+            reasons: Vec::new(),
+            exe_hash: Some(built.into()),
+        };
+        let mut rows = [worker("vllm-worker"), worker("llamacpp-worker"), worker("other")];
+        judge(&mut rows, &[verdict("llamacpp-worker", "b"), verdict("vllm-worker", "a")]);
+        let told = rows.map(|row| row.freshness);
+        assert_eq!(told, [Some(Freshness::Fresh), Some(Freshness::Stale), None]);
     }
 
     #[test]

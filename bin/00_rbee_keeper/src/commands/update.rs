@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    chain::{CHAIN, Freshness, Verdict, verdicts},
+    chain::{CHAIN, Freshness, Verdict, engine_verdicts, verdicts},
     cli::UpdateArgs,
     commands::{print, status},
     failure::{Failure, Kind},
@@ -21,7 +21,8 @@ pub(crate) async fn run(app: &App, args: UpdateArgs) -> Result<(), Failure> {
 }
 
 async fn check(app: &App, args: UpdateArgs) -> Result<(), Failure> {
-    let levels = verdicts(&app.config, &CHAIN).await?;
+    let mut levels = verdicts(&app.config, &CHAIN).await?;
+    levels.extend(engine_verdicts(&app.config).await?);
     if levels.is_empty() {
         app.terminal.say(match app.config.source_root {
             Some(_) => "auto-update is off, so nothing is ever stale (auto_update.enabled)",

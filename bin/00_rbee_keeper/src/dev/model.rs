@@ -283,7 +283,8 @@ impl Level {
     /// Serves from another build than the one that there is.
     fn is_outdated(&self, row: &Row) -> bool {
         let built = self.seen.as_ref().and_then(|seen| seen.verdict.exe_hash.as_ref());
-        row.state == "ready" && built.is_some() && row.exe_hash.as_ref() != built
+        let is_ours = row.runs(self.binary.level, self.binary.name);
+        is_ours && row.state == "ready" && built.is_some() && row.exe_hash.as_ref() != built
     }
 
     fn shown(&self) -> Vec<Shown> {
