@@ -193,18 +193,27 @@ const RECORD: &str = "engine.json";
 
 /// Whether the engine that a worker of `config` would use runs already.
 pub fn shares_engine(config: &WorkerConfig) -> bool {
+    folder_of(config).is_some_and(|folder| runs(&folder))
+}
+
+/// The folder of the engine that a worker of `config` would have to start.
+pub(crate) fn to_be_started(config: &WorkerConfig) -> Option<PathBuf> {
+    folder_of(config).filter(|folder| !runs(folder))
+}
+
+fn folder_of(config: &WorkerConfig) -> Option<PathBuf> {
+    let kind = WorkerType::of(&config.rbee, &config.model, &config.model_path);
+    let has_engine = kind != WorkerType::LlamaCpp;
+    // The first of the flags, see there.
+    has_engine.then(|| PathBuf::from(&flags(kind, config)[1]))
+}
+
+fn runs(folder: &Path) -> bool {
     #[derive(Deserialize)]
     struct Record {
         program: Program,
     }
-    let kind = WorkerType::of(&config.rbee, &config.model, &config.model_path);
-    if kind == WorkerType::LlamaCpp {
-        return false;
-    }
-    let flags = flags(kind, config);
-    // The first of them, see there.
-    let Some(folder) = flags.get(1) else { return false };
-    let record: Option<Record> = read(&Path::new(folder).join(RECORD));
+    let record: Option<Record> = read(&folder.join(RECORD));
     record.is_some_and(|record| record.program.is_alive())
 }
 

@@ -2,6 +2,8 @@
 pub enum Error {
     #[error("cannot bring up a worker for the model `{model}`")]
     Spawn { model: String, source: Box<daemon_lifecycle::Error> },
+    #[error("what serves the model `{model}` has just failed, and has not changed since: {why}")]
+    FailedBefore { model: String, why: String },
     #[error("cannot stop `{instance}`")]
     Stop { instance: String, source: Box<daemon_lifecycle::Error> },
     #[error("cannot make a client for the worker at `{socket}`")]

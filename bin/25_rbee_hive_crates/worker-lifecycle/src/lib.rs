@@ -7,6 +7,7 @@ mod client; // HTTP over the worker's socket
 mod error;
 mod kind; // what computes the tokens
 mod engine; // another program that does
+mod failures; // engines that did not start
 mod spawn; // spawn, or take what runs
 mod running; // find and stop
 

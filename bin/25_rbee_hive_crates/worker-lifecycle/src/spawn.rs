@@ -1,10 +1,10 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use chain_daemon::Spec;
 use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits};
 use rbee_config::RbeeConfig;
 
-use crate::{Error, WorkerClient, WorkerType, engine};
+use crate::{Error, WorkerClient, WorkerType, engine, failures};
 
 /// Which model a worker is to serve, and for whom.
 #[derive(Debug, Clone)]
@@ -45,7 +45,8 @@ pub struct WorkerHandle {
 /// # Errors
 ///
 /// When the worker cannot be built, or does not become ready: the model's file may be refused, or
-/// memory may not suffice; the error has the worker's last words.
+/// memory may not suffice; the error has the worker's last words. An engine that has just failed is
+/// tried again at once only for a person.
 pub async fn spawn_worker(
     worker_type: WorkerType,
     config: WorkerConfig,
@@ -53,7 +54,22 @@ pub async fn spawn_worker(
     let id = worker_id(&config);
     let failed = |error| Error::Spawn { model: config.model.clone(), source: Box::new(error) };
     let manager = manager(worker_type, &config, &id).map_err(failed)?;
-    let daemon = manager.spawn().await.map_err(failed)?;
+    let engine = engine::to_be_started(&config);
+    if let Some(engine) = &engine
+        && config.waits != Waits::Person
+        && let Some(why) = failures::recent(engine, SystemTime::now())
+    {
+        return Err(Error::FailedBefore { model: config.model, why });
+    }
+    let spawned = manager.spawn().await;
+    match (&engine, &spawned) {
+        (Some(engine), Ok(_)) => failures::forget(engine),
+        (Some(engine), Err(error)) if !error.is_build_failure() => {
+            failures::note(engine, rbee_api::causes(error), SystemTime::now());
+        }
+        _ => {}
+    }
+    let daemon = spawned.map_err(failed)?;
     Ok(WorkerHandle {
         client: WorkerClient::new(&socket(&config.rbee, &id))?,
         id,
