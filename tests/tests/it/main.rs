@@ -1,6 +1,7 @@
 //! The chain as a person uses it: `./rbee` in a checkout, with a home of its own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod other_engines; // vLLM, and any server
 mod first_run; // from nothing to tokens; and again, with nothing to do
 mod edits; // what an edit rebuilds and replaces
 mod broken_builds; // what a syntax error leaves alone

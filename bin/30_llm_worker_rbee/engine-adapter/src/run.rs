@@ -59,23 +59,14 @@ async fn serve(daemon: &Daemon, common: &Common, plan: &Plan) -> anyhow::Result<
         return Err(error);
     }
     let _record = Record::write(&common.socket, engine.program());
-    let ended = serve_by(daemon, common, plan, &engine).await;
-    let deadline = daemon.shutdown().requested().map(|shutdown| shutdown.drain_deadline);
-    let is_hurried = deadline.is_some_and(|deadline| deadline < Instant::now());
-    match &ended {
-        // Its other owners have lost it too.
-        Ok(Some(_broken)) => engine.end(Duration::ZERO).await,
-        Ok(None) | Err(_) => {
-            engine.leave(if is_hurried { HURRIED_GRACE } else { END_GRACE }).await;
-        }
-    }
-    match ended? {
+    match serve_by(daemon, common, plan, &engine).await? {
         Some(why) => Err(anyhow::anyhow!(why)),
         None => Ok(()),
     }
 }
 
-/// Until the worker is to end; `Some` when that is since the engine has broken down.
+/// Until the worker is to end, and its part in the engine with it; `Some` when that is since the
+/// engine has broken down.
 async fn serve_by(
     daemon: &Daemon,
     common: &Common,
@@ -100,52 +91,65 @@ async fn serve_by(
     let listener = daemon.listen_unix(&common.socket).await?;
     daemon.ready(common.socket.display()).await?;
     tracing::info!(socket = %common.socket.display(), "the worker is ready");
-    let routes = router(service.clone());
+    let drained = async {
+        let deadline = daemon.shutdown().requested().map(|shutdown| shutdown.drain_deadline);
+        let is_hurried = deadline.is_some_and(|deadline| deadline < Instant::now());
+        leave(&service, engine, if is_hurried { HURRIED_GRACE } else { END_GRACE }).await;
+    };
+    let serving = daemon.serve_then(listener, router(service.clone()), drained);
     let broken = async {
         tokio::select! {
             why = engine.failed() => why,
             why = service.broken() => why,
         }
     };
-    let serving = daemon.serve(listener, routes);
-    tokio::pin!(serving, broken);
+    tokio::pin!(serving);
     let why = tokio::select! {
         served = &mut serving => {
             served?;
-            None
+            return Ok(None);
         }
         () = lease.ended() => {
             tracing::info!("nobody has renewed the lease: leaving");
-            None
+            leave(&service, engine, END_GRACE).await;
+            return Ok(None);
         }
-        why = &mut broken => {
-            tracing::error!("the engine has broken down: {why}");
-            service.break_down(why.clone());
-            Some(why)
-        }
+        why = broken => why,
     };
-    if why.is_none() {
-        // Streams without a reader would be waited for in vain, and the engine must have no request.
-        let jobs = service.worker.jobs();
-        for job in jobs.list() {
-            drop(jobs.cancel(&job.id));
-        }
-    }
-    let answered = async {
-        while lease.requests() > 0 {
-            tokio::time::sleep(PAUSE).await;
-        }
-        if why.is_some() {
-            // What the streams end with is still to be written to their connections.
-            tokio::time::sleep(PAUSE * 10).await;
-        }
+    tracing::error!("the engine has broken down: {why}");
+    service.break_down(why.clone());
+    let told = async {
+        idle(&service).await;
+        // What the streams end with is still to be written to their connections.
+        tokio::time::sleep(PAUSE * 10).await;
     };
     tokio::select! {
-        () = answered => {}
+        () = told => {}
         () = tokio::time::sleep(LAST_WORDS) => tracing::warn!("requests are still under way"),
-        _ = &mut serving, if why.is_some() => {}
+        _ = serving => {}
     }
-    Ok(why)
+    // Its other owners have lost it too.
+    engine.end(Duration::ZERO).await;
+    Ok(Some(why))
+}
+
+/// Gives the engine up, once it has no request of this worker.
+async fn leave(service: &Service, engine: &Engine, grace: Duration) {
+    // Streams without a reader would be waited for in vain.
+    let jobs = service.worker.jobs();
+    for job in jobs.list() {
+        drop(jobs.cancel(&job.id));
+    }
+    if tokio::time::timeout(LAST_WORDS, idle(service)).await.is_err() {
+        tracing::warn!("requests are still under way");
+    }
+    engine.leave(grace).await;
+}
+
+async fn idle(service: &Service) {
+    while service.worker.lease().requests() > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Beside the worker's socket, for whoever counts the memory of a worker: the engine's processes.

@@ -96,10 +96,10 @@ pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Err
     };
     // What parses strangers' files is told nothing that it has no use for; and llama.cpp reads
     // variables of its own, and is to be configured by rbee.
-    let manager = if spec.binary == LLAMACPP_WORKER {
-        manager.builds_nothing()
-    } else {
-        manager.env_allow(DOWNLOADS).env_allow(ENGINES)
+    let manager = match spec.binary {
+        LLAMACPP_WORKER => manager.builds_nothing(),
+        VLLM_WORKER | EXTERNAL_WORKER => manager.builds_nothing().env_allow(ENGINES),
+        _ => manager.env_allow(DOWNLOADS).env_allow(ENGINES),
     };
     let Some(root) = &config.source_root else { return Ok(manager) };
     let others = DAEMONS.iter().filter(|other| **other != spec.binary);

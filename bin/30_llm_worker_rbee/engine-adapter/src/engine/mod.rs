@@ -11,7 +11,10 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,8 @@ pub(crate) struct Engine {
     record: Record,
     owner: Owner,
     log: Mutex<Log>,
+    /// Whether this worker ends it.
+    ending: AtomicBool,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) is_adopted: bool,
 }
@@ -119,6 +124,7 @@ impl Engine {
             record,
             owner,
             log: Mutex::new(log),
+            ending: AtomicBool::new(false),
             upstream: Arc::new(upstream),
             is_adopted,
         })
@@ -169,15 +175,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Resolves when the engine is fit no more, with the reason.
+    /// Resolves when the engine is fit no more without this worker's doing, with the reason.
     pub(crate) async fn failed(&self) -> String {
         let why = watch::failed(self).await;
+        if self.ending.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         format!("{why}{}", self.last_words())
     }
 
     /// Gives the engine up: ends it unless another worker owns it too. It must have no request of
     /// this worker any more: vLLM ignores for ever what it is told while it has some.
-    pub(crate) async fn leave(self, grace: Duration) {
+    pub(crate) async fn leave(&self, grace: Duration) {
         let folder = self.folder.clone();
         let turn = match tokio::task::spawn_blocking(move || Turn::wait(&folder)).await {
             Ok(Ok(turn)) => Some(turn),
@@ -194,6 +203,7 @@ impl Engine {
     /// Ends the engine for all of its owners.
     pub(crate) async fn end(&self, grace: Duration) {
         let program = &self.record.program;
+        self.ending.store(true, Ordering::Relaxed);
         tracing::info!("ending {}", self.title);
         program.terminate();
         // The guard ends when all of the session has, and nothing is left of it.

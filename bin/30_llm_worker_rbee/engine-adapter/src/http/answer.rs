@@ -28,12 +28,7 @@ const DONE: &str = "[DONE]";
 const STATUS_WITHIN: u16 = 500;
 
 /// One answer, whole; it holds the lease until it has been given.
-pub(super) async fn whole(
-    service: &Service,
-    path: &str,
-    body: Bytes,
-    _hold: Hold,
-) -> Result<Response, ApiError> {
+pub(super) async fn whole(service: &Service, path: &str, body: Bytes, hold: Hold) -> Response {
     let asked = async {
         let response = service.upstream.ask(path, body).await?;
         let kind = response.headers().get(CONTENT_TYPE).cloned();
@@ -48,9 +43,28 @@ pub(super) async fn whole(
     match answered {
         Ok((kind, body)) => {
             let kind = kind.unwrap_or(HeaderValue::from_static("application/json"));
-            Ok(([(CONTENT_TYPE, kind)], body).into_response())
+            ([(CONTENT_TYPE, kind)], body).into_response()
         }
-        Err(body) => Ok(refused(&body)),
+        Err(body) => {
+            if is_loss(&body) {
+                unanswered(service, hold).await;
+            }
+            refused(&body)
+        }
+    }
+}
+
+/// Whether the engine itself is at fault.
+fn is_loss(body: &ErrorBody) -> bool {
+    matches!(body.error.code, ErrorCode::UpstreamLost | ErrorCode::EngineFailed)
+}
+
+/// What the engine has lost before it has answered is left without an answer, if the engine is gone:
+/// the connection ends with this process, and whoever asked may ask the next one.
+async fn unanswered(service: &Service, hold: Hold) {
+    if service.is_lost().await {
+        drop(hold);
+        std::future::pending::<()>().await;
     }
 }
 
@@ -70,6 +84,9 @@ pub(super) async fn stream(
         first = timeout(HEADERS_WITHIN, &mut asked) => first.ok(),
     };
     if let Some(Err(body)) = first {
+        if is_loss(&body) {
+            unanswered(&service, hold).await;
+        }
         return Ok(refused(&body));
     }
     let (job, response) = service.worker.begin(headers)?;
@@ -80,8 +97,7 @@ pub(super) async fn stream(
                 None => asked.await,
             }
         };
-        run(job, &service, answer).await;
-        drop(hold);
+        run(job, &service, answer, hold).await;
     });
     Ok(response)
 }
@@ -91,6 +107,7 @@ async fn run(
     job: JobWriter,
     service: &Service,
     answer: impl Future<Output = Result<reqwest::Response, ErrorBody>>,
+    hold: Hold,
 ) {
     let outcome = tokio::select! {
         biased;
@@ -107,9 +124,19 @@ async fn run(
             job.send(StreamEvent::Done);
             job.complete();
         }
-        Some(Err(body)) => job.fail_with(body),
+        Some(Err(body)) => {
+            if is_loss(&body) && !has_begun(service, &job) {
+                unanswered(service, hold).await;
+            }
+            job.fail_with(body);
+        }
         None => job.cancelled_end(),
     }
+}
+
+/// Whether a reader may have a part of the answer.
+fn has_begun(service: &Service, job: &JobWriter) -> bool {
+    service.worker.jobs().info(&job.id()).is_none_or(|info| info.last_event_id > 0)
 }
 
 /// The engine's events up to its `[DONE]`.

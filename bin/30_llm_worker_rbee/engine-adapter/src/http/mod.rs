@@ -28,6 +28,9 @@ use crate::upstream::Upstream;
 /// Bytes of a request's body at most.
 const BODY_MAX: usize = 16 * 1024 * 1024;
 
+/// From an engine's not taking a request to its being known to be fit no more.
+const LOSS_LIMIT: Duration = Duration::from_secs(10);
+
 /// What the handlers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
@@ -77,6 +80,11 @@ impl Service {
         });
     }
 
+    /// Whether the engine is known to be fit no more, of which a first sign has been seen.
+    pub(crate) async fn is_lost(&self) -> bool {
+        tokio::time::timeout(LOSS_LIMIT, self.broken()).await.is_ok()
+    }
+
     /// Resolves once the engine is known to be fit no more.
     pub(crate) async fn broken(&self) -> String {
         let mut broken = self.broken.subscribe();
@@ -121,6 +129,6 @@ async fn complete(
     let (body, streams) = service.upstream.addressed(&body)?;
     match streams {
         true => answer::stream(service, uri.path(), &headers, body, hold).await,
-        false => answer::whole(&service, uri.path(), body, hold).await,
+        false => Ok(answer::whole(&service, uri.path(), body, hold).await),
     }
 }

@@ -108,3 +108,31 @@ async fn a_worker_and_its_guard_that_are_killed_at_once_leave_nothing_to_the_nex
     next.stop().await;
     world.nothing_left(&now).await;
 }
+
+#[tokio::test]
+async fn what_a_lost_engine_has_not_begun_to_answer_is_left_to_the_next_worker() {
+    let world = World::new();
+    let worker = world.ready("w", &[]).await;
+    let said = world.engine().await;
+    world.mark("hold");
+    let body = |stream: bool| serde_json::json!({"prompt": "count 3", "stream": stream});
+    let ask = |stream: bool| {
+        let request = worker.request(reqwest::Method::POST, "/v1/completions");
+        tokio::spawn(request.json(&body(stream)).send())
+    };
+    let under_way = [ask(true), ask(false)];
+    world.engine_until(|said| said["running"] == 2).await;
+    let server = said["pid"].as_u64().unwrap();
+    signal(server, "KILL");
+    let late = [ask(true), ask(false)];
+    for asked in under_way.into_iter().chain(late) {
+        let answered = asked.await.unwrap();
+        let text = match answered {
+            Ok(response) => read(response).await,
+            Err(_) => String::new(),
+        };
+        assert_eq!(text, "", "an error would be final");
+    }
+    worker.end().await;
+    world.nothing_left(&said).await;
+}

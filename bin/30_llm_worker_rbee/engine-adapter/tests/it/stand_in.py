@@ -2,10 +2,11 @@
 
 Run as a program: stand_in.py serve MODEL (--uds PATH | --port N) --served-model-name NAME ...
 
-The model's folder says how it starts: with a file `gate` in it, it is ready once that file is gone;
-with a file `broken`, it ends as it loads. What a request's prompt says, it does: `count N` answers
+The folder `marks` in the model's says how it starts: with a file `gate` in it, it is ready once that file
+is gone; with a file `broken`, it ends as it loads. What a request's prompt says, it does: `count N` answers
 with N tokens, `cut N`, `error N`, `silent N`, `die N` do so after N tokens, `refuse` is refused.
-A request that is to end by itself waits between tokens for as long as the folder has a file `hold`.
+Requests wait between tokens for as long as the folder has a file `hold`; `held N` does behind its second
+token for as long as it has a file `held`.
 """
 import argparse, json, multiprocessing.shared_memory, os, pathlib, signal, socketserver, subprocess, sys, tempfile, threading, time
 from http.server import BaseHTTPRequestHandler
@@ -24,8 +25,9 @@ parser.add_argument("--uds")
 parser.add_argument("--port", type=int)
 parser.add_argument("--served-model-name")
 args, further = parser.parse_known_args()
+marks = args.model / "marks"
 
-state = {"running": 0, "requests": 0, "hangs": False, "argv": sys.argv[1:], "environment": dict(os.environ)}
+state = {"pid": os.getpid(), "running": 0, "requests": 0, "hangs": False, "argv": sys.argv[1:], "environment": dict(os.environ)}
 lock = threading.Lock()
 loaded = threading.Event()
 
@@ -79,6 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def complete(self, body, what, count):
         if not body.get("stream"):
+            self.wait_for_turn("hold")
             text = "".join(f"w{n} " for n in range(count))
             message = {"role": "assistant", "content": text}
             return self.answer(200, {"object": "chat.completion", "model": args.served_model_name, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
@@ -87,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("connection", "close")
         self.end_headers()
         for n in range(count):
-            self.wait_for_turn()
+            self.wait_for_turn("held" if what == "held" and n > 1 else "hold")
             self.frame({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": f"w{n} "}, "finish_reason": None}]})
         if what == "cut":
             return
@@ -102,9 +105,9 @@ class Handler(BaseHTTPRequestHandler):
         self.frame({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def wait_for_turn(self):
+    def wait_for_turn(self, name):
         self.alive()
-        while state["hangs"] or (args.model / "hold").exists():
+        while state["hangs"] or (marks / name).exists():
             self.alive()
             time.sleep(0.005)
 
@@ -146,7 +149,7 @@ def stop(*_):
 
 def main():
     print("INFO loading the model", flush=True)
-    if (args.model / "broken").exists():
+    if (marks / "broken").exists():
         sys.exit("ValueError: the model is broken")
     shared = multiprocessing.shared_memory.SharedMemory(create=True, size=4096)
     path = f"/dev/shm/{shared.name.lstrip('/')}"
@@ -162,7 +165,7 @@ def main():
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    while (args.model / "gate").exists():
+    while (marks / "gate").exists():
         time.sleep(0.01)
     loaded.set()
     print("INFO Application startup complete.", flush=True)

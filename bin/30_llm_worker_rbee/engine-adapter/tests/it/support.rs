@@ -34,7 +34,7 @@ pub(crate) struct Worker {
 impl World {
     pub(crate) fn new() -> Self {
         let home = tempfile::Builder::new().prefix("ea").tempdir().unwrap();
-        fs::create_dir(home.path().join("model")).unwrap();
+        fs::create_dir_all(home.path().join("model/marks")).unwrap();
         let vllm = home.path().join("vllm");
         fs::write(&vllm, format!("#!/bin/sh\nexec python3 {STAND_IN} \"$@\"\n")).unwrap();
         fs::set_permissions(&vllm, fs::Permissions::from_mode(0o755)).unwrap();
@@ -45,13 +45,13 @@ impl World {
         self.home.path().join(name)
     }
 
-    /// Makes a file that the stand-in looks for in its model's folder.
+    /// Makes a file that the stand-in looks for.
     pub(crate) fn mark(&self, name: &str) {
-        fs::write(self.path("model").join(name), "").unwrap();
+        fs::write(self.path("model/marks").join(name), "").unwrap();
     }
 
     pub(crate) fn unmark(&self, name: &str) {
-        fs::remove_file(self.path("model").join(name)).unwrap();
+        fs::remove_file(self.path("model/marks").join(name)).unwrap();
     }
 
     /// Starts a `vllm-worker` on the socket of that name, with more flags.

@@ -241,7 +241,26 @@ impl Daemon {
         B::Data: Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        serve::serve(&self.core, listener.into(), service_for).await
+        serve::serve(&self.core, listener.into(), service_for, std::future::ready(())).await
+    }
+
+    /// As [`serve`](Self::serve), with `last` after the last answer: whoever stops this daemon waits for
+    /// that too, up to a few seconds behind the drain deadline. For what must not outlive it.
+    pub async fn serve_then<S, B>(
+        &self,
+        listener: impl Into<Listener>,
+        service: S,
+        last: impl Future<Output = ()>,
+    ) -> Result<(), Error>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        serve::serve(&self.core, listener.into(), move |_| service.clone(), last).await
     }
 
     /// While the guard lives this generation does not end because it has been replaced and no

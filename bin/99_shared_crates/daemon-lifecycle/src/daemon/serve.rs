@@ -87,6 +87,7 @@ pub(super) async fn serve<F, S, B>(
     core: &Core,
     listener: Listener,
     service_for: F,
+    last: impl Future<Output = ()>,
 ) -> Result<(), Error>
 where
     F: Fn(Connection) -> S,
@@ -113,6 +114,7 @@ where
         () = drain(core, &connections, &ending) => {}
         () = answering => {}
     }
+    last.await;
     core.servers.send_modify(|servers| *servers -= 1);
     if *core.servers.borrow() == 0 {
         edge::passed("daemon.drained");
