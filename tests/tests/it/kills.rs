@@ -53,12 +53,13 @@ fn a_stream_whose_worker_is_killed_ends_with_an_error_and_no_other_stream_does()
     let chain = Chain::new();
     let other = chain.home().join("other.gguf");
     symlink(Chain::model(), &other).unwrap();
-    let other = other.to_str().unwrap();
+    // A name of the configuration's: clients without the token name no paths.
+    chain.configure(&format!("[model.other]\nsource = {other:?}\n"));
     chain.succeed(&["infer", "one"]);
     let killed = chain.pid("llamacpp-worker");
     let url = chain.queen();
     let mut to_other = body(WORDS);
-    to_other["model"] = json!(other);
+    to_other["model"] = json!("other");
     let untouched = [true, false].map(|events| Stream::open(&url, &to_other, events));
     let touched = [true, false].map(|events| Stream::open(&url, &body(WORDS), events));
     for stream in untouched.iter().chain(&touched) {

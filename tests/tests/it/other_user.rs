@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use chain_tests::Chain;
+use chain_tests::{Chain, Run};
 use serde_json::Value;
 
 const NOBODY: u32 = 65534;
@@ -139,4 +139,30 @@ fn worker_folder(home: &Path) -> PathBuf {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("worker-"))
     };
     folders.find(is_worker).expect("a worker runs")
+}
+
+#[test]
+fn a_worker_is_told_nothing_of_builds_and_downloads_and_no_daemon_a_secret() {
+    let chain = Chain::new();
+    let mut infer = chain.command(&["infer", "one"]);
+    infer.env("CARGO_REGISTRY_TOKEN", "s3cret").env("HF_TOKEN", "s3cret");
+    infer.env("PIP_INDEX_URL", "https://user:s3cret@127.0.0.1:1/simple");
+    let run = Run::of(infer);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for name in ["queen-rbee", "rbee-hive", "llamacpp-worker"] {
+        let environment = fs::read(format!("/proc/{}/environ", chain.pid(name))).unwrap();
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        let names: Vec<&str> =
+            environment.split('\0').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
+        assert!(!names.iter().any(|name| name.ends_with("TOKEN")), "{name}: {names:?}");
+        if name == "llamacpp-worker" {
+            let for_others = |name: &&str| {
+                let name = name.to_lowercase();
+                ["cargo", "rustup", "pip_"].iter().any(|start| name.starts_with(start))
+                    || name.ends_with("_proxy")
+            };
+            assert!(!names.iter().any(for_others), "{names:?}");
+            assert!(!environment.contains("s3cret"));
+        }
+    }
 }
