@@ -125,3 +125,49 @@ impl Formatter for PythonFormat {
         writer.write_all(b": ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ChatTemplate;
+
+    fn render(source: &str) -> Result<String, String> {
+        let template = ChatTemplate::new(Some(source.to_owned()), String::new(), String::new());
+        let context = serde_json::json!({ "messages": [{ "role": "user", "content": "x" }] });
+        template.render(&context).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_template_that_would_run_for_ever_or_fill_memory_is_broken_off() {
+        const DOUBLING: &str = "{% set n = namespace(s='x') %}\
+            {% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}";
+        for source in [
+            "{% for a in range(9999) %}{% for b in range(9999) %}{{ a * b }}{% endfor %}{% endfor %}",
+            "{% macro again(n) %}{{ again(n + 1) }}{% endmacro %}{{ again(0) }}",
+            "{{ range(999999999999) | list | length }}",
+            "{{ 'x' * 99999999999 }}",
+            "{{ ('x' * 1000000) * 1000000 }}",
+            "{{ [0] * 99999999999 }}",
+            "{{ 'x' | center(99999999999) }}",
+            "{{ 'x'.ljust(99999999999) }}",
+            "{{ 'xx'.replace('x', 'x' * 1000000).replace('x', 'x' * 1000000) }}",
+            DOUBLING,
+        ] {
+            let rendered = render(source);
+            assert!(rendered.is_err(), "{source} made {} bytes", rendered.unwrap().len());
+        }
+    }
+
+    #[test]
+    fn a_template_reads_nothing_but_what_it_is_given() {
+        for source in [
+            "{% include '/etc/passwd' %}",
+            "{% import '/etc/passwd' as x %}",
+            "{% extends '/etc/passwd' %}",
+            "{{ ''.__class__.__mro__ }}{{ x.y.z }}",
+            "{{ self.__init__.__globals__['os'].popen('id').read() }}",
+        ] {
+            assert!(render(source).is_err(), "{source}");
+        }
+        assert_eq!(render("{{ environ }}{{ env }}{{ config }}").unwrap(), "");
+    }
+}

@@ -26,12 +26,14 @@ pub(crate) fn require_own_state(paths: &Paths) -> Result<(), Error> {
     let config = [paths.config_file.parent(), Some(paths.config_file.as_path())];
     let folders = [&paths.state, &paths.run, &paths.logs, &paths.models];
     let all = config.into_iter().flatten().chain(folders.into_iter().map(AsRef::as_ref));
-    all.into_iter().try_for_each(require_own)
+    let user = User::current();
+    all.into_iter().try_for_each(|path| user.require_own(path))
 }
 
 /// Refuses a source tree in which somebody else may write. Takes about a microsecond for each file.
 pub(crate) fn require_own_sources(root: &Path) -> Result<(), Error> {
-    require_own(root)?;
+    let user = User::current();
+    user.require_own(root)?;
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         // What vanishes meanwhile, or cannot be read, is not built from either.
@@ -42,7 +44,7 @@ pub(crate) fn require_own_sources(root: &Path) -> Result<(), Error> {
             if metadata.is_symlink() {
                 continue;
             }
-            check(&path, &metadata)?;
+            user.check(&path, &metadata)?;
             let is_made = folder == root && MADE.iter().any(|made| entry.file_name() == *made);
             if metadata.is_dir() && !is_made {
                 folders.push(path);
@@ -52,25 +54,37 @@ pub(crate) fn require_own_sources(root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn require_own(path: &Path) -> Result<(), Error> {
-    match fs::metadata(path) {
-        Ok(metadata) => check(path, &metadata),
-        // Whoever uses it will say what is wrong with it.
-        Err(_) => Ok(()),
-    }
+/// Whom this process runs as.
+struct User {
+    id: u32,
+    group: u32,
 }
 
-fn check(path: &Path, metadata: &Metadata) -> Result<(), Error> {
-    let user = rustix::process::geteuid().as_raw();
-    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if owner != user && owner != 0 {
-        return Err(Error::Foreign { path: path.to_owned(), owner, user });
+impl User {
+    fn current() -> Self {
+        let (id, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        Self { id: id.as_raw(), group: group.as_raw() }
     }
-    let is_own_group = metadata.gid() == rustix::process::getegid().as_raw();
-    let writers = if is_own_group { OTHERS_WRITE } else { OTHERS_WRITE | GROUP_WRITES };
-    if mode & writers != 0 {
-        let mend = if is_own_group { "o-w" } else { "go-w" };
-        return Err(Error::Writable { path: path.to_owned(), mode, mend });
+
+    fn require_own(&self, path: &Path) -> Result<(), Error> {
+        match fs::metadata(path) {
+            Ok(metadata) => self.check(path, &metadata),
+            // Whoever uses it will say what is wrong with it.
+            Err(_) => Ok(()),
+        }
     }
-    Ok(())
+
+    fn check(&self, path: &Path, metadata: &Metadata) -> Result<(), Error> {
+        let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+        if owner != self.id && owner != 0 {
+            return Err(Error::Foreign { path: path.to_owned(), owner, user: self.id });
+        }
+        let is_own_group = metadata.gid() == self.group;
+        let writers = if is_own_group { OTHERS_WRITE } else { OTHERS_WRITE | GROUP_WRITES };
+        if mode & writers != 0 {
+            let mend = if is_own_group { "o-w" } else { "go-w" };
+            return Err(Error::Writable { path: path.to_owned(), mode, mend });
+        }
+        Ok(())
+    }
 }

@@ -9,10 +9,10 @@ use std::{
 
 use daemon_lifecycle::Outcome;
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 
 use crate::{
-    http::{Client, chunk},
+    http::{Client, chunk, who},
     world::World,
 };
 
@@ -128,4 +128,36 @@ async fn streams(address: String, begin: Duration, seen: Arc<Seen>) {
             Err(error) => seen.fail(format!("a stream was cut: {error:?}")),
         }
     }
+}
+
+/// More than a daemon has room for.
+const SILENT: usize = 450;
+
+#[tokio::test]
+async fn connections_that_send_nothing_keep_nobody_out_and_cut_no_stream() {
+    let world = World::new(json!({ "version": "0" }));
+    let daemon = world.manager().spawn().await.unwrap();
+    let address = daemon.address().to_owned();
+    let mut stream = Client::new(&address).begin("/stream/20/50").await.unwrap();
+    let mut silent = Vec::new();
+    for number in 0..SILENT {
+        let mut connection = TcpStream::connect(&address).await.unwrap();
+        if number % 2 == 0 {
+            // Half a head is as good as none.
+            connection.write_all(b"GET /who HTTP/1.1\r\nhost: ").await.unwrap();
+        }
+        silent.push(connection);
+    }
+    let mut kept = Client::new(&address);
+    for _ in 0..20 {
+        assert_eq!(kept.get("/who").await.unwrap().0, 200);
+        who(&address).await;
+    }
+    let mut text = String::new();
+    while let Some(piece) = chunk(&mut stream).await.unwrap() {
+        text.push_str(&piece);
+    }
+    assert!(text.ends_with("token 19\n"), "{text}");
+    drop(silent);
+    world.finish().await;
 }
