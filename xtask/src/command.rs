@@ -7,7 +7,7 @@ use crate::{
     failure::{self, USAGE},
     flags,
     itself::{self, Generation},
-    tasks::{bench, fuzz_freshness, rbee, setup, test, tidy},
+    tasks::{bench, fuzz_chain, fuzz_freshness, rbee, setup, test, tidy},
 };
 
 /// The developer's tasks of rbee; everything else is the keeper's.
@@ -61,10 +61,22 @@ steps the same edits are made again.")]
         #[arg(long, value_name = "S")]
         seed: Option<u64>,
     },
+    /// Edit, signal, stop and bereave a daemon at random while clients use it
+    #[command(after_help = "\
+The longer form of a test of daemon-lifecycle. The seed is said first; with it and the same number \
+of steps the same steps are drawn again, each at about the same moment.")]
+    FuzzChain {
+        /// How many steps
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        steps: u64,
+        /// What decides the steps; without it the time does
+        #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+        seed: Option<u64>,
+    },
 }
 
 /// The verbs of [`Task`]; every other command line is the keeper's.
-const TASKS: &[&str] = &["setup", "test", "tidy", "bench", "fuzz-freshness"];
+const TASKS: &[&str] = &["setup", "test", "tidy", "bench", "fuzz-freshness", "fuzz-chain"];
 
 /// Does what the arguments ask for, and says how it ended: 0 done, 1 failed, 2 not understood, 3
 /// something could not be built. Where the keeper takes over, its exit codes count.
@@ -97,6 +109,7 @@ fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
         Task::Tidy => tidy::run(root),
         Task::Bench { name, args } => bench::run(&workspace, name.as_deref(), &args),
         Task::FuzzFreshness { steps, seed } => fuzz_freshness::run(root, steps, seed),
+        Task::FuzzChain { steps, seed } => fuzz_chain::run(root, steps, seed),
     }
     .map(|()| ExitCode::SUCCESS)
 }

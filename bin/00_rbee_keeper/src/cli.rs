@@ -27,6 +27,7 @@ Workspace tasks (of xtask, before the keeper is started):
   bench        Measure
   fuzz-freshness
                Judge random edits for as long as you like
+  fuzz-chain   Edit, signal and stop a daemon at random for as long as you like
 
 Examples:
   ./rbee infer \"Write a haiku about bees\"

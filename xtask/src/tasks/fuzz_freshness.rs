@@ -102,7 +102,8 @@ impl Sum {
     }
 }
 
-fn any_seed() -> anyhow::Result<u64> {
+/// What decides a run for which nobody has said it.
+pub(super) fn any_seed() -> anyhow::Result<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     Ok(now.as_secs() ^ u64::from(now.subsec_nanos()).rotate_left(32))
 }

@@ -93,6 +93,22 @@ fn a_measurement_that_fails_or_was_never_built_fails_the_task() {
 }
 
 #[test]
+fn random_steps_are_made_by_the_tests_of_daemon_lifecycle() {
+    let world = World::new();
+    let said =
+        "[ \"$2\" = --version ] && exit\necho \"$DAEMON_LIFECYCLE_STEPS $DAEMON_LIFECYCLE_SEED\"";
+    world.program("cargo-nextest", said);
+    let fuzz = |args: &[&str]| world.xtask(&[&["fuzz-chain"], args].concat());
+    let ended = fuzz(&["--steps", "300", "--seed", "7"]).with(0).says("--steps 300 --seed 7");
+    assert_eq!(ended.stdout, "300 7\n");
+    let call = world.calls().pop().unwrap();
+    assert!(call.contains("--package daemon-lifecycle --filterset test("), "{call}");
+    fuzz(&["--steps", "0"]).with(2);
+    world.program("cargo-nextest", "[ \"$2\" = --version ] || exit 100");
+    fuzz(&["--steps", "4", "--seed", "9"]).with(1).says("seed 9");
+}
+
+#[test]
 fn random_edits_are_made_by_the_tests_of_auto_update() {
     let world = World::new();
     let counts = "stale=3 fresh=2 unknown=1 restored=1 broken=0 cargo_wrong=4 cargo_needless=5 our_compiles=6 cargo_compiles=7";

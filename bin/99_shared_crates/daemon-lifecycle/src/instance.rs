@@ -183,6 +183,10 @@ impl Instance {
         self.load("current.json")
     }
 
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.path("current.json").exists()
+    }
+
     pub(crate) fn set_current(&self, identity: &Identity) -> io::Result<()> {
         self.store("current.json", identity)
     }

@@ -30,7 +30,7 @@
 //!
 //! | What runs | What happens | [`Outcome`] |
 //! | --- | --- | --- |
-//! | nothing | it is started | `Started` |
+//! | nothing | it is started; where its binary has failed before, the last good one is | `Started`, `RolledBack` |
 //! | the same binary with the same arguments | nothing | `Reused` |
 //! | another binary, or other arguments | it is replaced | `Replaced` |
 //! | another binary, and the new one fails | the old one goes on; that binary is not tried again until it changes | `RolledBack` |

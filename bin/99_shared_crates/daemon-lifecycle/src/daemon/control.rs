@@ -17,8 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{core::Core, handover, phase::Event, shutdown::ShutdownReason, successor};
 use crate::{
-    edge,
-    instance::{self, Good},
+    client, edge,
+    instance::{self, Good, Instance},
     logs, process,
     protocol::{self, Connection, Fault, FromDaemon, Reply, Request},
 };
@@ -95,16 +95,35 @@ async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
     }
 }
 
-/// Until the control socket is gone: a cleaner was there, or the end of the user's session.
-async fn is_lost(core: &Core) {
+/// Until the control socket is gone: a cleaner was there, or the end of the user's session. Where only
+/// the record is, it is written again.
+async fn is_lost(core: &Arc<Core>) {
+    let Some(instance) = &core.instance else { return std::future::pending().await };
     loop {
         tokio::time::sleep(FILES_CHECK).await;
-        let socket = core.socket_of(core.identity().generation);
-        let forgotten = core.forgotten.load(Ordering::Relaxed);
-        if !forgotten && socket.is_some_and(|socket| !socket.exists()) {
+        if core.forgotten.load(Ordering::Relaxed) {
+            continue;
+        }
+        if !instance.socket(core.identity().generation).exists() {
             return;
         }
+        if core.phase().accepts() && !instance.is_recorded() {
+            match record_anew(core, instance) {
+                Ok(()) => tracing::warn!("its record was removed; it is there again"),
+                Err(error) => tracing::warn!(%error, "its record was removed"),
+            }
+        }
     }
+}
+
+/// That it serves, and after a while that it is good.
+fn record_anew(core: &Arc<Core>, instance: &Instance) -> io::Result<()> {
+    // A starter may have been here first.
+    if !instance.is_recorded() {
+        instance.set_current(core.identity())?;
+    }
+    drop(tokio::spawn(stand_probation(Arc::clone(core))));
+    Ok(())
 }
 
 /// The files by which starters find this daemon.
@@ -112,9 +131,8 @@ fn make_anew(core: &Arc<Core>) -> io::Result<StdUnixListener> {
     let instance = core.instance.as_ref().ok_or(io::ErrorKind::NotFound)?;
     instance.create().map_err(io::Error::other)?;
     instance.make_lockable()?;
-    if core.phase().accepts() && instance.current().is_none() {
-        instance.set_current(core.identity())?;
-        drop(tokio::spawn(stand_probation(Arc::clone(core))));
+    if core.phase().accepts() {
+        record_anew(core, instance)?;
     }
     // Last: then it can be found.
     let listener = bind_at(&instance.socket(core.identity().generation))?;
@@ -301,16 +319,27 @@ pub(super) async fn stand_probation(core: Arc<Core>) {
     let mut phases = core.phases();
     loop {
         let serves = phases.wait_for(|phase| phase.accepts() || phase.end().is_some()).await;
-        if !serves.is_ok_and(|phase| phase.accepts()) {
+        let serves = serves.is_ok_and(|phase| phase.accepts());
+        if !serves {
             return;
         }
-        tokio::select! {
-            () = tokio::time::sleep(attachment.manager.probation) => {
-                return remember_as_good(&core);
-            }
-            _ = phases.wait_for(|phase| !phase.accepts()) => {}
+        let has_stood = tokio::select! {
+            () = tokio::time::sleep(attachment.manager.probation) => true,
+            _ = phases.wait_for(|phase| !phase.accepts()) => false,
+        };
+        if has_stood && answers_well(&core).await {
+            return remember_as_good(&core);
         }
     }
+}
+
+/// What a generation before it would have asked, had there been one.
+async fn answers_well(core: &Core) -> bool {
+    const LIMIT: Duration = Duration::from_secs(3);
+    let (identity, terms) = (core.identity(), core.terms());
+    let Some(socket) = core.socket_of(identity.generation) else { return true };
+    let Some(path) = terms.health_path else { return true };
+    client::unwell(&socket, &path, &identity.address, LIMIT).await.is_none()
 }
 
 pub(super) fn remember_as_good(core: &Core) {

@@ -31,6 +31,9 @@ const ACCEPT_LIMIT: Duration = Duration::from_secs(5);
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
+/// A short probation has as many nevertheless.
+const PROBES_AT_LEAST: u32 = 4;
+
 /// One slow answer is not a failure.
 const PROBES_FAILED: u32 = 2;
 
@@ -219,17 +222,17 @@ async fn on_probation(core: &Core, new: &mut Successor) -> Verdict {
     verdict
 }
 
-/// Watches the new generation until its probation is over.
+/// Watches the new generation until its probation is over, which ends with a probe that it passes.
 async fn watch(core: &Core, new: &mut Successor, began: Instant) -> Verdict {
     let mut shutdown = core.shutdown_signal();
-    let end = began + Duration::from_millis(new.terms.probation_ms);
-    let mut probes = tokio::time::interval(PROBE_INTERVAL);
-    probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    probes.tick().await;
+    let length = Duration::from_millis(new.terms.probation_ms);
+    let (every, end) = (PROBE_INTERVAL.min(length / PROBES_AT_LEAST), began + length);
+    let mut next = Instant::now() + every;
     let mut failed = 0;
     loop {
+        // The last probe is one at the end.
+        let at = if Instant::now() < end { next.min(end) } else { next };
         tokio::select! {
-            () = tokio::time::sleep_until(end.into()) => return Verdict::Commit,
             _ = &mut shutdown => return Verdict::End,
             said = new.control.next::<Request>() => match said {
                 Ok(Some(Request::Settle)) => return Verdict::Commit,
@@ -243,10 +246,15 @@ async fn watch(core: &Core, new: &mut Successor, began: Instant) -> Verdict {
                     return Verdict::Resume(Some(Unwell::faulty(why)));
                 }
             },
-            _ = probes.tick() => {
+            () = tokio::time::sleep_until(at.into()) => {
                 let asked = Instant::now();
-                let Some(why) = unwell(core, new).await else {
+                let unwell = unwell(core, new).await;
+                next = Instant::now() + every;
+                let Some(why) = unwell else {
                     failed = 0;
+                    if asked >= end {
+                        return Verdict::Commit;
+                    }
                     continue;
                 };
                 // Where this process was held up as well the machine was, and nothing is shown.

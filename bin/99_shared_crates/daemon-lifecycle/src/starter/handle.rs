@@ -16,7 +16,8 @@ pub enum Outcome {
     Reused,
     /// It took the place of `from`, which finishes what it had begun.
     Replaced { from: Identity },
-    /// Its replacement failed, so it goes on serving; that binary is not tried again.
+    /// The binary that should run failed and is not tried again, so the one before goes on serving, or
+    /// was started.
     RolledBack { why: String },
     /// Its sources do not build, so it goes on serving, or is the last one that served well.
     Stale { build_error: String },

@@ -63,7 +63,9 @@ pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<Daemo
     let found = running::find(&instance).await;
     instance.remove_old_drafts();
     let hello = match found {
-        Running::Nobody => return start(manager, &instance, &binary, Outcome::Started).await,
+        Running::Nobody => {
+            return start_best(manager, &instance, &binary, Outcome::Started).await;
+        }
         Running::Silent(identity) => {
             say(
                 "replace",
@@ -77,7 +79,7 @@ pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<Daemo
             );
             end_all(&instance).await?;
             let outcome = Outcome::Replaced { from: *identity };
-            return start(manager, &instance, &binary, outcome).await;
+            return start_best(manager, &instance, &binary, outcome).await;
         }
         Running::Answering(hello) => hello,
     };
@@ -96,21 +98,7 @@ pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<Daemo
             ours: binary.source_root.unwrap_or_default(),
         }),
         Decision::KeepBecause(failed) => {
-            let until = failed.left().map_or_else(
-                || "until it changes".to_owned(),
-                |left| format!("for {} s", left.as_secs()),
-            );
-            let why = failed.why;
-            say(
-                "replace",
-                Level::Warn,
-                manager,
-                format!(
-                    "'{}' goes on from the binary before: the new one failed ({why}) and is not tried \
-                 again {until}",
-                    manager.binary_name(),
-                ),
-            );
+            let why = goes_on_without(manager, failed);
             Ok(DaemonHandle::new(hello.identity, Outcome::RolledBack { why }))
         }
         Decision::HandOver => {
@@ -122,6 +110,42 @@ pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<Daemo
             stop_and_start(manager, &instance, &binary, hello.identity).await
         }
     }
+}
+
+/// Starts the binary, or where it has failed before the last one that served well.
+async fn start_best(
+    manager: &DaemonManager,
+    instance: &Instance,
+    binary: &Binary,
+    outcome: Outcome,
+) -> Result<DaemonHandle, Error> {
+    let failed = instance.quarantined(&binary.exe_hash, &hash_args(&manager.args));
+    let good = || update::last_good(manager, instance);
+    match failed.and_then(|failed| Some((failed, good()?))) {
+        Some((failed, good)) if good.exe_hash != binary.exe_hash => {
+            let why = goes_on_without(manager, failed);
+            start(manager, instance, &good, Outcome::RolledBack { why }).await
+        }
+        _ => start(manager, instance, binary, outcome).await,
+    }
+}
+
+/// Says that the binary before is used; returns why.
+fn goes_on_without(manager: &DaemonManager, failed: Quarantined) -> String {
+    let until = failed
+        .left()
+        .map_or_else(|| "until it changes".to_owned(), |left| format!("for {} s", left.as_secs()));
+    let (name, why) = (manager.binary_name(), failed.why);
+    say(
+        "replace",
+        Level::Warn,
+        manager,
+        format!(
+            "'{name}' goes on from the binary before: the new one failed ({why}) and is not tried again \
+             {until}"
+        ),
+    );
+    why
 }
 
 /// Starts the last good binary of a daemon that has died, where there is something to build first:

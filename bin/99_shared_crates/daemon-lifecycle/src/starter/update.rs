@@ -98,8 +98,8 @@ pub(crate) async fn is_current(manager: &DaemonManager, running: &Identity) -> b
 
 /// The last binary that stood its probation; where none has, the last that was built.
 pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
-    let update = manager.auto_update.as_ref()?;
-    let updater = updater(manager, update).ok();
+    let update = manager.auto_update.as_ref();
+    let updater = update.and_then(|update| updater(manager, update).ok());
     let served = instance
         .load("good.json")
         .filter(|good: &Good| hash_file(&good.exe).is_ok_and(|exe_hash| exe_hash == good.exe_hash));

@@ -20,4 +20,6 @@ mod lifecycle; // start, reuse, replace, stop
 mod load; // replacement while requests and streams go on
 mod supervise; // started again and again
 mod update; // with a real workspace and a real cargo
+mod random; // whatever may happen, in any order
+mod tree; // a real workspace with a scripted binary
 mod world; // a hermetic place with scripted binaries

@@ -27,7 +27,7 @@ fn quick(world: &World) -> DaemonManager {
 
 #[tokio::test]
 async fn a_daemon_makes_its_files_anew_and_is_found() {
-    for what in ["", "fake", "fake/ctl-1.sock"] {
+    for what in ["", "fake", "fake/ctl-1.sock", "fake/current.json"] {
         let world = World::new(json!({}));
         let daemon = quick(&world).spawn().await.unwrap();
         settled(&world).await;

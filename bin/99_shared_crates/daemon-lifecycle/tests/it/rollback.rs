@@ -1,11 +1,12 @@
 use std::{fs, time::Duration};
 
 use daemon_lifecycle::{DaemonHandle, DaemonManager, Error, Outcome, StopMode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
     http::who,
-    world::{World, eventually},
+    world::{World, eventually, kill},
 };
 
 #[tokio::test]
@@ -69,6 +70,50 @@ async fn every_new_binary_that_fails_to_start_leaves_the_old_one_serving() {
     let good = world.manager().spawn().await.unwrap();
     assert_eq!(good.outcome(), &Outcome::Replaced { from: old.identity().clone() });
     assert_eq!(who(old.address()).await.0, "good");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_probation_ends_with_an_answer_that_is_well() {
+    let world = World::new(json!({ "version": "old" }));
+    let manager = || world.manager().probation(Duration::from_millis(1500));
+    let old = manager().spawn().await.unwrap();
+    // Too late for two looks a second apart.
+    world.install(json!({ "version": "bad", "answer_500_after_serving_ms": 1000 }));
+    let bad = manager().spawn().await.unwrap();
+    eventually("the new one is gone", async || !world.processes().contains(&bad.id())).await;
+    assert_eq!(who(old.address()).await, ("old".to_owned(), old.id()));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_failed_is_not_started_when_the_good_one_dies_or_is_stopped() {
+    let world = World::new(json!({ "version": "good" }));
+    let manager = || world.manager().probation(Duration::from_millis(200));
+    let good = manager().spawn().await.unwrap();
+    let recorded = world.run_dir().join("fake/good.json");
+    eventually("it has proven itself", async || recorded.exists()).await;
+    // Later it is somewhere else: what stands at the binary's path is what is to run.
+    let exe = world.dir().join("kept");
+    fs::rename(world.binary(), &exe).unwrap();
+    fs::write(&recorded, json!({ "exe": exe, "exe_hash": good.identity().exe_hash }).to_string())
+        .unwrap();
+    world.install(json!({ "version": "bad", "die_after_serving_ms": 100 }));
+    let bad = manager().spawn().await.unwrap();
+    eventually("it has failed", async || world.processes() == [good.id()]).await;
+    assert_ne!(bad.id(), good.id());
+    for ends in ["killed", "stopped"] {
+        if ends == "killed" {
+            kill(good.id(), Signal::KILL);
+        } else {
+            manager().stop(StopMode::Now).await.unwrap();
+        }
+        let again = manager().spawn().await.unwrap();
+        assert!(matches!(again.outcome(), Outcome::RolledBack { .. }), "{ends}: {again:?}");
+        assert_eq!(who(again.address()).await.0, "good", "{ends}");
+    }
+    world.install(json!({ "version": "mended" }));
+    assert_eq!(who(manager().spawn().await.unwrap().address()).await.0, "mended");
     world.finish().await;
 }
 

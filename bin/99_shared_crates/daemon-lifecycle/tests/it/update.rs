@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -13,85 +12,15 @@ use auto_update::{AutoUpdater, BuildEvent};
 use daemon_lifecycle::{DaemonManager, Error, OnBuildFailure, Outcome, StopMode, UpdatePolicy};
 use narration_core::{NarrationLayer, human};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
     again,
     http::who,
-    world::{World, eventually, kill},
+    tree::Tree,
+    world::{World, eventually, kill, within},
 };
-
-/// A workspace whose crate `d` links to the scripted daemon: its linker puts that program in the
-/// place of the compiled one, with the script that the source includes.
-struct Tree {
-    root: PathBuf,
-}
-
-impl Tree {
-    fn new(world: &World, name: &str, script: Value) -> Self {
-        let root = world.dir().join(name);
-        fs::create_dir_all(root.join("d/src")).unwrap();
-        fs::create_dir_all(root.join(".cargo")).unwrap();
-        fs::write(root.join("Cargo.toml"), "[workspace]\nmembers = [\"d\"]\nresolver = \"3\"\n")
-            .unwrap();
-        let manifest = "[package]\nname = \"d\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
-        fs::write(root.join("d/Cargo.toml"), manifest).unwrap();
-        let linker = root.join("link.sh");
-        fs::write(
-            &linker,
-            format!(
-                "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\n\
-                 script={}/d/src/script.json\ncat {} \"$script\" > \"$2\"\n\
-                 printf '%08d#script!' \"$(wc -c < \"$script\")\" >> \"$2\"\n",
-                root.display(),
-                env!("CARGO_BIN_EXE_fake-daemon")
-            ),
-        )
-        .unwrap();
-        fs::set_permissions(&linker, fs::Permissions::from_mode(0o755)).unwrap();
-        let config = format!("[build]\nrustflags = [\"-Clinker={}\"]\n", linker.display());
-        fs::write(root.join(".cargo/config.toml"), config).unwrap();
-        let tree = Self { root };
-        tree.edit(script);
-        tree
-    }
-
-    fn edit(&self, script: Value) {
-        fs::write(self.root.join("d/src/script.json"), script.to_string()).unwrap();
-        let main = "const SCRIPT: &str = include_str!(\"script.json\");\n\
-                    fn main() {\n    std::process::exit(SCRIPT.len() as i32);\n}\n";
-        fs::write(self.root.join("d/src/main.rs"), main).unwrap();
-    }
-
-    fn break_source(&self) {
-        fs::write(self.root.join("d/src/main.rs"), "fn main() { this does not compile }\n")
-            .unwrap();
-    }
-
-    /// Another binary, which the same edits make stale.
-    fn add(&self, name: &str) -> AutoUpdater {
-        let dir = self.root.join(name);
-        fs::create_dir_all(dir.join("src")).unwrap();
-        for file in ["Cargo.toml", "src/main.rs"] {
-            let of_d = fs::read_to_string(self.root.join("d").join(file)).unwrap();
-            let text = of_d.replace("\"d\"", &format!("{name:?}"));
-            fs::write(dir.join(file), text.replace("script.json", "../../d/src/script.json"))
-                .unwrap();
-        }
-        let members = format!("[workspace]\nmembers = [\"d\", {name:?}]\nresolver = \"3\"\n");
-        fs::write(self.root.join("Cargo.toml"), members).unwrap();
-        AutoUpdater::new(name, dir).unwrap()
-    }
-
-    fn manager(&self, world: &World) -> DaemonManager {
-        let binary: &Path = "target/debug/d".as_ref();
-        DaemonManager::new(self.root.join(binary), ["--listen", "127.0.0.1:0"])
-            .enable_auto_update("d", self.root.join("d"))
-            .instance(world.run_dir(), "fake")
-            .env("FAKE_WORLD", world.dir().to_str().unwrap())
-    }
-}
 
 /// What a person is told from now on.
 #[derive(Clone, Default)]
@@ -268,19 +197,23 @@ async fn a_daemon_that_trusts_no_look_replaces_itself_when_it_is_told_of_an_edit
     replaces_itself_while_looks_are_trusted_for(0).await;
 }
 
+/// A build that nobody waits for gets nothing on a busy machine until it has aged, for a minute each
+/// time.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 async fn replaces_itself_while_looks_are_trusted_for(ms: u64) {
     let world = World::new(json!({}));
     let script = |version: &str| json!({ "version": version, "keep_fresh_trust_ms": ms });
     let tree = Tree::new(&world, "tree", script("1"));
     let first = tree.manager(&world).spawn().await.unwrap();
     tree.edit(script("2"));
-    eventually("the second serves", async || who(first.address()).await.0 == "2").await;
+    within(PATIENCE, "the second serves", async || who(first.address()).await.0 == "2").await;
     tree.break_source();
     let updater = AutoUpdater::new("d", tree.root.join("d")).unwrap();
     updater.ensure_built().await.unwrap_err();
     assert_eq!(who(first.address()).await.0, "2");
     tree.edit(script("3"));
-    eventually("the third serves", async || who(first.address()).await.0 == "3").await;
+    within(PATIENCE, "the third serves", async || who(first.address()).await.0 == "3").await;
     world.finish().await;
 }
 
