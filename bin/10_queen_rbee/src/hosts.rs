@@ -34,6 +34,9 @@ pub trait Hosts: fmt::Debug + Send + Sync {
         alias: &'a str,
         now: bool,
     ) -> Answer<'a, Vec<String>>;
+
+    /// Ends a hive that hangs, at once, and none of its workers.
+    fn end<'a>(&'a self, hive: &'a Identity) -> BoxFuture<'a, ()>;
 }
 
 /// This host, by hive-lifecycle.
@@ -69,5 +72,11 @@ impl Hosts for ThisHost {
         now: bool,
     ) -> Answer<'a, Vec<String>> {
         Box::pin(hive_lifecycle::execute_hive_stop(config, alias, now))
+    }
+
+    fn end<'a>(&'a self, hive: &'a Identity) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            daemon_lifecycle::kill(hive).await;
+        })
     }
 }

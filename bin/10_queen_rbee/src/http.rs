@@ -1,6 +1,5 @@
 //! The queen's routes.
 
-mod completions; // OpenAI's endpoints
 mod jobs; // work that is begun by name
 mod chain; // health, hives, workers
 mod models; // names and files
@@ -10,7 +9,7 @@ use axum::{
     Router,
     routing::{delete, get, post},
 };
-use chain_level::job_routes;
+use chain_level::{completion_routes, job_routes};
 use http_guard::{Guard, fallbacks, require_token, require_token_of_others};
 use rbee_api::paths;
 
@@ -31,11 +30,9 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route_layer(require_token_of_others(queen.token.clone()));
     let open = Router::new()
         .route(paths::HEALTH, get(chain::health))
-        .route(paths::MODELS, get(models::openai_list))
-        .route(paths::CHAT_COMPLETIONS, post(completions::chat))
-        .route(paths::COMPLETIONS, post(completions::text));
-    let (access, names) = (queen.access(), queen.names());
-    let jobs = job_routes(queen.relays.clone());
-    let routes = managed.merge(own).merge(open).with_state(queen).merge(jobs);
+        .route(paths::MODELS, get(models::openai_list));
+    let (access, names, relays) = (queen.access(), queen.names(), queen.relays.clone());
+    let routes = managed.merge(own).merge(open).with_state(queen);
+    let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));
     fallbacks(routes).layer(Guard::loopback(port).names(names).access(access).layer())
 }

@@ -36,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
     let router = router(queen.clone(), address.port());
     tokio::select! {
         served = serve(&daemon, listener, router) => Ok(served?),
+        never = queen.keep_hives() => never,
         never = queen.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
     }

@@ -1,8 +1,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
-use chain_level::Relays;
-use daemon_lifecycle::Daemon;
+use chain_level::{LEASE_ROUND, Pool, Relays};
+use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Names, Token};
 use job_server::JobServer;
 use rbee_api::Health;
@@ -16,8 +16,9 @@ use crate::{
 /// The parts of a queen.
 #[derive(Debug, Clone)]
 pub struct Queen {
-    pub(crate) relays: Relays<Hives>,
+    pub(crate) relays: Relays<Pool<Hives>>,
     pub(crate) hives: Hives,
+    pub(crate) pool: Pool<Hives>,
     pub(crate) config: LiveConfig,
     pub(crate) token: Token,
     pub(crate) keys: Keys,
@@ -50,8 +51,9 @@ impl Queen {
         let keys = Keys::at(config.current().paths.keys.clone());
         let hives = Hives::new(config.clone(), token.clone(), hosts)
             .context("cannot set up the HTTP client")?;
-        let relays = Relays::new(jobs, hives.clone(), daemon.clone(), token.clone());
-        Ok(Self { relays, hives, config, token, keys, daemon, since: Instant::now() })
+        let pool = Pool::new(hives.clone());
+        let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
+        Ok(Self { relays, hives, pool, config, token, keys, daemon, since: Instant::now() })
     }
 
     /// Who is let in, and for what: as the configuration says it at the moment.
@@ -77,6 +79,12 @@ impl Queen {
 
     pub(crate) fn health(&self) -> Health {
         chain_daemon::health(self.daemon.identity(), self.since)
+    }
+
+    /// While this queen serves, ends hives that hang, so that what they were answering goes on with the
+    /// next. Never returns; to be run beside serving.
+    pub async fn keep_hives(&self) -> ! {
+        self.pool.keep(LEASE_ROUND, || self.daemon.state() == State::Serving).await
     }
 
     /// Once this queen has been replaced: has the next one, which answers at `address`, go on with what

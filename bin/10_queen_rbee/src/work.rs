@@ -1,36 +1,14 @@
 //! What a job does, from its request to its end.
 
 use bytes::Bytes;
-use chain_level::{Attempt, Form, Head};
+use chain_level::{Attempt, Head, Held, Wanted};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
 use rbee_api::{ErrorBody, JobRequest, ModelReach, paths};
-use reqwest::{
-    Method,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use reqwest::Method;
 use serde_json::value::RawValue;
 
-use crate::{
-    Queen,
-    hives::{Busy, HiveHandle, Wanted},
-};
-
-/// A completion to be had from some hive.
-#[derive(Debug, Clone)]
-pub(crate) struct Completion {
-    /// Path of the endpoint, which is the same on every level.
-    pub(crate) path: &'static str,
-    pub(crate) model: String,
-    /// Whether only processes with fresh binaries may answer.
-    pub(crate) fresh: bool,
-    /// Whether the hive is to stream, with narration and progress.
-    pub(crate) events: bool,
-    /// Which models the client may name.
-    pub(crate) reach: ModelReach,
-    /// The client's body, passed on as it came.
-    pub(crate) body: Bytes,
-}
+use crate::{Queen, hives::HiveHandle};
 
 impl Queen {
     /// Begins the work that `request` asks for; it goes on whether or not somebody watches.
@@ -74,36 +52,7 @@ impl Queen {
     ) -> Result<JobId, ApiError> {
         let body = Bytes::copy_from_slice(body.get().as_bytes());
         // Only who may manage begins a job by name.
-        Ok(self.complete(operation, path, Head::of_job(&body)?, ModelReach::Any, body)?)
-    }
-
-    /// Begins a completion; `path` is the endpoint's.
-    pub(crate) fn complete(
-        &self,
-        operation: &str,
-        path: &'static str,
-        head: Head,
-        reach: ModelReach,
-        body: Bytes,
-    ) -> Result<JobId, job_server::Error> {
-        let model = head.model.unwrap_or_else(|| self.config.current().models.default.clone());
-        let events = head.form != Form::Json;
-        let wanted = Completion { path, model, fresh: head.fresh, events, reach, body };
-        let queen = self.clone();
-        self.relays.begin(operation, move |_, failed| queen.clone().attempt(wanted.clone(), failed))
-    }
-
-    async fn attempt(self, wanted: Completion, failed: usize) -> Result<Attempt<Busy>, ErrorBody> {
-        let alias = self.hives.choose(&wanted.model).await;
-        let (hive, guard) = self.hive(&alias, wanted.fresh, failed).await?;
-        let request = self
-            .hives
-            .completion(&hive, wanted.path, wanted.events, wanted.reach)
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(rbee_api::HEADER_EVENTS, flag(wanted.events))
-            .header(rbee_api::HEADER_FRESH, flag(wanted.fresh))
-            .body(wanted.body);
-        Ok(Attempt { request, at: alias, guard })
+        Ok(self.relays.complete(operation, path, Head::of_job(&body)?, ModelReach::Any, body)?)
     }
 
     fn pull(
@@ -126,8 +75,10 @@ impl Queen {
 
     /// Brings every hive that runs, and its workers, up to date.
     async fn update_chain(&self, job: JobWriter) {
-        let aliases = match self.hives.running().await {
-            aliases if aliases.is_empty() => return job.finish(Ok(self.hives.list().await)),
+        let aliases = match self.hives.running(&self.pool).await {
+            aliases if aliases.is_empty() => {
+                return job.finish(Ok(self.hives.list(&self.pool).await));
+            }
             aliases => aliases,
         };
         for alias in aliases {
@@ -139,7 +90,7 @@ impl Queen {
                 return job.fail_with(body);
             }
         }
-        let list = self.hives.list().await;
+        let list = self.hives.list(&self.pool).await;
         job.finish(Ok(list));
     }
 
@@ -154,14 +105,13 @@ impl Queen {
 
     async fn start_hive(&self, alias: Option<&str>) -> Result<rbee_api::Hive, ErrorBody> {
         let alias = self.hives.alias(alias)?;
-        let wanted = Wanted::of(true, true);
-        self.hives.acquire(&alias, wanted).await?;
-        self.hives.describe(&alias).await
+        self.pool.acquire(&alias, Wanted::of(true, true)).await?;
+        self.hives.hive(&self.pool, &alias).await
     }
 
     async fn stop_hive(&self, alias: Option<&str>, now: bool) -> Result<Vec<String>, ErrorBody> {
         let alias = self.hives.alias(alias)?;
-        self.hives.stop(&alias, now).await
+        self.hives.stop(&self.pool, &alias, now).await
     }
 
     async fn hive(
@@ -169,11 +119,8 @@ impl Queen {
         alias: &str,
         fresh: bool,
         failed: usize,
-    ) -> Result<(HiveHandle, Busy), ErrorBody> {
-        self.hives.acquire(alias, Wanted::of(fresh, failed > 0)).await
+    ) -> Result<(HiveHandle, Held<HiveHandle>), ErrorBody> {
+        let (hive, busy) = self.pool.acquire(alias, Wanted::of(fresh, failed > 0)).await?;
+        Ok((hive, busy.into()))
     }
-}
-
-fn flag(set: bool) -> HeaderValue {
-    HeaderValue::from_static(if set { "1" } else { "0" })
 }

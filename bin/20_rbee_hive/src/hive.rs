@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
-use chain_level::Relays;
+use chain_level::{LEASE_ROUND, Pool, Relays};
 use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
@@ -12,15 +12,15 @@ use rbee_config::LiveConfig;
 use crate::{
     host::{Host, ThisHost},
     models::Models,
-    pool::WorkerPool,
+    workers::Workers,
 };
 
 /// The parts of one hive.
 #[derive(Debug, Clone)]
 pub struct Hive {
-    pub(crate) relays: Relays<WorkerPool>,
+    pub(crate) relays: Relays<Pool<Workers>>,
     pub(crate) models: Models,
-    pub(crate) pool: WorkerPool,
+    pub(crate) pool: Pool<Workers>,
     pub(crate) config: LiveConfig,
     pub(crate) token: Token,
     daemon: Daemon,
@@ -62,7 +62,8 @@ impl Hive {
         let token = Token::load_or_create(&config.paths.token)
             .with_context(|| format!("cannot open {}", config.paths.token.display()))?;
         let models = Models::new(store, live.clone());
-        let pool = WorkerPool::new(alias.to_owned(), live.clone(), models.clone(), host);
+        let workers = Workers::new(alias.to_owned(), live.clone(), models.clone(), host);
+        let pool = Pool::new(workers);
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let since = Instant::now();
         Ok(Self { relays, models, pool, config: live, token, daemon, since })
@@ -82,10 +83,10 @@ impl Hive {
         self.pool.adopt().await;
     }
 
-    /// Keeps the leases of all workers and, while this hive serves, stops idle ones. Never returns;
-    /// to be run beside serving.
+    /// Keeps the leases of all workers and, while this hive serves, stops idle ones and ends those that
+    /// hang. Never returns; to be run beside serving.
     pub async fn keep_workers(&self) -> ! {
-        self.pool.keep(|| self.daemon.state() == State::Serving).await
+        self.pool.keep(LEASE_ROUND, || self.daemon.state() == State::Serving).await
     }
 
     /// Once this hive has been replaced: has the next one, which answers at `address`, go on with

@@ -38,6 +38,9 @@ pub trait Host: fmt::Debug + Send + Sync {
         drain: Duration,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Ends a worker that hangs, at once.
+    fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()>;
+
     /// Whether a living process has that id.
     fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool;
 
@@ -95,6 +98,12 @@ impl Host for ThisHost {
         drain: Duration,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(worker_lifecycle::stop_worker(config, id, drain))
+    }
+
+    fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            daemon_lifecycle::kill(process).await;
+        })
     }
 
     fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool {

@@ -1,6 +1,5 @@
 //! The hive's routes.
 
-mod completions; // what workers answer
 mod host; // health, capabilities, workers
 mod models; // the store
 
@@ -8,7 +7,7 @@ use axum::{
     Router,
     routing::{delete, get, post},
 };
-use chain_level::job_routes;
+use chain_level::{completion_routes, job_routes};
 use http_guard::{Guard, fallbacks, require_token};
 use rbee_api::paths;
 
@@ -25,11 +24,10 @@ pub fn router(hive: Hive, port: u16) -> Router {
         .route(paths::HEALTH, get(host::health))
         .route(paths::CAPABILITIES, get(host::capabilities))
         .route(paths::WORKERS, get(host::workers))
-        .route(paths::MODEL_STORE, get(models::list))
-        .route(paths::CHAT_COMPLETIONS, post(completions::complete))
-        .route(paths::COMPLETIONS, post(completions::complete));
+        .route(paths::MODEL_STORE, get(models::list));
     let access = hive.access();
-    let jobs = job_routes(hive.relays.clone());
-    let routes = managed.merge(open).with_state(hive).merge(jobs);
+    let relays = hive.relays.clone();
+    let routes = managed.merge(open).with_state(hive);
+    let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));
     fallbacks(routes).layer(Guard::loopback(port).access(access).layer())
 }

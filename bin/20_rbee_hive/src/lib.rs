@@ -8,7 +8,7 @@ mod devices; // what the host computes with
 mod failure; // errors as the client is told them
 mod host; // the machine: processes and memory
 mod models; // the store, with its downloads told to the job that waits for them
-mod pool; // workers by model
+mod workers; // workers by model
 mod room; // memory for one more model
 mod http; // routes
 

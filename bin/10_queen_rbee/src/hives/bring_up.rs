@@ -1,59 +1,31 @@
-use std::sync::Arc;
-
-use chain_daemon::HIVE;
+use chain_level::{Slot, to_its_end};
 use daemon_lifecycle::{Outcome, Waits};
+use futures::TryFutureExt as _;
 use hive_lifecycle::{HiveStartRequest, HiveStartResponse};
-use http_guard::ApiError;
 use narration_core::{Level, Narration};
 use rbee_api::ErrorBody;
-use tracing::Instrument as _;
 
-use super::{HiveHandle, Hives, Running, Slot, Wanted};
+use super::{HiveHandle, Hives};
 use crate::failure;
 
 impl Hives {
-    /// Whether the hive runs what its sources say now.
-    pub(super) async fn is_current(&self, running: &Running) -> bool {
-        let HiveHandle { alias, identity, .. } = &running.handle;
-        self.0.hosts.is_current(&self.config(), alias, identity).await.unwrap_or(false)
-    }
-
-    /// Starts or replaces the hive; one caller at a time.
-    pub(super) async fn bring_up(
+    /// Starts or replaces the hive.
+    pub(super) async fn start(
         &self,
-        slot: &Arc<Slot>,
-        wanted: Wanted,
-    ) -> Result<Arc<Running>, ErrorBody> {
-        // Whoever has the turn may be building for nobody.
-        let is_awaited = wanted.waits != Waits::Nobody;
-        let hurry = is_awaited.then(|| chain_daemon::hurry(&self.config(), HIVE));
-        let _turn = slot.bringing_up.lock().await;
-        drop(hurry);
-        // Somebody who was in front may have done it.
-        if !wanted.distrust
-            && let Some(running) = slot.current()
-            && running.handle.identity.is_alive()
-            && (!wanted.fresh || self.is_current(&running).await)
-        {
-            return Ok(running);
-        }
-        let request = HiveStartRequest { alias: Some(slot.name.clone()), waits: wanted.waits };
-        // In a task of its own, so that a client who goes away leaves no half-started hive.
+        slot: &Slot<HiveHandle>,
+        waits: Waits,
+    ) -> Result<HiveHandle, ErrorBody> {
+        let request = HiveStartRequest { alias: Some(slot.name.clone()), waits };
         let starting = self.0.hosts.start(self.config(), request);
-        let hive = match tokio::spawn(starting.in_current_span()).await {
-            Ok(started) => started.map_err(|error| failure::hive(&error))?,
-            Err(error) => return Err(ApiError::internal(error).into()),
-        };
+        let hive = to_its_end(starting.map_err(|error| failure::hive(&error))).await?;
         let before = slot.current().map(|running| running.handle.identity.instance_id.clone());
         narrate(&hive, before.as_deref());
         let HiveStartResponse { alias, base_url, identity, .. } = hive;
-        let running = Running::new(HiveHandle { alias, base_url, identity });
-        slot.set(Some(Arc::clone(&running)));
-        Ok(running)
+        Ok(HiveHandle { alias, base_url, identity })
     }
 
     /// The hive if it runs, stale or not; starts nothing.
-    pub(super) async fn find(&self, slot: &Slot) -> Option<HiveHandle> {
+    pub(super) async fn find(&self, slot: &Slot<HiveHandle>) -> Option<HiveHandle> {
         if let Some(running) = slot.current()
             && running.handle.identity.is_alive()
         {

@@ -1,3 +1,4 @@
+use chain_level::Pool;
 use rbee_api::{WorkerList, WorkerState};
 
 use super::Hives;
@@ -17,20 +18,20 @@ impl Hives {
     ///
     /// One that has it loaded, else one that runs, else the first; of several alike the one with
     /// the fewest requests. With one hive configured nobody is asked.
-    pub(crate) async fn choose(&self, model: &str) -> String {
+    pub(super) async fn hive_for(&self, pool: &Pool<Self>, model: &str) -> String {
         let aliases = self.aliases();
         if let [only] = &aliases[..] {
             return only.clone();
         }
         let mut candidates = Vec::new();
         for alias in &aliases {
-            candidates.push(self.candidate(alias, model).await);
+            candidates.push(self.candidate(pool, alias, model).await);
         }
         best(candidates)
     }
 
-    async fn candidate(&self, alias: &str, model: &str) -> Candidate {
-        let running = self.slot(alias).ok().and_then(|slot| slot.current());
+    async fn candidate(&self, pool: &Pool<Self>, alias: &str, model: &str) -> Candidate {
+        let running = pool.occupant(alias);
         let workers = match &running {
             Some(running) => self.workers_of(&running.handle).await.ok(),
             None => None,

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chain_level::Pool;
 use rbee_api::{
     Capabilities, ErrorBody, ErrorCode, Health, Hive, HiveList, HiveState, ModelList, WorkerList,
     paths,
@@ -15,21 +16,19 @@ const LIST_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Hives {
     /// Every configured hive with what it says of itself; starts nothing.
-    pub(crate) async fn list(&self) -> HiveList {
+    pub(crate) async fn list(&self, pool: &Pool<Self>) -> HiveList {
         let mut hives = Vec::new();
         for alias in self.aliases() {
-            hives.extend(self.describe(&alias).await);
+            hives.extend(self.hive(pool, &alias).await);
         }
         HiveList { hives }
     }
 
     /// The aliases of the hives that run.
-    pub(crate) async fn running(&self) -> Vec<String> {
+    pub(crate) async fn running(&self, pool: &Pool<Self>) -> Vec<String> {
         let mut running = Vec::new();
         for alias in self.aliases() {
-            if let Ok(slot) = self.slot(&alias)
-                && self.find(&slot).await.is_some()
-            {
+            if self.find(&pool.slot(&alias)).await.is_some() {
                 running.push(alias);
             }
         }
@@ -37,8 +36,8 @@ impl Hives {
     }
 
     /// The workers of every hive that runs.
-    pub(crate) async fn workers(&self) -> WorkerList {
-        let hives = self.list().await.hives;
+    pub(crate) async fn workers(&self, pool: &Pool<Self>) -> WorkerList {
+        let hives = self.list(pool).await.hives;
         WorkerList { workers: hives.into_iter().flat_map(|hive| hive.workers.workers).collect() }
     }
 
@@ -76,15 +75,25 @@ impl Hives {
     }
 
     /// The hive with what it says of itself; starts nothing.
-    pub(crate) async fn describe(&self, alias: &str) -> Result<Hive, ErrorBody> {
-        let slot = self.slot(alias)?;
+    pub(crate) async fn hive(&self, pool: &Pool<Self>, alias: &str) -> Result<Hive, ErrorBody> {
+        let alias = self.alias(Some(alias))?;
+        let (hive, slot) = (self.stopped(&alias), pool.slot(&alias));
+        let is_starting = slot.bringing_up.try_lock().is_err();
+        Ok(match self.find(&slot).await {
+            Some(handle) => self.asked(hive, &handle).await,
+            None if is_starting => Hive { state: HiveState::Starting, ..hive },
+            None => hive,
+        })
+    }
+
+    /// What the configuration says of the hive.
+    pub(super) fn stopped(&self, alias: &str) -> Hive {
         let config = self.config();
-        let entry = config.hive(Some(alias)).map_err(hive_lifecycle::Error::UnknownHive);
-        let entry = entry.map_err(|error| failure::hive(&error))?;
-        let mut hive = Hive {
-            alias: entry.alias.clone(),
-            host: entry.host.clone(),
-            port: entry.port,
+        let entry = config.hives.iter().find(|entry| entry.alias == alias);
+        Hive {
+            alias: alias.to_owned(),
+            host: entry.map(|entry| entry.host.clone()).unwrap_or_default(),
+            port: entry.map(|entry| entry.port).unwrap_or_default(),
             base_url: None,
             state: HiveState::Stopped,
             detail: None,
@@ -92,23 +101,20 @@ impl Hives {
             capabilities: None,
             workers: WorkerList::default(),
             models: ModelList::default(),
-        };
-        let starting = slot.bringing_up.try_lock().is_err();
-        let Some(handle) = self.find(&slot).await else {
-            if starting {
-                hive.state = HiveState::Starting;
-            }
-            return Ok(hive);
-        };
+        }
+    }
+
+    /// The same with what it says of itself.
+    pub(super) async fn asked(&self, mut hive: Hive, handle: &HiveHandle) -> Hive {
         hive.base_url = Some(handle.base_url.clone());
-        match self.get::<Health>(&handle, paths::HEALTH).await {
+        match self.get::<Health>(handle, paths::HEALTH).await {
             Ok(health) => {
                 hive.state = HiveState::Ready;
                 hive.health = Some(health);
                 let (capabilities, workers, models) = tokio::join!(
-                    self.get::<Capabilities>(&handle, paths::CAPABILITIES),
-                    self.workers_of(&handle),
-                    self.get::<ModelList>(&handle, paths::MODEL_STORE),
+                    self.get::<Capabilities>(handle, paths::CAPABILITIES),
+                    self.workers_of(handle),
+                    self.get::<ModelList>(handle, paths::MODEL_STORE),
                 );
                 hive.capabilities = capabilities.ok();
                 hive.workers = workers.unwrap_or_default();
@@ -119,6 +125,6 @@ impl Hives {
                 hive.detail = Some(body.error.message);
             }
         }
-        Ok(hive)
+        hive
     }
 }

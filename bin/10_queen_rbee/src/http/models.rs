@@ -1,13 +1,11 @@
 use axum::{Json, extract::State};
+use chain_level::{Busy, Wanted};
 use http_guard::{ApiError, ApiPath, ApiQuery};
 use rbee_api::{ErrorBody, ModelList, ModelRemoved, paths};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Queen,
-    hives::{Busy, HiveHandle, Wanted},
-};
+use crate::{Queen, hives::HiveHandle};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct OfHive {
@@ -67,11 +65,7 @@ pub(super) async fn remove(
     Ok(Json(queen.hives.read(&hive, request).await?))
 }
 
-/// The hive, brought up if need be; one that the queen remembers may have been killed since.
-async fn reach(queen: &Queen, alias: &str) -> Result<(HiveHandle, Busy), ErrorBody> {
-    let (hive, guard) = queen.hives.acquire(alias, Wanted::of(false, false)).await?;
-    if hive.identity.is_alive() {
-        return Ok((hive, guard));
-    }
-    queen.hives.acquire(alias, Wanted::of(false, true)).await
+/// The hive, brought up if need be.
+async fn reach(queen: &Queen, alias: &str) -> Result<(HiveHandle, Busy<HiveHandle>), ErrorBody> {
+    queen.pool.acquire(alias, Wanted::default()).await
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -52,6 +52,8 @@ struct Script {
     requests: Mutex<Vec<Seen>>,
     /// Why it does not start.
     broken: AtomicBool,
+    /// How often it was ended because it hung.
+    ended: AtomicUsize,
 }
 
 #[derive(Debug, Clone)]
@@ -192,6 +194,7 @@ impl Hive {
             replies: Mutex::default(),
             requests: Mutex::default(),
             broken: AtomicBool::new(false),
+            ended: AtomicUsize::new(0),
         });
         let answering = Arc::clone(&script);
         let answer = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
@@ -342,5 +345,11 @@ impl Hosts for Hosted {
         let ran = self.0[alias].0.running.swap(false, SeqCst);
         let names = if ran { vec![format!("hive-{alias}")] } else { Vec::new() };
         Box::pin(async { Ok(names) })
+    }
+
+    fn end<'a>(&'a self, hive: &'a Identity) -> BoxFuture<'a, ()> {
+        let hung = self.0.values().find(|hosted| hosted.0.identity.address == hive.address);
+        hung.unwrap().0.ended.fetch_add(1, SeqCst);
+        Box::pin(async {})
     }
 }

@@ -3,7 +3,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use chain_level::{Form, respond};
+use chain_level::{Form, Wanted, respond};
 use http_guard::ApiError;
 use rbee_api::{Capabilities, Health, WorkerList};
 
@@ -18,17 +18,17 @@ pub(super) async fn capabilities() -> Result<Json<Capabilities>, ApiError> {
 }
 
 pub(super) async fn workers(State(hive): State<Hive>) -> Json<WorkerList> {
-    Json(hive.pool.list().await)
+    Json(WorkerList { workers: hive.pool.list().await })
 }
 
 /// Replaces the workers that run stale binaries; answers with the events of doing so.
 pub(super) async fn update_workers(State(hive): State<Hive>) -> Response {
     let pool = hive.pool.clone();
     let begun = hive.relays.begin_with("workers_update", async move |job| {
-        let emitter = job.emitter();
+        let wanted = Wanted { job: Some(job.emitter()), ..Wanted::of(true, false) };
         let updated = tokio::select! {
             () = job.cancelled() => return job.cancelled_end(),
-            updated = pool.update(&emitter) => updated,
+            updated = pool.update(&wanted) => updated,
         };
         match updated {
             Ok(()) => job.complete(),

@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(crate) built: Vec<String>,
     pub(crate) spawned: Vec<String>,
     pub(crate) stopped: Vec<String>,
+    /// How many were ended because they hung.
+    pub(crate) ended: usize,
     /// Workers that nobody in this process has spawned.
     pub(crate) strangers: Vec<WorkerConfig>,
     pub(crate) answer: &'static str,
@@ -88,6 +90,7 @@ impl World {
             built: Vec::new(),
             spawned: Vec::new(),
             stopped: Vec::new(),
+            ended: 0,
             strangers: Vec::new(),
             answer: CHUNKS,
         })));
@@ -285,6 +288,11 @@ impl Host for Machine {
             state.available += state.resident;
         });
         Box::pin(async { Ok(()) })
+    }
+
+    fn end<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, ()> {
+        self.state(|state| state.ended += 1);
+        Box::pin(async {})
     }
 
     fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool {

@@ -3,10 +3,10 @@ use std::time::Duration;
 use job_client::{NotRead, Reading, Tries, cancel, read_on};
 use job_server::JobWriter;
 use rbee_api::{ErrorBody, Origin};
-use reqwest::RequestBuilder;
+use reqwest::{RequestBuilder, Response};
 
 use crate::{
-    NextLevel,
+    Hold, NextLevel,
     relay::{Answer, Failure, refusal, relay},
     transfer::{Departure, Reply, Transfer},
 };
@@ -112,8 +112,10 @@ where
     loop {
         let (sent, at, held) = match reading.job().cloned() {
             Some(upstream) => match read_on(next, &upstream, reading.failed()).await {
-                Ok((response, held)) => (Ok(response), upstream.at, Some(held)),
-                Err(NotRead::Broken(error)) => (Err(error), upstream.at, None),
+                Ok((response, held)) => (Sent::Answered(response), upstream.at, Some(held)),
+                Err(NotRead::Broken(error)) => {
+                    (Sent::Failed(Failure::broken(&error)), upstream.at, None)
+                }
                 Err(NotRead::Refused(response)) => return Err(refusal(*response).await),
                 Err(gone) => {
                     let body = gone_for(gone, reading.is_answered()).await;
@@ -127,15 +129,13 @@ where
             None => {
                 begun += 1;
                 let Attempt { request, at, guard } = acquire(reading.failed()).await?;
-                (request.send().await, at, Some(guard))
+                (Sent::Yet(request), at, Some(guard))
             }
         };
-        let outcome = match sent {
-            Ok(response) => {
-                let answer = Answer { job, at, departure: departure.as_deref_mut() };
-                relay(response, answer, reading).await
-            }
-            Err(error) => Err(Failure::broken(&error)),
+        let answer = Answer { job, at, departure: departure.as_deref_mut() };
+        let outcome = tokio::select! {
+            why = given_up(held.as_ref()) => Err(Failure::Broken { why }),
+            outcome = answered(sent, answer, reading) => outcome,
         };
         drop(held);
         match outcome {
@@ -151,6 +151,33 @@ where
                 tracing::warn!(?failure, failed, "the next level broke off; asking again");
             }
         }
+    }
+}
+
+/// A request on its way.
+enum Sent {
+    Yet(RequestBuilder),
+    Answered(Response),
+    Failed(Failure),
+}
+
+async fn answered(
+    sent: Sent,
+    answer: Answer<'_>,
+    reading: &mut Reading,
+) -> Result<Option<(Reply, Origin)>, Failure> {
+    let response = match sent {
+        Sent::Yet(request) => request.send().await.map_err(|error| Failure::broken(&error))?,
+        Sent::Answered(response) => response,
+        Sent::Failed(failure) => return Err(failure),
+    };
+    relay(response, answer, reading).await
+}
+
+async fn given_up(held: Option<&impl Hold>) -> String {
+    match held {
+        Some(held) => held.given_up().await,
+        None => std::future::pending().await,
     }
 }
 

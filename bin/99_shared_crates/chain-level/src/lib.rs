@@ -1,16 +1,23 @@
-//! Passes a completion through one level of the chain.
+//! What one level of the chain does with the next.
 //!
-//! Queen and hive do the same with a request for a completion: make a job of it, find a process
-//! of the next level, pass the body on and the events back. [`Relays`] does the job's side and
-//! [`respond`] the client's. The body and the chunks are bytes here; only the worker knows what
-//! they mean. [`Slot`] remembers the process that a level has found, so that a warm request goes
-//! straight to it.
+//! Queen and hive do the same: make a job of a request, find a process of the next level, bring it up
+//! where need be, pass the body on and the events back, and see to it that it is fresh and does not
+//! hang. What differs is a [`Level`]: the queen's next one is of hives, a hive's of workers. [`Pool`] has
+//! the processes that are in use, so that a warm request goes straight to one; [`Relays`] does the job's
+//! side of a request and [`respond`] the client's. The body and the chunks are bytes here; only the
+//! worker knows what they mean.
 //!
 //! Each level's events have ids, so a stream that breaks goes on behind the last one that was seen.
 //! That is how a job outlives the process that relays it: a later generation fetches the job, with
 //! the id of the next level's job, and goes on reading there.
 
+mod level; // what is known of the next level
+mod slot; // the place of one process
+mod held; // a process, as a request holds it
+mod pool; // the processes in use
+mod keep; // leases, idle processes, processes that hang
 mod head; // what a level reads of a request
+mod completion; // a request that the next level answers
 mod next; // who does the work
 mod relay; // one response of the next level into the job
 mod drive; // a job from its request to its end
@@ -18,15 +25,19 @@ mod transfer; // a job on its way to a later generation
 mod relays; // all of a process's jobs
 mod routes; // what can be asked about them
 mod narration; // what is narrated on behalf of a job
-mod slot; // the process of the next level that is in use
 mod respond; // the job's events to the client
 mod serve; // routes on a daemon's listener
 
 pub use crate::{
+    completion::{Completion, completion_routes}, // (Relays<Pool<L>>) -> Router
     drive::Attempt,
     head::Head,
+    held::{Held, Hold},
+    keep::LEASE_ROUND,
+    level::{Lapse, Level, Place, Wanted, to_its_end},
     narration::narrate_into, // (JobServer) -> sink
     next::NextLevel,
+    pool::Pool,
     relays::Relays,
     respond::{Form, respond}, // (&JobServer, JobId, Form) -> Response
     routes::job_routes,       // (Relays) -> Router

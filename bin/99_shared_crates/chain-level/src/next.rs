@@ -1,7 +1,9 @@
 use job_client::Source;
 use rbee_api::ErrorBody;
 
-/// The processes that do a level's work: what it puts a request to, and where it reads on.
-pub trait NextLevel: Source<Error = ErrorBody> + Clone + Send + 'static {}
+use crate::Hold;
 
-impl<S: Source<Error = ErrorBody> + Clone + Send + 'static> NextLevel for S {}
+/// The processes that do a level's work: what it puts a request to, and where it reads on.
+pub trait NextLevel: Source<Held: Hold, Error = ErrorBody> + Clone + Send + 'static {}
+
+impl<S: Source<Held: Hold, Error = ErrorBody> + Clone + Send + 'static> NextLevel for S {}

@@ -59,6 +59,11 @@ impl<N: NextLevel> Relays<N> {
         &self.jobs
     }
 
+    /// Who does the work.
+    pub fn next(&self) -> &N {
+        &self.next
+    }
+
     pub(crate) fn token(&self) -> &Token {
         &self.token
     }

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
+
 /// How long after one look at a process's freshness the next may follow, when nobody waits for it.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,10 @@ struct Refreshed {
 #[derive(Debug)]
 pub struct Running<T> {
     pub handle: T,
+    /// Why nobody is to wait for it any more.
+    given_up: watch::Sender<Option<String>>,
+    /// Renewals of its lease, in a row.
+    missed: AtomicU32,
     active: AtomicU32,
     /// What the process said of itself when it was last asked: others may use it too.
     reported: AtomicU32,
@@ -97,8 +103,14 @@ impl<T> Slot<T> {
 
 impl<T> Running<T> {
     pub fn new(handle: T) -> Arc<Self> {
-        let used = Mutex::new(Instant::now());
-        Arc::new(Self { handle, active: AtomicU32::new(0), reported: AtomicU32::new(0), used })
+        Arc::new(Self {
+            handle,
+            given_up: watch::Sender::new(None),
+            missed: AtomicU32::new(0),
+            active: AtomicU32::new(0),
+            reported: AtomicU32::new(0),
+            used: Mutex::new(Instant::now()),
+        })
     }
 
     /// Requests that it is answering now.
@@ -111,8 +123,19 @@ impl<T> Running<T> {
         self.active() > 0 || self.reported.load(Ordering::SeqCst) > 0
     }
 
-    /// Notes how many requests the process says that it is answering.
-    pub fn report(&self, requests: u32) {
+    /// Breaks off the requests that it is answering.
+    pub(crate) fn give_up(&self, why: &str) {
+        self.given_up.send_replace(Some(why.to_owned()));
+    }
+
+    /// Counts a renewal of its lease that did not come to it; says how many that are in a row.
+    pub(crate) fn missed(&self) -> u32 {
+        self.missed.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Notes that its lease is renewed, and how many requests it says that it is answering.
+    pub(crate) fn renewed(&self, requests: u32) {
+        self.missed.store(0, Ordering::SeqCst);
         if self.reported.swap(requests, Ordering::SeqCst) > 0 || requests > 0 {
             self.touch();
         }
@@ -136,6 +159,14 @@ impl<T> Busy<T> {
         running.active.fetch_add(1, Ordering::SeqCst);
         running.touch();
         Self(running)
+    }
+
+    /// Resolves, with the reason, once nobody is to wait for the process any more.
+    pub(crate) async fn given_up(&self) -> String {
+        let mut given_up = self.0.given_up.subscribe();
+        let why = given_up.wait_for(Option::is_some).await;
+        // The sender is in what this holds.
+        why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 }
 

@@ -109,6 +109,6 @@ pub use crate::{
     protocol::State,
     starter::{
         DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised, Supervisor, instances,
-        stop_all, stop_instance,
+        kill, stop_all, stop_instance,
     },
 };

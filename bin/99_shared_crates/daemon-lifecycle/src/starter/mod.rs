@@ -16,6 +16,6 @@ pub(crate) mod update; // the binary that should run
 pub use self::{
     handle::{DaemonHandle, Outcome},
     running::instances,
-    stop::{StopMode, Stopped, stop_all, stop_instance},
+    stop::{StopMode, Stopped, kill, stop_all, stop_instance},
     supervise::{RestartPolicy, Supervised, Supervisor},
 };

@@ -178,6 +178,17 @@ impl Ending {
     }
 }
 
+/// Ends exactly this process and whatever else is in its session, at once: for one that hangs, which
+/// must not wake up and act on what has become of its work since.
+///
+/// `false` where something of it is alive still.
+pub async fn kill(identity: &Identity) -> bool {
+    if identity.boot_id != process::boot_id() {
+        return true;
+    }
+    process::end_session(identity.pid, identity.start_time, Duration::ZERO, KILL_LIMIT).await
+}
+
 enum Ended {
     ByItself,
     Killed,

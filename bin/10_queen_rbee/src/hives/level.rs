@@ -1,0 +1,87 @@
+use chain_daemon::HIVE;
+use chain_level::{Completion, Lapse, Level, Place, Pool, Running, Wanted};
+use daemon_lifecycle::Identity;
+use rbee_api::{ErrorBody, HEADER_MODELS, Health, Hive, ModelReach, Status, paths};
+use reqwest::{Method, RequestBuilder};
+
+use super::{HiveHandle, Hives};
+
+impl Level for Hives {
+    type Handle = HiveHandle;
+    type Description = Hive;
+
+    const NARRATOR: &'static str = "queen";
+    const PROCESS: &'static str = "hive";
+
+    /// Whichever generation of the hive serves now fetches what an earlier one has.
+    fn id(hive: &HiveHandle) -> &str {
+        &hive.alias
+    }
+
+    fn identity(hive: &HiveHandle) -> &Identity {
+        &hive.identity
+    }
+
+    fn default_model(&self) -> String {
+        self.config().models.default.clone()
+    }
+
+    async fn choose(&self, pool: &Pool<Self>, model: &str) -> String {
+        self.hive_for(pool, model).await
+    }
+
+    async fn admit(&self, _: &Pool<Self>, alias: &str, _: &Wanted) -> Result<String, ErrorBody> {
+        self.alias(Some(alias))
+    }
+
+    async fn is_current(&self, hive: &HiveHandle) -> bool {
+        let HiveHandle { alias, identity, .. } = hive;
+        self.0.hosts.is_current(&self.config(), alias, identity).await.unwrap_or(false)
+    }
+
+    async fn bring_up(
+        &self,
+        place: Place<'_, Self>,
+        wanted: &Wanted,
+    ) -> Result<HiveHandle, ErrorBody> {
+        self.start(place.slot, wanted.waits).await
+    }
+
+    fn hurry(&self) -> impl Send {
+        chain_daemon::hurry(&self.config(), HIVE)
+    }
+
+    fn request(&self, hive: &HiveHandle, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", hive.base_url);
+        self.authorized(self.0.streams.request(method, url))
+    }
+
+    /// The queen's own right goes along only for a client who may name any model. A stream that is
+    /// silent for long is broken: a hive that lives sends comments.
+    fn completion(&self, hive: &HiveHandle, completion: &Completion) -> RequestBuilder {
+        let http = if completion.events { &self.0.streams } else { &self.0.http };
+        let request = http.post(format!("{}{}", hive.base_url, completion.path));
+        let request = request.header(HEADER_MODELS, completion.reach.as_str());
+        match completion.reach {
+            ModelReach::Any => self.authorized(request),
+            ModelReach::Stored | ModelReach::Catalogue => request,
+        }
+    }
+
+    async fn describe(&self, running: &Running<HiveHandle>) -> Hive {
+        let hive = self.stopped(&running.handle.alias);
+        self.asked(hive, &running.handle).await
+    }
+
+    async fn renew(&self, hive: &HiveHandle) -> Result<u32, Lapse> {
+        match self.get::<Health>(hive, paths::HEALTH).await {
+            Ok(Health { status: Status::Stuck, .. }) => Err(Lapse::Stuck),
+            Ok(_) => Ok(0),
+            Err(body) => Err(Lapse::Silent(body.error.message)),
+        }
+    }
+
+    async fn end(&self, hive: &HiveHandle) {
+        self.0.hosts.end(&hive.identity).await;
+    }
+}

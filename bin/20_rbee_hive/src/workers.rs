@@ -1,0 +1,66 @@
+//! The next level of a hive: workers, by model.
+
+mod bring_up; // from a model's name to a worker that answers
+mod level; // what the pool asks
+
+use std::sync::Arc;
+
+use chain_level::Running;
+use narration_core::Narration;
+use rbee_api::{Worker, WorkerState};
+use rbee_config::LiveConfig;
+use worker_lifecycle::{WorkerHandle, WorkerType};
+
+use crate::{host::Host, models::Models};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Workers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    hive: String,
+    config: LiveConfig,
+    models: Models,
+    host: Arc<dyn Host>,
+}
+
+impl Workers {
+    pub(crate) fn new(
+        hive: String,
+        config: LiveConfig,
+        models: Models,
+        host: Arc<dyn Host>,
+    ) -> Self {
+        Self(Arc::new(Inner { hive, config, models, host }))
+    }
+
+    async fn stop(&self, worker: &WorkerHandle, why: &str) {
+        let model = &worker.model;
+        let human = format!("stopping the worker for `{model}` {why}");
+        Narration::new("hive", "worker_stop", human).about(model).emit();
+        let config = self.0.config.current();
+        let drain = config.queen.drain_timeout;
+        if let Err(error) = self.0.host.stop(&config, &worker.id, drain).await {
+            tracing::error!(error = rbee_api::causes(&error), "a worker does not end");
+        }
+    }
+
+    async fn told(&self, running: &Running<WorkerHandle>) -> Worker {
+        let health = running.handle.client.health().await;
+        let (state, detail) = match &health {
+            Ok(_) => (WorkerState::Ready, None),
+            Err(error) => (WorkerState::Failed, Some(rbee_api::causes(error))),
+        };
+        Worker {
+            id: running.handle.id.clone(),
+            model: running.handle.model.clone(),
+            kind: WorkerType::of_role(&running.handle.identity.role).into(),
+            device: "cpu".to_owned(),
+            state,
+            active_requests: running.active(),
+            memory_bytes: self.0.host.memory_of(&running.handle.identity),
+            detail,
+            health: health.ok(),
+        }
+    }
+}

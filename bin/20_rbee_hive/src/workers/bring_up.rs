@@ -1,0 +1,159 @@
+use std::{path::PathBuf, sync::Arc};
+
+use chain_level::{Place, Pool, Running, Slot, Wanted, to_its_end};
+use daemon_lifecycle::{Outcome, Waits};
+use futures::TryFutureExt as _;
+use narration_core::Narration;
+use rbee_api::{ErrorBody, ErrorCode};
+use worker_lifecycle::{WorkerConfig, WorkerHandle, worker_id};
+
+use super::Workers;
+use crate::{
+    failure,
+    room::{self, Candidate, TooLittle},
+};
+
+const DEVICE: &str = "cpu";
+
+impl Workers {
+    /// Gets the model's file, makes room, and starts the model's worker or replaces a stale one.
+    pub(super) async fn load(
+        &self,
+        Place { pool, slot, stale }: Place<'_, Self>,
+        wanted: &Wanted,
+    ) -> Result<WorkerHandle, ErrorBody> {
+        let path = self.model_file(&slot.name, wanted).await?;
+        let beside = match stale {
+            Some(running) => {
+                let config = self.config_of(&slot.name, path.clone(), running.handle.slot);
+                self.room_beside(running, &config).await.then_some(running)
+            }
+            None => None,
+        };
+        if beside.is_none() {
+            self.make_room(pool, slot, &self.config_of(&slot.name, path.clone(), 0)).await?;
+        }
+        // A worker in whose place another one is put keeps its name: it is drained first. Beside
+        // it, or beside those before it that still finish their streams, another name is needed.
+        let config = match (stale, beside) {
+            (Some(running), None) => self.config_of(&slot.name, path, running.handle.slot),
+            _ => self.free_name(&slot.name, path),
+        };
+        let spawning = self.0.host.spawn(WorkerConfig { waits: wanted.waits, ..config });
+        let handle = to_its_end(spawning.map_err(|error| failure::worker(&error))).await?;
+        narrate(&handle);
+        Ok(handle)
+    }
+
+    async fn model_file(&self, model: &str, wanted: &Wanted) -> Result<PathBuf, ErrorBody> {
+        let (models, reach) = (&self.0.models, wanted.reach);
+        let file = models.whole_file(model.to_owned(), reach, wanted.job.clone());
+        if models.find(model.to_owned()).await?.is_some() {
+            return file.await;
+        }
+        models.admit(model, reach, |_| false).await?;
+        // A download waits for the network and a build for the processor.
+        let config = self.config_of(model, PathBuf::new(), 0);
+        let build = self.0.host.build(WorkerConfig { waits: wanted.waits, ..config });
+        let (path, ()) = tokio::try_join!(file, build.map_err(|error| failure::worker(&error)))?;
+        Ok(path)
+    }
+
+    /// Whether a successor can be loaded while the worker still runs.
+    async fn room_beside(&self, running: &Running<WorkerHandle>, config: &WorkerConfig) -> bool {
+        if self.0.host.shares_engine(config) {
+            // The successor loads nothing.
+            return true;
+        }
+        let resident = self.0.host.memory_of(&running.handle.identity);
+        let needed = needed(config).await.max(resident.unwrap_or_default());
+        self.0.host.available_memory().is_some_and(|available| available >= needed)
+    }
+
+    /// Stops idle workers of other models until the model's file fits into memory.
+    async fn make_room(
+        &self,
+        pool: &Pool<Self>,
+        slot: &Arc<Slot<WorkerHandle>>,
+        config: &WorkerConfig,
+    ) -> Result<(), ErrorBody> {
+        if self.0.host.shares_engine(config) {
+            return Ok(());
+        }
+        let others: Vec<_> = pool
+            .slots()
+            .into_iter()
+            .filter(|other| !Arc::ptr_eq(other, slot))
+            .filter_map(|other| Some((other.current()?, other)))
+            .collect();
+        let candidates = others.iter().map(|(running, _)| Candidate {
+            id: running.handle.id.clone(),
+            memory_bytes: self.0.host.memory_of(&running.handle.identity).unwrap_or_default(),
+            busy: running.is_busy(),
+            idle_ms: running.idle().as_millis(),
+        });
+        let Some(available) = self.0.host.available_memory() else { return Ok(()) };
+        let needed = needed(config).await;
+        let evicted = room::evict(needed, available, candidates.collect())
+            .map_err(|too_little| insufficient(&slot.name, too_little))?;
+        for (running, other) in others {
+            if evicted.contains(&running.handle.id) && other.forget_idle(&running) {
+                self.stop(&running.handle, "to make room").await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a worker is to be started with, under a name that no living process has.
+    fn free_name(&self, model: &str, path: PathBuf) -> WorkerConfig {
+        let rbee = self.0.config.current();
+        let mut config = self.config_of(model, path, 0);
+        while config.slot < u8::MAX && self.0.host.is_taken(&rbee, &worker_id(&config)) {
+            config.slot += 1;
+        }
+        config
+    }
+
+    pub(super) fn config_of(&self, model: &str, model_path: PathBuf, slot: u8) -> WorkerConfig {
+        WorkerConfig {
+            rbee: self.0.config.current(),
+            hive: self.0.hive.clone(),
+            model: model.to_owned(),
+            model_path,
+            device: DEVICE.to_owned(),
+            slot,
+            waits: Waits::Nobody,
+        }
+    }
+}
+
+fn narrate(handle: &WorkerHandle) {
+    let human = match handle.outcome {
+        Outcome::Started | Outcome::Replaced { .. } => {
+            format!("`{}` is loaded and answers", handle.model)
+        }
+        _ => return,
+    };
+    Narration::new("hive", "worker_ready", human).about(&handle.model).emit();
+}
+
+/// Memory that such a worker is taken to need, in bytes.
+async fn needed(config: &WorkerConfig) -> u64 {
+    let config = config.clone();
+    let counted = tokio::task::spawn_blocking(move || {
+        let more = worker_lifecycle::overhead_bytes(&config).unwrap_or_default();
+        room::needed(room::bytes_of(&config.model_path)) + more
+    });
+    counted.await.unwrap_or_default()
+}
+
+fn insufficient(model: &str, TooLittle { needed_bytes, reachable_bytes }: TooLittle) -> ErrorBody {
+    let message = format!(
+        "`{model}` needs about {} MiB of memory; {} MiB are free or held by idle models, the rest \
+         is in use: wait for the models that are answering (`./rbee worker list`), or take a \
+         smaller one",
+        needed_bytes >> 20,
+        reachable_bytes >> 20
+    );
+    ErrorBody::new(ErrorCode::InsufficientMemory, message)
+}

@@ -1,0 +1,131 @@
+use chain_daemon::LLAMACPP_WORKER;
+use chain_level::{Completion, Held, Lapse, Level, Place, Pool, Running, Wanted};
+use daemon_lifecycle::Identity;
+use rbee_api::{ErrorBody, Status, Worker, causes};
+use reqwest::{Method, RequestBuilder};
+use worker_lifecycle::{WorkerClient, WorkerHandle};
+
+use super::Workers;
+use crate::failure;
+
+impl Level for Workers {
+    type Handle = WorkerHandle;
+    type Description = Worker;
+
+    const NARRATOR: &'static str = "hive";
+    const PROCESS: &'static str = "worker";
+
+    fn id(worker: &WorkerHandle) -> &str {
+        &worker.id
+    }
+
+    fn identity(worker: &WorkerHandle) -> &Identity {
+        &worker.identity
+    }
+
+    fn default_model(&self) -> String {
+        self.0.config.current().models.default.clone()
+    }
+
+    async fn admit(
+        &self,
+        pool: &Pool<Self>,
+        name: &str,
+        wanted: &Wanted,
+    ) -> Result<String, ErrorBody> {
+        let is_loaded = |name: &str| pool.occupant(name).is_some();
+        self.0.models.admit(name, wanted.reach, is_loaded).await
+    }
+
+    /// One whose model's file is gone is left alone: it has the model in memory.
+    async fn is_current(&self, worker: &WorkerHandle) -> bool {
+        match self.0.models.find(worker.model.clone()).await {
+            Ok(Some(path)) => {
+                let config = self.config_of(&worker.model, path, worker.slot);
+                self.0.host.is_current(&config, &worker.identity).await
+            }
+            Ok(None) | Err(_) => worker.identity.is_alive(),
+        }
+    }
+
+    /// The connection may have been cut, and not the process.
+    async fn answers(&self, worker: &WorkerHandle, _distrusted: bool) -> bool {
+        worker.identity.is_alive() && worker.client.health().await.is_ok()
+    }
+
+    async fn bring_up(
+        &self,
+        place: Place<'_, Self>,
+        wanted: &Wanted,
+    ) -> Result<WorkerHandle, ErrorBody> {
+        self.load(place, wanted).await
+    }
+
+    async fn others(&self, known: Vec<String>) -> Vec<(String, WorkerHandle)> {
+        let config = self.0.config.current();
+        match self.0.host.running(&config, &self.0.hive, known).await {
+            Ok(found) => found.into_iter().map(|found| (found.model.clone(), found)).collect(),
+            Err(error) => {
+                tracing::error!(error = causes(&error), "no worker can be adopted");
+                Vec::new()
+            }
+        }
+    }
+
+    fn hurry(&self) -> impl Send {
+        chain_daemon::hurry(&self.0.config.current(), LLAMACPP_WORKER)
+    }
+
+    async fn retire(&self, running: &Running<WorkerHandle>, why: &'static str) {
+        self.stop(&running.handle, why).await;
+    }
+
+    fn is_unused(&self, running: &Running<WorkerHandle>) -> bool {
+        running.idle() > self.0.config.current().worker.idle_timeout
+    }
+
+    async fn renew(&self, worker: &WorkerHandle) -> Result<u32, Lapse> {
+        let silent = |error| Lapse::Silent(causes(&error));
+        let requests = worker.client.renew_lease().await.map_err(silent)?;
+        match worker.client.health().await.map_err(silent)?.status {
+            Status::Stuck => Err(Lapse::Stuck),
+            Status::Ok | Status::Draining => Ok(requests),
+        }
+    }
+
+    async fn end(&self, worker: &WorkerHandle) {
+        self.0.host.end(&worker.identity).await;
+    }
+
+    fn request(&self, worker: &WorkerHandle, method: Method, path: &str) -> RequestBuilder {
+        worker.client.stream(method, path)
+    }
+
+    fn completion(&self, worker: &WorkerHandle, completion: &Completion) -> RequestBuilder {
+        match completion.events {
+            true => worker.client.stream(Method::POST, completion.path),
+            false => worker.client.request(Method::POST, completion.path),
+        }
+    }
+
+    async fn describe(&self, running: &Running<WorkerHandle>) -> Worker {
+        self.told(running).await
+    }
+
+    /// A worker's streams stay with it when another one has taken its place.
+    async fn reach(
+        &self,
+        pool: &Pool<Self>,
+        id: &str,
+        method: Method,
+        path: &str,
+        _failed: usize,
+    ) -> Result<(RequestBuilder, Held<WorkerHandle>), ErrorBody> {
+        let client = WorkerClient::of(&self.0.config.current(), id);
+        let client = client.map_err(|error| failure::worker(&error))?;
+        // One that hangs would keep the request for as long as a stream may be silent.
+        client.health().await.map_err(|error| failure::worker(&error))?;
+        let busy = pool.find(id).map(chain_level::Busy::new);
+        Ok((client.stream(method, path), busy.into()))
+    }
+}

@@ -1,0 +1,110 @@
+use axum::{
+    Extension, Router,
+    extract::{MatchedPath, State},
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use bytes::Bytes;
+use http_guard::ApiBytes;
+use job_server::{JobEmitter, JobId};
+use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_FRESH, ModelReach, paths};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+
+use crate::{Attempt, Form, Head, Held, Level, Pool, Relays, Wanted, respond};
+
+/// The endpoints, which are the same on every level.
+const ENDPOINTS: [&str; 2] = [paths::CHAT_COMPLETIONS, paths::COMPLETIONS];
+
+/// A completion to be had from some process of the next level.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// The endpoint's.
+    pub path: &'static str,
+    pub model: String,
+    /// Whether only processes with fresh binaries may answer.
+    pub fresh: bool,
+    /// Whether the answer is to be a stream, with narration and progress.
+    pub events: bool,
+    /// Which models the client may name.
+    pub reach: ModelReach,
+    /// The client's body, passed on as it came.
+    pub body: Bytes,
+}
+
+/// OpenAI's endpoints: has the next level answer the request. The body goes to it as it came.
+pub fn completion_routes<L: Level>(relays: Relays<Pool<L>>) -> Router {
+    let routes = ENDPOINTS
+        .into_iter()
+        .fold(Router::new(), |routes, path| routes.route(path, post(complete::<L>)));
+    routes.with_state(relays)
+}
+
+async fn complete<L: Level>(
+    State(relays): State<Relays<Pool<L>>>,
+    Extension(reach): Extension<ModelReach>,
+    matched: MatchedPath,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
+) -> Response {
+    let path = ENDPOINTS.into_iter().find(|path| *path == matched.as_str());
+    let path = path.expect("it is routed from these");
+    let begun = Head::read(&headers, &body).and_then(|head| {
+        let form = head.form;
+        Ok((relays.complete("completion", path, head, reach, body)?, form))
+    });
+    match begun {
+        Ok((id, form)) => respond(relays.jobs(), id, form).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+impl<L: Level> Relays<Pool<L>> {
+    /// Begins a completion; `path` is the endpoint's.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for another job.
+    pub fn complete(
+        &self,
+        operation: &str,
+        path: &'static str,
+        head: Head,
+        reach: ModelReach,
+        body: Bytes,
+    ) -> Result<JobId, job_server::Error> {
+        let pool = self.next().clone();
+        let model = head.model.unwrap_or_else(|| pool.level().default_model());
+        let events = head.form != Form::Json;
+        let completion = Completion { path, model, fresh: head.fresh, events, reach, body };
+        self.begin(operation, move |job, failed| {
+            let (pool, completion) = (pool.clone(), completion.clone());
+            async move { pool.attempt(completion, job, failed).await }
+        })
+    }
+}
+
+impl<L: Level> Pool<L> {
+    async fn attempt(
+        &self,
+        completion: Completion,
+        job: JobEmitter,
+        failed: usize,
+    ) -> Result<Attempt<Held<L::Handle>>, ErrorBody> {
+        let name = self.level().choose(self, &completion.model).await;
+        let wanted = Wanted::of(completion.fresh, failed > 0);
+        let wanted = Wanted { reach: completion.reach, job: Some(job), ..wanted };
+        let (handle, busy) = self.acquire(&name, wanted).await?;
+        let request = self.level().completion(&handle, &completion);
+        let request = request
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(HEADER_EVENTS, flag(completion.events))
+            .header(HEADER_FRESH, flag(completion.fresh))
+            .body(completion.body);
+        Ok(Attempt { request, at: L::id(&handle).to_owned(), guard: busy.into() })
+    }
+}
+
+fn flag(set: bool) -> HeaderValue {
+    HeaderValue::from_static(if set { "1" } else { "0" })
+}

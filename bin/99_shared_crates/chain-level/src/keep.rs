@@ -1,0 +1,105 @@
+//! The lease as a watchdog, in both directions: without it a process ends by itself, and one that does
+//! not take it is ended.
+
+use std::{sync::Arc, time::Duration};
+
+use narration_core::Level as Severity;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::{Lapse, Level, Pool, Running, pool::narration, slot::Slot};
+
+/// How often leases are renewed: well within the shortest one, and often enough that a process which
+/// hangs is replaced within 15 s.
+pub const LEASE_ROUND: Duration = Duration::from_millis(2500);
+
+/// How many renewals in a row a process may miss: the machine may be busy.
+const MISSES: u32 = 3;
+
+impl<L: Level> Pool<L> {
+    /// Every `round` renews the leases of all processes, until it is dropped. While `serving` says so,
+    /// it also retires those that nobody uses, takes over those that nobody here knows, and ends those
+    /// that hang. A process that is taking over, or handing over, leaves that to the one that serves.
+    pub async fn keep(&self, round: Duration, serving: impl Fn() -> bool) -> ! {
+        let mut rounds = interval(round);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            let is_serving = serving();
+            if is_serving {
+                // What the process before this one brought up while it handed over.
+                self.adopt().await;
+            }
+            for slot in self.slots() {
+                let Some(running) = slot.current() else { continue };
+                if is_serving && self.level().is_unused(&running) && slot.forget_idle(&running) {
+                    self.retire(running, "which nobody used");
+                } else {
+                    self.renew_beside(Some(slot), running, round, is_serving);
+                }
+            }
+            for running in self.leaving() {
+                self.renew_beside(None, running, round, is_serving);
+            }
+        }
+    }
+
+    fn renew_beside(
+        &self,
+        slot: Option<Arc<Slot<L::Handle>>>,
+        running: Arc<Running<L::Handle>>,
+        round: Duration,
+        is_serving: bool,
+    ) {
+        let pool = self.clone();
+        tokio::spawn(async move {
+            // Over before the next one, so that they are counted one by one.
+            let renewed = timeout(round * 4 / 5, pool.level().renew(&running.handle)).await;
+            let lapse = match renewed {
+                Ok(Ok(requests)) => return running.renewed(requests),
+                Ok(Err(lapse)) => lapse,
+                Err(_) => Lapse::Silent("it does not answer".to_owned()),
+            };
+            let is_alive = L::identity(&running.handle).is_alive();
+            let missed = running.missed();
+            let id = L::id(&running.handle);
+            tracing::warn!(id, missed, is_alive, ?lapse, "a lease is not renewed");
+            let hangs = match lapse {
+                Lapse::Silent(_) => missed >= MISSES,
+                Lapse::Stuck => true,
+            };
+            if !is_alive {
+                // The next request for its place brings up another.
+                vacate(slot.as_ref(), &running);
+                running.give_up("it has ended");
+            } else if hangs && is_serving {
+                pool.end(slot.as_ref(), &running, &lapse).await;
+            }
+        });
+    }
+
+    /// Ends a process that hangs and has what it was answering go on elsewhere.
+    async fn end(
+        &self,
+        slot: Option<&Arc<Slot<L::Handle>>>,
+        running: &Arc<Running<L::Handle>>,
+        lapse: &Lapse,
+    ) {
+        vacate(slot, running);
+        let id = L::id(&running.handle);
+        let why = match lapse {
+            Lapse::Silent(_) => format!("it has not answered {MISSES} times in a row"),
+            Lapse::Stuck => "what it does comes to no end".to_owned(),
+        };
+        let human = format!("ending the {} `{id}`: {why}", L::PROCESS);
+        narration::<L>("hung", human).about(id).level(Severity::Warn).emit();
+        // First, so that nobody finds it who looks for another.
+        self.level().end(&running.handle).await;
+        running.give_up(&why);
+    }
+}
+
+fn vacate<H>(slot: Option<&Arc<Slot<H>>>, running: &Arc<Running<H>>) {
+    if let Some(slot) = slot {
+        slot.forget(running);
+    }
+}

@@ -1,0 +1,204 @@
+use std::{future, sync::Arc};
+
+use daemon_lifecycle::{Identity, Waits};
+use job_server::JobEmitter;
+use rbee_api::{ErrorBody, ModelReach};
+use reqwest::{Method, RequestBuilder};
+use tracing::Instrument as _;
+
+use crate::{Completion, Held, Pool, Running, Slot};
+
+/// What one level of the chain knows of the next: how its processes are told apart, brought up and
+/// spoken to. [`Pool`] keeps them, [`crate::Relays`] has them answer.
+pub trait Level: Clone + Send + Sync + 'static {
+    /// A process that answers, for whoever speaks to it.
+    type Handle: Clone + Send + Sync + 'static;
+    /// What is told of one.
+    type Description: Send;
+
+    /// Who narrates of it: `queen`.
+    const NARRATOR: &'static str;
+    /// What one is called: `hive`.
+    const PROCESS: &'static str;
+
+    /// The process's own name, by which it is found again when its stream broke.
+    fn id(handle: &Self::Handle) -> &str;
+
+    fn identity(handle: &Self::Handle) -> &Identity;
+
+    /// For requests that name no model.
+    fn default_model(&self) -> String;
+
+    /// Whether the process runs what its sources and its configuration say now. Any doubt is `false`.
+    fn is_current(&self, handle: &Self::Handle) -> impl Future<Output = bool> + Send;
+
+    /// Brings up a process for the place, or replaces the stale one that is in it; one caller at a time
+    /// for each place.
+    fn bring_up(
+        &self,
+        place: Place<'_, Self>,
+        wanted: &Wanted,
+    ) -> impl Future<Output = Result<Self::Handle, ErrorBody>> + Send;
+
+    /// A request to the process, with the right to change its state.
+    fn request(&self, handle: &Self::Handle, method: Method, path: &str) -> RequestBuilder;
+
+    fn describe(
+        &self,
+        running: &Running<Self::Handle>,
+    ) -> impl Future<Output = Self::Description> + Send;
+
+    /// A request for a completion, yet without its body.
+    fn completion(&self, handle: &Self::Handle, completion: &Completion) -> RequestBuilder {
+        self.request(handle, Method::POST, completion.path)
+    }
+
+    /// The place that is to answer for a model: the one that is called like it.
+    fn choose(&self, _pool: &Pool<Self>, model: &str) -> impl Future<Output = String> + Send {
+        future::ready(model.to_owned())
+    }
+
+    /// The one spelling of a place's name; refused where there is to be no such place. Asked before
+    /// anything is kept under the name.
+    fn admit(
+        &self,
+        _pool: &Pool<Self>,
+        name: &str,
+        _wanted: &Wanted,
+    ) -> impl Future<Output = Result<String, ErrorBody>> + Send {
+        future::ready(Ok(name.to_owned()))
+    }
+
+    /// Whether a process that is remembered can be taken before it is looked at any closer; not if
+    /// it has failed a request and is `distrusted`.
+    fn answers(
+        &self,
+        handle: &Self::Handle,
+        distrusted: bool,
+    ) -> impl Future<Output = bool> + Send {
+        future::ready(!distrusted && Self::identity(handle).is_alive())
+    }
+
+    /// Processes that are alive and none of the `known` ids, each with the name of its place.
+    fn others(
+        &self,
+        _known: Vec<String>,
+    ) -> impl Future<Output = Vec<(String, Self::Handle)>> + Send {
+        future::ready(Vec::new())
+    }
+
+    /// Lets a process that is in no place any more finish what it has, and ends it.
+    fn retire(
+        &self,
+        _running: &Running<Self::Handle>,
+        _why: &'static str,
+    ) -> impl Future<Output = ()> + Send {
+        future::ready(())
+    }
+
+    /// Whether nobody has used the process for so long that it is to be ended.
+    fn is_unused(&self, _running: &Running<Self::Handle>) -> bool {
+        false
+    }
+
+    /// Tells the process that it is still wanted; gives how many requests it says that it answers.
+    ///
+    /// # Errors
+    ///
+    /// It is silent, or says itself that it gets nowhere.
+    fn renew(&self, _handle: &Self::Handle) -> impl Future<Output = Result<u32, Lapse>> + Send {
+        future::ready(Ok(0))
+    }
+
+    /// Ends a process that hangs, at once.
+    fn end(&self, handle: &Self::Handle) -> impl Future<Output = ()> + Send {
+        let identity = Self::identity(handle).clone();
+        async move {
+            daemon_lifecycle::kill(&identity).await;
+        }
+    }
+
+    /// Says, for as long as the answer lives, that somebody waits for what is being built for nobody.
+    fn hurry(&self) -> impl Send {}
+
+    /// A request to the process of that id, wherever it is, to go on with what it has.
+    ///
+    /// `failed` is how many such requests have failed.
+    fn reach(
+        &self,
+        pool: &Pool<Self>,
+        id: &str,
+        method: Method,
+        path: &str,
+        failed: usize,
+    ) -> impl Future<Output = Result<(RequestBuilder, Held<Self::Handle>), ErrorBody>> + Send {
+        async move {
+            let wanted = Wanted { distrust: failed > 0, ..Wanted::default() };
+            let (handle, busy) = pool.acquire(id, wanted).await?;
+            Ok((self.request(&handle, method, path), busy.into()))
+        }
+    }
+}
+
+/// Why a process did not renew its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lapse {
+    /// It gave no answer, which may pass.
+    Silent(String),
+    /// It says itself that what it does comes to no end.
+    Stuck,
+}
+
+/// Where a process is to be brought up.
+#[derive(Debug)]
+pub struct Place<'a, L: Level> {
+    pub pool: &'a Pool<L>,
+    pub slot: &'a Arc<Slot<L::Handle>>,
+    /// What answers there and is to be replaced.
+    pub stale: Option<&'a Arc<Running<L::Handle>>>,
+}
+
+/// What a request wants of the process that answers it.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Whether a process that runs a stale binary will not do.
+    pub fresh: bool,
+    /// Whether the process that is remembered has failed this request already.
+    pub distrust: bool,
+    /// Who waits for it to be built, if it must.
+    pub waits: Waits,
+    /// Which models whoever asks may name.
+    pub reach: ModelReach,
+    /// Told of downloads.
+    pub job: Option<JobEmitter>,
+}
+
+impl Default for Wanted {
+    /// What a program wants of whatever runs.
+    fn default() -> Self {
+        let (waits, reach) = (Waits::Program, ModelReach::Any);
+        Self { fresh: false, distrust: false, waits, reach, job: None }
+    }
+}
+
+impl Wanted {
+    /// A request that only fresh processes may answer is a person's.
+    pub fn of(fresh: bool, distrust: bool) -> Self {
+        let waits = if fresh { Waits::Person } else { Waits::Program };
+        Self { fresh, distrust, waits, ..Self::default() }
+    }
+}
+
+/// Runs `work` in a task of its own: a client who goes away leaves nothing half done.
+///
+/// # Errors
+///
+/// The work's, or that it panicked.
+pub async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ErrorBody>> + Send + 'static,
+) -> Result<T, ErrorBody> {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(done) => done,
+        Err(error) => Err(http_guard::ApiError::internal(error).into()),
+    }
+}

@@ -1,0 +1,264 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use daemon_lifecycle::Waits;
+use job_client::Source;
+use narration_core::{Level as Severity, Narration};
+use rbee_api::ErrorBody;
+use reqwest::{Method, RequestBuilder};
+use tracing::Instrument as _;
+
+use crate::{Busy, Held, Level, Place, Running, Slot, Wanted};
+
+/// The processes of the next level that are in use, by the names of their places: brought up when a
+/// request needs one, replaced when stale, forgotten when gone. Clones share them.
+pub struct Pool<L: Level>(Arc<Inner<L>>);
+
+struct Inner<L: Level> {
+    level: L,
+    slots: Mutex<BTreeMap<String, Arc<Slot<L::Handle>>>>,
+    /// In no place any more; they finish what they have.
+    leaving: Mutex<Vec<Arc<Running<L::Handle>>>>,
+}
+
+impl<L: Level> Pool<L> {
+    pub fn new(level: L) -> Self {
+        Self(Arc::new(Inner { level, slots: Mutex::default(), leaving: Mutex::default() }))
+    }
+
+    pub fn level(&self) -> &L {
+        &self.0.level
+    }
+
+    /// The process in the place of that name; it stays while the guard beside it is held.
+    ///
+    /// One that is stale answers unless `wanted` says otherwise, and is replaced beside the request.
+    ///
+    /// # Errors
+    ///
+    /// The level's, where there is to be no such place or no process can be brought up.
+    pub async fn acquire(
+        &self,
+        name: &str,
+        wanted: Wanted,
+    ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
+        let slot = self.slot(&self.level().admit(self, name, &wanted).await?);
+        if !wanted.distrust
+            && let Some(running) = slot.current()
+            // The port of a dead one may be somebody else's.
+            && L::identity(&running.handle).is_alive()
+        {
+            // Counted first, so that it is not stopped as idle while it is looked at.
+            let busy = Busy::new(Arc::clone(&running));
+            if !wanted.fresh {
+                self.refresh_beside(&slot);
+                return Ok((running.handle.clone(), busy));
+            }
+            if self.level().is_current(&running.handle).await {
+                return Ok((running.handle.clone(), busy));
+            }
+        }
+        match self.bring_up(&slot, &wanted).await {
+            Ok(running) => Ok((running.handle.clone(), Busy::new(running))),
+            Err(body) => {
+                self.forget_unused(slot);
+                Err(body)
+            }
+        }
+    }
+
+    /// Replaces every process in a place that is stale.
+    ///
+    /// # Errors
+    ///
+    /// Of the first that cannot be replaced; it keeps no other from it.
+    pub async fn update(&self, wanted: &Wanted) -> Result<(), ErrorBody> {
+        let mut failed = None;
+        for slot in self.slots() {
+            if slot.current().is_some() {
+                failed = failed.or(self.acquire(&slot.name, wanted.clone()).await.err());
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What is told of the processes in their places.
+    pub async fn list(&self) -> Vec<L::Description> {
+        let mut list = Vec::new();
+        for running in self.current() {
+            list.push(self.level().describe(&running).await);
+        }
+        list
+    }
+
+    /// Takes over the processes that are alive and that nobody here knows; stops none.
+    pub async fn adopt(&self) {
+        let known = self.current().into_iter().chain(self.leaving());
+        let known = known.map(|running| L::id(&running.handle).to_owned()).collect();
+        for (name, handle) in self.level().others(known).await {
+            let (slot, running) = (self.slot(&name), Running::new(handle));
+            // Two of one name are alive while one replaces the other.
+            if slot.current().is_some() && !self.level().is_current(&running.handle).await {
+                continue;
+            }
+            let human = format!("adopted the {} for `{name}`", L::PROCESS);
+            narration::<L>("adopt", human).about(L::id(&running.handle)).emit();
+            slot.set(Some(running));
+        }
+    }
+
+    /// The place of that name, perhaps empty.
+    pub fn slot(&self, name: &str) -> Arc<Slot<L::Handle>> {
+        let mut slots = lock(&self.0.slots);
+        let slot = slots.entry(name.to_owned());
+        Arc::clone(slot.or_insert_with(|| Arc::new(Slot::new(name.to_owned()))))
+    }
+
+    pub fn slots(&self) -> Vec<Arc<Slot<L::Handle>>> {
+        lock(&self.0.slots).values().map(Arc::clone).collect()
+    }
+
+    /// What is in the place of that name, if there is such a place.
+    pub fn occupant(&self, name: &str) -> Option<Arc<Running<L::Handle>>> {
+        lock(&self.0.slots).get(name)?.current()
+    }
+
+    /// The process of that id, in a place or on its way out of one.
+    pub fn find(&self, id: &str) -> Option<Arc<Running<L::Handle>>> {
+        let known = self.current().into_iter().chain(self.leaving());
+        known.into_iter().find(|running| L::id(&running.handle) == id)
+    }
+
+    /// Lets a process that is in no place any more finish what it has and ends it, beside whatever goes
+    /// on.
+    pub fn retire(&self, old: Arc<Running<L::Handle>>, why: &'static str) {
+        let pool = self.clone();
+        lock(&self.0.leaving).push(Arc::clone(&old));
+        tokio::spawn(
+            async move {
+                pool.level().retire(&old, why).await;
+                lock(&pool.0.leaving).retain(|leaving| !Arc::ptr_eq(leaving, &old));
+            }
+            .in_current_span(),
+        );
+    }
+
+    fn current(&self) -> Vec<Arc<Running<L::Handle>>> {
+        self.slots().into_iter().filter_map(|slot| slot.current()).collect()
+    }
+
+    pub(crate) fn leaving(&self) -> Vec<Arc<Running<L::Handle>>> {
+        lock(&self.0.leaving).clone()
+    }
+
+    /// Starts or replaces what is in the place; one caller at a time.
+    async fn bring_up(
+        &self,
+        slot: &Arc<Slot<L::Handle>>,
+        wanted: &Wanted,
+    ) -> Result<Arc<Running<L::Handle>>, ErrorBody> {
+        // Whoever has the turn may be building for nobody.
+        let hurry = (wanted.waits != Waits::Nobody).then(|| self.level().hurry());
+        let turn = slot.bringing_up.lock().await;
+        drop(hurry);
+        let mut answering = self.answering(slot, wanted).await;
+        if answering.is_none() {
+            // A process before this one may have left, or just brought up, one that is alive.
+            self.adopt().await;
+            answering = self.answering(slot, wanted).await;
+        }
+        // Somebody who was in front may have done it; or the connection was cut, not the process.
+        if let Some(running) = &answering
+            && (!wanted.fresh || self.level().is_current(&running.handle).await)
+        {
+            return Ok(Arc::clone(running));
+        }
+        let place = Place { pool: self, slot, stale: answering.as_ref() };
+        let running = Running::new(self.level().bring_up(place, wanted).await?);
+        let replaced = slot.set(Some(Arc::clone(&running)));
+        let id = L::id(&running.handle);
+        if let Some(replaced) = replaced.filter(|old| L::id(&old.handle) != id) {
+            self.retire(replaced, "which another one has replaced");
+        }
+        drop(turn);
+        Ok(running)
+    }
+
+    async fn answering(
+        &self,
+        slot: &Slot<L::Handle>,
+        wanted: &Wanted,
+    ) -> Option<Arc<Running<L::Handle>>> {
+        let running = slot.current()?;
+        self.level().answers(&running.handle, wanted.distrust).await.then_some(running)
+    }
+
+    /// Checks, after the request has gone its way, whether its process should be replaced.
+    fn refresh_beside(&self, slot: &Arc<Slot<L::Handle>>) {
+        let Some(turn) = slot.take_refresh_turn() else { return };
+        let (pool, slot) = (self.clone(), Arc::clone(slot));
+        tokio::spawn(async move {
+            let stale = match slot.current() {
+                Some(running) => !pool.level().is_current(&running.handle).await,
+                None => false,
+            };
+            let wanted = Wanted { waits: Waits::Nobody, ..Wanted::of(true, false) };
+            if stale && let Err(body) = pool.bring_up(&slot, &wanted).await {
+                let why = format!("`{}` stays as it is: {}", slot.name, body.error.message);
+                narration::<L>("stale", why).about(&slot.name).level(Severity::Warn).emit();
+            }
+            drop(turn);
+        });
+    }
+
+    /// Keeps no place for what is not to be had.
+    fn forget_unused(&self, slot: Arc<Slot<L::Handle>>) {
+        let mut slots = lock(&self.0.slots);
+        let (name, is_empty) = (slot.name.clone(), slot.current().is_none());
+        drop(slot);
+        // Whoever else waits for it holds it, and forgets it in turn.
+        if is_empty && slots.get(&name).is_some_and(|slot| Arc::strong_count(slot) == 1) {
+            slots.remove(&name);
+        }
+    }
+}
+
+/// Who answers in a process's name now has its jobs, or fetches them.
+impl<L: Level> Source for Pool<L> {
+    type Held = Held<L::Handle>;
+    type Error = ErrorBody;
+
+    async fn request(
+        &self,
+        at: &str,
+        method: Method,
+        path: &str,
+        failed: usize,
+    ) -> Result<(RequestBuilder, Held<L::Handle>), ErrorBody> {
+        self.level().reach(self, at, method, path, failed).await
+    }
+}
+
+impl<L: Level> Clone for Pool<L> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<L: Level> fmt::Debug for Pool<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("of", &L::PROCESS).finish_non_exhaustive()
+    }
+}
+
+/// What a level narrates of its processes: `hive_stale`.
+pub(crate) fn narration<L: Level>(what: &str, human: String) -> Narration {
+    Narration::new(L::NARRATOR, format!("{}_{what}", L::PROCESS), human)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
