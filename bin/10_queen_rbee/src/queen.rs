@@ -1,7 +1,11 @@
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
-use chain_level::{LEASE_ROUND, Pool, Relays};
+use chain_level::{Pool, Relays};
 use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Names, Token};
 use job_server::JobServer;
@@ -81,10 +85,10 @@ impl Queen {
         chain_daemon::health(self.daemon.identity(), self.since)
     }
 
-    /// While this queen serves, ends hives that hang, so that what they were answering goes on with the
+    /// Asks every `round` whether the hives answer and, while this queen serves, ends hives that hang, so that what they were answering goes on with the
     /// next. Never returns; to be run beside serving.
-    pub async fn keep_hives(&self) -> ! {
-        self.pool.keep(LEASE_ROUND, || self.daemon.state() == State::Serving).await
+    pub async fn keep_hives(&self, round: Duration) -> ! {
+        self.pool.keep(round, || self.daemon.state() == State::Serving).await
     }
 
     /// Once this queen has been replaced: has the next one, which answers at `address`, go on with what

@@ -1,14 +1,17 @@
 //! What a job does, from its request to its end.
 
 use bytes::Bytes;
-use chain_level::{Attempt, Head, Held, Wanted};
+use chain_level::{Again, Attempt, Head, Held, Wanted};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
 use rbee_api::{ErrorBody, JobRequest, ModelReach, paths};
 use reqwest::Method;
 use serde_json::value::RawValue;
 
-use crate::{Queen, hives::HiveHandle};
+use crate::{
+    Queen,
+    hives::{HiveHandle, Hives},
+};
 
 impl Queen {
     /// Begins the work that `request` asks for; it goes on whether or not somebody watches.
@@ -62,11 +65,11 @@ impl Queen {
         model: String,
     ) -> Result<JobId, job_server::Error> {
         let (queen, body) = (self.clone(), rbee_api::PullRequest { model });
-        self.relays.begin(operation, move |_, failed| {
+        self.relays.begin(operation, move |_, again| {
             let (queen, alias, body) = (queen.clone(), alias.clone(), body.clone());
             async move {
                 let at = queen.hives.alias(alias.as_deref())?;
-                let (hive, guard) = queen.hive(&at, true, failed).await?;
+                let (hive, guard) = queen.hive(&at, true, again).await?;
                 let request = queen.hives.managing(&hive, Method::POST, paths::MODEL_PULL);
                 Ok(Attempt { request: request.json(&body), at, guard })
             }
@@ -95,8 +98,8 @@ impl Queen {
     }
 
     async fn update_hive(&self, job: &JobWriter, alias: &str) -> Result<(), ErrorBody> {
-        let attempt = async |failed| {
-            let (hive, guard) = self.hive(alias, true, failed).await?;
+        let attempt = async |again| {
+            let (hive, guard) = self.hive(alias, true, again).await?;
             let request = self.hives.managing(&hive, Method::POST, paths::WORKERS_UPDATE);
             Ok(Attempt { request, at: alias.to_owned(), guard })
         };
@@ -118,9 +121,9 @@ impl Queen {
         &self,
         alias: &str,
         fresh: bool,
-        failed: usize,
+        again: Again,
     ) -> Result<(HiveHandle, Held<HiveHandle>), ErrorBody> {
-        let (hive, busy) = self.pool.acquire(alias, Wanted::of(fresh, failed > 0)).await?;
-        Ok((hive, busy.into()))
+        let (hive, busy) = self.pool.acquire(alias, Wanted::of(fresh, again.failed > 0)).await?;
+        Ok((hive, Held::of::<Hives>(busy)))
     }
 }

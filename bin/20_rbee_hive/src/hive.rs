@@ -1,7 +1,11 @@
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
-use chain_level::{LEASE_ROUND, Pool, Relays};
+use chain_level::{Pool, Relays};
 use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
@@ -21,7 +25,6 @@ pub struct Hive {
     pub(crate) relays: Relays<Pool<Workers>>,
     pub(crate) models: Models,
     pub(crate) pool: Pool<Workers>,
-    pub(crate) config: LiveConfig,
     pub(crate) token: Token,
     daemon: Daemon,
     pub(crate) since: Instant,
@@ -66,7 +69,7 @@ impl Hive {
         let pool = Pool::new(workers);
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let since = Instant::now();
-        Ok(Self { relays, models, pool, config: live, token, daemon, since })
+        Ok(Self { relays, models, pool, token, daemon, since })
     }
 
     /// Only the same user is let in: whom else the queen lets in is for the queen to say.
@@ -83,10 +86,10 @@ impl Hive {
         self.pool.adopt().await;
     }
 
-    /// Keeps the leases of all workers and, while this hive serves, stops idle ones and ends those that
+    /// Renews the leases of all workers every `round` and, while this hive serves, stops idle ones and ends those that
     /// hang. Never returns; to be run beside serving.
-    pub async fn keep_workers(&self) -> ! {
-        self.pool.keep(LEASE_ROUND, || self.daemon.state() == State::Serving).await
+    pub async fn keep_workers(&self, round: Duration) -> ! {
+        self.pool.keep(round, || self.daemon.state() == State::Serving).await
     }
 
     /// Once this hive has been replaced: has the next one, which answers at `address`, go on with

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
 use chain_daemon::keep_fresh;
-use chain_level::{narrate_into, serve};
+use chain_level::{LEASE_ROUND, narrate_into, serve};
 use clap::Parser;
 use daemon_lifecycle::Daemon;
 use job_server::{JobServer, Limits};
@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     let router = router(hive.clone(), address.port());
     tokio::select! {
         served = serve(&daemon, listener, router) => Ok(served?),
-        never = hive.keep_workers() => never,
+        never = hive.keep_workers(LEASE_ROUND) => never,
         never = hive.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
     }

@@ -1,5 +1,5 @@
 use chain_daemon::HIVE;
-use chain_level::{Completion, Lapse, Level, Place, Pool, Running, Wanted};
+use chain_level::{Completion, Lapse, Level, Place, Pool, Renewed, Running, Wanted};
 use daemon_lifecycle::Identity;
 use rbee_api::{ErrorBody, HEADER_MODELS, Health, Hive, ModelReach, Status, paths};
 use reqwest::{Method, RequestBuilder};
@@ -73,15 +73,21 @@ impl Level for Hives {
         self.asked(hive, &running.handle).await
     }
 
-    async fn renew(&self, hive: &HiveHandle) -> Result<u32, Lapse> {
-        match self.get::<Health>(hive, paths::HEALTH).await {
-            Ok(Health { status: Status::Stuck, .. }) => Err(Lapse::Stuck),
-            Ok(_) => Ok(0),
-            Err(body) => Err(Lapse::Silent(body.error.message)),
+    /// Whichever generation of the hive serves answers.
+    async fn renew(&self, hive: &HiveHandle) -> Result<Renewed, Lapse> {
+        let health: Health = self
+            .get(hive, paths::HEALTH)
+            .await
+            .map_err(|body| Lapse::Refused(body.error.message))?;
+        let Health { instance_id, pid, start_time, exe_hash, .. } = health;
+        let by = Identity { instance_id, pid, start_time, exe_hash, ..hive.identity.clone() };
+        match health.status {
+            Status::Stuck => Err(Lapse::Stuck),
+            Status::Ok | Status::Draining => Ok(Renewed { requests: 0, by: Some(by) }),
         }
     }
 
-    async fn end(&self, hive: &HiveHandle) {
-        self.0.hosts.end(&hive.identity).await;
+    async fn end(&self, process: &Identity) {
+        self.0.hosts.end(process).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -10,31 +11,28 @@ use std::{
 };
 
 use axum::{
-    Extension, Router,
-    body::{Body, Bytes},
-    http::{HeaderMap, Method, Request, StatusCode, Uri, header},
+    Router,
+    body::Bytes,
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use daemon_lifecycle::{Daemon, Identity, Outcome};
+use daemon_lifecycle::{Daemon, Identity, Outcome, State};
 use futures::future::BoxFuture;
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
-use http_body_util::BodyExt as _;
-use http_guard::Peer;
 use job_server::{JobServer, Limits};
 use queen_rbee::{Hosts, Queen, router};
-use rbee_api::ErrorBody;
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
-use serde_json::Value;
+use router_client::RouterClient;
 use tokio::{net::TcpListener, sync::watch};
-use tower::ServiceExt as _;
 
 pub(crate) const CHUNKS: &str = "data: {\"n\":1}\n\ndata: {\"n\":2}\n\ndata: [DONE]\n\n";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) hives: BTreeMap<String, Hive>,
-    pub(crate) token: String,
-    router: Router,
+    queen: Queen,
+    daemon: Daemon,
+    client: RouterClient,
     _home: tempfile::TempDir,
 }
 
@@ -52,8 +50,8 @@ struct Script {
     requests: Mutex<Vec<Seen>>,
     /// Why it does not start.
     broken: AtomicBool,
-    /// How often it was ended because it hung.
     ended: AtomicUsize,
+    hung: watch::Sender<bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,15 +63,6 @@ pub(crate) struct Seen {
     pub(crate) line: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-}
-
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
-    /// Whether the body broke off.
-    pub(crate) cut: bool,
 }
 
 #[derive(Debug)]
@@ -102,9 +91,27 @@ impl World {
         let jobs = JobServer::new(Limits::default());
         let live = LiveConfig::from_now_on(config, overrides);
         let hosts = Arc::new(Hosted(hives.clone()));
-        let queen = Queen::with_hosts(live, jobs, daemon, hosts).unwrap();
-        let token = std::fs::read_to_string(token_file).unwrap().trim().to_owned();
-        Self { hives, token, router: router(queen, 8500), _home: home }
+        let queen = Queen::with_hosts(live, jobs, daemon.clone(), hosts).unwrap();
+        let token = std::fs::read_to_string(token_file).unwrap();
+        let client = RouterClient::new(router(queen.clone(), 8500), 8500, &token);
+        Self { hives, queen, daemon, client, _home: home }
+    }
+
+    /// Looks after the hives every `round`; to be raced against what comes of it.
+    pub(crate) async fn keep_hives(&self, round: Duration) -> ! {
+        self.serves().await;
+        self.queen.keep_hives(round).await
+    }
+
+    /// Has the queen serve, as far as it itself can tell.
+    async fn serves(&self) {
+        self.daemon.ready("nowhere").await.unwrap();
+        let listener = self.daemon.listen_tcp(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let daemon = self.daemon.clone();
+        tokio::spawn(async move { daemon.serve(listener, Router::new()).await });
+        while self.daemon.state() != State::Serving {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// A queen with one hive, `a`.
@@ -113,72 +120,13 @@ impl World {
         let hive = world.hives["a"].clone();
         (world, hive)
     }
+}
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], "").await
-    }
+impl Deref for World {
+    type Target = RouterClient;
 
-    /// With the token.
-    pub(crate) async fn manage(&self, method: &str, path: &str, body: &str) -> Answer {
-        let bearer = format!("Bearer {}", self.token);
-        self.ask(method, path, &[("authorization", &bearer)], body).await
-    }
-
-    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        self.ask("POST", path, headers, body).await
-    }
-
-    pub(crate) async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Answer {
-        self.ask_as(Peer::SameUser, method, path, headers, body).await
-    }
-
-    /// As [`Self::ask`], on a connection of `peer`.
-    pub(crate) async fn ask_as(
-        &self,
-        peer: Peer,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(path).header("host", "127.0.0.1:8500");
-        if !body.is_empty() {
-            request = request.header("content-type", "application/json");
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        let answered = async {
-            let router = self.router.clone().layer(Extension(peer));
-            let response = router.oneshot(request).await.unwrap();
-            let (parts, mut body) = response.into_parts();
-            let (mut read, mut cut) = (Vec::new(), false);
-            while let Some(frame) = body.frame().await {
-                match frame {
-                    Ok(frame) => read.extend_from_slice(&frame.into_data().unwrap()),
-                    Err(_) => cut = true,
-                }
-            }
-            let body = String::from_utf8(read).unwrap();
-            Answer { status: parts.status, headers: parts.headers, body, cut }
-        };
-        tokio::time::timeout(DEADLINE, answered).await.expect("an answer in time")
-    }
-
-    /// Begins a job and reads its stream to the end.
-    pub(crate) async fn job(&self, request: &str) -> Answer {
-        let created = self.manage("POST", "/v1/jobs", request).await;
-        assert_eq!(created.status, StatusCode::CREATED, "{created:?}");
-        let url = created.json()["sse_url"].as_str().unwrap().to_owned();
-        self.get(&url).await
+    fn deref(&self) -> &RouterClient {
+        &self.client
     }
 }
 
@@ -195,11 +143,22 @@ impl Hive {
             requests: Mutex::default(),
             broken: AtomicBool::new(false),
             ended: AtomicUsize::new(0),
+            hung: watch::Sender::new(false),
         });
         let answering = Arc::clone(&script);
         let answer = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
             let script = Arc::clone(&answering);
-            async move { script.answer(&method, &uri, headers, &body) }
+            async move {
+                let line = format!("{method} {uri}");
+                let mut hung = script.hung.subscribe();
+                // A request that came to one that hung ends with that one.
+                if *hung.borrow() {
+                    script.requests.lock().unwrap().push(Seen::of(line, headers, &body));
+                    drop(hung.wait_for(|hung| !*hung).await);
+                    return StatusCode::BAD_GATEWAY.into_response();
+                }
+                script.answer(line, headers, &body)
+            }
         };
         let routes = Router::new().fallback(answer);
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -227,6 +186,16 @@ impl Hive {
         self.0.current.store(false, SeqCst);
     }
 
+    /// Its streams begin and say nothing more, and nothing else is answered, until it is started again.
+    pub(crate) fn hangs(&self) {
+        self.0.hung.send_replace(true);
+    }
+
+    /// How often it was ended because it hung.
+    pub(crate) fn ended(&self) -> usize {
+        self.0.ended.load(SeqCst)
+    }
+
     pub(crate) fn cannot_start(&self) {
         self.0.broken.store(true, SeqCst);
     }
@@ -249,10 +218,8 @@ impl Hive {
 }
 
 impl Script {
-    fn answer(&self, method: &Method, uri: &Uri, headers: HeaderMap, body: &[u8]) -> Response {
-        let line = format!("{method} {uri}");
-        let body = String::from_utf8_lossy(body).into_owned();
-        self.requests.lock().unwrap().push(Seen { line: line.clone(), headers, body });
+    fn answer(&self, line: String, headers: HeaderMap, body: &[u8]) -> Response {
+        self.requests.lock().unwrap().push(Seen::of(line.clone(), headers, body));
         let mut replies = self.replies.lock().unwrap();
         let reply = match replies.get_mut(&line) {
             Some(replies) if replies.len() > 1 => replies.pop_front(),
@@ -267,6 +234,12 @@ impl Script {
     }
 }
 
+impl Seen {
+    fn of(line: String, headers: HeaderMap, body: &[u8]) -> Self {
+        Self { line, headers, body: String::from_utf8_lossy(body).into_owned() }
+    }
+}
+
 impl Reply {
     pub(crate) fn json(status: u16, body: &str) -> Self {
         Self(status, "application/json", body.to_owned())
@@ -274,21 +247,6 @@ impl Reply {
 
     pub(crate) fn stream(body: &str) -> Self {
         Self(200, "text/event-stream", body.to_owned())
-    }
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Status and code of a refusal, after checking that its body says the same.
-    #[track_caller]
-    pub(crate) fn refusal(&self) -> (u16, String) {
-        let body: ErrorBody =
-            serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
-        assert_eq!(body.error.status, Some(self.status.as_u16()), "{self:?}");
-        (self.status.as_u16(), body.error.code.to_string())
     }
 }
 
@@ -306,6 +264,7 @@ impl Hosts for Hosted {
                 config.hive(Some("not-configured")).map_err(Error::UnknownHive)?;
             }
             script.current.store(true, SeqCst);
+            script.hung.send_replace(false);
             let outcome = match script.running.swap(true, SeqCst) {
                 true => Outcome::Reused,
                 false => Outcome::Started,

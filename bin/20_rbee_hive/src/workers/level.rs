@@ -1,5 +1,5 @@
 use chain_daemon::LLAMACPP_WORKER;
-use chain_level::{Completion, Held, Lapse, Level, Place, Pool, Running, Wanted};
+use chain_level::{Busy, Completion, Held, Lapse, Level, Place, Pool, Renewed, Running, Wanted};
 use daemon_lifecycle::Identity;
 use rbee_api::{ErrorBody, Status, Worker, causes};
 use reqwest::{Method, RequestBuilder};
@@ -14,6 +14,7 @@ impl Level for Workers {
 
     const NARRATOR: &'static str = "hive";
     const PROCESS: &'static str = "worker";
+    const CAN_BE_ENDED_BY_REQUESTS: bool = true;
 
     fn id(worker: &WorkerHandle) -> &str {
         &worker.id
@@ -84,17 +85,17 @@ impl Level for Workers {
         running.idle() > self.0.config.current().worker.idle_timeout
     }
 
-    async fn renew(&self, worker: &WorkerHandle) -> Result<u32, Lapse> {
-        let silent = |error| Lapse::Silent(causes(&error));
-        let requests = worker.client.renew_lease().await.map_err(silent)?;
-        match worker.client.health().await.map_err(silent)?.status {
+    async fn renew(&self, worker: &WorkerHandle) -> Result<Renewed, Lapse> {
+        let refused = |error| Lapse::Refused(causes(&error));
+        let requests = worker.client.renew_lease().await.map_err(refused)?;
+        match worker.client.health().await.map_err(refused)?.status {
             Status::Stuck => Err(Lapse::Stuck),
-            Status::Ok | Status::Draining => Ok(requests),
+            Status::Ok | Status::Draining => Ok(Renewed { requests, by: None }),
         }
     }
 
-    async fn end(&self, worker: &WorkerHandle) {
-        self.0.host.end(&worker.identity).await;
+    async fn end(&self, process: &Identity) {
+        self.0.host.end(process).await;
     }
 
     fn request(&self, worker: &WorkerHandle, method: Method, path: &str) -> RequestBuilder {
@@ -125,7 +126,7 @@ impl Level for Workers {
         let client = client.map_err(|error| failure::worker(&error))?;
         // One that hangs would keep the request for as long as a stream may be silent.
         client.health().await.map_err(|error| failure::worker(&error))?;
-        let busy = pool.find(id).map(chain_level::Busy::new);
-        Ok((client.stream(method, path), busy.into()))
+        let busy = pool.find(id).map(Busy::new);
+        Ok((client.stream(method, path), Held::of::<Self>(busy)))
     }
 }

@@ -1,39 +1,38 @@
 //! A hive on a machine whose workers are scripts in this process.
 
 use std::{
+    io,
+    ops::Deref,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use axum::{
-    Extension, Router,
-    body::Body,
-    http::{HeaderMap, Method, Request, StatusCode, Uri, header},
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use daemon_lifecycle::{Daemon, Identity, Outcome, Waits};
-use futures::future::BoxFuture;
-use http_body_util::BodyExt as _;
-use http_guard::Peer;
+use daemon_lifecycle::{Daemon, Identity, Outcome, State as Stage, Waits};
+use futures::{StreamExt as _, future::BoxFuture, stream};
 use job_server::{JobServer, Limits};
-use rbee_api::ErrorBody;
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
 use rbee_hive::{Hive, Host, router};
-use serde_json::Value;
-use tokio::net::UnixListener;
-use tower::ServiceExt as _;
+use router_client::{Answer, RouterClient};
+use tokio::{net::UnixListener, sync::watch};
 use worker_lifecycle::{Error, WorkerClient, WorkerConfig, WorkerHandle, worker_id};
 
+use crate::process::Process;
+
 pub(crate) const CHUNKS: &str = "data: {\"n\":1}\n\ndata: [DONE]\n\n";
-const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) hive: Hive,
-    pub(crate) token: String,
+    daemon: Daemon,
+    client: RouterClient,
     config: Arc<RbeeConfig>,
-    router: Router,
     home: tempfile::TempDir,
 }
 
@@ -56,13 +55,15 @@ pub(crate) struct State {
     /// Workers that nobody in this process has spawned.
     pub(crate) strangers: Vec<WorkerConfig>,
     pub(crate) answer: &'static str,
-}
-
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: String,
-    pub(crate) cut: bool,
+    /// What a worker says of its state.
+    pub(crate) status: &'static str,
+    /// Lets streams that wait go on to their ends.
+    released: watch::Sender<bool>,
+    processes: Vec<Arc<Process>>,
+    /// The requests that are on each worker, by what they ask for.
+    under_way: watch::Sender<Vec<(String, String)>>,
+    /// What was on each worker when it crashed.
+    pub(crate) crashes: Vec<Vec<String>>,
 }
 
 impl World {
@@ -93,14 +94,35 @@ impl World {
             ended: 0,
             strangers: Vec::new(),
             answer: CHUNKS,
+            status: "ok",
+            released: watch::Sender::new(false),
+            processes: Vec::new(),
+            under_way: watch::Sender::default(),
+            crashes: Vec::new(),
         })));
         let live = LiveConfig::from_now_on(config, overrides);
         let (config, jobs) = (live.current(), JobServer::new(Limits::default()));
-        let hive = Hive::on(Arc::new(machine.clone()), "h", live, jobs, daemon).unwrap();
-        let token = std::fs::read_to_string(&config.paths.token).unwrap().trim().to_owned();
-        // Every request comes from the same user.
-        let router = router(hive.clone(), 8600).layer(Extension(Peer::SameUser));
-        Self { machine, router, hive, token, config, home }
+        let hive = Hive::on(Arc::new(machine.clone()), "h", live, jobs, daemon.clone()).unwrap();
+        let token = std::fs::read_to_string(&config.paths.token).unwrap();
+        let client = RouterClient::new(router(hive.clone(), 8600), 8600, &token);
+        Self { machine, hive, daemon, client, config, home }
+    }
+
+    /// Looks after the workers every `round`; to be raced against what comes of it.
+    pub(crate) async fn keep_workers(&self, round: Duration) -> ! {
+        self.serves().await;
+        self.hive.keep_workers(round).await
+    }
+
+    /// Has the hive serve, as far as it itself can tell.
+    async fn serves(&self) {
+        self.daemon.ready("nowhere").await.unwrap();
+        let listener = self.daemon.listen_tcp(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let daemon = self.daemon.clone();
+        tokio::spawn(async move { daemon.serve(listener, Router::new()).await });
+        while self.daemon.state() != Stage::Serving {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// A model's file of that name; its path is what requests call it.
@@ -161,40 +183,20 @@ impl World {
         names.filter(|name| name != ".locks").collect()
     }
 
-    pub(crate) async fn manage(&self, method: &str, path: &str, body: &str) -> Answer {
+    /// Begins, as who may manage, a streamed completion of that model for `prompt`.
+    pub(crate) async fn ask_for(&self, model: &str, prompt: &str) -> router_client::Begun {
         let bearer = format!("Bearer {}", self.token);
-        self.ask(method, path, &[("authorization", &bearer)], body).await
+        let body = serde_json::json!({"model": model, "stream": true, "prompt": prompt});
+        let headers = [("authorization", bearer.as_str()), ("x-rbee-events", "1")];
+        self.begin("POST", "/v1/completions", &headers, &body.to_string()).await
     }
+}
 
-    pub(crate) async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(path).header("host", "127.0.0.1:8600");
-        if !body.is_empty() {
-            request = request.header("content-type", "application/json");
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        let answered = async {
-            let response = self.router.clone().oneshot(request).await.unwrap();
-            let (parts, mut body) = response.into_parts();
-            let (mut read, mut cut) = (Vec::new(), false);
-            while let Some(frame) = body.frame().await {
-                match frame {
-                    Ok(frame) => read.extend_from_slice(&frame.into_data().unwrap()),
-                    Err(_) => cut = true,
-                }
-            }
-            Answer { status: parts.status, body: String::from_utf8(read).unwrap(), cut }
-        };
-        tokio::time::timeout(DEADLINE, answered).await.expect("an answer in time")
+impl Deref for World {
+    type Target = RouterClient;
+
+    fn deref(&self) -> &RouterClient {
+        &self.client
     }
 }
 
@@ -211,41 +213,146 @@ impl Machine {
         let socket = folder.join("http.sock");
         drop(std::fs::remove_file(&socket));
         let listener = UnixListener::bind(&socket).unwrap();
-        let (machine, model) = (self.clone(), worker.model.clone());
-        let answer = move |method: Method, uri: Uri| {
-            let (machine, model) = (machine.clone(), model.clone());
-            async move { machine.answer(&format!("{method} {uri}"), &model) }
+        let process = Arc::new(Process::start(&self.state(|state| state.identity.clone())));
+        self.state(|state| state.processes.push(Arc::clone(&process)));
+        let served = Served {
+            machine: self.clone(),
+            id: id.clone(),
+            model: worker.model.clone(),
+            process: Arc::clone(&process),
+        };
+        let answer = move |method: Method, uri: Uri, body: Bytes| {
+            let served = served.clone();
+            async move { served.answer(&format!("{method} {uri}"), &body) }
         };
         let routes = Router::new().fallback(answer);
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await });
+        process.serves(server.abort_handle());
         Ok(WorkerHandle {
             client: WorkerClient::new(&socket)?,
             id,
             model: worker.model,
             slot: worker.slot,
-            identity: self.state(|state| state.identity.clone()),
+            identity: process.identity.clone(),
             outcome: Outcome::Started,
         })
     }
 
-    fn answer(&self, line: &str, model: &str) -> Response {
-        let json = |body: String| ([(header::CONTENT_TYPE, "application/json")], body);
-        match line {
-            "GET /health" => json(HEALTH.to_owned()).into_response(),
-            "GET /v1/models" => json(format!(r#"{{"data":[{{"id":"{model}"}}]}}"#)).into_response(),
-            "POST /v1/lease" => {
-                json(r#"{"lease_s":1.0,"active_requests":0}"#.to_owned()).into_response()
-            }
-            "POST /v1/completions" => {
-                let body = self.state(|state| state.answer);
-                ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
-            }
-            _ => (StatusCode::NOT_IMPLEMENTED, HeaderMap::new()).into_response(),
-        }
+    /// Lets streams that wait go on.
+    pub(crate) fn release(&self) {
+        self.state(|state| state.released.send_replace(true));
+    }
+
+    /// Waits until `count` requests are on workers.
+    pub(crate) async fn has(&self, count: usize) {
+        let mut under_way = self.state(|state| state.under_way.subscribe());
+        let come = under_way.wait_for(|under_way| under_way.len() >= count);
+        drop(tokio::time::timeout(Duration::from_secs(20), come).await.expect("in time").unwrap());
+    }
+
+    /// Ends every worker that there is, without a word.
+    pub(crate) fn crash_all(&self) {
+        self.state(|state| state.processes.clone()).iter().for_each(|process| process.crash());
+    }
+
+    /// Ends the process without a word.
+    pub(crate) fn crash(&self, process: &Identity) {
+        let processes = self.state(|state| state.processes.clone());
+        processes.iter().find(|one| one.identity == *process).unwrap().crash();
     }
 }
 
-const HEALTH: &str = r#"{"status":"ok","role":"llamacpp-worker","instance_id":"i","pid":1,"start_time":1,"exe_hash":"","source_root":null,"version":"0","uptime_s":1}"#;
+/// One worker, as those see it who ask it.
+#[derive(Debug, Clone)]
+struct Served {
+    machine: Machine,
+    id: String,
+    model: String,
+    process: Arc<Process>,
+}
+
+impl Served {
+    fn answer(&self, line: &str, body: &[u8]) -> Response {
+        let json = |body: String| ([(header::CONTENT_TYPE, "application/json")], body);
+        match line {
+            "GET /health" => {
+                let status = self.machine.state(|state| state.status);
+                json(HEALTH.replace("STATUS", status)).into_response()
+            }
+            "GET /v1/models" => {
+                json(format!(r#"{{"data":[{{"id":"{}"}}]}}"#, self.model)).into_response()
+            }
+            "POST /v1/lease" => {
+                json(r#"{"lease_s":1.0,"active_requests":0}"#.to_owned()).into_response()
+            }
+            "POST /v1/completions" => self.complete(&String::from_utf8_lossy(body)),
+            _ => (StatusCode::NOT_IMPLEMENTED, HeaderMap::new()).into_response(),
+        }
+    }
+
+    /// A prompt says what becomes of it: `poison` crashes the worker, `slow` has half an answer and
+    /// waits, `silent` waits for all of it, and every other is answered at once.
+    fn complete(&self, body: &str) -> Response {
+        let kind = ["poison", "slow", "silent"].into_iter().find(|kind| body.contains(kind));
+        let Some(kind) = kind else {
+            let body = self.machine.state(|state| state.answer);
+            return ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
+        };
+        let on = OnWorker::new(&self.machine, &self.id, kind);
+        if kind == "poison" {
+            let (machine, id) = (self.machine.clone(), self.id.clone());
+            machine.state(|state| {
+                let on_it = state.under_way.borrow();
+                let on_it = on_it.iter().filter(|(on, _)| *on == id).map(|(_, kind)| kind.clone());
+                let on_it = on_it.collect();
+                state.crashes.push(on_it);
+            });
+            let process = Arc::clone(&self.process);
+            tokio::task::spawn_blocking(move || process.crash());
+        }
+        let beginning = if kind == "slow" { "data: {\"n\":1}\n\n" } else { ":\n\n" };
+        let beginning = stream::iter([Ok(beginning.to_owned())]);
+        let mut released = self.machine.state(|state| state.released.subscribe());
+        let process = Arc::clone(&self.process);
+        let rest = stream::once(async move {
+            let _on = on;
+            tokio::select! {
+                biased;
+                () = process.crashed() => Err(io::Error::other("crashed")),
+                _ = released.wait_for(|released| *released), if kind != "poison" => {
+                    Ok(if kind == "slow" { "data: [DONE]\n\n" } else { CHUNKS }.to_owned())
+                }
+            }
+        });
+        let body = Body::from_stream(beginning.chain(rest));
+        let named = [(header::CONTENT_TYPE.as_str(), "text/event-stream"), ("x-rbee-job", "j")];
+        (named, body).into_response()
+    }
+}
+
+/// A request that is on a worker.
+struct OnWorker(Machine, (String, String));
+
+impl OnWorker {
+    fn new(machine: &Machine, id: &str, kind: &str) -> Self {
+        let on = (id.to_owned(), kind.to_owned());
+        machine.state(|state| state.under_way.send_modify(|under_way| under_way.push(on.clone())));
+        Self(machine.clone(), on)
+    }
+}
+
+impl Drop for OnWorker {
+    fn drop(&mut self) {
+        self.0.state(|state| {
+            state.under_way.send_modify(|under_way| {
+                let place = under_way.iter().position(|on| *on == self.1);
+                under_way.swap_remove(place.unwrap());
+            });
+        });
+    }
+}
+
+const HEALTH: &str = r#"{"status":"STATUS","role":"llamacpp-worker","instance_id":"i","pid":1,"start_time":1,"exe_hash":"","source_root":null,"version":"0","uptime_s":1}"#;
 
 impl Host for Machine {
     fn build(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<(), Error>> {
@@ -290,8 +397,9 @@ impl Host for Machine {
         Box::pin(async { Ok(()) })
     }
 
-    fn end<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, ()> {
+    fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {
         self.state(|state| state.ended += 1);
+        self.crash(process);
         Box::pin(async {})
     }
 
@@ -305,21 +413,6 @@ impl Host for Machine {
 
     fn memory_of(&self, _: &Identity) -> Option<u64> {
         Some(self.state(|state| state.resident))
-    }
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Status and code of a refusal, after checking that its body says the same.
-    #[track_caller]
-    pub(crate) fn refusal(&self) -> (u16, String) {
-        let body: ErrorBody =
-            serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
-        assert_eq!(body.error.status, Some(self.status.as_u16()), "{self:?}");
-        (self.status.as_u16(), body.error.code.to_string())
     }
 }
 

@@ -11,7 +11,7 @@ use job_server::{JobEmitter, JobId};
 use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_FRESH, ModelReach, paths};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
-use crate::{Attempt, Form, Head, Held, Level, Pool, Relays, Wanted, respond};
+use crate::{Again, Attempt, Form, Head, Held, Level, Pool, Relays, Wanted, respond};
 
 /// The endpoints, which are the same on every level.
 const ENDPOINTS: [&str; 2] = [paths::CHAT_COMPLETIONS, paths::COMPLETIONS];
@@ -77,9 +77,9 @@ impl<L: Level> Relays<Pool<L>> {
         let model = head.model.unwrap_or_else(|| pool.level().default_model());
         let events = head.form != Form::Json;
         let completion = Completion { path, model, fresh: head.fresh, events, reach, body };
-        self.begin(operation, move |job, failed| {
+        self.begin(operation, move |job, again| {
             let (pool, completion) = (pool.clone(), completion.clone());
-            async move { pool.attempt(completion, job, failed).await }
+            async move { pool.attempt(completion, job, again).await }
         })
     }
 }
@@ -89,11 +89,11 @@ impl<L: Level> Pool<L> {
         &self,
         completion: Completion,
         job: JobEmitter,
-        failed: usize,
+        Again { failed, alone }: Again,
     ) -> Result<Attempt<Held<L::Handle>>, ErrorBody> {
         let name = self.level().choose(self, &completion.model).await;
         let wanted = Wanted::of(completion.fresh, failed > 0);
-        let wanted = Wanted { reach: completion.reach, job: Some(job), ..wanted };
+        let wanted = Wanted { alone, reach: completion.reach, job: Some(job), ..wanted };
         let (handle, busy) = self.acquire(&name, wanted).await?;
         let request = self.level().completion(&handle, &completion);
         let request = request
@@ -101,7 +101,7 @@ impl<L: Level> Pool<L> {
             .header(HEADER_EVENTS, flag(completion.events))
             .header(HEADER_FRESH, flag(completion.fresh))
             .body(completion.body);
-        Ok(Attempt { request, at: L::id(&handle).to_owned(), guard: busy.into() })
+        Ok(Attempt { request, at: L::id(&handle).to_owned(), guard: Held::of::<L>(busy) })
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use job_client::{NotRead, Reading, Tries, cancel, read_on};
 use job_server::JobWriter;
-use rbee_api::{ErrorBody, Origin};
+use rbee_api::{ErrorBody, ErrorCode, Origin};
 use reqwest::{RequestBuilder, Response};
 
 use crate::{
@@ -29,6 +29,16 @@ pub struct Attempt<G> {
     pub guard: G,
 }
 
+/// What has become of a request so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Again {
+    /// How many attempts have failed; from the first failure on nothing that is remembered of the
+    /// process must be trusted.
+    pub failed: usize,
+    /// Whether the request may be why a process ended, so that no other is to run beside it.
+    pub alone: bool,
+}
+
 /// How relaying came to its end without an error.
 enum End {
     Whole,
@@ -48,7 +58,7 @@ pub(crate) async fn drive<N, F>(
     next: &N,
     mut departure: Departure,
     from: Option<Origin>,
-    acquire: impl FnMut(usize) -> F,
+    acquire: impl FnMut(Again) -> F,
 ) where
     N: NextLevel,
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
@@ -88,7 +98,7 @@ pub(crate) async fn drive<N, F>(
 pub(crate) async fn attempts<N, F>(
     job: &JobWriter,
     next: &N,
-    acquire: impl FnMut(usize) -> F,
+    acquire: impl FnMut(Again) -> F,
 ) -> Result<(), ErrorBody>
 where
     N: NextLevel,
@@ -102,13 +112,13 @@ async fn relayed<N, F>(
     next: &N,
     mut departure: Option<&mut Departure>,
     reading: &mut Reading,
-    mut acquire: impl FnMut(usize) -> F,
+    mut acquire: impl FnMut(Again) -> F,
 ) -> Result<End, ErrorBody>
 where
     N: NextLevel,
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
-    let mut begun = 0;
+    let (mut begun, mut alone) = (0, false);
     loop {
         let (sent, at, held) = match reading.job().cloned() {
             Some(upstream) => match read_on(next, &upstream, reading.failed()).await {
@@ -128,7 +138,12 @@ where
             },
             None => {
                 begun += 1;
-                let Attempt { request, at, guard } = acquire(reading.failed()).await?;
+                let acquired = acquire(Again { failed: reading.failed(), alone }).await;
+                let Attempt { request, at, guard } = match acquired {
+                    Ok(attempt) => attempt,
+                    Err(body) if alone => return Err(crashed(false, &body.error.message)),
+                    Err(body) => return Err(body),
+                };
                 (Sent::Yet(request), at, Some(guard))
             }
         };
@@ -137,7 +152,21 @@ where
             why = given_up(held.as_ref()) => Err(Failure::Broken { why }),
             outcome = answered(sent, answer, reading) => outcome,
         };
+        let blamed = match (&outcome, &held) {
+            (Err(Failure::Broken { why }), Some(held)) if held.blames().await => Some(why.clone()),
+            _ => None,
+        };
         drop(held);
+        if let Some(why) = blamed {
+            // Others that were under way are tried again as well, each alone: that counts for none.
+            if alone || reading.is_answered() {
+                return Err(crashed(reading.is_answered(), &why));
+            }
+            tracing::warn!(why, "a process ended while it had this request; trying that alone");
+            reading.begin_anew();
+            (begun, alone) = (0, true);
+            continue;
+        }
         match outcome {
             Ok(None) => return Ok(End::Whole),
             Ok(Some((reply, upstream))) => return Ok(End::Departs { reply, upstream }),
@@ -152,6 +181,15 @@ where
             }
         }
     }
+}
+
+/// The end of a request that may be why a process ended.
+fn crashed(answered: bool, why: &str) -> ErrorBody {
+    let what = match answered {
+        true => "the answer was cut off: the process that gave it has crashed",
+        false => "a process crashed while it had this request, and there is no other try",
+    };
+    ErrorBody::new(ErrorCode::WorkerCrashed, format!("{what}: {why}"))
 }
 
 /// A request on its way.

@@ -1,6 +1,10 @@
-use std::future;
+use std::{future, time::Duration};
 
-use crate::Busy;
+use crate::{Busy, Level};
+
+/// How long after its connections a process may end that has ended.
+const MOMENT: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(10);
 
 /// What is held of a process while it answers a request.
 pub trait Hold: Send + Sync {
@@ -9,31 +13,46 @@ pub trait Hold: Send + Sync {
     fn given_up(&self) -> impl Future<Output = String> + Send {
         future::pending()
     }
+
+    /// Of a process whose connection broke: whether it has ended, and may have ended because of what it
+    /// was answering.
+    fn blames(&self) -> impl Future<Output = bool> + Send {
+        future::ready(false)
+    }
 }
 
 impl Hold for () {}
 
-/// A process of a [`crate::Pool`], as a request holds it; `None` for one that the pool does not have.
+/// A process of a [`crate::Pool`], as a request holds it.
 #[derive(Debug)]
-pub struct Held<T>(Option<Busy<T>>);
+pub struct Held<T> {
+    /// `None` for one that the pool does not have.
+    busy: Option<Busy<T>>,
+    can_be_ended: bool,
+}
+
+impl<T> Held<T> {
+    pub fn of<L: Level<Handle = T>>(busy: impl Into<Option<Busy<T>>>) -> Self {
+        Self { busy: busy.into(), can_be_ended: L::CAN_BE_ENDED_BY_REQUESTS }
+    }
+}
 
 impl<T: Send + Sync> Hold for Held<T> {
     async fn given_up(&self) -> String {
-        match &self.0 {
+        match &self.busy {
             Some(busy) => busy.given_up().await,
             None => future::pending().await,
         }
     }
-}
 
-impl<T> From<Busy<T>> for Held<T> {
-    fn from(busy: Busy<T>) -> Self {
-        Self(Some(busy))
-    }
-}
-
-impl<T> From<Option<Busy<T>>> for Held<T> {
-    fn from(busy: Option<Busy<T>>) -> Self {
-        Self(busy)
+    async fn blames(&self) -> bool {
+        let Some(busy) = self.busy.as_ref().filter(|_| self.can_be_ended) else { return false };
+        // The kernel closes connections a moment before it says that their process has ended.
+        let ended = async {
+            while !busy.running().is_lost() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(MOMENT, ended).await.is_ok()
     }
 }

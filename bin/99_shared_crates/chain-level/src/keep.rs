@@ -50,29 +50,35 @@ impl<L: Level> Pool<L> {
         round: Duration,
         is_serving: bool,
     ) {
+        // They are counted one by one.
+        if !running.begin_renewal() {
+            return;
+        }
         let pool = self.clone();
         tokio::spawn(async move {
-            // Over before the next one, so that they are counted one by one.
             let renewed = timeout(round * 4 / 5, pool.level().renew(&running.handle)).await;
-            let lapse = match renewed {
-                Ok(Ok(requests)) => return running.renewed(requests),
-                Ok(Err(lapse)) => lapse,
-                Err(_) => Lapse::Silent("it does not answer".to_owned()),
-            };
-            let is_alive = L::identity(&running.handle).is_alive();
-            let missed = running.missed();
+            running.renewal_over();
             let id = L::id(&running.handle);
-            tracing::warn!(id, missed, is_alive, ?lapse, "a lease is not renewed");
-            let hangs = match lapse {
-                Lapse::Silent(_) => missed >= MISSES,
-                Lapse::Stuck => true,
+            let why = match renewed {
+                Ok(Ok(renewed)) => return running.renewed(renewed),
+                Ok(Err(Lapse::Stuck)) => Some("what it does comes to no end".to_owned()),
+                Ok(Err(Lapse::Refused(error))) => {
+                    tracing::debug!(id, error, "a lease is refused");
+                    None
+                }
+                Err(_) => {
+                    let missed = running.missed();
+                    tracing::warn!(id, missed, "a lease is not renewed in time");
+                    (missed >= MISSES)
+                        .then(|| format!("it has not answered {missed} times in a row"))
+                }
             };
-            if !is_alive {
+            if !running.is_alive() {
                 // The next request for its place brings up another.
                 vacate(slot.as_ref(), &running);
                 running.give_up("it has ended");
-            } else if hangs && is_serving {
-                pool.end(slot.as_ref(), &running, &lapse).await;
+            } else if let Some(why) = why.filter(|_| is_serving) {
+                pool.end(slot.as_ref(), &running, &why).await;
             }
         });
     }
@@ -82,19 +88,15 @@ impl<L: Level> Pool<L> {
         &self,
         slot: Option<&Arc<Slot<L::Handle>>>,
         running: &Arc<Running<L::Handle>>,
-        lapse: &Lapse,
+        why: &str,
     ) {
         vacate(slot, running);
         let id = L::id(&running.handle);
-        let why = match lapse {
-            Lapse::Silent(_) => format!("it has not answered {MISSES} times in a row"),
-            Lapse::Stuck => "what it does comes to no end".to_owned(),
-        };
         let human = format!("ending the {} `{id}`: {why}", L::PROCESS);
         narration::<L>("hung", human).about(id).level(Severity::Warn).emit();
         // First, so that nobody finds it who looks for another.
-        self.level().end(&running.handle).await;
-        running.give_up(&why);
+        self.level().end(&running.identity()).await;
+        running.give_up(why);
     }
 }
 

@@ -20,6 +20,9 @@ pub trait Level: Clone + Send + Sync + 'static {
     const NARRATOR: &'static str;
     /// What one is called: `hive`.
     const PROCESS: &'static str;
+    /// Whether a request can be why a process ends: one that was under way then is tried again only in
+    /// a process of its own.
+    const CAN_BE_ENDED_BY_REQUESTS: bool = false;
 
     /// The process's own name, by which it is found again when its stream broke.
     fn id(handle: &Self::Handle) -> &str;
@@ -101,20 +104,19 @@ pub trait Level: Clone + Send + Sync + 'static {
         false
     }
 
-    /// Tells the process that it is still wanted; gives how many requests it says that it answers.
+    /// Tells the process that it is still wanted. One that does not answer at all is taken to hang.
     ///
     /// # Errors
     ///
-    /// It is silent, or says itself that it gets nowhere.
-    fn renew(&self, _handle: &Self::Handle) -> impl Future<Output = Result<u32, Lapse>> + Send {
-        future::ready(Ok(0))
+    /// It cannot be told, or says itself that it gets nowhere.
+    fn renew(&self, _handle: &Self::Handle) -> impl Future<Output = Result<Renewed, Lapse>> + Send {
+        future::ready(Ok(Renewed::default()))
     }
 
     /// Ends a process that hangs, at once.
-    fn end(&self, handle: &Self::Handle) -> impl Future<Output = ()> + Send {
-        let identity = Self::identity(handle).clone();
-        async move {
-            daemon_lifecycle::kill(&identity).await;
+    fn end(&self, process: &Identity) -> impl Future<Output = ()> + Send {
+        async {
+            daemon_lifecycle::kill(process).await;
         }
     }
 
@@ -135,16 +137,25 @@ pub trait Level: Clone + Send + Sync + 'static {
         async move {
             let wanted = Wanted { distrust: failed > 0, ..Wanted::default() };
             let (handle, busy) = pool.acquire(id, wanted).await?;
-            Ok((self.request(&handle, method, path), busy.into()))
+            Ok((self.request(&handle, method, path), Held::of::<Self>(busy)))
         }
     }
 }
 
-/// Why a process did not renew its lease.
+/// What a process says when its lease is renewed.
+#[derive(Debug, Clone, Default)]
+pub struct Renewed {
+    /// How many requests it says that it answers, whoever sent them.
+    pub requests: u32,
+    /// Who answered, where that may be another generation than the one that is remembered.
+    pub by: Option<Identity>,
+}
+
+/// Why a process that answers has not renewed its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lapse {
-    /// It gave no answer, which may pass.
-    Silent(String),
+    /// It takes no requests, as one does that only finishes what it has.
+    Refused(String),
     /// It says itself that what it does comes to no end.
     Stuck,
 }
@@ -165,6 +176,8 @@ pub struct Wanted {
     pub fresh: bool,
     /// Whether the process that is remembered has failed this request already.
     pub distrust: bool,
+    /// Whether it is to be a process that answers nobody else meanwhile.
+    pub alone: bool,
     /// Who waits for it to be built, if it must.
     pub waits: Waits,
     /// Which models whoever asks may name.
@@ -177,7 +190,7 @@ impl Default for Wanted {
     /// What a program wants of whatever runs.
     fn default() -> Self {
         let (waits, reach) = (Waits::Program, ModelReach::Any);
-        Self { fresh: false, distrust: false, waits, reach, job: None }
+        Self { fresh: false, distrust: false, alone: false, waits, reach, job: None }
     }
 }
 

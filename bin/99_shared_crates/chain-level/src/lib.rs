@@ -30,11 +30,11 @@ mod serve; // routes on a daemon's listener
 
 pub use crate::{
     completion::{Completion, completion_routes}, // (Relays<Pool<L>>) -> Router
-    drive::Attempt,
+    drive::{Again, Attempt},
     head::Head,
     held::{Held, Hold},
     keep::LEASE_ROUND,
-    level::{Lapse, Level, Place, Wanted, to_its_end},
+    level::{Lapse, Level, Place, Renewed, Wanted, to_its_end},
     narration::narrate_into, // (JobServer) -> sink
     next::NextLevel,
     pool::Pool,

@@ -46,10 +46,13 @@ impl<L: Level> Pool<L> {
         wanted: Wanted,
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let slot = self.slot(&self.level().admit(self, name, &wanted).await?);
+        if wanted.alone {
+            return self.acquire_alone(slot, &wanted).await;
+        }
         if !wanted.distrust
             && let Some(running) = slot.current()
             // The port of a dead one may be somebody else's.
-            && L::identity(&running.handle).is_alive()
+            && running.is_alive()
         {
             // Counted first, so that it is not stopped as idle while it is looked at.
             let busy = Busy::new(Arc::clone(&running));
@@ -99,7 +102,7 @@ impl<L: Level> Pool<L> {
         let known = self.current().into_iter().chain(self.leaving());
         let known = known.map(|running| L::id(&running.handle).to_owned()).collect();
         for (name, handle) in self.level().others(known).await {
-            let (slot, running) = (self.slot(&name), Running::new(handle));
+            let (slot, running) = (self.slot(&name), Self::running(handle));
             // Two of one name are alive while one replaces the other.
             if slot.current().is_some() && !self.level().is_current(&running.handle).await {
                 continue;
@@ -154,6 +157,40 @@ impl<L: Level> Pool<L> {
         lock(&self.0.leaving).clone()
     }
 
+    fn running(handle: L::Handle) -> Arc<Running<L::Handle>> {
+        let identity = L::identity(&handle).clone();
+        Running::new(handle, identity)
+    }
+
+    /// A process beside the place, which nobody else gets while the guard is held. One request at a time
+    /// has one.
+    async fn acquire_alone(
+        &self,
+        slot: Arc<Slot<L::Handle>>,
+        wanted: &Wanted,
+    ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
+        let turn = Arc::clone(&slot.alone).lock_owned().await;
+        let place = Place { pool: self, slot: &slot, stale: None };
+        let running = Self::running(self.level().bring_up(place, wanted).await?);
+        // Known, so that it is looked after and adopted for nobody.
+        lock(&self.0.leaving).push(Arc::clone(&running));
+        if let Some(adopted) = self.occupant(&slot.name)
+            && L::id(&adopted.handle) == L::id(&running.handle)
+        {
+            slot.forget(&adopted);
+        }
+        let (pool, beside) = (self.clone(), Arc::clone(&running));
+        let settle = move || {
+            lock(&pool.0.leaving).retain(|leaving| !Arc::ptr_eq(leaving, &beside));
+            // It has shown that it works, and serves everybody where nothing else does.
+            if !beside.is_lost() && !slot.fill(&beside) {
+                pool.retire(beside, "which one request had for itself");
+            }
+            drop(turn);
+        };
+        Ok((running.handle.clone(), Busy::alone(running, settle)))
+    }
+
     /// Starts or replaces what is in the place; one caller at a time.
     async fn bring_up(
         &self,
@@ -177,7 +214,7 @@ impl<L: Level> Pool<L> {
             return Ok(Arc::clone(running));
         }
         let place = Place { pool: self, slot, stale: answering.as_ref() };
-        let running = Running::new(self.level().bring_up(place, wanted).await?);
+        let running = Self::running(self.level().bring_up(place, wanted).await?);
         let replaced = slot.set(Some(Arc::clone(&running)));
         let id = L::id(&running.handle);
         if let Some(replaced) = replaced.filter(|old| L::id(&old.handle) != id) {

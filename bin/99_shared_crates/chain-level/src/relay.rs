@@ -19,20 +19,23 @@ pub(crate) struct Answer<'a> {
 pub(crate) enum Failure {
     /// The next level did not answer, or stopped in the middle.
     Broken { why: String },
+    /// There is nobody at the next level to be asked.
+    Unreached { why: String },
     /// The next level answered with an error.
     Refused(ErrorBody),
 }
 
 impl Failure {
     pub(crate) fn broken(error: &reqwest::Error) -> Self {
-        Self::Broken { why: causes(error) }
+        let why = causes(error);
+        if error.is_connect() { Self::Unreached { why } } else { Self::Broken { why } }
     }
 
     /// The client's view of it.
     pub(crate) fn into_body(self, answered: bool) -> ErrorBody {
         match self {
             Self::Refused(body) => body,
-            Self::Broken { why } => {
+            Self::Broken { why } | Self::Unreached { why } => {
                 let what = if answered {
                     "the answer was cut off"
                 } else {

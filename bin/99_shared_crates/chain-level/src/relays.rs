@@ -17,7 +17,7 @@ use reqwest::{
 use tracing::Instrument as _;
 
 use crate::{
-    Attempt,
+    Again, Attempt,
     drive::{attempts, drive},
     next::NextLevel,
     respond::RECONNECT_GRACE,
@@ -71,18 +71,18 @@ impl<N: NextLevel> Relays<N> {
     /// Begins a job that the next level does: gets an attempt from `acquire`, relays it, tries again
     /// if the process was gone before it had said anything.
     ///
-    /// `acquire` is given the job, for what is told on its behalf, and how many attempts have
-    /// failed; from the first failure on it must not trust what it remembers of the process.
+    /// `acquire` is given the job, for what is told on its behalf, and what has become of the attempts
+    /// so far.
     pub fn begin<A, F>(&self, operation: &str, acquire: A) -> Result<JobId, Error>
     where
-        A: Fn(JobEmitter, usize) -> F + Send + Sync + 'static,
+        A: Fn(JobEmitter, Again) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Attempt<N::Held>, ErrorBody>> + Send,
     {
         let relays = self.clone();
         self.begin_with(operation, async move |job| {
             let emitter = job.emitter();
             let departure = relays.transfers.register(job.id());
-            let acquire = |failed| acquire(emitter.clone(), failed);
+            let acquire = |again| acquire(emitter.clone(), again);
             drive(job, &relays.next, departure, None, acquire).await;
         })
     }
@@ -107,7 +107,7 @@ impl<N: NextLevel> Relays<N> {
     pub async fn attempts<F>(
         &self,
         job: &JobWriter,
-        acquire: impl FnMut(usize) -> F,
+        acquire: impl FnMut(Again) -> F,
     ) -> Result<(), ErrorBody>
     where
         F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
@@ -155,7 +155,11 @@ impl<N: NextLevel> Relays<N> {
     }
 
     /// Goes on with what an earlier generation has released.
-    pub(crate) fn take_up(&self, Transfer { job, upstream }: Transfer) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// The job is here already, or there is no room for it.
+    pub fn take_up(&self, Transfer { job, upstream }: Transfer) -> Result<(), Error> {
         let id = job.id();
         let job = self.jobs.adopt(&job, RECONNECT_GRACE)?;
         tracing::info!(%id, at = upstream.at, "goes on with a job of an earlier generation");
@@ -178,7 +182,9 @@ impl<N: NextLevel> Relays<N> {
         tokio::spawn(work.instrument(job_span(&id.to_string())));
     }
 
-    pub(crate) async fn release(&self, id: JobId) -> Option<Transfer> {
+    /// Lets a job go to a later generation, which has to [take it up](Self::take_up); `None` for one that
+    /// is not here, or whose answer has not begun: it could only be repeated.
+    pub async fn release(&self, id: JobId) -> Option<Transfer> {
         self.transfers.release(id).await
     }
 

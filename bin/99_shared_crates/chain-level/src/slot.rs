@@ -1,12 +1,16 @@
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use daemon_lifecycle::Identity;
 use tokio::sync::watch;
+
+use crate::Renewed;
 
 /// How long after one look at a process's freshness the next may follow, when nobody waits for it.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,6 +21,8 @@ pub struct Slot<T> {
     pub name: String,
     /// Held while a process is brought up: however many ask, one does it.
     pub bringing_up: tokio::sync::Mutex<()>,
+    /// Held by the one request that has a process of its own beside this place.
+    pub(crate) alone: Arc<tokio::sync::Mutex<()>>,
     current: Mutex<Option<Arc<Running<T>>>>,
     refreshed: Mutex<Refreshed>,
 }
@@ -31,10 +37,12 @@ struct Refreshed {
 #[derive(Debug)]
 pub struct Running<T> {
     pub handle: T,
+    identity: Mutex<Identity>,
     /// Why nobody is to wait for it any more.
     given_up: watch::Sender<Option<String>>,
     /// Renewals of its lease, in a row.
     missed: AtomicU32,
+    being_renewed: AtomicBool,
     active: AtomicU32,
     /// What the process said of itself when it was last asked: others may use it too.
     reported: AtomicU32,
@@ -43,7 +51,14 @@ pub struct Running<T> {
 
 /// Counts a request as under way on a process, until it is dropped.
 #[derive(Debug)]
-pub struct Busy<T>(Arc<Running<T>>);
+pub struct Busy<T> {
+    running: Arc<Running<T>>,
+    /// Dropped after the request: what is to become of a process that it had for itself.
+    alone: Option<Alone>,
+}
+
+/// Settles what is to become of a process that one request had for itself.
+pub(crate) struct Alone(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 /// The right to look at a process's freshness beside the requests; one at a time.
 #[derive(Debug)]
@@ -55,6 +70,7 @@ impl<T> Slot<T> {
         Self {
             name,
             bringing_up: tokio::sync::Mutex::default(),
+            alone: Arc::default(),
             current: Mutex::default(),
             refreshed: Mutex::default(),
         }
@@ -68,6 +84,16 @@ impl<T> Slot<T> {
     pub fn set(&self, running: Option<Arc<Running<T>>>) -> Option<Arc<Running<T>>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut current, running)
+    }
+
+    /// Puts `running` in the place if nothing is in it that lives.
+    pub(crate) fn fill(&self, running: &Arc<Running<T>>) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_empty = current.as_ref().is_none_or(|running| running.is_lost());
+        if is_empty {
+            *current = Some(Arc::clone(running));
+        }
+        is_empty
     }
 
     /// Empties the place if `running` is still in it.
@@ -102,15 +128,32 @@ impl<T> Slot<T> {
 }
 
 impl<T> Running<T> {
-    pub fn new(handle: T) -> Arc<Self> {
+    pub(crate) fn new(handle: T, identity: Identity) -> Arc<Self> {
         Arc::new(Self {
             handle,
+            identity: Mutex::new(identity),
             given_up: watch::Sender::new(None),
             missed: AtomicU32::new(0),
+            being_renewed: AtomicBool::new(false),
             active: AtomicU32::new(0),
             reported: AtomicU32::new(0),
             used: Mutex::new(Instant::now()),
         })
+    }
+
+    /// Whether exactly this process is alive, by the kernel's word.
+    pub fn is_alive(&self) -> bool {
+        self.identity().is_alive()
+    }
+
+    /// Who is behind the handle by the last word of it.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has ended by itself, or was ended because it hung.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.given_up.borrow().is_some() || !self.is_alive()
     }
 
     /// Requests that it is answering now.
@@ -128,14 +171,26 @@ impl<T> Running<T> {
         self.given_up.send_replace(Some(why.to_owned()));
     }
 
+    /// Whether this is the only renewal of its lease under way, which [`Self::renewal_over`] ends.
+    pub(crate) fn begin_renewal(&self) -> bool {
+        !self.being_renewed.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn renewal_over(&self) {
+        self.being_renewed.store(false, Ordering::SeqCst);
+    }
+
     /// Counts a renewal of its lease that did not come to it; says how many that are in a row.
     pub(crate) fn missed(&self) -> u32 {
         self.missed.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Notes that its lease is renewed, and how many requests it says that it is answering.
-    pub(crate) fn renewed(&self, requests: u32) {
+    /// Notes that its lease is renewed.
+    pub(crate) fn renewed(&self, Renewed { requests, by }: Renewed) {
         self.missed.store(0, Ordering::SeqCst);
+        if let Some(by) = by {
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = by;
+        }
         if self.reported.swap(requests, Ordering::SeqCst) > 0 || requests > 0 {
             self.touch();
         }
@@ -158,12 +213,26 @@ impl<T> Busy<T> {
     pub fn new(running: Arc<Running<T>>) -> Self {
         running.active.fetch_add(1, Ordering::SeqCst);
         running.touch();
-        Self(running)
+        Self { running, alone: None }
+    }
+
+    /// The same for a request that has the process for itself; `settle` follows it.
+    pub(crate) fn alone(
+        running: Arc<Running<T>>,
+        settle: impl FnOnce() + Send + Sync + 'static,
+    ) -> Self {
+        let mut busy = Self::new(running);
+        busy.alone = Some(Alone(Some(Box::new(settle))));
+        busy
+    }
+
+    pub(crate) fn running(&self) -> &Running<T> {
+        &self.running
     }
 
     /// Resolves, with the reason, once nobody is to wait for the process any more.
     pub(crate) async fn given_up(&self) -> String {
-        let mut given_up = self.0.given_up.subscribe();
+        let mut given_up = self.running.given_up.subscribe();
         let why = given_up.wait_for(Option::is_some).await;
         // The sender is in what this holds.
         why.ok().and_then(|why| why.clone()).unwrap_or_default()
@@ -172,8 +241,23 @@ impl<T> Busy<T> {
 
 impl<T> Drop for Busy<T> {
     fn drop(&mut self) {
-        self.0.touch();
-        self.0.active.fetch_sub(1, Ordering::SeqCst);
+        self.running.touch();
+        self.running.active.fetch_sub(1, Ordering::SeqCst);
+        drop(self.alone.take());
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if let Some(settle) = self.0.take() {
+            settle();
+        }
+    }
+}
+
+impl fmt::Debug for Alone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alone").finish_non_exhaustive()
     }
 }
 

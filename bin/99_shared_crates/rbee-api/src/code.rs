@@ -80,6 +80,8 @@ codes! {
     /// Its causes are in the log of the process.
     Internal = "internal_error", 500;
     EngineFailed = "engine_failed", 500;
+    /// The request was under way when a worker crashed, and may be why.
+    WorkerCrashed = "worker_crashed", 500;
     /// The next level answered something that cannot be read.
     BadGateway = "bad_gateway", 502;
     /// The next level did not answer, or stopped in the middle.

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee", "engine-adapter"],
     &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "worker-service"],
     &["chain-daemon", "cargo-live"],
-    &["daemon-lifecycle", "job-server", "model-store"],
+    &["daemon-lifecycle", "job-server", "model-store", "router-client"],
     &["auto-update", "http-guard", "job-client"],
     &["narration-core", "rbee-config", "rbee-api", "feature-pins", "gguf-file"],
 ];

@@ -1,6 +1,8 @@
 //! A level between a scripted next level and a client.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod level; // one more level, and what it gets
+
 use std::{
     collections::VecDeque,
     io::Write as _,
@@ -405,11 +407,12 @@ impl Level {
     fn begin(&self) -> JobId {
         let (relays, attempts) = (self.relays.clone(), Arc::clone(&self.attempts));
         let next = self.next.clone();
-        let begun = relays.begin("completion", move |_, failed| {
-            attempts.lock().unwrap().push(failed);
+        let begun = relays.begin("completion", move |_, again| {
+            attempts.lock().unwrap().push(again.failed);
             let next = next.clone();
             async move {
-                let (request, guard) = next.request("next", Method::POST, "/", failed).await?;
+                let (request, guard) =
+                    next.request("next", Method::POST, "/", again.failed).await?;
                 Ok(Attempt { request: request.body("{}"), at: "next".to_owned(), guard })
             }
         });

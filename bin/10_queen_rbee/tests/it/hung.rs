@@ -1,0 +1,69 @@
+use std::time::Duration;
+
+use crate::world::{CHUNKS, Reply, World};
+
+const CHAT: &str = "POST /v1/chat/completions";
+const STREAM: &str = r#"{"model":"m","stream":true}"#;
+
+/// How often hives are asked in these tests.
+const ROUND: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn a_hive_that_hangs_is_ended_and_what_it_was_asked_is_asked_of_the_next() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, Reply::stream(CHUNKS)).on("GET /health", Reply::json(200, &health("ok")));
+    world.post("/v1/chat/completions", &[], STREAM).await;
+    hive.hangs();
+    let asked = world.post("/v1/chat/completions", &[], STREAM);
+    let answer = tokio::select! {
+        never = world.keep_hives(ROUND) => never,
+        answer = asked => answer,
+    };
+    assert_eq!(answer.body, CHUNKS);
+    assert_eq!((hive.ended(), hive.starts()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_hive_that_says_that_it_is_stuck_is_ended() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, Reply::stream(CHUNKS)).on("GET /health", Reply::json(200, &health("stuck")));
+    world.post("/v1/chat/completions", &[], STREAM).await;
+    let ended = async {
+        while hive.ended() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        never = world.keep_hives(ROUND) => never,
+        () = ended => {}
+    }
+    assert_eq!(world.post("/v1/chat/completions", &[], STREAM).await.body, CHUNKS);
+    assert_eq!(hive.starts(), 2);
+}
+
+#[tokio::test]
+async fn a_hive_that_answers_whatever_it_says_is_not_ended() {
+    for reply in [Reply::json(500, "<html>"), Reply::json(200, "{}"), Reply::json(401, "{}")] {
+        let (world, hive) = World::one().await;
+        hive.on(CHAT, Reply::stream(CHUNKS)).on("GET /health", reply);
+        world.post("/v1/chat/completions", &[], STREAM).await;
+        let asked = async {
+            while hive.seen("GET /health").len() < 6 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            never = world.keep_hives(ROUND) => never,
+            () = asked => {}
+        }
+        assert_eq!(hive.ended(), 0);
+    }
+}
+
+fn health(status: &str) -> String {
+    let of_a_process =
+        r#""instance_id":"i","pid":1,"start_time":1,"exe_hash":"","source_root":null"#;
+    format!(
+        r#"{{"status":"{status}","role":"rbee-hive",{of_a_process},"version":"0","uptime_s":1}}"#
+    )
+}

@@ -1,0 +1,146 @@
+use std::time::Duration;
+
+use crate::world::{CHUNKS, World};
+
+/// How often leases are renewed in these tests.
+const ROUND: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn a_request_that_ends_its_worker_is_tried_once_more_alone_and_then_told_so() {
+    let world = World::new();
+    let answer = world.ask_for(&world.model("a"), "poison").await.end().await;
+    assert!(
+        answer.body.contains("\"code\":\"worker_crashed\",\"param\":null,\"status\":500"),
+        "{answer:?}"
+    );
+    assert!(answer.body.ends_with("data: {\"state\":\"failed\"}\n\n"), "{answer:?}");
+    assert_eq!(world.machine.state(|machine| machine.crashes.clone()), [["poison"], ["poison"]]);
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 2);
+}
+
+#[tokio::test]
+async fn a_poison_request_takes_no_innocent_one_with_it_that_had_no_answer_yet() {
+    let world = World::new();
+    let model = world.model("a");
+    let innocents = [world.ask_for(&model, "silent").await, world.ask_for(&model, "silent").await];
+    world.machine.has(2).await;
+    let poison = world.ask_for(&model, "poison").await;
+    world.machine.release();
+    let poison = poison.end().await;
+    assert!(poison.body.contains("worker_crashed"), "{poison:?}");
+    for innocent in innocents {
+        let answer = innocent.end().await;
+        assert!(answer.body.ends_with("data: {\"state\":\"completed\"}\n\n"), "{answer:?}");
+    }
+    let crashes = world.machine.state(|machine| machine.crashes.clone());
+    assert_eq!(crashes.len(), 2);
+    assert_eq!(crashes[1], ["poison"], "nobody was beside it the second time");
+}
+
+#[tokio::test]
+async fn half_an_answer_of_a_worker_that_crashed_is_cut_off_and_not_begun_again() {
+    let world = World::new();
+    let model = world.model("a");
+    let mut innocent = world.ask_for(&model, "slow").await;
+    innocent.says("data: {\"n\":1}").await;
+    world.ask_for(&model, "poison").await.end().await;
+    let answer = innocent.end().await;
+    assert!(answer.body.contains("the answer was cut off"), "{answer:?}");
+    assert!(answer.body.contains("worker_crashed"), "{answer:?}");
+    assert_eq!(answer.body.matches("data: {\"n\":1}").count(), 1);
+}
+
+#[tokio::test]
+async fn one_poison_request_after_another_leaves_the_others_alone() {
+    let world = World::new();
+    let model = world.model("a");
+    for _ in 0..4 {
+        let poison = world.ask_for(&model, "poison").await.end().await;
+        assert!(poison.body.contains("worker_crashed"), "{poison:?}");
+        assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    }
+    let crashes = world.machine.state(|machine| machine.crashes.clone());
+    assert!(crashes.iter().all(|on_it| on_it == &["poison"]), "{crashes:?}");
+}
+
+#[tokio::test]
+async fn a_suspect_that_there_is_no_room_for_alone_is_not_tried_again() {
+    let world = World::new();
+    let model = world.model("a");
+    world.complete(&model, false).await;
+    world.machine.state(|machine| machine.available = 0);
+    let answer = world.ask_for(&model, "poison").await.end().await;
+    assert!(answer.body.contains("worker_crashed"), "{answer:?}");
+    assert!(answer.body.contains("MiB of memory"), "{answer:?}");
+    assert_eq!(world.machine.state(|machine| machine.crashes.len()), 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_an_innocent_suspect_had_for_itself_serves_everybody_afterwards() {
+    let world = World::new();
+    let model = world.model("a");
+    let suspect = world.ask_for(&model, "silent").await;
+    world.machine.has(1).await;
+    let first = world.machine.state(|machine| machine.spawned[0].clone());
+    world.machine.crash_all();
+    world.machine.release();
+    let answer = suspect.end().await;
+    assert!(answer.body.ends_with("data: {\"state\":\"completed\"}\n\n"), "{answer:?}");
+    assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    let spawned = world.machine.state(|machine| machine.spawned.clone());
+    assert_eq!(spawned.len(), 2);
+    assert_ne!(spawned[1], first);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_dead_is_not_taken_for_one_that_answers() {
+    let world = World::new();
+    let model = world.model("a");
+    world.complete(&model, false).await;
+    world.machine.crash_all();
+    assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_says_that_it_is_stuck_is_ended_and_another_one_brought_up() {
+    let world = World::new();
+    let model = world.model("a");
+    world.complete(&model, false).await;
+    world.machine.state(|machine| machine.status = "stuck");
+    let rounds = world.keep_workers(ROUND);
+    let ended = async {
+        while world.machine.state(|machine| machine.ended) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        never = rounds => never,
+        () = ended => {}
+    }
+    world.machine.state(|machine| machine.status = "ok");
+    assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 2);
+}
+
+#[tokio::test]
+async fn what_a_stuck_worker_was_to_answer_is_answered_by_another() {
+    let world = World::new();
+    let model = world.model("a");
+    let waiting = world.ask_for(&model, "silent").await;
+    world.machine.has(1).await;
+    world.machine.state(|machine| machine.status = "stuck");
+    let ended = async {
+        while world.machine.state(|machine| machine.ended) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.machine.state(|machine| machine.status = "ok");
+        world.machine.release();
+        waiting.end().await
+    };
+    let answer = tokio::select! {
+        never = world.keep_workers(ROUND) => never,
+        answer = ended => answer,
+    };
+    assert!(answer.body.ends_with("data: {\"state\":\"completed\"}\n\n"), "{answer:?}");
+}
