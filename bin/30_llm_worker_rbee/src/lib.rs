@@ -8,11 +8,13 @@
 mod args; // the command line
 mod engine; // one thread, one context, many sequences
 mod http; // OpenAI's format at the rim
+mod json; // JSON in the order in which it was written
 mod llama_log; // llama.cpp's log, as tracing events
 mod model; // a GGUF file, loaded
 mod sandbox; // what the process may still do with a stranger's file in it
 mod prompt; // what of a prompt may be control tokens
 mod template; // messages to prompt, by the model's own template
+mod tools; // functions that a model may call, in its text
 
 pub use crate::{
     args::{Args, Device},

@@ -16,9 +16,11 @@ use llama_cpp_2::{
 
 pub use self::file::ModelFile;
 use crate::{
+    json::Json,
     llama_log,
     prompt::{Controls, Part},
     template::{ChatTemplate, TemplateError},
+    tools::Format,
 };
 
 /// Where a vocabulary's tokens are shorter, what is not in it may still become one token.
@@ -144,6 +146,25 @@ impl Model {
         &self.facts
     }
 
+    /// How the model writes that it calls a function.
+    pub(crate) fn tool_format(&self) -> Format {
+        self.template.format
+    }
+
+    /// Whether its template shows tools; else the model has to be told of them in a message.
+    pub(crate) fn template_knows_tools(&self) -> bool {
+        self.template.knows_tools
+    }
+
+    /// The control token that begins a call, where it is one.
+    pub(crate) fn tool_opener(&self) -> Option<i32> {
+        let opener = self.template.format.opener();
+        match self.llama.vocab().tokenize(opener.as_bytes(), false, true)[..] {
+            [token] => Some(token.0),
+            _ => None,
+        }
+    }
+
     /// The most bytes of text that can become no more than `tokens` tokens.
     pub(crate) fn bytes_of(&self, tokens: u32) -> usize {
         self.longest.saturating_mul(tokens as usize)
@@ -156,7 +177,7 @@ impl Model {
     /// rendered text is shown to `fits` before any of it is tokenized.
     pub(crate) fn chat_prompt<E: From<TemplateError>>(
         &self,
-        context: &serde_json::Value,
+        context: &Json,
         fits: impl FnOnce(usize) -> Result<(), E>,
     ) -> Result<Vec<i32>, E> {
         let (context, shielded) = self.controls.shield(context);

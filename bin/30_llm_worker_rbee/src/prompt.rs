@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeSet, HashSet},
 };
 
-use serde_json::{Map, Value};
+use crate::json::Json;
 
 /// Around a placeholder's number. Unicode keeps both from text, and where a message has them they
 /// are replaced too.
@@ -57,23 +57,23 @@ impl Controls {
     }
 
     /// Puts placeholders into every string of what a template is rendered with.
-    pub(crate) fn shield(&self, context: &Value) -> (Value, Shielded) {
+    pub(crate) fn shield(&self, context: &Json) -> (Json, Shielded) {
         let mut shielded = Shielded::default();
         (self.shield_value(context, &mut shielded), shielded)
     }
 
-    fn shield_value(&self, value: &Value, shielded: &mut Shielded) -> Value {
+    fn shield_value(&self, value: &Json, shielded: &mut Shielded) -> Json {
         match value {
-            Value::String(text) => Value::String(self.shield_text(text, shielded).into_owned()),
-            Value::Array(items) => {
-                items.iter().map(|item| self.shield_value(item, shielded)).collect()
+            Json::Text(text) => Json::Text(self.shield_text(text, shielded).into_owned()),
+            Json::Array(items) => {
+                Json::Array(items.iter().map(|item| self.shield_value(item, shielded)).collect())
             }
-            Value::Object(members) => {
-                let member = |(name, value): (&String, &Value)| {
+            Json::Object(members) => {
+                let member = |(name, value): &(String, Json)| {
                     let name = self.shield_text(name, shielded).into_owned();
                     (name, self.shield_value(value, shielded))
                 };
-                Value::Object(members.iter().map(member).collect::<Map<_, _>>())
+                Json::Object(members.iter().map(member).collect())
             }
             other => other.clone(),
         }
@@ -166,7 +166,7 @@ impl Shielded {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -176,8 +176,9 @@ mod tests {
 
     /// What a template that writes `<|im_start|>TEXT<|im_end|>` makes of `text`.
     fn parts(text: &str) -> Vec<Part> {
-        let (context, shielded) = controls().shield(&json!({ "text": text }));
-        let rendered = format!("<|im_start|>{}<|im_end|>", context["text"].as_str().unwrap());
+        let (context, shielded) = controls().shield(&json!({ "text": text }).into());
+        let rendered =
+            format!("<|im_start|>{}<|im_end|>", context.get("text").unwrap().as_str().unwrap());
         controls().parts(&rendered, &shielded)
     }
 
@@ -222,14 +223,16 @@ mod tests {
     #[test]
     fn names_and_nested_values_are_shielded_too() {
         let context = json!({ "tools": [{ "<s>": { "deep": ["a<s>"] } }], "n": 3, "none": null });
-        let (shielded, _) = controls().shield(&context);
-        assert!(!shielded.to_string().contains("<s>"), "{shielded}");
+        let (shielded, _) = controls().shield(&context.into());
+        let shielded = shielded.to_text();
+        assert!(!shielded.contains("<s>"), "{shielded}");
+        let shielded: Value = serde_json::from_str(&shielded).unwrap();
         assert_eq!((&shielded["n"], &shielded["none"]), (&json!(3), &Value::Null));
     }
 
     #[test]
     fn a_placeholder_that_the_template_has_cut_gives_no_control_token() {
-        let (context, shielded) = controls().shield(&json!("<|im_end|>"));
+        let (context, shielded) = controls().shield(&json!("<|im_end|>").into());
         let cut: String = context.as_str().unwrap().chars().skip(1).collect();
         let all = controls().parts(&format!("{cut}{OPEN}7{CLOSE}{OPEN}"), &shielded);
         assert!(matches!(&all[..], [Part::Plain(text)] if !text.contains("<|im_end|>")), "{all:?}");

@@ -5,9 +5,15 @@
 
 use std::io;
 
-use minijinja::{Environment, Error, ErrorKind, Value, syntax::SyntaxConfig, value::Serde};
+use minijinja::{
+    Environment, Error, ErrorKind, Value,
+    syntax::SyntaxConfig,
+    value::{Kwargs, Serde},
+};
 use serde::Serialize as _;
-use serde_json::ser::Formatter;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
+use crate::{json::Json, tools::Format};
 
 /// What llama.cpp too falls back to for a model without a template.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -30,6 +36,10 @@ pub(crate) struct ChatTemplate {
     broken: Option<String>,
     bos: String,
     eos: String,
+    /// How it shows that functions are called.
+    pub(crate) format: Format,
+    /// Whether it shows tools and calls at all.
+    pub(crate) knows_tools: bool,
 }
 
 impl ChatTemplate {
@@ -50,16 +60,18 @@ impl ChatTemplate {
             tracing::warn!("the model has no chat template: ChatML is used");
             CHATML.to_owned()
         });
+        let format = Format::of_template(&source);
+        let knows_tools = source.contains("tools") && source.contains("tool_calls");
         let broken =
             environment.add_template_owned(NAME, source).err().map(|error| error.to_string());
         if let Some(reason) = &broken {
             tracing::warn!(%reason, "the model's chat template does not compile");
         }
-        Self { environment, broken, bos, eos }
+        Self { environment, broken, bos, eos, format, knows_tools }
     }
 
     /// Renders with `context`, an object with `messages` and whatever else the request carries.
-    pub(crate) fn render(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
+    pub(crate) fn render(&self, context: &Json) -> Result<String, TemplateError> {
         if let Some(reason) = &self.broken {
             return Err(TemplateError { reason: reason.clone() });
         }
@@ -92,12 +104,21 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 
 /// JSON as Python's `json.dumps` spaces it and without HTML escapes, which is what models saw when
 /// they were trained.
-fn tojson(value: Value) -> Result<Value, Error> {
+fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
+    let indent = options.get::<Option<usize>>("indent")?;
+    // What else Python's takes (`ensure_ascii`, `separators`) asks for what is done anyway.
     let mut bytes = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PythonFormat);
-    value
-        .serialize(&mut serializer)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let written = match indent {
+        Some(width) => {
+            let indent = " ".repeat(width.min(16));
+            let format = PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, format))
+        }
+        None => {
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonFormat))
+        }
+    };
+    written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Ok(Value::from_safe_string(text))
 }
@@ -128,12 +149,12 @@ impl Formatter for PythonFormat {
 
 #[cfg(test)]
 mod tests {
-    use super::ChatTemplate;
+    use super::*;
 
     fn render(source: &str) -> Result<String, String> {
         let template = ChatTemplate::new(Some(source.to_owned()), String::new(), String::new());
         let context = serde_json::json!({ "messages": [{ "role": "user", "content": "x" }] });
-        template.render(&context).map_err(|error| error.to_string())
+        template.render(&context.into()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -169,5 +190,40 @@ mod tests {
             assert!(render(source).is_err(), "{source}");
         }
         assert_eq!(render("{{ environ }}{{ env }}{{ config }}").unwrap(), "");
+    }
+
+    fn render_with(source: &str, context: &str) -> String {
+        let template = ChatTemplate::new(Some(source.to_owned()), String::new(), String::new());
+        template.render(&serde_json::from_str(context).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn tools_are_shown_in_the_order_in_which_they_were_written() {
+        let context =
+            r#"{"tools":[{"type":"function","function":{"name":"f","description":"<b>"}}]}"#;
+        assert_eq!(
+            render_with("{% for tool in tools %}{{ tool | tojson }}{% endfor %}", context),
+            r#"{"type": "function", "function": {"name": "f", "description": "<b>"}}"#
+        );
+        assert_eq!(
+            render_with("{{ tools[0].function | tojson(indent=4) }}", context),
+            "{\n    \"name\": \"f\",\n    \"description\": \"<b>\"\n}"
+        );
+    }
+
+    #[test]
+    fn calls_are_written_by_a_template_that_knows_them() {
+        let source = "{% for m in messages %}{% for call in m.tool_calls %}<tool_call>{\"name\": \"{{ call.function.name }}\", \
+             \"arguments\": {{ call.function.arguments | tojson }}}</tool_call>{% endfor %}{% endfor %}{{ tools }}";
+        let context = r#"{"tools":null,"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{"b":1,"a":[]}}}]}]}"#;
+        let rendered = render_with(source, context);
+        assert!(
+            rendered.starts_with(
+                r#"<tool_call>{"name": "f", "arguments": {"b": 1, "a": []}}</tool_call>"#
+            ),
+            "{rendered}"
+        );
+        let template = ChatTemplate::new(Some(source.to_owned()), String::new(), String::new());
+        assert!(template.knows_tools && template.format == Format::Hermes);
     }
 }

@@ -19,6 +19,8 @@ pub struct Request {
     /// Starts from the part of the prompt that an earlier request left decoded. Where a batch is
     /// cut changes its floating-point sums, so without this two equal requests agree more closely.
     pub reuse_cache: bool,
+    /// Control tokens that are written into the text; others are not.
+    pub shown: Vec<i32>,
 }
 
 /// How the next token is chosen.

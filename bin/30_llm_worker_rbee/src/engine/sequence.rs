@@ -123,7 +123,7 @@ impl Sequence {
             self.logprobs.push(sampler::logprobs(model, context, index, token, top));
         }
         self.piece.clear();
-        model.piece(token, false, &mut self.piece);
+        model.piece(token, self.job.request.shown.contains(&token.0), &mut self.piece);
         let pushed = self.text.push(&self.piece);
         if !pushed.text.is_empty() && self.send(pushed.text) == Step::Ended {
             return Step::Ended;

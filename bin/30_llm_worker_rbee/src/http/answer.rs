@@ -18,9 +18,15 @@ use super::{
     error::engine_failed,
     now,
     params::Params,
-    wire::{self, Choice, Chunk, Content, Delta, Logprobs, Message},
+    wire::{
+        self, Call, CallPart, Choice, Chunk, Content, Delta, Function, FunctionPart, Logprobs,
+        Message,
+    },
 };
-use crate::engine::{Event, Finish, TokenLogprob};
+use crate::{
+    engine::{Event, Finish, TokenLogprob},
+    tools::{CallStream, Piece},
+};
 
 /// How long a failure before the first token is answered by a status of its own. After that the
 /// stream begins without one, so that nobody on the way takes the worker for dead.
@@ -43,6 +49,8 @@ pub(super) struct Answer {
     /// Characters sent so far.
     sent: usize,
     include_usage: bool,
+    /// Finds the calls in the text, where there may be any.
+    calls: Option<CallStream>,
     _hold: Hold,
 }
 
@@ -60,8 +68,36 @@ impl Answer {
             events,
             sent: 0,
             include_usage: false,
+            calls: None,
             _hold: hold,
         }
+    }
+
+    /// The same, which may have calls.
+    pub(super) fn with_calls(mut self, calls: Option<CallStream>) -> Self {
+        self.calls = calls;
+        self
+    }
+
+    /// The pieces of text that has come.
+    fn pieces(&mut self, text: String) -> Vec<Piece> {
+        match &mut self.calls {
+            Some(calls) => calls.push(&text),
+            None => vec![Piece::Text(text)],
+        }
+    }
+
+    /// The pieces that were held back to the end.
+    fn last_pieces(&mut self) -> Vec<Piece> {
+        self.calls.as_mut().map(CallStream::finish).unwrap_or_default()
+    }
+
+    fn has_calls(&self) -> bool {
+        self.calls.as_ref().is_some_and(|calls| calls.calls() > 0)
+    }
+
+    fn call_id(&self) -> String {
+        self.calls.as_ref().map(CallStream::new_id).unwrap_or_default()
     }
 
     pub(super) async fn respond(
@@ -93,21 +129,27 @@ impl Answer {
     }
 
     async fn collect(mut self) -> Result<Response, ApiError> {
-        let (mut text, mut tokens) = (String::new(), Vec::new());
+        let (mut text, mut tokens, mut calls) = (String::new(), Vec::new(), Vec::new());
         let finish = loop {
             match self.next().await {
                 Event::Text { text: more, logprobs } => {
-                    text.push_str(&more);
+                    let pieces = self.pieces(more);
+                    self.collect_pieces(pieces, &mut text, &mut calls);
                     tokens.extend(logprobs);
                 }
                 Event::End(finish) => break finish,
                 Event::Failed(reason) => return Err(engine_failed(reason)),
             }
         };
+        let pieces = self.last_pieces();
+        self.collect_pieces(pieces, &mut text, &mut calls);
         let content = match self.kind {
-            Kind::Chat => {
-                Content::Message(Message { role: "assistant", content: &text, refusal: None })
-            }
+            Kind::Chat => Content::Message(Message {
+                role: "assistant",
+                content: Some(text.as_str()).filter(|text| !text.is_empty() || calls.is_empty()),
+                refusal: None,
+                tool_calls: &calls,
+            }),
             Kind::Completion => Content::Text(&text),
         };
         let logprobs = (!tokens.is_empty()).then(|| wire::logprobs(self.kind, &tokens, 0));
@@ -115,7 +157,7 @@ impl Answer {
             index: 0,
             content,
             logprobs,
-            finish_reason: Some(wire::finish_reason(&finish)),
+            finish_reason: Some(wire::finish_reason(&finish, !calls.is_empty())),
         };
         let mut body = self.chunk(std::slice::from_ref(&choice));
         body.object = match self.kind {
@@ -127,10 +169,28 @@ impl Answer {
         Ok(Json(body).into_response())
     }
 
+    fn collect_pieces(&self, pieces: Vec<Piece>, text: &mut String, calls: &mut Vec<Call>) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(more) => text.push_str(&more),
+                Piece::Call { name, .. } => calls.push(Call {
+                    id: self.call_id(),
+                    kind: "function",
+                    function: Function { name, arguments: String::new() },
+                }),
+                Piece::Arguments { text, .. } => {
+                    if let Some(call) = calls.last_mut() {
+                        call.function.arguments.push_str(&text);
+                    }
+                }
+            }
+        }
+    }
+
     /// One event for each chunk: nothing is collected and nothing waits.
     async fn stream(mut self, job: JobWriter, mut first: Option<Event>) {
         if self.kind == Kind::Chat {
-            let delta = Delta { role: Some("assistant"), content: Some("") };
+            let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
             self.write(&job, Content::Delta(delta), None, None);
         }
         loop {
@@ -143,8 +203,21 @@ impl Answer {
                 },
             };
             match event {
-                Event::Text { text, logprobs } => self.write_text(&job, &text, &logprobs),
+                Event::Text { text, logprobs } => {
+                    let pieces = self.pieces(text);
+                    if pieces.is_empty() && !logprobs.is_empty() {
+                        // Tokens of what is held back.
+                        self.write_text(&job, "", &logprobs);
+                        continue;
+                    }
+                    for (at, piece) in pieces.iter().enumerate() {
+                        self.write_piece(&job, piece, if at == 0 { &logprobs } else { &[] });
+                    }
+                }
                 Event::End(finish) => {
+                    for piece in self.last_pieces() {
+                        self.write_piece(&job, &piece, &[]);
+                    }
                     self.write_end(&job, &finish);
                     return job.complete();
                 }
@@ -155,21 +228,52 @@ impl Answer {
         }
     }
 
+    fn write_piece(&mut self, job: &JobWriter, piece: &Piece, tokens: &[TokenLogprob]) {
+        let id;
+        let part = match piece {
+            Piece::Text(text) => return self.write_text(job, text, tokens),
+            Piece::Call { index, name } => {
+                id = self.call_id();
+                CallPart {
+                    index: *index,
+                    id: Some(&id),
+                    kind: Some("function"),
+                    function: FunctionPart { name: Some(name), arguments: "" },
+                }
+            }
+            Piece::Arguments { index, text } => CallPart {
+                index: *index,
+                id: None,
+                kind: None,
+                function: FunctionPart { name: None, arguments: text },
+            },
+        };
+        let logprobs = self.logprobs("", tokens);
+        let delta = Delta { tool_calls: Some([part]), ..Delta::default() };
+        self.write(job, Content::Delta(delta), logprobs, None);
+    }
+
     fn write_text(&mut self, job: &JobWriter, text: &str, tokens: &[TokenLogprob]) {
-        let logprobs = (!tokens.is_empty()).then(|| wire::logprobs(self.kind, tokens, self.sent));
-        if !tokens.is_empty() {
-            self.sent += text.chars().count();
-        }
+        let logprobs = self.logprobs(text, tokens);
         let content = match self.kind {
-            Kind::Chat => Content::Delta(Delta { role: None, content: Some(text) }),
+            Kind::Chat => Content::Delta(Delta { content: Some(text), ..Delta::default() }),
             Kind::Completion => Content::Text(text),
         };
         self.write(job, content, logprobs, None);
     }
 
+    /// What is said of the tokens that came with `text`.
+    fn logprobs(&mut self, text: &str, tokens: &[TokenLogprob]) -> Option<Logprobs> {
+        let logprobs = (!tokens.is_empty()).then(|| wire::logprobs(self.kind, tokens, self.sent));
+        if !tokens.is_empty() {
+            self.sent += text.chars().count();
+        }
+        logprobs
+    }
+
     fn write_end(&self, job: &JobWriter, finish: &Finish) {
         let content = match self.kind {
-            Kind::Chat => Content::Delta(Delta { role: None, content: None }),
+            Kind::Chat => Content::Delta(Delta::default()),
             Kind::Completion => Content::Text(""),
         };
         self.write(job, content, None, Some(finish));
@@ -188,7 +292,7 @@ impl Answer {
         logprobs: Option<Logprobs>,
         finish: Option<&Finish>,
     ) {
-        let finish_reason = finish.map(wire::finish_reason);
+        let finish_reason = finish.map(|finish| wire::finish_reason(finish, self.has_calls()));
         let choice = Choice { index: 0, content, logprobs, finish_reason };
         let mut chunk = self.chunk(std::slice::from_ref(&choice));
         chunk.timings = finish.map(|finish| wire::timings(&finish.usage));

@@ -2,18 +2,18 @@
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use http_guard::{ApiBytes, ApiError};
-use serde_json::Value;
 
 use super::{
     Service,
     answer::{Answer, Kind},
     blocking,
-    error::{invalid_value, rejected, unsupported},
+    error::{invalid_value, rejected},
     fields::Fields,
     messages,
     params::{Params, TOP_LOGPROBS_MAX},
+    tools::Tools,
 };
-use crate::engine::Request;
+use crate::{engine::Request, tools::CallStream};
 
 pub(super) async fn create(
     State(service): State<Service>,
@@ -22,13 +22,21 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
     let engine = service.engine.clone();
-    let (params, events) = blocking(move || {
+    let (params, calls, events) = blocking(move || {
         let fields = Fields::parse(&body)?;
         let model = engine.model();
-        let params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
+        let mut params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
         let logprobs = logprobs(&fields)?;
-        refuse_tools(&fields)?;
-        let context = messages::template_context(&fields)?;
+        let tools = Tools::read(&fields)?;
+        let format = model.tool_format();
+        if let Some(grammar) = tools.grammar(format)?
+            && params.sampling.grammar.replace(grammar).is_some()
+        {
+            let message = "an answer that must be a call cannot have a `response_format`";
+            return Err(invalid_value("tool_choice", message));
+        }
+        let calls = tools.any().then(|| CallStream::new(format, &tools.tools));
+        let context = messages::template_context(&fields, tools, model.template_knows_tools())?;
         let fits = |bytes| engine.require_room(bytes).map_err(|error| rejected(error, "messages"));
         let request = Request {
             prompt: model.chat_prompt(&context, fits)?,
@@ -37,12 +45,13 @@ pub(super) async fn create(
             stop: params.stop.clone(),
             logprobs,
             reuse_cache: params.reuse_cache,
+            shown: calls.as_ref().and_then(|_| model.tool_opener()).into_iter().collect(),
         };
         let events = engine.submit(request).map_err(|error| rejected(error, "messages"))?;
-        Ok((params, events))
+        Ok((params, calls, events))
     })
     .await?;
-    let answer = Answer::new(Kind::Chat, &service.name, events, hold);
+    let answer = Answer::new(Kind::Chat, &service.name, events, hold).with_calls(calls);
     answer.respond(&service, &params, &headers).await
 }
 
@@ -57,19 +66,4 @@ fn logprobs(fields: &Fields) -> Result<Option<usize>, ApiError> {
         };
     }
     Ok(Some(top.and_then(|top| usize::try_from(top).ok()).unwrap_or(0)))
-}
-
-/// Tools that the model must not call change nothing; others would be ignored silently.
-fn refuse_tools(fields: &Fields) -> Result<(), ApiError> {
-    let forbidden = |name: &str| fields.raw(name).is_some_and(|choice| choice == "\"none\"");
-    for (param, choice) in [("tools", "tool_choice"), ("functions", "function_call")] {
-        let tools = fields.get::<Vec<Value>>(param, "an array")?.unwrap_or_default();
-        if !tools.is_empty() && !forbidden(choice) {
-            return Err(unsupported(
-                param,
-                format!("the worker calls no tools: leave `{param}` out"),
-            ));
-        }
-    }
-    Ok(())
 }

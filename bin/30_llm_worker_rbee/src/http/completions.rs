@@ -48,6 +48,7 @@ pub(super) async fn create(
             stop: params.stop.clone(),
             logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
             reuse_cache: params.reuse_cache,
+            shown: Vec::new(),
         };
         let events = engine.submit(request).map_err(|error| rejected(error, "prompt"))?;
         Ok((params, events))

@@ -39,9 +39,9 @@ pub(super) fn read(fields: &Fields) -> Result<Option<String>, ApiError> {
     };
     match (format.kind.as_str(), format.json_schema) {
         ("text", _) => Ok(None),
-        ("json_object", _) => convert(ANY_OBJECT).map(Some),
+        ("json_object", _) => convert(ANY_OBJECT, FIELD).map(Some),
         ("json_schema", Some(JsonSchema { schema: Some(schema) })) => {
-            convert(schema.get()).map(Some)
+            convert(schema.get(), FIELD).map(Some)
         }
         ("json_schema", _) => {
             let message = "`json_schema` needs `response_format.json_schema.schema`";
@@ -56,9 +56,10 @@ pub(super) fn read(fields: &Fields) -> Result<Option<String>, ApiError> {
     }
 }
 
-fn convert(schema: &str) -> Result<String, ApiError> {
+/// The grammar of what `schema` describes, which `field` asks for.
+pub(super) fn convert(schema: &str, field: &str) -> Result<String, ApiError> {
     let refused =
-        |reason: String| invalid_value(FIELD, format!("the JSON schema cannot be used: {reason}"));
+        |reason: String| invalid_value(field, format!("the JSON schema cannot be used: {reason}"));
     if schema.len() > SCHEMA_BYTES_MAX {
         return Err(refused(format!(
             "it has {} bytes, of {SCHEMA_BYTES_MAX} at most",

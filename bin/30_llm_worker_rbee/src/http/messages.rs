@@ -8,13 +8,19 @@ use rbee_api::ErrorCode;
 use super::{
     error::{invalid_value, unsupported},
     fields::Fields,
+    tools::Tools,
 };
+use crate::{json::Json, tools};
 
 const FIELD: &str = "messages";
 const MESSAGES_MAX: usize = 4096;
 
-/// What the chat template is rendered with.
-pub(super) fn template_context(fields: &Fields) -> Result<Value, ApiError> {
+/// What the chat template is rendered with. A template that `knows_tools` shows them itself.
+pub(super) fn template_context(
+    fields: &Fields,
+    tools: Tools,
+    knows_tools: bool,
+) -> Result<Json, ApiError> {
     let Some(messages) = fields.get::<Vec<Value>>(FIELD, "an array of messages")? else {
         return Err(
             ApiError::new(ErrorCode::MissingParameter, "`messages` is missing").param(FIELD)
@@ -33,16 +39,20 @@ pub(super) fn template_context(fields: &Fields) -> Result<Value, ApiError> {
         .map(|(index, message)| normalise(index, message))
         .collect::<Result<Vec<_>, _>>()?;
     let extra = fields.get::<Map<String, Value>>("chat_template_kwargs", "an object")?;
-    let mut context = extra.unwrap_or_default();
-    context.insert("messages".to_owned(), Value::Array(messages));
-    context.insert("add_generation_prompt".to_owned(), Value::Bool(true));
+    let mut context = Json::from(Value::Object(extra.unwrap_or_default()));
+    let (messages, tools) = match knows_tools {
+        true => (messages, tools.shown),
+        false => (tools::tell(messages, &tools.shown), Vec::new()),
+    };
+    context.set("messages", Json::Array(messages));
+    context.set("add_generation_prompt", Json::Bool(true));
     // Templates written for Python ask whether this is None.
-    context.insert("tools".to_owned(), Value::Null);
-    Ok(Value::Object(context))
+    context.set("tools", if tools.is_empty() { Json::Null } else { Json::Array(tools) });
+    Ok(context)
 }
 
 /// One message with a role that templates know and its content as one string.
-fn normalise(index: usize, message: Value) -> Result<Value, ApiError> {
+fn normalise(index: usize, message: Value) -> Result<Json, ApiError> {
     let at = format!("{FIELD}[{index}]");
     let Value::Object(mut message) = message else {
         return Err(
@@ -78,7 +88,38 @@ fn normalise(index: usize, message: Value) -> Result<Value, ApiError> {
     let role = Value::String(role.to_owned());
     message.insert("role".to_owned(), role);
     message.insert("content".to_owned(), Value::String(content));
-    Ok(Value::Object(message))
+    let calls = message.remove("tool_calls").filter(|calls| !calls.is_null());
+    let mut message = Json::from(Value::Object(message));
+    let calls = calls.map_or(Ok(Vec::new()), |calls| calls_of(&at, calls))?;
+    // Templates ask whether there is such a member.
+    if !calls.is_empty() {
+        message.set("tool_calls", Json::Array(calls));
+    }
+    Ok(message)
+}
+
+/// An assistant's calls, with arguments that are not text but what that text says.
+fn calls_of(at: &str, calls: Value) -> Result<Vec<Json>, ApiError> {
+    let at = format!("{at}.tool_calls");
+    let wrong = |what: &str| {
+        ApiError::new(ErrorCode::InvalidType, format!("`{at}` must be {what}")).param(&at)
+    };
+    let Json::Array(mut calls) = Json::from(calls) else { return Err(wrong("an array")) };
+    for call in &mut calls {
+        let mut function = call.get("function").cloned().unwrap_or(Json::Null);
+        if function.get("name").and_then(Json::as_str).is_none() {
+            return Err(wrong("an array of calls, each with a `function` that has a `name`"));
+        }
+        let arguments = function.get("arguments").cloned().unwrap_or(Json::Null);
+        let arguments = match arguments.as_str() {
+            // An earlier answer that was cut off may have written no whole JSON.
+            Some(text) => serde_json::from_str(text).unwrap_or(arguments),
+            None => arguments,
+        };
+        function.set("arguments", arguments);
+        call.set("function", function);
+    }
+    Ok(calls)
 }
 
 fn text_of(at: &str, role: &str, content: Option<&Value>) -> Result<String, ApiError> {

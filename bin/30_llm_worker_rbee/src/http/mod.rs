@@ -12,6 +12,7 @@ mod fields; // the fields of a body
 mod grammar; // response_format
 mod messages; // a chat's messages
 mod params; // what both have in common
+mod tools; // tools and tool_choice
 mod wire; // the JSON that is sent
 
 use std::{

@@ -42,23 +42,64 @@ pub(super) enum Content<'a> {
     Message(Message<'a>),
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tool_calls: Option<[CallPart<'a>; 1]>,
+}
+
+/// A part of a call, in a stream. The first one has everything but the arguments.
+#[derive(Serialize)]
+pub(super) struct CallPart<'a> {
+    pub(super) index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'static str>,
+    pub(super) function: FunctionPart<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct FunctionPart<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
+    pub(super) arguments: &'a str,
+}
+
+/// A call, whole.
+#[derive(Debug, Serialize)]
+pub(super) struct Call {
+    pub(super) id: String,
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) function: Function,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Function {
+    pub(super) name: String,
+    /// JSON text.
+    pub(super) arguments: String,
 }
 
 #[derive(Serialize)]
 pub(super) struct Message<'a> {
     pub(super) role: &'static str,
-    pub(super) content: &'a str,
+    /// None beside calls that come without text.
+    pub(super) content: Option<&'a str>,
     pub(super) refusal: Option<()>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) tool_calls: &'a [Call],
 }
 
-pub(super) fn finish_reason(finish: &Finish) -> &'static str {
+/// `calls` says whether the answer has calls.
+pub(super) fn finish_reason(finish: &Finish, calls: bool) -> &'static str {
     match finish.reason {
+        FinishReason::Stop if calls => "tool_calls",
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
     }

@@ -10,3 +10,4 @@ mod reference;
 mod sandbox; // what a stranger's file cannot do
 mod streams; // resumed and ended by name
 mod support;
+mod tools;

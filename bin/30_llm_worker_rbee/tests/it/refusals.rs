@@ -42,6 +42,7 @@ async fn a_malformed_body_is_refused_with_the_field_at_fault() {
         }
     }
     let user = r#""messages":[{"role":"user","content":"Hi"}]"#;
+    let tool = r#"{"type":"function","function":{"name":"f"}}"#;
     let nested = format!("{}1{}", "[".repeat(500), "]".repeat(500));
     let groups =
         format!(r#"{{"type":"string","pattern":"^{}a{}$"}}"#, "(".repeat(5000), ")".repeat(5000));
@@ -117,10 +118,51 @@ async fn a_malformed_body_is_refused_with_the_field_at_fault() {
         (&format!(r#"{user},"logprobs":5"#), "invalid_type", "logprobs"),
         (&format!(r#"{user},"top_logprobs":5"#), "invalid_value", "top_logprobs"),
         (&format!(r#"{user},"logprobs":true,"top_logprobs":21"#), "invalid_value", "top_logprobs"),
+        (&format!(r#"{user},"functions":[{{"name":"f"}}]"#), "unsupported_parameter", "functions"),
+        (&format!(r#"{user},"tools":5"#), "invalid_type", "tools"),
+        (&format!(r#"{user},"tools":[1]"#), "invalid_type", "tools[0]"),
         (
-            &format!(r#"{user},"tools":[{{"type":"function","function":{{"name":"f"}}}}]"#),
+            &format!(r#"{user},"tools":[{{"type":"retrieval"}}]"#),
             "unsupported_parameter",
-            "tools",
+            "tools[0]",
+        ),
+        (
+            &format!(r#"{user},"tools":[{{"type":"function"}}]"#),
+            "missing_required_parameter",
+            "tools[0].function.name",
+        ),
+        (
+            &format!(r#"{user},"tools":[{{"type":"function","function":{{"name":"a b"}}}}]"#),
+            "invalid_value",
+            "tools[0].function.name",
+        ),
+        (&format!(r#"{user},"tools":[{tool},{tool}]"#), "invalid_value", "tools[1].function.name"),
+        (
+            &format!(r#"{user},"tools":[{tool}],"tool_choice":"any""#),
+            "invalid_value",
+            "tool_choice",
+        ),
+        (&format!(r#"{user},"tool_choice":"required""#), "invalid_value", "tool_choice"),
+        (
+            &format!(
+                r#"{user},"tools":[{tool}],"tool_choice":{{"type":"function","function":{{"name":"g"}}}}"#
+            ),
+            "invalid_value",
+            "tool_choice",
+        ),
+        (
+            &format!(
+                r#"{user},"tools":[{tool}],"tool_choice":"required","response_format":{{"type":"json_object"}}"#
+            ),
+            "invalid_value",
+            "tool_choice",
+        ),
+        (
+            &format!(
+                r#"{user},"tools":[{{"type":"function","function":{{"name":"f","parameters":[]}}}}]"#
+            ),
+            "invalid_type",
+            "tools[0].function.parameters",
         ),
         (&format!(r#"{user},"response_format":"json""#), "invalid_type", "response_format"),
         (

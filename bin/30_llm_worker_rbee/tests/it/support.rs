@@ -114,6 +114,7 @@ pub(crate) fn greedy(prompt: Vec<i32>, max_tokens: u32) -> Request {
         stop: Vec::new(),
         logprobs: None,
         reuse_cache: true,
+        shown: Vec::new(),
     }
 }
 
