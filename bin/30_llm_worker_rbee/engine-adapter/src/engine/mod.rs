@@ -197,7 +197,9 @@ impl Engine {
             return;
         }
         self.end(grace).await;
-        drop(turn);
+        if let Some(turn) = turn {
+            turn.give_up(&self.folder);
+        }
     }
 
     /// Ends the engine for all of its owners.
@@ -247,7 +249,7 @@ fn start(folder: &Path, plan: &Plan, owner: &mut Owner, orphan: u32) -> anyhow::
     make(folder).and_then(|()| make(&temporary)).context("cannot make its folder")?;
     let address = match plan.wants_port() {
         true => Address::Port(free_port().context("no port is free")?),
-        false => Address::Unix(folder.join("s")),
+        false => Address::Unix(folder.join("s.sock")),
     };
     fs::write(folder.join(GUARD_FILE), GUARD).context("cannot write its guard")?;
     let log = fs::File::options().create(true).append(true).open(folder.join(LOG_FILE));

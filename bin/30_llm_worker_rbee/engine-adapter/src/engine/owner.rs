@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -29,9 +29,26 @@ impl Turn {
         if let Some(parent) = folder.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
-        let file = open(&beside(folder, "lock"))?;
-        file.lock()?;
-        Ok(Self { _file: file })
+        let path = beside(folder, "lock");
+        loop {
+            let file = open(&path)?;
+            file.lock()?;
+            // Whoever had it before may have removed the file as it left.
+            let is_there = fs::metadata(&path)
+                .is_ok_and(|there| file.metadata().is_ok_and(|held| held.ino() == there.ino()));
+            if is_there {
+                return Ok(Self { _file: file });
+            }
+        }
+    }
+
+    /// Gives it back together with the files by which owners meet, of which there are no more.
+    pub(super) fn give_up(self, folder: &Path) {
+        for suffix in ["owners", "lock"] {
+            if let Err(error) = fs::remove_file(beside(folder, suffix)) {
+                tracing::debug!(%error, suffix, "cannot remove a file of an engine that has ended");
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ async fn a_worker_is_ready_when_its_engine_answers_and_not_when_it_listens() {
     world.mark("gate");
     let mut worker = world.start("w", &[]);
     let bound = async {
-        while !world.path("e/s").exists() {
+        while !world.path("e/s.sock").exists() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -98,6 +98,9 @@ async fn a_new_worker_takes_the_engine_over_and_the_old_one_leaves_it_running() 
     assert_eq!(world.engine().await["children"], said["children"], "the engine was started anew");
     new.stop().await;
     world.nothing_left(&said).await;
+    for file in ["e.lock", "e.owners"] {
+        assert!(!world.path(file).exists(), "{file}");
+    }
 }
 
 #[tokio::test]

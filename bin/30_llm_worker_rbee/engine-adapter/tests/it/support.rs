@@ -15,7 +15,7 @@ use tokio::{
 };
 
 /// Nothing that a test waits for takes longer.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
 const POLL: Duration = Duration::from_millis(10);
 const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/stand_in.py");
@@ -79,7 +79,7 @@ impl World {
 
     /// What the engine says of itself.
     pub(crate) async fn engine(&self) -> Value {
-        let client = reqwest::Client::builder().unix_socket(self.path("e/s")).build().unwrap();
+        let client = reqwest::Client::builder().unix_socket(self.path("e/s.sock")).build().unwrap();
         let said = client.get("http://engine/state").send();
         timeout(DEADLINE, said).await.unwrap().unwrap().json().await.unwrap()
     }
