@@ -134,7 +134,16 @@ async fn another_user_with_a_key_may_ask_models_and_no_more() {
         let answer = world.ask_as(OTHER, method, &path, &key, body).await;
         assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{method} {path}");
     }
-    // It is told of no process and no file.
+    // It is told of no process and no file, not even by what happens for its own request.
+    let events = [key[0], ("x-rbee-events", "1"), ("x-rbee-fresh", "1")];
+    let answer = world.ask_as(OTHER, "POST", "/v1/chat/completions", &events, body).await;
+    assert_eq!(answer.body, CHUNKS, "OpenAI's stream to the letter");
+    let sent = hive.seen("POST /v1/chat/completions").pop().unwrap().headers;
+    assert_eq!(sent["x-rbee-fresh"], "0");
+    let job = format!("/v1/jobs/{}/stream", answer.headers["x-rbee-job"].to_str().unwrap());
+    assert_eq!(world.ask_as(OTHER, "GET", &job, &key, "").await.body, CHUNKS);
+    let owner = world.get(&job).await.body;
+    assert!(owner.contains("event: end") && owner.contains("id: 1"), "{owner}");
     for path in ["/v1/hives", "/v1/workers", "/v1/models/store"] {
         let answer = world.ask_as(OTHER, "GET", path, &key, "").await;
         assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{path}");

@@ -3,7 +3,7 @@
 use std::iter;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
@@ -14,7 +14,7 @@ use job_server::{
     Error, JobId,
     sse::{SseOptions, last_event_id, sse_response},
 };
-use rbee_api::{ErrorCode, JobInfo, JobList, JobRemains, paths};
+use rbee_api::{ErrorCode, JobInfo, JobList, JobRemains, ModelReach, paths};
 
 use crate::{next::NextLevel, relays::Relays, transfer::Transfer};
 
@@ -51,16 +51,22 @@ async fn info<N: NextLevel>(
     Ok(Json(info.into()))
 }
 
-/// The job's events, from the one after `Last-Event-ID`.
+/// The job's events, from the one after `Last-Event-ID`; whoever only chats gets the answer's alone,
+/// since the others tell of processes and files.
 async fn stream<N: NextLevel>(
     State(relays): State<Relays<N>>,
+    reach: Option<Extension<ModelReach>>,
     ApiPath(id): ApiPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = last_event_id(&headers)?;
     let id = here(&relays, &id).await?;
     let subscription = relays.jobs().subscribe(&id, after)?;
-    Ok(sse_response(subscription, SseOptions::named()))
+    let options = match reach {
+        Some(Extension(ModelReach::Stored)) => SseOptions::openai(),
+        _ => SseOptions::named(),
+    };
+    Ok(sse_response(subscription, options))
 }
 
 async fn cancel<N: NextLevel>(

@@ -28,6 +28,15 @@ pub struct Access {
     keyless: Arc<dyn Fn() -> Keyless + Send + Sync>,
 }
 
+/// What a request may ask for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admitted {
+    pub(crate) scope: KeyScope,
+    pub(crate) reach: ModelReach,
+    /// Whether its sender is neither the same user nor somebody who may manage.
+    pub(crate) is_stranger: bool,
+}
+
 impl Access {
     /// `keyless` is asked for each request, so that it may follow a configuration.
     pub fn new(
@@ -39,11 +48,12 @@ impl Access {
     }
 
     /// What the request may ask for; refused with 401 where it may ask for nothing.
-    pub(crate) fn admit(&self, request: &Request) -> Result<(KeyScope, ModelReach), ApiError> {
+    pub(crate) fn admit(&self, request: &Request) -> Result<Admitted, ApiError> {
         let (scope, most) = self.allowed(request)?;
         let asked = request.headers().get_all(HEADER_MODELS).iter();
         let asked = asked.map(|reach| ModelReach::read(reach.as_bytes()));
-        Ok((scope, asked.fold(most, ModelReach::min)))
+        let reach = asked.fold(most, ModelReach::min);
+        Ok(Admitted { scope, reach, is_stranger: most == ModelReach::Stored })
     }
 
     fn allowed(&self, request: &Request) -> Result<(KeyScope, ModelReach), ApiError> {

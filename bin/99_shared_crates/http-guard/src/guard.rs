@@ -12,11 +12,11 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse as _, Response},
 };
-use rbee_api::ErrorCode;
+use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH};
 use tower::{Layer, Service};
 
 use crate::{
-    access::Access,
+    access::{Access, Admitted},
     authorize,
     bodies::{Bodies, BodyLimits},
     cors,
@@ -33,7 +33,8 @@ use crate::{
 ///   408), and finds room beside the bodies of other requests (else 429): see [`BodyLimits`].
 /// - Where the guard has a token, it carries that (else 401).
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
-///   [`rbee_api::KeyScope`] and the [`rbee_api::ModelReach`] among the request's extensions.
+///   [`rbee_api::KeyScope`] and the [`rbee_api::ModelReach`] among the request's extensions. A
+///   stranger, who only chats, gets neither events beside the answer nor fresh processes.
 ///
 /// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. Another
 /// origin is allowed to read them only where [`Guard::names`] lists it.
@@ -148,9 +149,16 @@ impl Guard {
             return Err(not_json());
         }
         if let Some(access) = &self.access {
-            let (scope, reach) = access.admit(request)?;
+            let Admitted { scope, reach, is_stranger } = access.admit(request)?;
             request.extensions_mut().insert(scope);
             request.extensions_mut().insert(reach);
+            if is_stranger {
+                // What happens for a request names files and processes, and a build for it is the
+                // owner's to ask for.
+                for header in [HEADER_EVENTS, HEADER_FRESH] {
+                    request.headers_mut().remove(header);
+                }
+            }
         }
         Ok(())
     }
