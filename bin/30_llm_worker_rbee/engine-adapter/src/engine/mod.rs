@@ -142,10 +142,12 @@ impl Engine {
         tell: impl Fn(String) -> F,
     ) -> anyhow::Result<()> {
         let began = Instant::now();
-        let mut told = began;
+        let (mut told, mut line) = (began, String::new());
         loop {
             let alive = self.record.program.is_alive();
-            let line = self.look().map(str::to_owned);
+            if let Some(latest) = self.look() {
+                line = format!(": {latest}");
+            }
             if !alive {
                 bail!("{} ended as it loaded{}", self.title, self.last_words());
             }
@@ -164,7 +166,6 @@ impl Engine {
             if told.elapsed() >= TELL_INTERVAL {
                 told = Instant::now();
                 let seconds = began.elapsed().as_secs();
-                let line = line.map(|line| format!(": {line}")).unwrap_or_default();
                 tell(format!("{} is loading, for {seconds} s{line}", self.title)).await;
             }
             tokio::time::sleep(READY_INTERVAL).await;
@@ -230,10 +231,13 @@ impl Engine {
         if tail.is_empty() { tail } else { format!(". It wrote last:\n{tail}") }
     }
 
-    /// Writes down which shared memory is the engine's, while its processes live to tell.
+    /// Writes down which shared memory is the engine's, while its processes live to tell. What has
+    /// been written down before stays: whoever had it may have died since.
     fn note_shared(&self) {
-        let mut shared: Vec<String> =
-            self.members().iter().flat_map(|member| member.mapped_below("/dev/shm/")).collect();
+        let noted = fs::read_to_string(self.folder.join(SHARED_FILE)).unwrap_or_default();
+        let mut shared: Vec<String> = noted.lines().map(str::to_owned).collect();
+        let members = self.members();
+        shared.extend(members.iter().flat_map(|member| member.mapped_below("/dev/shm/")));
         shared.sort_unstable();
         shared.dedup();
         let text: String = shared.iter().flat_map(|path| [path.as_str(), "\n"]).collect();

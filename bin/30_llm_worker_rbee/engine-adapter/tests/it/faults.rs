@@ -136,3 +136,18 @@ async fn what_a_lost_engine_has_not_begun_to_answer_is_left_to_the_next_worker()
     worker.end().await;
     world.nothing_left(&said).await;
 }
+
+#[tokio::test]
+async fn an_engine_whose_processes_are_all_killed_at_once_leaves_no_shared_memory() {
+    let world = World::new();
+    let worker = world.ready("w", &[]).await;
+    let said = world.engine().await;
+    let mut all = World::pids(&said);
+    all.push(said["pid"].as_u64().unwrap());
+    let all: Vec<String> = all.iter().map(u64::to_string).collect();
+    let killed = std::process::Command::new("kill").args(["-s", "KILL"]).args(&all).status();
+    assert!(killed.unwrap().success());
+    let (status, log) = worker.end().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    world.nothing_left(&said).await;
+}
