@@ -95,6 +95,28 @@ fn a_stream_whose_worker_is_killed_ends_with_an_error_and_no_other_stream_does()
 }
 
 #[test]
+fn a_hive_that_hangs_costs_no_stream_and_a_worker_that_hangs_only_its_own() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    let (hive, worker) = (chain.pid("rbee-hive"), chain.pid("llamacpp-worker"));
+    let stream = Stream::open(&chain.queen(), &body(WORDS), true);
+    stream.wait_for_new_words();
+    suspend(hive);
+    let ended = stream.end();
+    assert_eq!((ended.text, ended.dones, ended.error), (words(WORDS), 1, None));
+    assert!(Process { pid: hive, name: String::new() }.ends_within(LIMIT));
+    assert_eq!(chain.pid("llamacpp-worker"), worker);
+
+    let stream = Stream::open(&chain.queen(), &body(TOO_MANY_WORDS), true);
+    stream.wait_for_new_words();
+    suspend(worker);
+    assert_eq!(chain.succeed(&["infer", "healed again"]).stdout.trim_end(), "healed again");
+    let ended = stream.end();
+    assert_eq!(ended.error.unwrap()["code"], "worker_crashed");
+    assert!(Process { pid: worker, name: String::new() }.ends_within(LIMIT));
+}
+
+#[test]
 fn a_killed_infer_ends_its_job_on_the_worker_and_nothing_else() {
     let chain = Chain::new();
     chain.succeed(&["infer", "one"]);
@@ -184,6 +206,11 @@ fn words(count: usize) -> String {
 /// A request for a stream of so many words.
 fn body(count: usize) -> Value {
     json!({"stream": true, "messages": [{"role": "user", "content": words(count)}]})
+}
+
+/// Has a process of the chain that this test has started do nothing any more.
+fn suspend(pid: u32) {
+    assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
 }
 
 /// Kills a process of the chain that this test has started.
