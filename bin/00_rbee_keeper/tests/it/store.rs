@@ -38,8 +38,10 @@ impl Checkout {
         fs::copy("/bin/sleep", &program).unwrap();
         let running = Command::new(&program).arg("600").spawn().unwrap();
         for (name, age) in [(RUNNING, 7200), (OLDER, 3600), (NEWER, 60)] {
-            let file = fs::File::open(keeper.home().join(artifact(name))).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+            // The folder's time says when what it holds was used.
+            let path = keeper.home().join(artifact(name));
+            let folder = fs::File::open(path.parent().unwrap()).unwrap();
+            folder.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         }
         Self { keeper, running }
     }
