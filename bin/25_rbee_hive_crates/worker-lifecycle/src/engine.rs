@@ -38,7 +38,7 @@ pub(crate) fn flags(kind: WorkerType, config: &WorkerConfig) -> Vec<String> {
         }
         _ => {
             let vllm = &rbee.worker.vllm;
-            let program = vllm_program(rbee);
+            let program = vllm_program(vllm);
             vllm_flags(&mut flags, vllm, &program, context, entry.args);
             (program, vllm.limits)
         }
@@ -108,16 +108,13 @@ fn patience(limits: EngineLimits) -> [String; 4] {
     ]
 }
 
-/// The program that the configuration names, else the one of `./rbee setup --vllm`, else whichever
-/// `PATH` leads to.
-fn vllm_program(rbee: &RbeeConfig) -> PathBuf {
-    const OF_SETUP: &str = ".tools/vllm/bin/vllm";
-    let named = rbee.worker.vllm.command.as_ref().map(PathBuf::from);
-    let named = named.map(|path| if path.is_dir() { path.join("bin/vllm") } else { path });
-    let of_setup = || rbee.source_root.as_ref().map(|root| root.join(OF_SETUP));
-    named
-        .or_else(|| of_setup().filter(|program| program.is_file()))
-        .unwrap_or_else(|| PathBuf::from("vllm"))
+/// The program that the configuration names, else whichever `PATH` leads to.
+fn vllm_program(vllm: &Vllm) -> PathBuf {
+    match vllm.command.as_ref().map(PathBuf::from) {
+        Some(folder) if folder.is_dir() => folder.join("bin/vllm"),
+        Some(program) => program,
+        None => PathBuf::from("vllm"),
+    }
 }
 
 /// Names the engine: by what it is started with, by the program and what that is installed with, and

@@ -16,8 +16,7 @@ pub const BUILT_IN_WORKERS: [&str; 2] = ["llamacpp", "vllm"];
 /// `[worker.vllm]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vllm {
-    /// The program `vllm`, or the virtual environment that has it; `None`: the one that
-    /// `./rbee setup --vllm` has made, else the one in `PATH`.
+    /// The environment that vLLM is installed in, or the program; unless set, the `vllm` in `PATH`.
     pub command: Option<String>,
     /// Further arguments of `vllm serve`.
     pub args: Vec<String>,
