@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use llm_worker_rbee::{Engine, Event, FinishReason, Rejected, Request, Sampling};
+use llm_worker_rbee::{Engine, Event, FinishReason, Rejected, Request, Sampling, TokenLogprob};
 use tokio::time::timeout;
 
 use crate::support::{DEADLINE, Generated, engine, finish, generate, greedy, model};
 
-/// Log-probabilities of one token differ by less than this between batches of another shape.
-const NEAR: f32 = 0.3;
+/// Log-probabilities of one token differ by less than this between a prompt that was read at once and
+/// the same text token by token: by up to 0.5 where it was measured, on this model.
+const NOISE: f32 = 0.8;
 
 fn chat(engine: &Engine, user: &str) -> Vec<i32> {
     let text = format!("<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n");
@@ -21,13 +22,20 @@ fn watched(mut request: Request) -> Request {
     request
 }
 
-/// Fails unless both chose the same tokens, up to one where the choice was a near tie.
+/// Fails unless both had the same choice at each step, up to one where it was a near tie: as likely a
+/// token in the one as in the other, and whichever was chosen among the likeliest of both.
 #[track_caller]
 fn agree(left: &Generated, right: &Generated, what: &str) {
+    let among = |id: i32, step: &TokenLogprob| {
+        step.top.iter().find(|top| top.id == id).map(|top| top.logprob)
+    };
     for (step, (a, b)) in left.logprobs.iter().zip(&right.logprobs).enumerate() {
+        for id in [a.id, b.id] {
+            let both = among(id, a).zip(among(id, b));
+            let (one, other) = both.unwrap_or_else(|| panic!("{what}: step {step}: {a:?}, {b:?}"));
+            assert!((one - other).abs() < NOISE, "{what}: step {step}: {id} by {one} and {other}");
+        }
         if a.id != b.id {
-            let margin = a.top[0].logprob - a.top[1].logprob;
-            assert!(margin < NEAR, "{what}: step {step} chose {} and {} by {margin}", a.id, b.id);
             return;
         }
     }

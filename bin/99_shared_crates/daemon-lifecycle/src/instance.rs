@@ -212,6 +212,11 @@ impl Instance {
         self.draft(file, value)?.publish()
     }
 
+    /// As [`Self::store`], of a value that is JSON already.
+    pub(crate) fn store_bytes(&self, file: &str, json: &[u8]) -> io::Result<()> {
+        self.draft_bytes(file, json)?.publish()
+    }
+
     /// Removes what processes that were killed had begun to write.
     pub(crate) fn remove_old_drafts(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
@@ -227,11 +232,15 @@ impl Instance {
     }
 
     fn draft<T: Serialize>(&self, file: &str, value: &T) -> io::Result<Draft> {
+        self.draft_bytes(file, &serde_json::to_vec(value)?)
+    }
+
+    fn draft_bytes(&self, file: &str, json: &[u8]) -> io::Result<Draft> {
         let new = self.path(&format!(".{file}.{}", std::process::id()));
         let draft = Draft { new, path: self.path(file) };
         let mut open = File::options();
         let mut out = open.create(true).truncate(true).write(true).mode(0o600).open(&draft.new)?;
-        out.write_all(&serde_json::to_vec(value)?)?;
+        out.write_all(json)?;
         out.sync_all()?;
         edge::passed("record.drafted");
         Ok(draft)

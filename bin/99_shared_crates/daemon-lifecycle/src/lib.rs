@@ -86,6 +86,7 @@ mod unsafety; // what the compiler cannot check
 mod instance; // the folder of one daemon
 mod bound; // control sockets whose files are gone
 mod quarantine; // binaries that failed
+mod findings; // what is known of binaries when its files are gone
 mod logs; // where its output goes
 mod protocol; // what starters and daemons say to each other
 mod client; // asking a daemon

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{core::Core, handover, phase::Event, shutdown::ShutdownReason, successor};
 use crate::{
     client, edge,
+    findings::Findings,
     instance::{self, Good, Instance},
     logs, process,
     protocol::{self, Connection, Fault, FromDaemon, Reply, Request},
@@ -80,12 +81,13 @@ async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
     tokio::spawn(keep_log_short(Arc::clone(&core)));
     let Some(mut listener) = listener else { return std::future::pending().await };
     let mut answering;
+    let mut findings = Findings::default();
     loop {
         // The one before goes only now: until then the kernel has said that somebody listens.
         answering = AbortOnDropHandle::new(tokio::spawn(answer(Arc::clone(&core), listener)));
-        is_lost(&core).await;
+        is_lost(&core, &mut findings).await;
         listener = loop {
-            match make_anew(&core) {
+            match make_anew(&core, &findings) {
                 Ok(bound) => break bound,
                 Err(error) => tracing::warn!(%error, "cannot be found, its files were removed"),
             }
@@ -97,7 +99,7 @@ async fn run(core: Arc<Core>, listener: Option<StdUnixListener>) {
 
 /// Until the control socket is gone: a cleaner was there, or the end of the user's session. Where only
 /// the record is, it is written again.
-async fn is_lost(core: &Arc<Core>) {
+async fn is_lost(core: &Arc<Core>, findings: &mut Findings) {
     let Some(instance) = &core.instance else { return std::future::pending().await };
     loop {
         tokio::time::sleep(FILES_CHECK).await;
@@ -106,6 +108,9 @@ async fn is_lost(core: &Arc<Core>) {
         }
         if !instance.socket(core.identity().generation).exists() {
             return;
+        }
+        if let Err(error) = findings.refresh(instance) {
+            tracing::debug!(%error, "cannot read what was found out about binaries");
         }
         if core.phase().accepts() && !instance.is_recorded() {
             match record_anew(core, instance) {
@@ -127,10 +132,11 @@ fn record_anew(core: &Arc<Core>, instance: &Instance) -> io::Result<()> {
 }
 
 /// The files by which starters find this daemon.
-fn make_anew(core: &Arc<Core>) -> io::Result<StdUnixListener> {
+fn make_anew(core: &Arc<Core>, findings: &Findings) -> io::Result<StdUnixListener> {
     let instance = core.instance.as_ref().ok_or(io::ErrorKind::NotFound)?;
     instance.create().map_err(io::Error::other)?;
     instance.make_lockable()?;
+    findings.restore(instance)?;
     if core.phase().accepts() {
         record_anew(core, instance)?;
     }

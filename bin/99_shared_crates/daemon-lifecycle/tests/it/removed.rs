@@ -106,6 +106,30 @@ async fn an_edit_replaces_it_without_a_lost_request() {
 }
 
 #[tokio::test]
+async fn a_binary_that_failed_is_not_tried_again_for_it() {
+    let world = World::new(json!({ "version": "good" }));
+    let good = quick(&world).spawn().await.unwrap();
+    settled(&world).await;
+    let probation = std::time::Duration::from_secs(5);
+    let manager = world.manager().probation(probation);
+    world.install(json!({ "version": "bad", "answer_500_after_serving_ms": 100 }));
+    let tried = manager.spawn().await.unwrap();
+    assert!(matches!(tried.outcome(), Outcome::Replaced { .. }), "{tried:?}");
+    eventually("it is rolled back", async || world.processes() == [good.id()]).await;
+    // Four of the looks that the daemon takes at its files.
+    let rests = async || {
+        let changed = fs::metadata(world.run_dir().join("fake")).unwrap().modified().unwrap();
+        changed.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(2))
+    };
+    eventually("the folder rests", rests).await;
+    remove(&world.run_dir());
+    let again = manager.spawn().await.unwrap();
+    assert!(matches!(again.outcome(), Outcome::RolledBack { .. }), "{again:?}");
+    assert_eq!((again.id(), world.processes()), (good.id(), vec![good.id()]));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_socket_that_a_daemon_serves_on_is_made_anew() {
     let world = World::new(json!({}));
     let socket = world.dir().join("sockets/w.sock");
