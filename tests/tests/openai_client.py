@@ -27,6 +27,21 @@ assert chunks[-1].usage.completion_tokens > 0, chunks[-1]
 text = client.completions.create(model=model, prompt="One, two,", max_tokens=4).choices[0].text
 assert text
 
+# The configuration has the same file under another name, for vectors.
+texts = ["Bees make honey.", "Bees make sweet honey.", "Stocks fell."]
+vectors = client.embeddings.create(model="vectors", input=texts)
+assert [len(one.embedding) for one in vectors.data] == [576] * 3, vectors
+assert vectors.usage.prompt_tokens > 0, vectors
+near, far = (sum(a * b for a, b in zip(vectors.data[0].embedding, vectors.data[n].embedding)) for n in (1, 2))
+assert far < near <= 1.001, (near, far)
+floats = client.embeddings.create(model="vectors", input=texts[0], encoding_format="float").data[0].embedding
+assert all(abs(a - b) < 1e-4 for a, b in zip(floats, vectors.data[0].embedding)), "base64 and float differ"
+try:
+    client.embeddings.create(model=model, input="x")
+    raise SystemExit("a model that generates text made a vector")
+except openai.BadRequestError as error:
+    assert error.param == "model", error
+
 try:
     client.chat.completions.create(model="no-such-model", messages=messages)
     raise SystemExit("an unknown model was answered")

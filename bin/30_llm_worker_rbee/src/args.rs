@@ -7,10 +7,16 @@ use std::{
 
 use clap::Parser;
 
-use crate::{engine::EngineConfig, model::ModelFacts};
+use crate::{
+    engine::EngineConfig,
+    model::{ModelFacts, Pooling},
+};
 
 /// The cache is allocated at once, and few conversations are longer.
 const CONTEXT_MAX_BY_DEFAULT: u32 = 8192;
+/// A text whose vector is made goes through the model in one go, and llama.cpp then keeps a number
+/// for each of its tokens and each of the vocabulary's: with one of 250,000, 2 GB.
+const TEXT_MAX_BY_DEFAULT: u32 = 2048;
 
 /// Serves one GGUF model over OpenAI's HTTP format on a Unix socket.
 #[derive(Debug, Clone, Parser)]
@@ -37,9 +43,15 @@ pub struct Args {
     pub parallel: u32,
 
     /// Tokens that the requests answered at one time may take together, prompts and answers; one
-    /// alone may take them all [default: what the model was trained for, at most 8192].
+    /// alone may take them all [default: what the model was trained for, at most 8192]. Of a text
+    /// whose vector is made, at most [default: 2048].
     #[arg(long, value_name = "N")]
     pub context: Option<NonZeroU32>,
+
+    /// Serves vectors of texts instead of text, and how the vectors of tokens become them: `mean`,
+    /// `cls` or `last` [default: what the model's file says, and text where it says nothing].
+    #[arg(long, value_name = "POOLING")]
+    pub pooling: Option<Pooling>,
 
     /// What computes.
     #[arg(long, default_value = "cpu")]
@@ -85,15 +97,17 @@ impl Args {
         self.socket.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
     }
 
-    /// What the engine is started with, with what the flags left open chosen for `model`.
+    /// What the engine is started with, with what the flags left open chosen for `model` and for
+    /// whether it makes `vectors`.
     #[must_use]
-    pub fn engine(&self, model: &ModelFacts) -> EngineConfig {
+    pub fn engine(&self, model: &ModelFacts, vectors: bool) -> EngineConfig {
         let threads = self.threads.or_else(|| NonZeroU32::new(physical_cores()));
-        let trained = NonZeroU32::new(model.context_train.min(CONTEXT_MAX_BY_DEFAULT));
+        let most = if vectors { TEXT_MAX_BY_DEFAULT } else { CONTEXT_MAX_BY_DEFAULT };
+        let trained = NonZeroU32::new(model.context_train.min(most));
         EngineConfig {
             threads: threads.unwrap_or(NonZeroU32::MIN),
             parallel: self.parallel,
-            context: self.context.or(trained).map_or(CONTEXT_MAX_BY_DEFAULT, NonZeroU32::get),
+            context: self.context.or(trained).map_or(most, NonZeroU32::get),
         }
     }
 }

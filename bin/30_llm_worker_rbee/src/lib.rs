@@ -1,4 +1,4 @@
-//! Serves one language model over OpenAI's HTTP format.
+//! Serves one model over OpenAI's HTTP format: text of a language model, or vectors of texts.
 //!
 //! A worker is one process with one GGUF file. Its [`Engine`] owns llama.cpp's context on a thread
 //! of its own and advances every running request by one token a step; HTTP handlers only prepare
@@ -19,11 +19,11 @@ mod tools; // functions that a model may call, in its text
 pub use crate::{
     args::{Args, Device},
     engine::{
-        Engine, EngineConfig, EngineThread, Event, Finish, FinishReason, Rejected, Request,
-        Sampling, TokenLogprob, Usage,
+        Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish, FinishReason,
+        Rejected, Request, Sampling, TokenLogprob, Usage,
     },
-    http::{Service, router},
+    http::{Service, Work, router},
     llama_log::forward_llama_log,
-    model::{LoadError, Model, ModelFacts, ModelFile},
+    model::{LoadError, Model, ModelFacts, ModelFile, Pooling, Purpose},
     sandbox::{Enforced, Sandbox},
 };

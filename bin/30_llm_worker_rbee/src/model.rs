@@ -1,4 +1,5 @@
 mod file; // a GGUF file, looked at and open
+mod purpose; // what a model was made for
 
 use std::{
     fmt,
@@ -14,7 +15,10 @@ use llama_cpp_2::{
     token_type::LlamaTokenAttr,
 };
 
-pub use self::file::ModelFile;
+pub use self::{
+    file::ModelFile,
+    purpose::{Pooling, Purpose},
+};
 use crate::{
     json::Json,
     llama_log,
@@ -37,6 +41,15 @@ pub enum LoadError {
     Backend { source: LlamaCppError },
     #[error("cannot make a context of {context} tokens for {parallel} requests: {reason}")]
     Context { context: u32, parallel: u32, reason: String },
+    #[error(
+        "it makes a vector of each token, and its file does not say how they become one of a text; \
+         say so with `--pooling`"
+    )]
+    Unpooled,
+    #[error("it says how well one text answers another, which this worker does not serve")]
+    Ranks,
+    #[error("the model makes no vector: {reason}")]
+    FirstVector { reason: String },
     #[error("the model does not compute its first token")]
     WarmUp { source: LlamaCppError },
     #[error("cannot start the engine's thread")]
@@ -51,6 +64,8 @@ pub enum LoadError {
 pub struct Model {
     pub(crate) llama: LlamaModel,
     pub(crate) facts: ModelFacts,
+    /// Whether a token sees earlier ones only.
+    pub(crate) causal: bool,
     /// The tokens that end a turn.
     pub(crate) eog: Vec<i32>,
     template: ChatTemplate,
@@ -70,6 +85,7 @@ pub struct ModelFacts {
     pub context_train: u32,
     pub vocabulary: u32,
     pub embedding: u32,
+    pub purpose: Purpose,
 }
 
 impl Model {
@@ -116,12 +132,14 @@ impl Model {
             String::from_utf8_lossy(&bos).into_owned(),
             String::from_utf8_lossy(&eos).into_owned(),
         );
+        let (purpose, causal) = Purpose::of(&llama);
         let facts = ModelFacts {
             parameters: llama.n_params(),
             size_bytes: llama.size(),
             context_train: llama.n_ctx_train(),
             vocabulary,
-            embedding: u32::try_from(llama.n_embd()).unwrap_or(0),
+            embedding: u32::try_from(llama.n_embd_out()).unwrap_or(0),
+            purpose,
         };
         let eog =
             vocab.tokens().filter(|&token| vocab.is_eog(token)).map(|token| token.0).collect();
@@ -138,7 +156,7 @@ impl Model {
         let longest =
             vocab.tokens().filter_map(|token| vocab.text(token)).map(|text| text.to_bytes().len());
         let longest = longest.max().unwrap_or(1).max(LONGEST_TOKEN_AT_LEAST);
-        Ok(Self { llama, facts, eog, template, controls, bos, longest })
+        Ok(Self { llama, facts, causal, eog, template, controls, bos, longest })
     }
 
     #[must_use]
@@ -213,6 +231,13 @@ impl Model {
             bytes = bytes.strip_prefix(self.bos.as_slice()).unwrap_or(bytes);
         }
         self.llama.vocab().tokenize(bytes, true, true).into_iter().map(|token| token.0).collect()
+    }
+
+    /// The tokens of a text that somebody reads: none of it is a control token, and where the model
+    /// wants such around a text, they are.
+    pub(crate) fn tokenize_plain(&self, text: &str) -> Vec<i32> {
+        let tokens = self.llama.vocab().tokenize(text.as_bytes(), true, false);
+        tokens.into_iter().map(|token| token.0).collect()
     }
 
     /// The bytes that `token` stands for, which may be part of a character.

@@ -17,8 +17,8 @@ async fn a_stream_is_openai_s_to_the_letter() {
 }
 
 #[tokio::test]
-async fn both_endpoints_pass_one_body_on_as_it_is() {
-    for path in [PATH, "/v1/completions"] {
+async fn every_endpoint_passes_one_body_on_as_it_is() {
+    for path in [PATH, "/v1/completions", "/v1/embeddings"] {
         let (world, hive) = World::one().await;
         hive.on(&format!("POST {path}"), Reply::json(200, r#"{ "whole":  true }"#));
         let answer = world.post(path, &[], r#"{"model": "m"}"#).await;

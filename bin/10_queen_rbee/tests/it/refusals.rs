@@ -59,14 +59,6 @@ async fn a_wrong_method_is_told_from_a_wrong_path() {
 }
 
 #[tokio::test]
-async fn an_embedding_request_reaches_no_hive() {
-    let (world, hive) = World::one().await;
-    let answer = world.post("/v1/embeddings", &[], r#"{"model":"m","input":"x"}"#).await;
-    assert_eq!(answer.refusal(), (404, "unknown_path".into()));
-    assert_eq!(hive.starts(), 0);
-}
-
-#[tokio::test]
 async fn a_page_of_another_origin_is_refused() {
     let (world, _) = World::one().await;
     let page = [("origin", "http://evil.example")];
@@ -77,7 +69,7 @@ async fn a_page_of_another_origin_is_refused() {
 #[tokio::test]
 async fn a_body_that_is_no_request_reaches_no_hive() {
     let (world, hive) = World::one().await;
-    for path in ["/v1/chat/completions", "/v1/completions"] {
+    for path in ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"] {
         for body in ["{", "[]", r#"{"model":1}"#, r#"{"stream":"yes"}"#] {
             let answer = world.post(path, &[], body).await;
             assert_eq!(answer.refusal(), (400, "invalid_json".into()), "{path} {body}");
@@ -103,7 +95,7 @@ async fn another_user_of_the_machine_learns_and_loads_nothing() {
         .map(|path| ("GET", path.to_owned(), ""));
     let job =
         [format!("/v1/jobs/{ID}"), format!("/v1/jobs/{ID}/stream")].map(|path| ("GET", path, ""));
-    let asked = ["/v1/chat/completions", "/v1/completions"]
+    let asked = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
         .map(|path| ("POST", path.to_owned(), r#"{"model":"m","messages":[]}"#));
     for peer in [OTHER, Peer::Unknown] {
         for (method, path, body) in open.iter().chain(&job).chain(&asked).cloned().chain(managed())

@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 use daemon_lifecycle::Daemon;
-use llm_worker_rbee::{Args, Engine, LoadError, Model, ModelFile, Sandbox, Service, router};
+use llm_worker_rbee::{
+    Args, Embedder, Engine, EngineThread, LoadError, Model, ModelFile, Sandbox, Service, Work,
+    router,
+};
 use rbee_api::Status;
 use worker_service::Lease;
 
@@ -52,19 +55,19 @@ async fn serve(
     let model = tokio::task::spawn_blocking(move || file.load())
         .await
         .context("the model's loading broke off")??;
-    let config = args.engine(model.facts());
-    tracing::info!(?config, facts = ?model.facts(), "the model is loaded");
+    tracing::info!(facts = ?model.facts(), "the model is loaded");
     daemon.progress("preparing the context").await;
-    let (engine, thread) = Engine::start(Arc::new(model), config).await?;
+    let (work, thread) = start(&args, model).await?;
+    tracing::info!(config = ?work.config(), pooling = ?work.pooling(), "the context is made");
     let lease = Lease::new(args.lease);
     let health = {
-        let (daemon, engine, since) = (daemon.clone(), engine.clone(), Instant::now());
+        let (daemon, work, since) = (daemon.clone(), work.clone(), Instant::now());
         move || {
             let mut health = chain_daemon::health(daemon.identity(), since);
             if daemon.shutdown().requested().is_some() {
                 health.status = Status::Draining;
             }
-            if let Some(silent) = engine.stuck_for() {
+            if let Some(silent) = work.stuck_for() {
                 tracing::error!(?silent, "the engine's thread gets nowhere");
                 health.status = Status::Stuck;
             }
@@ -74,7 +77,7 @@ async fn serve(
     let listener = daemon.listen_unix(&args.socket).await?;
     daemon.ready(args.socket.display()).await?;
     tracing::info!(socket = %args.socket.display(), "the worker is ready");
-    let service = router(Service::new(engine, &args.name, lease.clone(), health));
+    let service = router(Service::new(work, &args.name, lease.clone(), health));
     tokio::select! {
         served = daemon.serve(listener, service) => served?,
         () = lease.ended() => tracing::info!("nobody has renewed the lease: leaving"),
@@ -83,6 +86,23 @@ async fn serve(
         }
     }
     tokio::task::spawn_blocking(|| thread.join()).await.context("the engine broke off")
+}
+
+/// What the model is for, or what whoever starts the worker says that it is for.
+async fn start(args: &Args, model: Model) -> Result<(Work, EngineThread), LoadError> {
+    let pooling = model.facts().purpose.served(args.pooling)?;
+    let config = args.engine(model.facts(), pooling.is_some());
+    let model = Arc::new(model);
+    Ok(match pooling {
+        None => {
+            let (engine, thread) = Engine::start(model, config).await?;
+            (engine.into(), thread)
+        }
+        Some(pooling) => {
+            let (embedder, thread) = Embedder::start(model, config, pooling).await?;
+            (embedder.into(), thread)
+        }
+    })
 }
 
 /// How long the socket may be away. The daemon makes it anew within half a second where it can; in the

@@ -16,7 +16,7 @@ use llama_cpp_2::{DecodeError, context::LlamaContext, llama_batch::LlamaBatch};
 use llama_cpp_sys_2 as sys;
 use tokio::sync::mpsc;
 
-use super::{request::Event, watch::Watch};
+use super::watch::Watch;
 
 /// How long a thread without work looks for more before it sleeps, in llama.cpp's unit of 131,072
 /// pauses of the processor: some milliseconds. More passes between two tokens of no stream, and
@@ -37,26 +37,27 @@ pub(super) enum Decoded {
 
 /// A context whose threads live as long as it does.
 ///
-/// Left alone, llama.cpp starts its threads anew for every batch, which is for every token.
-pub(super) struct Compute<'m> {
+/// Left alone, llama.cpp starts its threads anew for every batch, which is for every token. What is
+/// computed is sent as `T`.
+pub(super) struct Compute<'m, T> {
     // Dropped in this order: the context uses the others.
     context: LlamaContext<'m>,
     _pool: Pool,
-    hook: Box<Hook>,
+    hook: Box<Hook<T>>,
 }
 
 /// What llama.cpp asks between two operations.
-struct Hook {
+struct Hook<T> {
     watch: Arc<Watch>,
     /// Whom the batch under way is for; whoever has gone has closed the channel.
-    wanted_by: RefCell<Vec<mpsc::Sender<Event>>>,
+    wanted_by: RefCell<Vec<mpsc::Sender<T>>>,
     operations: Cell<u32>,
 }
 
 /// llama.cpp's threads.
 struct Pool(NonNull<sys::ggml_threadpool>);
 
-impl<'m> Compute<'m> {
+impl<'m, T> Compute<'m, T> {
     /// `None` where the threads cannot be made.
     pub(super) fn new(
         context: LlamaContext<'m>,
@@ -72,7 +73,7 @@ impl<'m> Compute<'m> {
         // hook does not move. No batch is being decoded yet.
         unsafe {
             sys::llama_attach_threadpool(raw.as_ptr(), pool.0.as_ptr(), pool.0.as_ptr());
-            sys::llama_set_abort_callback(raw.as_ptr(), Some(is_unwanted), data);
+            sys::llama_set_abort_callback(raw.as_ptr(), Some(is_unwanted::<T>), data);
         }
         Some(Self { context, _pool: pool, hook })
     }
@@ -81,7 +82,7 @@ impl<'m> Compute<'m> {
     pub(super) fn decode(
         &mut self,
         batch: &mut LlamaBatch<'_>,
-        wanted_by: Vec<mpsc::Sender<Event>>,
+        wanted_by: Vec<mpsc::Sender<T>>,
     ) -> Result<Decoded, DecodeError> {
         self.hook.wanted_by.replace(wanted_by);
         let decoded = self.context.decode(batch);
@@ -99,7 +100,7 @@ impl<'m> Compute<'m> {
     }
 }
 
-impl<'m> Deref for Compute<'m> {
+impl<'m, T> Deref for Compute<'m, T> {
     type Target = LlamaContext<'m>;
 
     fn deref(&self) -> &LlamaContext<'m> {
@@ -107,7 +108,7 @@ impl<'m> Deref for Compute<'m> {
     }
 }
 
-impl DerefMut for Compute<'_> {
+impl<T> DerefMut for Compute<'_, T> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.context
     }
@@ -126,10 +127,10 @@ fn raw(context: &LlamaContext<'_>) -> Option<NonNull<sys::llama_context>> {
 }
 
 /// llama.cpp calls this on the thread that decodes.
-unsafe extern "C" fn is_unwanted(data: *mut c_void) -> bool {
+unsafe extern "C" fn is_unwanted<T>(data: *mut c_void) -> bool {
     // SAFETY: it is the hook of the context that calls, which outlives the context, and only the
     // thread that decodes uses it.
-    let hook = unsafe { &*data.cast::<Hook>() };
+    let hook = unsafe { &*data.cast::<Hook<T>>() };
     let operations = hook.operations.get().wrapping_add(1);
     hook.operations.set(operations);
     if operations.is_multiple_of(OPERATIONS_PER_BEAT) {

@@ -111,13 +111,6 @@ pub struct Usage {
     pub completion_time: Duration,
 }
 
-/// To the engine's thread.
-pub(super) enum Message {
-    Job(Box<Job>),
-    /// Take nothing more and end.
-    Stop,
-}
-
 /// A request on its way to the engine's thread.
 pub(super) struct Job {
     pub(super) request: Request,

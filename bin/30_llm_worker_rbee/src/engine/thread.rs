@@ -11,12 +11,14 @@ use tokio::sync::{
 };
 
 use super::{
-    EngineConfig, Load,
+    EngineConfig,
     batch::{BATCH_LEN, Pace},
     cache::{Slots, sequence},
     compute::{Compute, Decoded},
-    request::{Event, Job, Message},
+    places::Places,
+    request::{Event, Job},
     sequence::{Sequence, Step},
+    start::Message,
     watch::Watch,
 };
 use crate::{
@@ -30,8 +32,8 @@ use crate::{
 pub(super) fn run(
     model: &Model,
     config: EngineConfig,
-    jobs: mpsc::Receiver<Message>,
-    load: &Load,
+    jobs: mpsc::Receiver<Message<Job>>,
+    places: &Places,
     watch: Arc<Watch>,
     ready: oneshot::Sender<Result<(), LoadError>>,
 ) {
@@ -55,7 +57,7 @@ pub(super) fn run(
         model,
         context,
         config,
-        load,
+        places,
         watch,
         jobs,
         batch: LlamaBatch::new(BATCH_LEN + slots, 1),
@@ -76,7 +78,7 @@ fn make_context(
     model: &Model,
     config: EngineConfig,
     watch: Arc<Watch>,
-) -> Result<Compute<'_>, LoadError> {
+) -> Result<Compute<'_, Event>, LoadError> {
     let threads = i32::try_from(config.threads.get()).unwrap_or(i32::MAX);
     let batch = u32::try_from(BATCH_LEN).unwrap_or(u32::MAX) + config.parallel;
     let parameters = LlamaContextParams::default()
@@ -100,7 +102,7 @@ fn make_context(
 }
 
 /// Decodes one token, which touches every weight, and forgets it.
-fn warm_up(model: &Model, context: &mut Compute<'_>) -> Result<(), LoadError> {
+fn warm_up(model: &Model, context: &mut Compute<'_, Event>) -> Result<(), LoadError> {
     let vocab = model.llama.vocab();
     let token =
         [vocab.bos(), vocab.eos(), LlamaToken::new(0)].into_iter().find(|token| token.0 >= 0);
@@ -117,11 +119,11 @@ fn warm_up(model: &Model, context: &mut Compute<'_>) -> Result<(), LoadError> {
 
 struct Loop<'m> {
     model: &'m Model,
-    context: Compute<'m>,
+    context: Compute<'m, Event>,
     config: EngineConfig,
-    load: &'m Load,
+    places: &'m Places,
     watch: Arc<Watch>,
-    jobs: mpsc::Receiver<Message>,
+    jobs: mpsc::Receiver<Message<Job>>,
     batch: LlamaBatch<'static>,
     slots: Slots,
     /// The sequence of each slot.
@@ -160,7 +162,7 @@ impl Loop<'_> {
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message<Job>) {
         match message {
             Message::Job(job) => self.enqueue(*job),
             // What was sent before is still received.
@@ -185,7 +187,7 @@ impl Loop<'_> {
     /// Ends the sequence of `slot`. What the cache holds stays for whoever begins the same way.
     fn release(&mut self, slot: usize) {
         if let Some(sequence) = self.running[slot].take() {
-            self.load.record(sequence.age());
+            self.places.record(sequence.age());
         }
         self.slots.get_mut(slot).busy = false;
     }

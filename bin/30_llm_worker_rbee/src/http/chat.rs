@@ -21,7 +21,7 @@ pub(super) async fn create(
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
-    let engine = service.engine.clone();
+    let engine = service.text()?.clone();
     let (params, calls, events) = blocking(move || {
         let fields = Fields::parse(&body)?;
         let model = engine.model();

@@ -28,7 +28,7 @@ pub(super) fn rejected(rejected: Rejected, prompt: &str) -> ApiError {
             ApiError::new(ErrorCode::QueueFull, message).retry_after(retry_after)
         }
         Rejected::Empty | Rejected::UnknownToken { .. } => invalid_value(prompt, message),
-        Rejected::TooLong { .. } | Rejected::TooManyBytes { .. } => {
+        Rejected::TooLong { .. } | Rejected::TextTooLong { .. } | Rejected::TooManyBytes { .. } => {
             ApiError::new(ErrorCode::ContextLengthExceeded, message).param(prompt)
         }
         Rejected::Grammar => invalid_value("response_format", message),

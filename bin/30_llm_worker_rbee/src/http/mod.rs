@@ -7,12 +7,14 @@
 mod answer; // events to a response, whole or streamed
 mod chat; // POST /v1/chat/completions
 mod completions; // POST /v1/completions
+mod embeddings; // POST /v1/embeddings
 mod error; // refusals
 mod fields; // the fields of a body
 mod grammar; // response_format
 mod messages; // a chat's messages
 mod params; // what both have in common
 mod tools; // tools and tool_choice
+mod work; // what a worker does
 mod wire; // the JSON that is sent
 
 use std::{
@@ -30,11 +32,12 @@ use http_guard::{ApiError, fallbacks};
 use rbee_api::{Health, paths};
 use worker_service::{Lease, WorkerService};
 
+pub use self::work::Work;
 use self::{
-    error::engine_failed,
+    error::{engine_failed, unsupported},
     wire::{ModelMeta, Models, ServedModel},
 };
-use crate::Engine;
+use crate::{Embedder, Engine, Pooling};
 
 /// Bytes of a request's body at most.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -42,7 +45,7 @@ const BODY_MAX: usize = 16 * 1024 * 1024;
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Service {
-    engine: Engine,
+    work: Work,
     name: Arc<str>,
     /// Lease, streams and health.
     worker: WorkerService,
@@ -53,13 +56,39 @@ pub struct Service {
 impl Service {
     /// `name` is the model's name in answers; `health` is asked at every `GET /health`.
     pub fn new(
-        engine: Engine,
+        work: impl Into<Work>,
         name: &str,
         lease: Lease,
         health: impl Fn() -> Health + Send + Sync + 'static,
     ) -> Self {
         let worker = WorkerService::new(lease, health);
-        Self { engine, name: name.into(), worker, loaded_at: now() }
+        Self { work: work.into(), name: name.into(), worker, loaded_at: now() }
+    }
+
+    /// What generates text. A model that makes vectors has no such thing.
+    fn text(&self) -> Result<&Engine, ApiError> {
+        match &self.work {
+            Work::Text(engine) => Ok(engine),
+            Work::Vectors(_) => Err(unsupported(
+                "model",
+                format!("`{}` makes vectors of texts, and no text: ask for embeddings", self.name),
+            )),
+        }
+    }
+
+    /// What makes vectors. A model that generates text could be served for that instead.
+    fn vectors(&self) -> Result<&Embedder, ApiError> {
+        match &self.work {
+            Work::Vectors(embedder) => Ok(embedder),
+            Work::Text(_) => Err(unsupported(
+                "model",
+                format!(
+                    "`{}` generates text: its file names no pooling that makes its tokens' vectors \
+                     one, and its worker was started without `--pooling`",
+                    self.name
+                ),
+            )),
+        }
     }
 }
 
@@ -76,13 +105,14 @@ pub fn router(service: Service) -> Router {
         .route(paths::MODELS, get(models))
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
         .route(paths::COMPLETIONS, post(completions::create))
+        .route(paths::EMBEDDINGS, post(embeddings::create))
         .with_state(service)
         .merge(common);
     fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))
 }
 
 async fn models(State(service): State<Service>) -> Json<Models> {
-    let (facts, config) = (service.engine.model().facts(), service.engine.config());
+    let (facts, config) = (service.work.model().facts(), service.work.config());
     let meta = ModelMeta {
         n_ctx: config.context,
         n_ctx_train: facts.context_train,
@@ -91,6 +121,7 @@ async fn models(State(service): State<Service>) -> Json<Models> {
         n_params: facts.parameters,
         size: facts.size_bytes,
         parallel: config.parallel,
+        pooling: service.work.pooling().map(Pooling::name),
     };
     let (id, created) = (service.name.to_string(), service.loaded_at);
     let model = ServedModel { id, object: "model", created, owned_by: "rbee", meta };

