@@ -221,6 +221,21 @@ impl Model {
         Ok(tokens.into_iter().map(|token| token.0).collect())
     }
 
+    /// The text that the model's own template makes of a conversation.
+    pub(crate) fn chat_text(&self, context: &Json) -> Result<String, TemplateError> {
+        self.template.render(context)
+    }
+
+    /// The template's own text, empty where the model has none.
+    pub(crate) fn template_source(&self) -> &str {
+        &self.template.source
+    }
+
+    /// What begins a text and what ends one, as text.
+    pub(crate) fn end_tokens(&self) -> (&str, &str) {
+        (&self.template.bos, &self.template.eos)
+    }
+
     /// The tokens of a prompt that names its special tokens, as chat templates write them.
     ///
     /// A beginning-of-text token that the template wrote is not doubled.
@@ -236,7 +251,13 @@ impl Model {
     /// The tokens of a text that somebody reads: none of it is a control token, and where the model
     /// wants such around a text, they are.
     pub(crate) fn tokenize_plain(&self, text: &str) -> Vec<i32> {
-        let tokens = self.llama.vocab().tokenize(text.as_bytes(), true, false);
+        self.tokens_of(text, true, false)
+    }
+
+    /// The tokens of a text, with `special` ones around it where the model wants them, and where the
+    /// names of control tokens in it are `parsed` as these.
+    pub(crate) fn tokens_of(&self, text: &str, special: bool, parsed: bool) -> Vec<i32> {
+        let tokens = self.llama.vocab().tokenize(text.as_bytes(), special, parsed);
         tokens.into_iter().map(|token| token.0).collect()
     }
 

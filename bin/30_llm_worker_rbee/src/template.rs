@@ -34,8 +34,10 @@ pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
     /// Why `environment` holds no template.
     broken: Option<String>,
-    bos: String,
-    eos: String,
+    pub(crate) bos: String,
+    pub(crate) eos: String,
+    /// Its text; empty for a model that has none.
+    pub(crate) source: String,
     /// How it shows that functions are called.
     pub(crate) format: Format,
     /// Whether it shows tools and calls at all.
@@ -56,18 +58,16 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
-        let source = source.unwrap_or_else(|| {
-            tracing::warn!("the model has no chat template: ChatML is used");
-            CHATML.to_owned()
-        });
+        let source = source.unwrap_or_default();
         let format = Format::of_template(&source);
         let knows_tools = source.contains("tools") && source.contains("tool_calls");
+        let compiled = if source.is_empty() { CHATML.to_owned() } else { source.clone() };
         let broken =
-            environment.add_template_owned(NAME, source).err().map(|error| error.to_string());
+            environment.add_template_owned(NAME, compiled).err().map(|error| error.to_string());
         if let Some(reason) = &broken {
             tracing::warn!(%reason, "the model's chat template does not compile");
         }
-        Self { environment, broken, bos, eos, format, knows_tools }
+        Self { environment, broken, bos, eos, source, format, knows_tools }
     }
 
     /// Renders with `context`, an object with `messages` and whatever else the request carries.

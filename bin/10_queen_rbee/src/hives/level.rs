@@ -60,7 +60,8 @@ impl Level for Hives {
     /// silent for long is broken: a hive that lives sends comments.
     fn completion(&self, hive: &HiveHandle, completion: &Completion) -> RequestBuilder {
         let http = if completion.events { &self.0.streams } else { &self.0.http };
-        let request = http.post(format!("{}{}", hive.base_url, completion.path));
+        let url = format!("{}{}", hive.base_url, completion.path);
+        let request = http.request(completion.method.clone(), url);
         let request = request.header(HEADER_MODELS, completion.reach.as_str());
         match completion.reach {
             ModelReach::Any => self.authorized(request),

@@ -18,7 +18,8 @@ async fn a_stream_is_openai_s_to_the_letter() {
 
 #[tokio::test]
 async fn every_endpoint_passes_one_body_on_as_it_is() {
-    for path in [PATH, "/v1/completions", "/v1/embeddings"] {
+    let llama_cpp_s = ["/tokenize", "/detokenize", "/apply-template"];
+    for path in [PATH, "/v1/completions", "/v1/embeddings"].into_iter().chain(llama_cpp_s) {
         let (world, hive) = World::one().await;
         hive.on(&format!("POST {path}"), Reply::json(200, r#"{ "whole":  true }"#));
         let answer = world.post(path, &[], r#"{"model": "m"}"#).await;
@@ -31,6 +32,18 @@ async fn every_endpoint_passes_one_body_on_as_it_is() {
             (&"0".parse().unwrap(), &"0".parse().unwrap())
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_model_is_asked_of_its_worker() {
+    let (world, hive) = World::one().await;
+    hive.on("GET /props?model=hf:a%2Fb%26c", Reply::json(200, r#"{ "n": 1 }"#));
+    let answer = world.get("/props?model=hf:a/b%26c").await;
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, r#"{ "n": 1 }"#));
+    hive.on("GET /props", Reply::json(200, "{}"));
+    assert_eq!(world.get("/props").await.body, "{}");
+    let answer = world.get(&format!("/props?model={}", "x".repeat(2000))).await;
+    assert_eq!(answer.refusal(), (400, "invalid_model".into()));
 }
 
 #[tokio::test]

@@ -91,11 +91,11 @@ const OTHER: Peer = Peer::OtherUser { uid: 4242 };
 #[tokio::test]
 async fn another_user_of_the_machine_learns_and_loads_nothing() {
     let (world, hive) = World::one().await;
-    let open = ["/health", "/v1/hives", "/v1/workers", "/v1/models", "/v1/models/store"]
+    let open = ["/health", "/v1/hives", "/v1/workers", "/v1/models", "/v1/models/store", "/props"]
         .map(|path| ("GET", path.to_owned(), ""));
     let job =
         [format!("/v1/jobs/{ID}"), format!("/v1/jobs/{ID}/stream")].map(|path| ("GET", path, ""));
-    let asked = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+    let asked = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize"]
         .map(|path| ("POST", path.to_owned(), r#"{"model":"m","messages":[]}"#));
     for peer in [OTHER, Peer::Unknown] {
         for (method, path, body) in open.iter().chain(&job).chain(&asked).cloned().chain(managed())

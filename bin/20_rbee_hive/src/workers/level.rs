@@ -104,8 +104,8 @@ impl Level for Workers {
 
     fn completion(&self, worker: &WorkerHandle, completion: &Completion) -> RequestBuilder {
         match completion.events {
-            true => worker.client.stream(Method::POST, completion.path),
-            false => worker.client.request(Method::POST, completion.path),
+            true => worker.client.stream(completion.method.clone(), &completion.path),
+            false => worker.client.request(completion.method.clone(), &completion.path),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Events to a response, whole or streamed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -31,7 +31,6 @@ use crate::{
 /// How long a failure before the first token is answered by a status of its own. After that the
 /// stream begins without one, so that nobody on the way takes the worker for dead.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-const FINGERPRINT: &str = concat!("rbee-", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -45,6 +44,7 @@ pub(super) struct Answer {
     id: String,
     created: u64,
     model: String,
+    fingerprint: Arc<str>,
     events: mpsc::Receiver<Event>,
     /// Characters sent so far.
     sent: usize,
@@ -55,7 +55,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(kind: Kind, model: &str, events: mpsc::Receiver<Event>, hold: Hold) -> Self {
+    pub(super) fn new(
+        kind: Kind,
+        service: &Service,
+        events: mpsc::Receiver<Event>,
+        hold: Hold,
+    ) -> Self {
         let prefix = match kind {
             Kind::Chat => "chatcmpl",
             Kind::Completion => "cmpl",
@@ -64,7 +69,8 @@ impl Answer {
             kind,
             id: format!("{prefix}-{}", uuid::Uuid::now_v7().simple()),
             created: now(),
-            model: model.to_owned(),
+            model: service.name.to_string(),
+            fingerprint: Arc::clone(&service.fingerprint),
             events,
             sent: 0,
             include_usage: false,
@@ -308,7 +314,7 @@ impl Answer {
             },
             created: self.created,
             model: &self.model,
-            system_fingerprint: FINGERPRINT,
+            system_fingerprint: &self.fingerprint,
             choices,
             usage: None,
             timings: None,

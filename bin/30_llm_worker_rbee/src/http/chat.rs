@@ -13,7 +13,7 @@ use super::{
     params::{Params, TOP_LOGPROBS_MAX},
     tools::Tools,
 };
-use crate::{engine::Request, tools::CallStream};
+use crate::{Model, engine::Request, json::Json, tools::CallStream};
 
 pub(super) async fn create(
     State(service): State<Service>,
@@ -51,8 +51,13 @@ pub(super) async fn create(
         Ok((params, calls, events))
     })
     .await?;
-    let answer = Answer::new(Kind::Chat, &service.name, events, hold).with_calls(calls);
+    let answer = Answer::new(Kind::Chat, &service, events, hold).with_calls(calls);
     answer.respond(&service, &params, &headers).await
+}
+
+/// What the model's template is rendered with for the chat in `fields`.
+pub(super) fn context(fields: &Fields, model: &Model) -> Result<Json, ApiError> {
+    messages::template_context(fields, Tools::read(fields)?, model.template_knows_tools())
 }
 
 fn logprobs(fields: &Fields) -> Result<Option<usize>, ApiError> {

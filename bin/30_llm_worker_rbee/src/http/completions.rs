@@ -54,7 +54,7 @@ pub(super) async fn create(
         Ok((params, events))
     })
     .await?;
-    let answer = Answer::new(Kind::Completion, &service.name, events, hold);
+    let answer = Answer::new(Kind::Completion, &service, events, hold);
     answer.respond(&service, &params, &headers).await
 }
 

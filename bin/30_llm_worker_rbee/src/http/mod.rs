@@ -13,6 +13,8 @@ mod fields; // the fields of a body
 mod grammar; // response_format
 mod messages; // a chat's messages
 mod params; // what both have in common
+mod props; // GET /props
+mod tokens; // texts to tokens and back
 mod tools; // tools and tool_choice
 mod work; // what a worker does
 mod wire; // the JSON that is sent
@@ -49,6 +51,8 @@ pub struct Service {
     name: Arc<str>,
     /// Lease, streams and health.
     worker: WorkerService,
+    /// Which build answers.
+    fingerprint: Arc<str>,
     /// Seconds since 1970.
     loaded_at: u64,
 }
@@ -61,8 +65,9 @@ impl Service {
         lease: Lease,
         health: impl Fn() -> Health + Send + Sync + 'static,
     ) -> Self {
+        let fingerprint = fingerprint(&health()).into();
         let worker = WorkerService::new(lease, health);
-        Self { work: work.into(), name: name.into(), worker, loaded_at: now() }
+        Self { work: work.into(), name: name.into(), worker, fingerprint, loaded_at: now() }
     }
 
     /// What generates text. A model that makes vectors has no such thing.
@@ -106,6 +111,10 @@ pub fn router(service: Service) -> Router {
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
         .route(paths::COMPLETIONS, post(completions::create))
         .route(paths::EMBEDDINGS, post(embeddings::create))
+        .route(paths::TOKENIZE, post(tokens::tokenize))
+        .route(paths::DETOKENIZE, post(tokens::detokenize))
+        .route(paths::APPLY_TEMPLATE, post(tokens::apply_template))
+        .route(paths::PROPS, get(props::props))
         .with_state(service)
         .merge(common);
     fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))
@@ -138,6 +147,15 @@ async fn blocking<T: Send + 'static>(
             tracing::error!(%error, "a request could not be prepared");
             Err(engine_failed("the request could not be prepared"))
         }
+    }
+}
+
+/// Names the build: answers to equal requests with one seed agree only where this does.
+fn fingerprint(health: &Health) -> String {
+    const DIGITS: usize = 12;
+    match health.exe_hash.get(..DIGITS) {
+        Some(hash) => format!("rbee-{hash}"),
+        None => format!("rbee-{}", env!("CARGO_PKG_VERSION")),
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Chunk<'a> {
     pub(super) object: &'static str,
     pub(super) created: u64,
     pub(super) model: &'a str,
-    pub(super) system_fingerprint: &'static str,
+    pub(super) system_fingerprint: &'a str,
     pub(super) choices: &'a [Choice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) usage: Option<TokenUsage>,

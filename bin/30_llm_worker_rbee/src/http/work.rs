@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use crate::{Embedder, Engine, EngineConfig, Model, Pooling};
+use crate::{Embedder, Engine, EngineConfig, Model, Pooling, Rejected};
 
 /// What a worker does with its model.
 #[derive(Debug, Clone)]
@@ -25,6 +25,15 @@ impl Work {
         match self {
             Self::Text(engine) => engine.config(),
             Self::Vectors(embedder) => embedder.config(),
+        }
+    }
+
+    /// Refuses a text of so many bytes that it cannot be one of the model's, before anybody counts its
+    /// tokens.
+    pub(super) fn require_room(&self, bytes: usize) -> Result<(), Rejected> {
+        match self {
+            Self::Text(engine) => engine.require_room(bytes),
+            Self::Vectors(embedder) => embedder.require_room(bytes),
         }
     }
 

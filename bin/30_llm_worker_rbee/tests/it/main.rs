@@ -11,4 +11,5 @@ mod reference;
 mod sandbox; // what a stranger's file cannot do
 mod streams; // resumed and ended by name
 mod support;
+mod tokens;
 mod tools;

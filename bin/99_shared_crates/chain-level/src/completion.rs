@@ -1,26 +1,40 @@
+use std::borrow::Cow;
+
 use axum::{
     Extension, Router,
     extract::{MatchedPath, State},
     http::HeaderMap,
     response::{IntoResponse as _, Response},
-    routing::post,
+    routing::{get, post},
 };
 use bytes::Bytes;
-use http_guard::ApiBytes;
+use http_guard::{ApiBytes, ApiQuery};
 use job_server::{JobEmitter, JobId};
 use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_FRESH, ModelReach, paths};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use serde::Deserialize;
 
 use crate::{Again, Attempt, Form, Head, Held, Level, Pool, Relays, Wanted, respond};
 
 /// The endpoints, which are the same on every level.
-const ENDPOINTS: [&str; 3] = [paths::CHAT_COMPLETIONS, paths::COMPLETIONS, paths::EMBEDDINGS];
+const ENDPOINTS: [&str; 6] = [
+    paths::CHAT_COMPLETIONS,
+    paths::COMPLETIONS,
+    paths::EMBEDDINGS,
+    paths::TOKENIZE,
+    paths::DETOKENIZE,
+    paths::APPLY_TEMPLATE,
+];
 
-/// A completion to be had from some process of the next level.
+/// A completion, or something else that a model's worker answers, to be had from some process of the next level.
 #[derive(Debug, Clone)]
 pub struct Completion {
-    /// The endpoint's.
-    pub path: &'static str,
+    pub method: Method,
+    /// The endpoint's, with the query that it is asked with.
+    pub path: Cow<'static, str>,
     pub model: String,
     /// Whether only processes with fresh binaries may answer.
     pub fresh: bool,
@@ -37,7 +51,29 @@ pub fn completion_routes<L: Level>(relays: Relays<Pool<L>>) -> Router {
     let routes = ENDPOINTS
         .into_iter()
         .fold(Router::new(), |routes, path| routes.route(path, post(complete::<L>)));
-    routes.with_state(relays)
+    routes.route(paths::PROPS, get(props::<L>)).with_state(relays)
+}
+
+#[derive(Deserialize)]
+struct OfModel {
+    model: Option<String>,
+}
+
+/// What is known of a model, which its worker says.
+async fn props<L: Level>(
+    State(relays): State<Relays<Pool<L>>>,
+    Extension(reach): Extension<ModelReach>,
+    headers: HeaderMap,
+    ApiQuery(OfModel { model }): ApiQuery<OfModel>,
+) -> Response {
+    let begun = Head::of_model(&headers, model).and_then(|head| {
+        let path = paths::of_model(paths::PROPS, head.model.as_deref()).into();
+        Ok(relays.ask("props", Method::GET, path, head, reach, Bytes::new())?)
+    });
+    match begun {
+        Ok(id) => respond(relays.jobs(), id, Form::Json).await,
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn complete<L: Level>(
@@ -73,10 +109,22 @@ impl<L: Level> Relays<Pool<L>> {
         reach: ModelReach,
         body: Bytes,
     ) -> Result<JobId, job_server::Error> {
+        self.ask(operation, Method::POST, path.into(), head, reach, body)
+    }
+
+    fn ask(
+        &self,
+        operation: &str,
+        method: Method,
+        path: Cow<'static, str>,
+        head: Head,
+        reach: ModelReach,
+        body: Bytes,
+    ) -> Result<JobId, job_server::Error> {
         let pool = self.next().clone();
         let model = head.model.unwrap_or_else(|| pool.level().default_model());
         let events = head.form != Form::Json;
-        let completion = Completion { path, model, fresh: head.fresh, events, reach, body };
+        let completion = Completion { method, path, model, fresh: head.fresh, events, reach, body };
         self.begin(operation, move |job, again| {
             let (pool, completion) = (pool.clone(), completion.clone());
             async move { pool.attempt(completion, job, again).await }

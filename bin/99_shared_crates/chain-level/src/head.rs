@@ -37,6 +37,12 @@ impl Head {
         Self::of(body, true, true)
     }
 
+    /// The head of a request without a body, whose model is named otherwise. It has one answer, whole.
+    pub(crate) fn of_model(headers: &HeaderMap, model: Option<String>) -> Result<Self, ApiError> {
+        require_short(model.as_deref())?;
+        Ok(Self { model, form: Form::Json, fresh: is_set(headers, HEADER_FRESH) })
+    }
+
     fn of(body: &[u8], events: bool, fresh: bool) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Body {
@@ -47,10 +53,7 @@ impl Head {
         let Body { model, stream } = serde_json::from_slice(body).map_err(|error| {
             ApiError::new(ErrorCode::InvalidJson, format!("the body cannot be read: {error}"))
         })?;
-        if model.as_ref().is_some_and(|model| model.len() > MODEL_NAME_MAX) {
-            let message = format!("a model's name has {MODEL_NAME_MAX} bytes at most");
-            return Err(ApiError::new(ErrorCode::InvalidModel, message).param("model"));
-        }
+        require_short(model.as_deref())?;
         let form = match (stream.unwrap_or(false), events) {
             (true, true) => Form::Events,
             (true, false) => Form::OpenAiStream,
@@ -58,6 +61,14 @@ impl Head {
         };
         Ok(Self { model, form, fresh })
     }
+}
+
+fn require_short(model: Option<&str>) -> Result<(), ApiError> {
+    if model.is_some_and(|model| model.len() > MODEL_NAME_MAX) {
+        let message = format!("a model's name has {MODEL_NAME_MAX} bytes at most");
+        return Err(ApiError::new(ErrorCode::InvalidModel, message).param("model"));
+    }
+    Ok(())
 }
 
 fn is_set(headers: &HeaderMap, name: &str) -> bool {

@@ -53,7 +53,7 @@ pub trait Level: Clone + Send + Sync + 'static {
 
     /// A request for a completion, yet without its body.
     fn completion(&self, handle: &Self::Handle, completion: &Completion) -> RequestBuilder {
-        self.request(handle, Method::POST, completion.path)
+        self.request(handle, completion.method.clone(), &completion.path)
     }
 
     /// The place that is to answer for a model: the one that is called like it.

@@ -8,6 +8,14 @@ pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
 pub const EMBEDDINGS: &str = "/v1/embeddings";
 
+/// llama.cpp's, and vLLM's: a text or a chat to tokens, and back.
+pub const TOKENIZE: &str = "/tokenize";
+pub const DETOKENIZE: &str = "/detokenize";
+/// llama.cpp's: a chat to the text that the model reads.
+pub const APPLY_TEMPLATE: &str = "/apply-template";
+/// llama.cpp's: what is known of a model.
+pub const PROPS: &str = "/props";
+
 pub const JOBS: &str = "/v1/jobs";
 pub const JOB: &str = "/v1/jobs/{id}";
 pub const JOB_STREAM: &str = "/v1/jobs/{id}/stream";
@@ -64,6 +72,14 @@ pub fn of_hive(path: &str, alias: Option<&str>) -> String {
     }
 }
 
+/// `path` for the model of that name; for the default one when there is none.
+pub fn of_model(path: &str, model: Option<&str>) -> String {
+    match model {
+        Some(model) => format!("{path}?model={}", escape(model)),
+        None => path.to_owned(),
+    }
+}
+
 /// Puts `value` in the place of the template's one parameter.
 fn fill(template: &str, value: &str) -> String {
     let (before, rest) = template.split_once('{').expect("a template has a parameter");
@@ -90,7 +106,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MODEL_STORE, escape, job_release, of_hive, stored_model};
+    use super::{MODEL_STORE, PROPS, escape, job_release, of_hive, of_model, stored_model};
 
     #[test]
     fn a_model_name_is_one_segment_of_a_path() {
@@ -109,5 +125,11 @@ mod tests {
     fn the_hive_is_named_only_when_it_is_chosen() {
         assert_eq!(of_hive(MODEL_STORE, None), "/v1/models/store");
         assert_eq!(of_hive(MODEL_STORE, Some("a&b")), "/v1/models/store?hive=a%26b");
+    }
+
+    #[test]
+    fn the_model_is_named_only_when_it_is_chosen() {
+        assert_eq!(of_model(PROPS, None), "/props");
+        assert_eq!(of_model(PROPS, Some("hf:a/b&c")), "/props?model=hf:a%2Fb%26c");
     }
 }

@@ -104,6 +104,8 @@ pub(crate) fn router(service: Service) -> Router {
         .route(paths::CHAT_COMPLETIONS, post(complete))
         .route(paths::COMPLETIONS, post(complete))
         .route(paths::EMBEDDINGS, post(complete))
+        .route(paths::TOKENIZE, post(complete))
+        .route(paths::DETOKENIZE, post(complete))
         .with_state(service)
         .merge(common);
     fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))
