@@ -28,6 +28,10 @@ package manager where that asks for no password.")]
         /// Only say what is there and what is missing
         #[arg(long)]
         check: bool,
+        /// Get vLLM and nothing else: an environment in .tools/vllm, which the chain uses unless the
+        /// configuration names another
+        #[arg(long)]
+        vllm: bool,
     },
     /// Build and run every test
     #[command(after_help = "\
@@ -103,8 +107,10 @@ fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
     };
     let root = workspace.root();
     match task {
-        Task::Setup { check: true } => setup::check(root),
-        Task::Setup { check: false } => setup::run(root),
+        Task::Setup { check: true, vllm: true } => setup::vllm::check(root),
+        Task::Setup { check: true, vllm: false } => setup::check(root),
+        Task::Setup { check: false, vllm: true } => setup::vllm::ensure(root).map(drop),
+        Task::Setup { check: false, vllm: false } => setup::run(root),
         Task::Test { args } => test::run(root, &args),
         Task::Tidy => tidy::run(root),
         Task::Bench { name, args } => bench::run(&workspace, name.as_deref(), &args),

@@ -7,4 +7,5 @@ mod measurements; // programs that measure, and random edits
 mod script; // the shell script
 mod setup; // tools found and installed
 mod tests_task; // the runner of the tests
+mod vllm; // installed, kept, replaced
 mod tidy; // each rule, on a tree that breaks it

@@ -34,11 +34,15 @@ pub(crate) fn flags(kind: WorkerType, config: &WorkerConfig) -> Vec<String> {
     let (program, limits) = match (kind, rbee.worker.external.get(name)) {
         (WorkerType::External, Some(external)) => {
             external_flags(&mut flags, name, external, entry.args);
-            (PathBuf::from(&external.command[0]), external.limits)
+            let named = &external.command[0];
+            let program = rbee.program(named).unwrap_or_else(|| PathBuf::from(named));
+            (program, external.limits)
         }
         _ => {
             let vllm = &rbee.worker.vllm;
-            let program = vllm_program(vllm);
+            let program = match self::vllm(rbee) {
+                Ok(program) | Err(program) => program,
+            };
             vllm_flags(&mut flags, vllm, &program, context, entry.args);
             (program, vllm.limits)
         }
@@ -108,13 +112,10 @@ fn patience(limits: EngineLimits) -> [String; 4] {
     ]
 }
 
-/// The program that the configuration names, else whichever `PATH` leads to.
-fn vllm_program(vllm: &Vllm) -> PathBuf {
-    match vllm.command.as_ref().map(PathBuf::from) {
-        Some(folder) if folder.is_dir() => folder.join("bin/vllm"),
-        Some(program) => program,
-        None => PathBuf::from("vllm"),
-    }
+/// The program `vllm`, or, as an error, where it is expected.
+pub(crate) fn vllm(rbee: &RbeeConfig) -> Result<PathBuf, PathBuf> {
+    let program = rbee.vllm().unwrap_or_else(|| PathBuf::from("vllm"));
+    if program.is_file() { Ok(program) } else { Err(program) }
 }
 
 /// Names the engine: by what it is started with, by the program and what that is installed with, and
@@ -137,9 +138,11 @@ fn id(config: &WorkerConfig, flags: &Flags, program: &Path) -> String {
     hash.finalize().to_hex()[..12].to_owned()
 }
 
-/// What a program is, and the packages of the virtual environment that it lies in.
+/// What a program is, and the packages of the virtual environment that it lies in, wherever links to
+/// it lie.
 fn installed(program: &Path) -> Vec<String> {
     let mut facts = vec![stamp(program)];
+    let program = program.canonicalize().unwrap_or_else(|_| program.to_owned());
     let Some(environment) = program.parent().and_then(Path::parent) else { return facts };
     if let Ok(text) = fs::read_to_string(environment.join("pyvenv.cfg")) {
         facts.push(text);
@@ -234,7 +237,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{os::unix::fs::symlink, sync::Arc};
 
     use daemon_lifecycle::Waits;
     use rbee_config::{Environment, Overrides};
@@ -303,6 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn a_vllm_that_is_not_there_is_named() {
+        let world = World::new();
+        let home = world.0.path();
+        let program = |toml: &str| {
+            fs::write(home.join("config.toml"), toml).unwrap();
+            let environment = Environment::from_iter([("RBEE_HOME", home)]);
+            vllm(&RbeeConfig::resolve(&Overrides::default(), &environment, None).unwrap())
+        };
+        let venv = home.join("venv");
+        assert_eq!(program(&format!("worker.vllm.command = {venv:?}")), Ok(venv.join("bin/vllm")));
+        assert_eq!(program(""), Err(PathBuf::from("vllm")));
+        let gone = program("worker.vllm.command = \"/not/there\"");
+        assert_eq!(gone, Err(PathBuf::from("/not/there")));
+    }
+
+    #[test]
     fn an_external_server_gets_its_command_and_the_model_s_arguments() {
         let world = World::new();
         let toml = "[worker.external.s]\ncommand = [\"server\", \"-m\", \"{model}\", \"--port={port}\"]\n\
@@ -338,6 +357,10 @@ mod tests {
             assert_ne!(after, before, "{}", path.display());
             before = after;
         }
+        fs::rename(world.0.path().join("venv"), world.0.path().join("venv-1")).unwrap();
+        symlink("venv-1", world.0.path().join("venv")).unwrap();
+        assert_ne!(world.engine(""), before, "a link to another environment");
+        let before = world.engine("");
         let touched = world.0.path().join("model/config.json");
         fs::write(&touched, fs::read(&touched).unwrap()).unwrap();
         assert_eq!(world.engine(""), before);

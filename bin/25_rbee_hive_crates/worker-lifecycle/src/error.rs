@@ -1,7 +1,14 @@
+use std::path::PathBuf;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot bring up a worker for the model `{model}`")]
     Spawn { model: String, source: Box<daemon_lifecycle::Error> },
+    #[error(
+        "vLLM, which is to serve the model `{model}`, is not at `{program}`: `./rbee setup --vllm` \
+         installs it, and `worker.vllm.command` names one that is there"
+    )]
+    NoVllm { model: String, program: PathBuf },
     #[error("what serves the model `{model}` has just failed, and has not changed since: {why}")]
     FailedBefore { model: String, why: String },
     #[error("cannot stop `{instance}`")]

@@ -61,6 +61,12 @@ pub async fn spawn_worker(
     {
         return Err(Error::FailedBefore { model: config.model, why });
     }
+    if engine.is_some()
+        && worker_type == WorkerType::VLlm
+        && let Err(program) = engine::vllm(&config.rbee)
+    {
+        return Err(Error::NoVllm { model: config.model, program });
+    }
     let spawned = manager.spawn().await;
     match (&engine, &spawned) {
         (Some(engine), Ok(_)) => failures::forget(engine),

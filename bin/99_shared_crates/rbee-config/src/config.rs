@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -77,6 +78,8 @@ pub struct RbeeConfig {
     pub paths: Paths,
     /// The workspace that the binaries are built from; `None` for an installed release.
     pub source_root: Option<PathBuf>,
+    /// Where programs are looked for by their names.
+    pub(crate) search: OsString,
     values: Vec<ConfigValue>,
     warnings: Vec<String>,
 }
@@ -252,6 +255,7 @@ impl RbeeConfig {
             log,
             paths,
             source_root,
+            search: environment.get("PATH").unwrap_or_default().to_owned(),
             values,
             warnings,
         })

@@ -16,7 +16,8 @@ pub const BUILT_IN_WORKERS: [&str; 2] = ["llamacpp", "vllm"];
 /// `[worker.vllm]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vllm {
-    /// The environment that vLLM is installed in, or the program; unless set, the `vllm` in `PATH`.
+    /// The environment that vLLM is installed in, or the program; unless set, see
+    /// [`crate::RbeeConfig::vllm`].
     pub command: Option<String>,
     /// Further arguments of `vllm serve`.
     pub args: Vec<String>,

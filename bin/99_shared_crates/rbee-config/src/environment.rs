@@ -62,7 +62,7 @@ impl Environment {
         self.variables.keys().filter_map(|name| name.to_str())
     }
 
-    fn get(&self, name: &str) -> Option<&OsStr> {
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         let value = self.variables.get(OsStr::new(name))?;
         (!value.is_empty()).then_some(value)
     }

@@ -25,6 +25,7 @@ mod engines; // what computes tokens, and for which models
 mod layers; // flag over environment over file over default
 mod nearest; // the known name that an unknown one was meant to be
 mod paths; // where files and sockets live
+mod programs; // which file the name of a program leads to
 mod setting; // types that a value may have
 mod trust; // whether somebody else could have written what is read and executed
 mod web; // who addresses the queen, and from which pages
@@ -39,5 +40,6 @@ pub use crate::{
     layers::{ConfigValue, Origin},
     live::LiveConfig,
     paths::Paths,
+    programs::SETUP_VLLM,
     setting::{LocalUse, NarrationMode, OnBuildFailure, QueenUrl},
 };

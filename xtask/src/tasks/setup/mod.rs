@@ -3,13 +3,15 @@
 //! What the system has is used. What is missing comes as Python wheels into the checkout's own
 //! `.tools`, which needs no root; else from the system's package manager; else the exact command
 //! is printed. Cargo learns of it from `.tools/config.toml`, which `.cargo/config.toml` includes,
-//! so a build by hand and a build by a daemon get the same tools.
+//! so a build by hand and a build by a daemon get the same tools. What `--vllm` brings besides is for
+//! running, not for building.
 
 mod need; // what must be there, and where it is
 mod libclang; // a libclang that bindgen accepts
 mod python; // python3 with pip, and what it brings
 mod packages; // the system's package manager
 mod config; // .tools/config.toml
+pub(crate) mod vllm; // an engine that is not built here
 
 use std::{
     fs::{self, File, TryLockError},

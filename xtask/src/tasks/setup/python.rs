@@ -1,4 +1,5 @@
 use std::{
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -41,10 +42,45 @@ impl Python {
         run(command).context("pip could not install them")
     }
 
+    /// The Python of an environment that has pip.
+    pub(super) fn at(program: PathBuf) -> Self {
+        Self { program }
+    }
+
+    /// Downloads what the file `list` names into `folder`, with what that needs only if so
+    /// `with_dependencies`. What is there already is not downloaded again.
+    pub(super) fn download_list(
+        &self,
+        list: &Path,
+        with_dependencies: bool,
+        folder: &Path,
+    ) -> anyhow::Result<()> {
+        let mut command = self.pip("download");
+        command.args(quiet()).args((!with_dependencies).then_some("--no-deps"));
+        command.arg("--dest").arg(folder).arg("--requirement").arg(list);
+        run(command).context("pip could not download them")
+    }
+
+    /// Installs what the file `list` names into this Python's own environment, from wheels in
+    /// `folder` only.
+    pub(super) fn install_list(
+        &self,
+        list: &Path,
+        with_dependencies: bool,
+        folder: &Path,
+    ) -> anyhow::Result<()> {
+        let mut command = self.pip("install");
+        command.args(quiet()).args((!with_dependencies).then_some("--no-deps"));
+        // What is used is compiled when it is first used: little of the whole.
+        command.args(["--no-compile", "--no-index", "--find-links"]).arg(folder);
+        command.arg("--requirement").arg(list);
+        run(command).context("pip could not install them")
+    }
+
     /// Downloads the wheel of one package into `folder`.
     pub fn download(&self, package: &str, folder: &Path) -> anyhow::Result<()> {
         let mut command = self.pip("download");
-        command.args(["--no-deps", "--dest"]).arg(folder).arg(package);
+        command.args(quiet()).args(["--no-deps", "--dest"]).arg(folder).arg(package);
         run(command).with_context(|| format!("pip could not download `{package}`"))
     }
 
@@ -79,6 +115,11 @@ impl Python {
         command.env("PIP_USER", "0").env("PIP_ROOT_USER_ACTION", "ignore");
         command
     }
+}
+
+/// Many packages make many lines; a person is to see them pass.
+fn quiet() -> Option<&'static str> {
+    (!std::io::stderr().is_terminal()).then_some("--quiet")
 }
 
 fn virtual_environment(root: &Path) -> PathBuf {

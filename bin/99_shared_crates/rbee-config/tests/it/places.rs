@@ -1,6 +1,6 @@
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -115,6 +115,49 @@ fn the_variable_names_the_sources_and_must_be_right() {
     assert_eq!(config.source_root.as_deref(), Some(root.as_path()));
     assert_eq!(config.build_root(), None);
     assert!(matches!(named(folder.path()), Err(Error::NoSources { .. })));
+}
+
+#[test]
+fn vllm_is_what_the_configuration_names_else_what_setup_installed_else_the_first_in_path() {
+    let (folder, root) = sources();
+    let at = |path: &str| folder.path().join(path);
+    let install = |path: &str| {
+        let program = at(path).join("bin/vllm");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    };
+    let found = |toml: &str| {
+        let home = Home::with(toml);
+        let path = format!("relative:{}:{}", at("empty").display(), at("first/bin").display());
+        let variables = [
+            ("RBEE_HOME", home.path().as_os_str().to_owned()),
+            ("RBEE_SOURCE_ROOT", root.clone().into_os_string()),
+            ("PATH", path.into()),
+        ];
+        let environment = variables.into_iter().collect();
+        RbeeConfig::resolve(&Overrides::default(), &environment, None).unwrap().vllm()
+    };
+    assert_eq!(found(""), None);
+
+    let first = install("first");
+    assert_eq!(found(""), Some(first.clone()));
+    fs::set_permissions(&first, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(found(""), None, "it cannot be executed");
+    fs::set_permissions(&first, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let installed = install("workspace/.tools/vllm-1");
+    assert_eq!(found(""), Some(first.clone()), "it is not linked yet");
+    symlink("vllm-1", root.join(".tools/vllm")).unwrap();
+    assert_eq!(found(""), Some(installed.canonicalize().unwrap()));
+
+    let named = install("named");
+    let command = |path: &Path| format!("worker.vllm.command = {path:?}");
+    assert_eq!(found(&command(&at("named"))), Some(named.clone()));
+    assert_eq!(found(&command(&named)), Some(named));
+    assert_eq!(found("worker.vllm.command = \"vllm\""), Some(first));
+    assert_eq!(found(&command(&at("gone"))), Some(at("gone")));
 }
 
 fn resolve(variables: &[(&str, &Path)]) -> Result<RbeeConfig, Error> {
