@@ -1,15 +1,18 @@
 //! From a saved edit of a crate that queen, hive and worker share to each of them answering with
 //! it, while nobody runs `./rbee`; against one `cargo build` of the same binaries.
+//!
+//! The chain is used by the same client during both: it takes its share of the machine.
 
 use std::{
     fs,
     path::PathBuf,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use chain_tests::{Chain, get, post};
 use rbee_api::{Health, HiveList};
 use serde_json::{Value, json};
@@ -67,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         fs::write(config(&chain), &waits).context("cannot switch updates off")?;
         let before = answering(&queen)?;
         chain.checkout().edit_to_something_new();
-        cargo.time(1, || build(&chain))?;
+        cargo.time(1, || in_use(&queen, || build(&chain)))?;
         ensure!(answering(&queen)? == before, "the chain has built as well");
         fs::write(config(&chain), &follows).context("cannot switch updates on")?;
         follow(&queen, &before)?;
@@ -129,6 +132,25 @@ fn build(chain: &Chain) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Does the work while a client uses the chain as in [`follow`].
+fn in_use<T>(queen: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                ask(queen)?;
+                answering(queen)?;
+                pause();
+            }
+            Ok(())
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        client.join().unwrap_or_else(|_| bail!("the client panicked"))?;
+        done
+    })
+}
+
 /// The hashes of the executables that answer: queen, hive, worker.
 fn answering(queen: &str) -> anyhow::Result<[String; 3]> {
     let health: Health = get(&format!("{queen}/health"));
@@ -145,11 +167,9 @@ fn answering(queen: &str) -> anyhow::Result<[String; 3]> {
 fn follow(queen: &str, before: &[String; 3]) -> anyhow::Result<[f64; 3]> {
     let begin = Instant::now();
     let mut after = [None; 3];
-    let body = json!({"messages": [{"role": "user", "content": "one"}]});
     loop {
         // A hive looks at its workers when they are used.
-        let answer: Value = post(&format!("{queen}/v1/chat/completions"), &body);
-        ensure!(answer["choices"][0]["message"]["content"] == "one", "not an answer: {answer}");
+        ask(queen)?;
         let now = answering(queen)?;
         for (level, seen) in after.iter_mut().enumerate() {
             if !now[level].is_empty() && now[level] != before[level] {
@@ -162,6 +182,13 @@ fn follow(queen: &str, before: &[String; 3]) -> anyhow::Result<[f64; 3]> {
         ensure!(begin.elapsed() < LIMIT, "not every level followed: {after:?}");
         pause();
     }
+}
+
+fn ask(queen: &str) -> anyhow::Result<()> {
+    let body = json!({"messages": [{"role": "user", "content": "one"}]});
+    let answer: Value = post(&format!("{queen}/v1/chat/completions"), &body);
+    ensure!(answer["choices"][0]["message"]["content"] == "one", "not an answer: {answer}");
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a client that asks now and then")]

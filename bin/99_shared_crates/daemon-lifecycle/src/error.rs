@@ -45,6 +45,8 @@ pub enum Error {
     /// something could not be written.
     #[error("`{name}` was kept from starting: {reason}")]
     Hindered { name: String, reason: String },
+    #[error("`{name}` was stopped before it was ready")]
+    Stopped { name: String },
     /// Somebody else listens there. Nothing was done to whoever it is.
     #[error("`{name}` cannot listen on {address}: another program does")]
     AddressInUse { name: String, address: String },

@@ -1,5 +1,5 @@
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -25,6 +25,7 @@ const MAX_NAME_BYTES: usize = 64;
 ///
 /// ```text
 /// lifecycle.lock    held while one starter decides; never removed
+/// stop.lock         held while somebody waits for the other lock to stop the daemon; never removed
 /// current.json      the identity of the serving generation
 /// ctl-N.sock        the control socket of generation N
 /// good.json         the last binary that stood its probation
@@ -165,6 +166,21 @@ impl Instance {
         let locked =
             waiting.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
         locked.map_err(|source| Error::io("lock", &path, source))
+    }
+
+    /// Says that somebody wants the daemon stopped, until this is dropped or the process dies: a start
+    /// that is under way is given up for it.
+    pub(crate) fn want_stop(&self) -> io::Result<File> {
+        let mut open = File::options();
+        let wish = open.create(true).append(true).mode(0o600).open(self.path("stop.lock"))?;
+        // A starter looks with a lock of its own, for no time at all.
+        wish.lock_shared()?;
+        Ok(wish)
+    }
+
+    pub(crate) fn is_stop_wanted(&self) -> bool {
+        let Ok(wish) = File::open(self.path("stop.lock")) else { return false };
+        matches!(wish.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Makes the lock's file, by which an instance is known.

@@ -9,7 +9,7 @@ use std::{
 use tokio::{net::UnixStream, process::Command, sync::watch};
 
 use super::{
-    narrate,
+    lock, narrate,
     update::{self, Binary},
 };
 use crate::{
@@ -121,8 +121,31 @@ fn channel(attachment: Attachment) -> io::Result<(Connection, OwnedFd)> {
 }
 
 impl Launched {
+    /// Until the process is ready and answers; kills it when it does not come to that, or somebody
+    /// wants the daemon stopped.
+    pub(super) async fn serves(
+        &mut self,
+        manager: &DaemonManager,
+        instance: &Instance,
+    ) -> Result<Identity, Error> {
+        let stopped = {
+            let serves = async {
+                let identity = self.ready(manager.ready_timeout).await?;
+                self.verify(manager, instance, &identity).await?;
+                Ok(identity)
+            };
+            tokio::select! {
+                biased;
+                serves = serves => return serves,
+                () = lock::stop_wanted(instance) => Error::Stopped { name: manager.binary_name() },
+            }
+        };
+        self.kill().await;
+        Err(stopped)
+    }
+
     /// Until the process has said that it is ready; kills it when it does not come to that.
-    pub(super) async fn ready(&mut self, limit: Duration) -> Result<Identity, Error> {
+    async fn ready(&mut self, limit: Duration) -> Result<Identity, Error> {
         match self.wait_ready(limit).await {
             Ok(identity) if identity.pid == self.pid && identity.exe_hash == self.exe_hash => {
                 edge::passed("starter.ready-heard");
@@ -188,7 +211,7 @@ impl Launched {
     }
 
     /// Asks the process a question that only a server can answer; kills it when it cannot.
-    pub(super) async fn verify(
+    async fn verify(
         &mut self,
         manager: &DaemonManager,
         instance: &Instance,

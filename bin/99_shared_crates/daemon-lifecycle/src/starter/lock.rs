@@ -15,10 +15,14 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// A holder that has been suspended for this long is made to go on.
 const SUSPENDED: Duration = Duration::from_secs(2);
 
+/// Between two looks whether a start is to be given up: the kernel tells nobody of a lock.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+
 /// Takes the lock of the instance, and says for whom it waits.
 ///
-/// Holders have to do with their own daemon's start only, which has its deadlines. One that somebody
-/// suspended (Ctrl-Z) has none, and everybody would wait for a person to come back: it is continued.
+/// Holders have to do with their own daemon's start only, which has its deadlines and is given up
+/// where somebody [wants a stop](Instance::want_stop). One that somebody suspended (Ctrl-Z) has none,
+/// and everybody would wait for a person to come back: it is continued.
 pub(super) async fn lock(instance: &Instance) -> Result<Lock, Error> {
     let waiting = instance.lock();
     tokio::pin!(waiting);
@@ -40,6 +44,13 @@ pub(super) async fn lock(instance: &Instance) -> Result<Lock, Error> {
         if let Some(holder) = instance.holder() {
             go_on(instance, &holder);
         }
+    }
+}
+
+/// Until somebody waits for the lock to stop the daemon.
+pub(super) async fn stop_wanted(instance: &Instance) {
+    while !instance.is_stop_wanted() {
+        tokio::time::sleep(STOP_LOOK).await;
     }
 }
 

@@ -85,8 +85,7 @@ async fn try_replace(
     instance: &Instance,
     launched: &mut Launched,
 ) -> Result<Identity, Failure> {
-    let identity = launched.ready(manager.ready_timeout).await.map_err(Failure::of)?;
-    launched.verify(manager, instance, &identity).await.map_err(Failure::of)?;
+    let identity = launched.serves(manager, instance).await.map_err(Failure::of)?;
     launched.take().await.map_err(Failure::of)?;
     Ok(identity)
 }
@@ -96,6 +95,7 @@ impl Failure {
         match error {
             Error::AddressInUse { .. }
             | Error::Hindered { .. }
+            | Error::Stopped { .. }
             | Error::Io { .. }
             | Error::Launch { .. } => Self::Circumstances(error),
             Error::NotReadyInTime { .. } | Error::TooSlow { .. } => {

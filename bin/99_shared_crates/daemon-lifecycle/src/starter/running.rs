@@ -174,13 +174,22 @@ fn accepts(state: State) -> bool {
 
 /// The generations that finish what they have, oldest first.
 pub(crate) async fn draining(instance: &Instance) -> Vec<Identity> {
-    let mut draining = Vec::new();
+    in_state(instance, State::Draining).await
+}
+
+/// The generations that are on their way to serve.
+pub(crate) async fn starting(instance: &Instance) -> Vec<Identity> {
+    in_state(instance, State::Starting).await
+}
+
+async fn in_state(instance: &Instance, state: State) -> Vec<Identity> {
+    let mut found = Vec::new();
     for generation in instance.generations() {
         if let Answer::Hello(hello) = ask(instance, generation).await
-            && hello.state == State::Draining
+            && hello.state == state
         {
-            draining.push(hello.identity);
+            found.push(hello.identity);
         }
     }
-    draining
+    found
 }

@@ -262,8 +262,7 @@ async fn start(
     lines::spawning(&binary.shown, &manager.args).emit();
     let generation = instance.next_generation();
     let mut launched = launch(manager, binary, generation, None)?;
-    let identity = launched.ready(manager.ready_timeout).await?;
-    launched.verify(manager, instance, &identity).await?;
+    let identity = launched.serves(manager, instance).await?;
     instance.release(&binary.exe_hash, &identity.args_hash);
     edge::passed("starter.released");
     Ok(DaemonHandle::new(identity, outcome))

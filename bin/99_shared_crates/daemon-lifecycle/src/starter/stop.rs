@@ -5,7 +5,7 @@ use std::{
 
 use super::{
     lock,
-    running::{Answer, ask, lost},
+    running::{self, Answer, ask, lost},
 };
 use crate::{
     Error, Identity, client,
@@ -81,8 +81,25 @@ pub(crate) async fn stop(instance: &Instance, mode: StopMode) -> Result<Stopped,
         }
         instance.create()?;
     }
-    let lock = lock::lock(instance).await?;
-    let ending = begin_end(instance, mode, OnPurpose::Yes).await;
+    // Before the lock: whoever holds it for a start gives that up.
+    let wish = instance.want_stop().map_err(|source| {
+        Error::io("say that a stop is wanted in", &instance.path("stop.lock"), source)
+    })?;
+    let (lock, starting) = {
+        let locking = lock::lock(instance);
+        tokio::pin!(locking);
+        tokio::select! {
+            biased;
+            locked = &mut locking => (locked?, Vec::new()),
+            starting = running::starting(instance) => (locking.await?, starting),
+        }
+    };
+    drop(wish);
+    let mut ending = begin_end(instance, mode, OnPurpose::Yes).await;
+    let is_known = |one: &Identity| ending.generations.iter().any(|known| known.pid == one.pid);
+    let given_up: Vec<_> =
+        starting.into_iter().filter(|one| !is_known(one) && !one.is_alive()).collect();
+    ending.generations.extend(given_up);
     // Others need not wait for what this one waits for: they may start the daemon anew, or have the
     // same end come sooner.
     drop(lock);

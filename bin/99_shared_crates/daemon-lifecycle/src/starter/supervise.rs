@@ -107,6 +107,7 @@ async fn keep_running(
                     Err(error) => chain(&error),
                 }
             }
+            Err(Error::Stopped { .. }) => return Supervised::Stopped,
             Err(error) => chain(&error),
         };
         let name = manager.binary_name();

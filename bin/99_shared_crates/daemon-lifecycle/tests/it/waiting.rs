@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use daemon_lifecycle::{Outcome, StopMode};
+use daemon_lifecycle::{Error, Outcome, RestartPolicy, StopMode, Supervised};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -81,6 +81,73 @@ async fn a_daemon_that_cannot_hand_over_finishes_its_streams_beside_the_next_one
         last = token;
     }
     assert_eq!(last, "token 79\n");
+    world.finish().await;
+}
+
+/// What nobody waits for in these tests.
+const NEVER_READY: u64 = 600_000;
+
+#[tokio::test]
+async fn a_stop_ends_a_start_that_takes_its_time() {
+    for starts_in in ["this process", "another process"] {
+        let world = World::new(json!({ "ready_after_ms": NEVER_READY }));
+        let manager = world.manager().ready_timeout(Duration::from_secs(600));
+        let (here, elsewhere) = match starts_in {
+            "this process" => {
+                let manager = manager.clone();
+                (Some(tokio::spawn(async move { manager.spawn().await })), None)
+            }
+            _ => (None, Some(world.starter(&manager, None))),
+        };
+        eventually("it starts", async || world.run_dir().join("fake/ctl-1.sock").exists()).await;
+        let pid = world.processes()[0];
+        let stopped = tokio::time::timeout(SOON, manager.stop(StopMode::Now)).await.unwrap();
+        let ended: Vec<u32> = stopped.unwrap().ended.iter().map(|one| one.pid).collect();
+        assert_eq!(ended, [pid], "{starts_in}");
+        if let Some(here) = here {
+            let error = here.await.unwrap().unwrap_err();
+            assert!(matches!(error, Error::Stopped { .. }), "{error}");
+        }
+        if let Some(mut elsewhere) = elsewhere {
+            assert!(!elsewhere.wait().await.unwrap().success());
+        }
+        assert_eq!(world.processes(), Vec::<u32>::new());
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_replacement_that_takes_its_time_and_says_nothing_against_its_binary() {
+    let world = World::new(json!({ "version": "old" }));
+    let manager = world.manager().ready_timeout(Duration::from_secs(600));
+    let old = manager.spawn().await.unwrap();
+    world.install(json!({ "version": "new", "ready_after_ms": NEVER_READY }));
+    let starting = tokio::spawn({
+        let manager = manager.clone();
+        async move { manager.spawn().await }
+    });
+    eventually("the next one starts", async || world.processes().len() == 2).await;
+    let stopped = tokio::time::timeout(SOON, manager.stop(StopMode::Now)).await.unwrap().unwrap();
+    assert!(stopped.ended.contains(old.identity()), "{stopped:?}");
+    let error = starting.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Stopped { .. }), "{error}");
+    assert_eq!(world.processes(), Vec::<u32>::new());
+    let files = std::fs::read_dir(world.run_dir().join("fake")).unwrap().flatten();
+    let bad = files.filter(|file| file.file_name().to_string_lossy().starts_with("bad-"));
+    assert_eq!(bad.count(), 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_lets_a_start_be_that_was_stopped() {
+    let world = World::new(json!({ "ready_after_ms": NEVER_READY }));
+    let manager = world.manager().ready_timeout(Duration::from_secs(600));
+    let supervisor = manager.clone().supervise(RestartPolicy::default());
+    eventually("it starts", async || world.run_dir().join("fake/ctl-1.sock").exists()).await;
+    manager.stop(StopMode::Now).await.unwrap();
+    let mut status = supervisor.status();
+    let stopped = status.wait_for(|status| *status == Supervised::Stopped);
+    tokio::time::timeout(SOON, stopped).await.unwrap().unwrap();
     world.finish().await;
 }
 
