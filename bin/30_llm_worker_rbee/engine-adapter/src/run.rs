@@ -138,7 +138,7 @@ async fn leave(service: &Service, engine: &Engine, grace: Duration) {
     // Streams without a reader would be waited for in vain.
     let jobs = service.worker.jobs();
     for job in jobs.list() {
-        drop(jobs.cancel(&job.id));
+        drop(jobs.cancel(&job.id, None));
     }
     if tokio::time::timeout(LAST_WORDS, idle(service)).await.is_err() {
         tracing::warn!("requests are still under way");

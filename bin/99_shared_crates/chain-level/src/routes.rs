@@ -12,7 +12,7 @@ use axum::{
 use http_guard::{ApiError, ApiJson, ApiPath, require_token};
 use job_server::{
     Error, JobId,
-    sse::{SseOptions, last_event_id, sse_response},
+    sse::{SseOptions, last_event_id, owner, sse_response},
 };
 use rbee_api::{ErrorCode, JobInfo, JobList, JobRemains, ModelReach, paths};
 
@@ -61,6 +61,9 @@ async fn stream<N: NextLevel>(
 ) -> Result<Response, ApiError> {
     let after = last_event_id(&headers)?;
     let id = here(&relays, &id).await?;
+    if let Some(owner) = owner(&headers)? {
+        relays.jobs().own(&id, owner)?;
+    }
     let subscription = relays.jobs().subscribe(&id, after)?;
     let options = match reach {
         Some(Extension(ModelReach::Stored)) => SseOptions::openai(),
@@ -72,9 +75,10 @@ async fn stream<N: NextLevel>(
 async fn cancel<N: NextLevel>(
     State(relays): State<Relays<N>>,
     ApiPath(id): ApiPath<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = here(&relays, &id).await?;
-    relays.jobs().cancel(&id)?;
+    relays.jobs().cancel(&id, owner(&headers)?)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

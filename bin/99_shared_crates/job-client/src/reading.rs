@@ -38,7 +38,10 @@ impl Reading {
     }
 
     /// Behind what is known of a job that somebody else has read so far.
-    pub fn resumed(job: Origin, tries: Tries) -> Self {
+    ///
+    /// From the first request on that one can no longer end the job: it may wake up and not know.
+    pub fn resumed(mut job: Origin, tries: Tries) -> Self {
+        job.owner = job.owner.saturating_add(1);
         let repeated_up_to = job.last_event_id;
         Self { job: Some(job), repeated_up_to, is_answered: true, is_whole: false, tries }
     }
@@ -49,6 +52,7 @@ impl Reading {
             at: at.to_owned(),
             job_id: job_id.to_owned(),
             last_event_id: 0,
+            owner: 0,
             origin: None,
         });
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use rbee_api::{Origin, causes, paths};
+use rbee_api::{HEADER_OWNER, Origin, causes, paths};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 
 /// How long whoever is told of a job may take to answer.
@@ -68,11 +68,12 @@ pub async fn read_on<S: Source>(
     }
 }
 
-/// Ends the job, if it is still there: it would otherwise wait for its reader to come back.
+/// Ends the job, if it is still there: it would otherwise wait for its reader to come back. One that
+/// another owner goes on with is left alone.
 pub async fn cancel<S: Source>(source: &S, job: &Origin) {
     let path = paths::job(&job.job_id);
     if let Ok((request, _held)) = source.request(&job.at, Method::DELETE, &path, 0).await
-        && let Err(error) = request.send().await
+        && let Err(error) = request.header(HEADER_OWNER, job.owner).send().await
     {
         tracing::debug!(
             error = causes(&error),
@@ -91,6 +92,7 @@ async fn resume<S: Source>(
     let asked = source.request(&job.at, Method::GET, &path, failed).await;
     let (request, held) = asked.map_err(NotRead::Unreachable)?;
     let request = request.header("last-event-id", job.last_event_id);
+    let request = request.header(HEADER_OWNER, job.owner);
     let response = request.send().await.map_err(NotRead::Broken)?;
     Ok((response, held))
 }

@@ -1,5 +1,5 @@
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64},
     task::Waker,
     time::{Duration, SystemTime},
 };
@@ -21,6 +21,8 @@ pub(crate) struct Job {
     operation: Box<str>,
     created_at: SystemTime,
     pub(crate) cancel: CancellationToken,
+    /// The latest of its owners.
+    pub(crate) owner: AtomicU64,
     server: Weak<Shared>,
     inner: Mutex<Inner>,
 }
@@ -79,6 +81,7 @@ impl Job {
             operation: operation.into(),
             created_at: SystemTime::now(),
             cancel: CancellationToken::new(),
+            owner: AtomicU64::new(0),
             server,
             inner: Mutex::new(Inner {
                 log: Log::new(max_bytes),

@@ -57,6 +57,9 @@ pub enum Error {
     Present { id: JobId },
     #[error("job `{id}` has already ended")]
     AlreadyEnded { id: JobId },
+    /// Whoever asked had the job before another process went on with it.
+    #[error("job `{id}` is another process's by now")]
+    TakenOver { id: JobId },
     /// A reader asked for events, or was so far behind that it next needed events, that the log
     /// no longer holds.
     #[error("job `{id}` has dropped its events before {oldest}")]
@@ -78,6 +81,7 @@ impl From<Error> for ApiError {
             Error::Unknown { .. } => Self::new(ErrorCode::JobNotFound, message),
             Error::Present { .. } => Self::new(ErrorCode::JobPresent, message),
             Error::AlreadyEnded { .. } => Self::new(ErrorCode::JobEnded, message),
+            Error::TakenOver { .. } => Self::new(ErrorCode::JobTakenOver, message),
             Error::Gone { .. } => Self::new(ErrorCode::EventsGone, message),
             Error::Ahead { .. } => Self::new(ErrorCode::InvalidLastEventId, message),
         }
@@ -187,13 +191,24 @@ impl JobServer {
         infos
     }
 
-    /// Asks a job's writer to end it.
+    /// Notes that this owner goes on with the job: an earlier one cannot cancel it any more.
+    pub fn own(&self, id: &JobId, owner: u64) -> Result<(), Error> {
+        self.find(id)?.owner.fetch_max(owner, Relaxed);
+        Ok(())
+    }
+
+    /// Asks a job's writer to end it; `owner` is which of its owners asks, if it is one.
     ///
     /// The job runs on until the writer has noticed; asking again until then changes nothing.
-    pub fn cancel(&self, id: &JobId) -> Result<(), Error> {
+    ///
+    /// Fails with [`Error::TakenOver`] where a later owner goes on with it.
+    pub fn cancel(&self, id: &JobId, owner: Option<u64>) -> Result<(), Error> {
         let job = self.find(id)?;
         if job.is_ended() {
             return Err(Error::AlreadyEnded { id: *id });
+        }
+        if owner.is_some_and(|owner| owner < job.owner.load(Relaxed)) {
+            return Err(Error::TakenOver { id: *id });
         }
         job.cancel.cancel();
         Ok(())

@@ -1,6 +1,7 @@
 //! A job's events as server-sent events.
 
 use std::{
+    num::ParseIntError,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -14,7 +15,7 @@ use axum::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::Stream;
 use http_guard::ApiError;
-use rbee_api::{ErrorBody, ErrorCode, JobEnd, StreamEvent, event};
+use rbee_api::{ErrorBody, ErrorCode, HEADER_OWNER, JobEnd, StreamEvent, event};
 use tokio::time::{Instant, Sleep};
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const OWNER: HeaderName = HeaderName::from_static(HEADER_OWNER);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A comment, which readers skip.
 const KEEP_ALIVE_FRAME: Bytes = Bytes::from_static(b":\n\n");
@@ -74,29 +76,41 @@ pub fn sse_response(subscription: Subscription, options: SseOptions) -> Response
 }
 
 /// The id of the last event that a client has seen, from its `Last-Event-ID` header.
-pub fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, BadLastEventId> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+pub fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, BadHeader> {
+    number(headers, &LAST_EVENT_ID)
+        .map_err(|(text, source)| BadHeader::LastEventId { text, source })
+}
+
+/// Which owner of a job asks, from its [`HEADER_OWNER`] header.
+pub fn owner(headers: &HeaderMap) -> Result<Option<u64>, BadHeader> {
+    number(headers, &OWNER).map_err(|(text, source)| BadHeader::Owner { text, source })
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, (String, ParseIntError)> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
     let text = String::from_utf8_lossy(value.as_bytes());
     match text.trim() {
         // What a browser sends when the server has reset the id.
         "" => Ok(None),
-        digits => match digits.parse() {
-            Ok(id) => Ok(Some(id)),
-            Err(source) => Err(BadLastEventId { text: digits.to_owned(), source }),
-        },
+        digits => digits.parse().map(Some).map_err(|source| (digits.to_owned(), source)),
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` in `Last-Event-ID` is not the id of an event")]
-pub struct BadLastEventId {
-    text: String,
-    source: std::num::ParseIntError,
+pub enum BadHeader {
+    #[error("`{text}` in `Last-Event-ID` is not the id of an event")]
+    LastEventId { text: String, source: ParseIntError },
+    #[error("`{text}` in `{HEADER_OWNER}` is not the number of an owner")]
+    Owner { text: String, source: ParseIntError },
 }
 
-impl From<BadLastEventId> for ApiError {
-    fn from(error: BadLastEventId) -> Self {
-        Self::new(ErrorCode::InvalidLastEventId, error.to_string())
+impl From<BadHeader> for ApiError {
+    fn from(error: BadHeader) -> Self {
+        let code = match error {
+            BadHeader::LastEventId { .. } => ErrorCode::InvalidLastEventId,
+            BadHeader::Owner { .. } => ErrorCode::InvalidValue,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

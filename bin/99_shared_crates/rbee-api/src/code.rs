@@ -66,6 +66,8 @@ codes! {
     BodyTooSlow = "body_too_slow", 408;
     JobEnded = "job_ended", 409;
     JobPresent = "job_present", 409;
+    /// Another process goes on with the job, and whoever had it before cannot end it.
+    JobTakenOver = "job_taken_over", 409;
     KeyPresent = "key_present", 409;
     ModelBusy = "model_busy", 409;
     EventsGone = "events_gone", 410;

@@ -51,9 +51,17 @@ pub struct Origin {
     pub job_id: String,
     /// The last of its events that ours has; 0 before the first.
     pub last_event_id: u64,
+    /// Which owner of the job reads it: as in [`crate::HEADER_OWNER`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub owner: u64,
     /// Where the next level has it from in its turn, as far as it has said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Box<Self>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The body of `PUT /v1/jobs/{id}`: what the reader of a job has whose process died, for another one

@@ -46,3 +46,8 @@ pub const HEADER_MODELS: &str = "x-rbee-models";
 
 /// Names the job behind a response, for `GET /v1/jobs/{id}` and `DELETE /v1/jobs/{id}`.
 pub const HEADER_JOB: &str = "x-rbee-job";
+
+/// Which owner of a job reads or ends it: `x-rbee-owner: 1`. Whoever began it is 0, and who goes on
+/// with it in that one's place is one more. From the first request of a later owner on, an earlier one
+/// cannot end the job; who does not say may.
+pub const HEADER_OWNER: &str = "x-rbee-owner";

@@ -10,7 +10,7 @@ use axum::{
 use http_guard::{ApiError, ApiPath};
 use job_server::{
     JobId, JobServer, JobWriter, Limits,
-    sse::{SseOptions, last_event_id, sse_response},
+    sse::{SseOptions, last_event_id, owner, sse_response},
 };
 use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, Lease as Renewed, paths};
 
@@ -117,14 +117,19 @@ async fn stream(
     ApiPath(id): ApiPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let subscription = worker.jobs.subscribe(&id.parse()?, last_event_id(&headers)?)?;
+    let (id, after) = (id.parse()?, last_event_id(&headers)?);
+    if let Some(owner) = owner(&headers)? {
+        worker.jobs.own(&id, owner)?;
+    }
+    let subscription = worker.jobs.subscribe(&id, after)?;
     Ok(sse_response(subscription, SseOptions::named()))
 }
 
 async fn cancel(
     State(worker): State<WorkerService>,
     ApiPath(id): ApiPath<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    worker.jobs.cancel(&id.parse()?)?;
+    worker.jobs.cancel(&id.parse()?, owner(&headers)?)?;
     Ok(StatusCode::NO_CONTENT)
 }

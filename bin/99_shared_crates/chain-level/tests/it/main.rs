@@ -129,7 +129,9 @@ async fn a_cancelled_job_ends_the_next_level_s_job_too() {
     let mut body = respond(level.relays.jobs(), job, Form::OpenAiStream).await.into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);
-    assert!(level.request(1).await.starts_with("DELETE /v1/jobs/upstream "));
+    let ends = level.request(1).await;
+    assert!(ends.starts_with("DELETE /v1/jobs/upstream "), "{ends}");
+    assert!(ends.contains("x-rbee-owner: 0\r\n"), "{ends}");
 }
 
 #[tokio::test]
@@ -270,14 +272,47 @@ async fn clients_that_ask_for_events_learn_where_the_chunks_come_from() {
 }
 
 #[tokio::test]
-async fn what_no_stream_can_have_is_refused() {
-    let level = Level::between([]);
+async fn whoever_goes_on_with_an_answer_owns_the_next_level_s_job_from_then_on() {
+    let level = Level::between([
+        named_stream("id: 8\ndata: {\"n\":2}\n\n") + HOLD,
+        "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+    ]);
+    let (url, client) = serve(&level).await;
+    let job = JobServer::new(Limits::default()).create("completion").unwrap().id();
+    let upstream = JobServer::new(Limits::default()).create("completion").unwrap().id();
+    let body = format!(
+        r#"{{"last_event_id":2,"origin":{{"at":"next","job_id":"{upstream}","last_event_id":7,"owner":3}}}}"#
+    );
+    let request = client
+        .put(format!("{url}/{job}"))
+        .header("content-type", "application/json")
+        .header("authorization", level.token.authorization())
+        .body(body);
+    assert_eq!(request.send().await.unwrap().status(), 204);
+    let reads = level.request(0).await;
+    assert!(reads.starts_with(&format!("GET /v1/jobs/{upstream}/stream ")), "{reads}");
+    assert!(reads.contains("x-rbee-owner: 4\r\n"), "{reads}");
+    level.relays.jobs().cancel(&job, None).unwrap();
+    let ends = level.request(1).await;
+    assert!(ends.starts_with(&format!("DELETE /v1/jobs/{upstream} ")), "{ends}");
+    assert!(ends.contains("x-rbee-owner: 4\r\n"), "{ends}");
+}
+
+/// The level's job routes, and a client for them.
+async fn serve(level: &Level) -> (String, reqwest::Client) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let job = level.relays.jobs().create("completion").unwrap().id();
-    let url = format!("http://{}/v1/jobs/{job}", listener.local_addr().unwrap());
+    let url = format!("http://{}/v1/jobs", listener.local_addr().unwrap());
     let routes = job_routes(level.relays.clone());
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
+    (url, reqwest::Client::builder().timeout(DEADLINE).build().unwrap())
+}
+
+#[tokio::test]
+async fn what_no_stream_can_have_is_refused() {
+    let level = Level::between([]);
+    let job = level.relays.jobs().create("completion").unwrap().id();
+    let (url, client) = serve(&level).await;
+    let url = format!("{url}/{job}");
     let (known, path) = (job.to_string(), "x/../../health");
     for (seen, origin, at, status, says) in [
         (u64::MAX, 0, known.as_str(), 400, "no stream has 18446744073709551615 events"),

@@ -56,14 +56,39 @@ async fn cancelling_wakes_the_writer_and_is_idempotent_until_the_end() {
     let id = writer.id();
     let cancelled = writer.cancelled();
     assert!(!writer.is_cancelled());
-    assert_eq!(server.cancel(&id), Ok(()));
-    assert_eq!(server.cancel(&id), Ok(()));
+    assert_eq!(server.cancel(&id, None), Ok(()));
+    assert_eq!(server.cancel(&id, None), Ok(()));
     tokio::time::timeout(DEADLINE, cancelled).await.unwrap();
     let info = server.info(&id).unwrap();
     assert_eq!((info.state, info.cancel_requested), (JobState::Running, true));
     drop(writer);
     assert_eq!(server.info(&id).unwrap().state, JobState::Cancelled);
-    assert_eq!(server.cancel(&id), Err(Error::AlreadyEnded { id }));
+    assert_eq!(server.cancel(&id, None), Err(Error::AlreadyEnded { id }));
+}
+
+#[tokio::test]
+async fn who_had_a_job_before_cannot_cancel_it() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    let id = writer.id();
+    server.own(&id, 2).unwrap();
+    // What comes late takes nothing back.
+    server.own(&id, 1).unwrap();
+    for earlier in [0, 1] {
+        assert_eq!(server.cancel(&id, Some(earlier)), Err(Error::TakenOver { id }));
+    }
+    assert!(!writer.is_cancelled());
+    assert_eq!(server.cancel(&id, Some(2)), Ok(()));
+    assert!(writer.is_cancelled());
+}
+
+#[tokio::test]
+async fn who_is_none_of_its_owners_may_cancel_a_job() {
+    let server = JobServer::new(Limits::default());
+    let writer = server.create("work").unwrap();
+    server.own(&writer.id(), 5).unwrap();
+    assert_eq!(server.cancel(&writer.id(), None), Ok(()));
+    assert!(writer.is_cancelled());
 }
 
 #[tokio::test]
@@ -71,7 +96,7 @@ async fn work_that_is_done_in_spite_of_a_cancel_is_completed() {
     let server = JobServer::new(Limits::default());
     let writer = server.create("work").unwrap();
     let id = writer.id();
-    server.cancel(&id).unwrap();
+    server.cancel(&id, None).unwrap();
     writer.complete();
     assert_eq!(server.info(&id).unwrap().state, JobState::Completed);
 }
@@ -81,7 +106,7 @@ async fn unknown_jobs_are_named() {
     let server = JobServer::new(Limits::default());
     let id: JobId = JobServer::new(Limits::default()).create("elsewhere").unwrap().id();
     assert_eq!(server.info(&id), None);
-    assert_eq!(server.cancel(&id), Err(Error::Unknown { id }));
+    assert_eq!(server.cancel(&id, None), Err(Error::Unknown { id }));
     assert!(server.emitter(&id).is_none());
     assert_eq!(server.subscribe(&id, None).unwrap_err(), Error::Unknown { id });
     assert!("job-1".parse::<JobId>().is_err());

@@ -107,7 +107,7 @@ async fn every_reader_sees_gapless_ids_and_one_end_under_any_interleaving() {
                     let stream = server.subscribe(&id, Some(after)).unwrap();
                     readers.push(Reader { stream, seen: after, over: false });
                 }
-                5 if random.u8(0..8) == 0 => drop(server.cancel(&id)),
+                5 if random.u8(0..8) == 0 => drop(server.cancel(&id, None)),
                 6 if !readers.is_empty() => {
                     readers.swap_remove(random.usize(..readers.len()));
                 }

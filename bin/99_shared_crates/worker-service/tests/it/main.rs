@@ -8,7 +8,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
-use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, Status, StreamEvent};
+use rbee_api::{HEADER_EVENTS, HEADER_JOB, HEADER_OWNER, Health, Status, StreamEvent};
 use tower::ServiceExt as _;
 use worker_service::{Lease, WorkerService};
 
@@ -76,6 +76,26 @@ async fn a_stream_is_ended_by_its_name_and_no_other() {
     assert!(!job.is_cancelled());
     let own = format!("/v1/jobs/{}", job.id());
     assert_eq!(call(&routes, Request::delete(own)).await.0, StatusCode::NO_CONTENT);
+    assert!(job.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_stream_that_another_reads_on_is_not_ended_by_whoever_had_it_before() {
+    let worker = worker();
+    let (job, _response) = worker.begin(&HeaderMap::new()).unwrap();
+    let (routes, own) = (worker.routes(), format!("/v1/jobs/{}", job.id()));
+    let reading = Request::get(format!("{own}/stream")).header(HEADER_OWNER, "1");
+    let later = routes.clone().oneshot(reading.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(later.status(), StatusCode::OK);
+    let ended = |owner: &str| Request::delete(&own).header(HEADER_OWNER, owner);
+    let (status, why) = call(&routes, ended("0")).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(why.contains("job_taken_over"), "{why}");
+    assert!(!job.is_cancelled());
+    let (status, why) = call(&routes, ended("me")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(why.contains("`me` in `x-rbee-owner` is not the number of an owner"), "{why}");
+    assert_eq!(call(&routes, ended("1")).await.0, StatusCode::NO_CONTENT);
     assert!(job.is_cancelled());
 }
 
