@@ -166,6 +166,33 @@ impl<'de> Visitor<'de> for AnyJson {
     }
 }
 
+/// Where a JSON object or array ends, byte by byte.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extent {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Extent {
+    /// Whether `byte` is its last one.
+    pub(crate) fn ends_with(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_string => self.escaped = true,
+            b'"' => self.in_string = !self.in_string,
+            _ if self.in_string => {}
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                return self.depth == 0;
+            }
+            _ => {}
+        }
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

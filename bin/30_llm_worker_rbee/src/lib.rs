@@ -11,15 +11,17 @@ mod http; // OpenAI's format at the rim
 mod json; // JSON in the order in which it was written
 mod llama_log; // llama.cpp's log, as tracing events
 mod model; // a GGUF file, loaded
+mod overlap; // a text's end that may be another's beginning
 mod sandbox; // what the process may still do with a stranger's file in it
 mod prompt; // what of a prompt may be control tokens
 mod template; // messages to prompt, by the model's own template
+mod thoughts; // what a model thinks before it answers
 mod tools; // functions that a model may call, in its text
 
 pub use crate::{
     args::{Args, Device},
     engine::{
-        Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish, FinishReason,
+        Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish, FinishReason, Holds,
         Rejected, Request, Sampling, TokenLogprob, Usage,
     },
     http::{Service, Work, router},

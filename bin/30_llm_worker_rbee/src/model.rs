@@ -24,7 +24,8 @@ use crate::{
     llama_log,
     prompt::{Controls, Part},
     template::{ChatTemplate, TemplateError},
-    tools::Format,
+    thoughts::Tags,
+    tools::Notation,
 };
 
 /// Where a vocabulary's tokens are shorter, what is not in it may still become one token.
@@ -73,6 +74,13 @@ pub struct Model {
     bos: Vec<u8>,
     /// Bytes that one token may stand for.
     longest: usize,
+}
+
+/// A conversation as the model reads it.
+pub(crate) struct ChatPrompt {
+    pub(crate) tokens: Vec<i32>,
+    /// Whether the answer begins with thoughts.
+    pub(crate) opens_thoughts: bool,
 }
 
 /// What a model says of itself.
@@ -165,8 +173,8 @@ impl Model {
     }
 
     /// How the model writes that it calls a function.
-    pub(crate) fn tool_format(&self) -> Format {
-        self.template.format
+    pub(crate) fn notation(&self) -> Notation {
+        self.template.notation
     }
 
     /// Whether its template shows tools; else the model has to be told of them in a message.
@@ -174,10 +182,14 @@ impl Model {
         self.template.knows_tools
     }
 
-    /// The control token that begins a call, where it is one.
-    pub(crate) fn tool_opener(&self) -> Option<i32> {
-        let opener = self.template.format.opener();
-        match self.llama.vocab().tokenize(opener.as_bytes(), false, true)[..] {
+    /// What the model's thoughts stand between, where it has any.
+    pub(crate) fn thoughts(&self) -> Option<Tags> {
+        self.template.thoughts
+    }
+
+    /// The token that stands for all of `text`, where there is one.
+    pub(crate) fn token_of(&self, text: &str) -> Option<i32> {
+        match self.llama.vocab().tokenize(text.as_bytes(), false, true)[..] {
             [token] => Some(token.0),
             _ => None,
         }
@@ -188,8 +200,8 @@ impl Model {
         self.longest.saturating_mul(tokens as usize)
     }
 
-    /// The tokens of the prompt that the model's own template makes of a conversation: an object
-    /// with `messages` and whatever else the template may use.
+    /// The prompt that the model's own template makes of a conversation: an object with `messages` and
+    /// whatever else the template may use.
     ///
     /// What looks like a control token in it is text; only the template writes control tokens. The
     /// rendered text is shown to `fits` before any of it is tokenized.
@@ -197,28 +209,33 @@ impl Model {
         &self,
         context: &Json,
         fits: impl FnOnce(usize) -> Result<(), E>,
-    ) -> Result<Vec<i32>, E> {
+    ) -> Result<ChatPrompt, E> {
         let (context, shielded) = self.controls.shield(context);
         let rendered = self.template.render(&context)?;
         fits(rendered.len())?;
-        let parts = self.controls.parts(&rendered, &shielded);
-        if let [Part::Template(whole)] = &parts[..] {
-            return Ok(self.tokenize(whole));
+        let opens_thoughts = self.thoughts().is_some_and(|tags| tags.opened_in(&rendered));
+        let tokens = self.tokens_of_parts(&self.controls.parts(&rendered, &shielded));
+        Ok(ChatPrompt { tokens, opens_thoughts })
+    }
+
+    fn tokens_of_parts(&self, parts: &[Part]) -> Vec<i32> {
+        if let [Part::Template(whole)] = parts {
+            return self.tokenize(whole);
         }
         let vocab = self.llama.vocab();
         let mut tokens = Vec::new();
-        let written = matches!(&parts[..], [Part::Template(first), ..]
+        let written = matches!(parts, [Part::Template(first), ..]
             if first.as_bytes().starts_with(&self.bos));
         if !self.bos.is_empty() && !written {
             tokens.push(vocab.bos());
         }
-        for part in &parts {
+        for part in parts {
             tokens.extend(match part {
                 Part::Template(text) => vocab.tokenize(text.as_bytes(), false, true),
                 Part::Plain(text) => vocab.tokenize(text.as_bytes(), false, false),
             });
         }
-        Ok(tokens.into_iter().map(|token| token.0).collect())
+        tokens.into_iter().map(|token| token.0).collect()
     }
 
     /// The text that the model's own template makes of a conversation.

@@ -13,7 +13,7 @@ use minijinja::{
 use serde::Serialize as _;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-use crate::{json::Json, tools::Format};
+use crate::{json::Json, thoughts::Tags, tools::Notation};
 
 /// What llama.cpp too falls back to for a model without a template.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -39,7 +39,9 @@ pub(crate) struct ChatTemplate {
     /// Its text; empty for a model that has none.
     pub(crate) source: String,
     /// How it shows that functions are called.
-    pub(crate) format: Format,
+    pub(crate) notation: Notation,
+    /// What its model's thoughts stand between, where it has any.
+    pub(crate) thoughts: Option<Tags>,
     /// Whether it shows tools and calls at all.
     pub(crate) knows_tools: bool,
 }
@@ -59,7 +61,7 @@ impl ChatTemplate {
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
         let source = source.unwrap_or_default();
-        let format = Format::of_template(&source);
+        let (notation, thoughts) = (Notation::of_template(&source), Tags::of_template(&source));
         let knows_tools = source.contains("tools") && source.contains("tool_calls");
         let compiled = if source.is_empty() { CHATML.to_owned() } else { source.clone() };
         let broken =
@@ -67,7 +69,7 @@ impl ChatTemplate {
         if let Some(reason) = &broken {
             tracing::warn!(%reason, "the model's chat template does not compile");
         }
-        Self { environment, broken, bos, eos, source, format, knows_tools }
+        Self { environment, broken, bos, eos, source, notation, thoughts, knows_tools }
     }
 
     /// Renders with `context`, an object with `messages` and whatever else the request carries.
@@ -224,6 +226,6 @@ mod tests {
             "{rendered}"
         );
         let template = ChatTemplate::new(Some(source.to_owned()), String::new(), String::new());
-        assert!(template.knows_tools && template.format == Format::Hermes);
+        assert!(template.knows_tools && template.notation.opener() == "<tool_call>");
     }
 }

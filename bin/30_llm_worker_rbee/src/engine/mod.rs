@@ -9,6 +9,7 @@ mod batch; // what is decoded next
 mod compute; // llama.cpp's context and its threads
 mod cache; // whose tokens are in the context's cache
 mod embed; // vectors of texts
+mod gate; // when a grammar holds
 mod places; // how many requests are taken at a time
 mod request; // what goes in and what comes out
 mod sampler; // choosing tokens
@@ -24,7 +25,7 @@ use tokio::sync::mpsc;
 
 pub use self::{
     embed::{Embedded, Embedder},
-    request::{Event, Finish, FinishReason, Request, Sampling, TokenLogprob, Usage},
+    request::{Event, Finish, FinishReason, Holds, Request, Sampling, TokenLogprob, Usage},
     start::EngineThread,
 };
 use self::{places::Places, request::Job, sampler::Sampler, start::Message, watch::Watch};

@@ -41,6 +41,21 @@ pub struct Sampling {
     pub logit_bias: Vec<(i32, f32)>,
     /// What the answer must match, in llama.cpp's notation, beginning at the rule `root`.
     pub grammar: Option<String>,
+    /// For what of the answer it must.
+    pub holds: Holds,
+}
+
+/// For what of an answer a grammar holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Holds {
+    /// All of it.
+    #[default]
+    Throughout,
+    /// What comes behind thoughts, which end with `close`. The prompt has `opened` them, or the answer
+    /// may begin with the token that does.
+    AfterThoughts { open: Option<i32>, close: &'static str, opened: bool },
+    /// A JSON value behind each `opener`, should one come.
+    InCalls { opener: &'static str },
 }
 
 impl Default for Sampling {
@@ -57,6 +72,7 @@ impl Default for Sampling {
             frequency_penalty: 0.0,
             logit_bias: Vec::new(),
             grammar: None,
+            holds: Holds::default(),
         }
     }
 }

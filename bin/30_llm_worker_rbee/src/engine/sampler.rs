@@ -1,6 +1,9 @@
 //! Choosing tokens, by llama.cpp's samplers.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use llama_cpp_2::{
     GrammarError,
@@ -12,7 +15,10 @@ use llama_cpp_2::{
     },
 };
 
-use super::request::{Sampling, TokenLogprob};
+use super::{
+    gate::{Gate, Passed},
+    request::{Holds, Sampling, TokenLogprob},
+};
 use crate::model::Model;
 
 /// Tokens that the repetition penalties look back on.
@@ -24,11 +30,21 @@ const GRAMMAR_PART: usize = 256;
 const GRAMMAR_STEP_MAX: Duration = Duration::from_secs(2);
 /// The root rule of a grammar.
 const ROOT: &str = "root";
+/// Behind thoughts white space may come first.
+const BEHIND: &str = "behind-thoughts";
+const BEHIND_RULE: &str = "\nbehind-thoughts ::= [ \\n]{0,4} root\n";
 
 /// What chooses the tokens of one request.
 pub(super) struct Sampler {
     pub(super) chain: LlamaSampler,
-    grammar: Option<LlamaSampler>,
+    grammar: Option<Grammar>,
+}
+
+/// What an answer must match, and when.
+struct Grammar {
+    sampler: LlamaSampler,
+    gate: Gate,
+    piece: Vec<u8>,
 }
 
 impl Sampler {
@@ -70,7 +86,16 @@ impl Sampler {
             chain.push(LlamaSampler::dist(sampling.seed));
         }
         let grammar = match &sampling.grammar {
-            Some(text) => Some(LlamaSampler::grammar(&model.llama, text, ROOT)?),
+            Some(text) => {
+                let (text, root) = match sampling.holds {
+                    Holds::AfterThoughts { .. } => {
+                        (Cow::Owned(format!("{text}{BEHIND_RULE}")), BEHIND)
+                    }
+                    Holds::Throughout | Holds::InCalls { .. } => (Cow::Borrowed(&**text), ROOT),
+                };
+                let sampler = LlamaSampler::grammar(&model.llama, &text, root)?;
+                Some(Grammar { sampler, gate: Gate::new(sampling.holds), piece: Vec::new() })
+            }
             None => None,
         };
         Ok(Self { chain: LlamaSampler::chain(chain, true), grammar })
@@ -80,37 +105,67 @@ impl Sampler {
     /// wants its answer any more, or when it takes too long.
     pub(super) fn sample(
         &mut self,
+        model: &Model,
         context: &LlamaContext<'_>,
         index: i32,
         is_wanted: impl Fn() -> bool,
     ) -> Result<LlamaToken, NoToken> {
-        let Some(grammar) = &mut self.grammar else {
+        let Some(Grammar { sampler: grammar, gate, piece }) = &mut self.grammar else {
             return Ok(self.chain.sample(context, index));
         };
-        // The grammar looks at one token where that does, and not at the whole vocabulary.
-        let mut candidates = context.token_data_array_ith(index);
-        self.chain.apply(&mut candidates);
-        let mut token = candidates.selected_token().ok_or(NoToken::Fits)?;
-        if !allows(grammar, token) {
-            let mut candidates = context.token_data_array_ith(index);
-            let began = Instant::now();
-            constrain(grammar, &mut candidates.data, || match began.elapsed() {
-                _ if !is_wanted() => Err(NoToken::IsWanted),
-                took if took > GRAMMAR_STEP_MAX => Err(NoToken::ComesInTime),
-                _ => Ok(()),
-            })?;
-            self.chain.apply(&mut candidates);
-            token = candidates.selected_token().ok_or(NoToken::Fits)?;
-            if !allows(grammar, token) {
-                return Err(NoToken::Fits);
-            }
+        if gate.is_missed() {
+            return Err(NoToken::Fits);
         }
-        // Unlike `accept` this reports a token that the grammar does not take, which llama.cpp
-        // throws as an exception.
-        grammar.try_accept(token).map_err(|_refused| NoToken::Fits)?;
-        self.chain.accept(token);
+        let token = if gate.holds() {
+            choose(&mut self.chain, grammar, gate, context, index, is_wanted)?
+        } else {
+            self.chain.sample(context, index)
+        };
+        piece.clear();
+        model.piece(token, true, piece);
+        if gate.push(token.0, piece) == Passed::Out {
+            grammar.reset();
+        }
         Ok(token)
     }
+}
+
+/// The next token, which the grammar allows or the gate admits.
+fn choose(
+    chain: &mut LlamaSampler,
+    grammar: &mut LlamaSampler,
+    gate: &Gate,
+    context: &LlamaContext<'_>,
+    index: i32,
+    is_wanted: impl Fn() -> bool,
+) -> Result<LlamaToken, NoToken> {
+    // The grammar looks at one token where that does, and not at the whole vocabulary.
+    let mut candidates = context.token_data_array_ith(index);
+    chain.apply(&mut candidates);
+    let mut token = candidates.selected_token().ok_or(NoToken::Fits)?;
+    if gate.admits(token.0) {
+        chain.accept(token);
+        return Ok(token);
+    }
+    if !allows(grammar, token) {
+        let mut candidates = context.token_data_array_ith(index);
+        let began = Instant::now();
+        constrain(grammar, &mut candidates.data, || match began.elapsed() {
+            _ if !is_wanted() => Err(NoToken::IsWanted),
+            took if took > GRAMMAR_STEP_MAX => Err(NoToken::ComesInTime),
+            _ => Ok(()),
+        })?;
+        chain.apply(&mut candidates);
+        token = candidates.selected_token().ok_or(NoToken::Fits)?;
+        if !allows(grammar, token) {
+            return Err(NoToken::Fits);
+        }
+    }
+    // Unlike `accept` this reports a token that the grammar does not take, which llama.cpp throws as
+    // an exception.
+    grammar.try_accept(token).map_err(|_refused| NoToken::Fits)?;
+    chain.accept(token);
+    Ok(token)
 }
 
 /// Why there is no next token.

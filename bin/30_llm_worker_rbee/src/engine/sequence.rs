@@ -103,7 +103,7 @@ impl Sequence {
             return self.finish(FinishReason::Length);
         }
         let events = &self.job.events;
-        let token = match self.job.sampler.sample(context, index, || !events.is_closed()) {
+        let token = match self.job.sampler.sample(model, context, index, || !events.is_closed()) {
             Ok(token) => token,
             Err(NoToken::IsWanted) => return Step::Ended,
             Err(NoToken::Fits) => {

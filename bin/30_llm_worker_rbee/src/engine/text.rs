@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::overlap::overlap;
+
 /// Turns the bytes of successive tokens into text, holding back what is not yet certain: the first
 /// bytes of a character, and text that may become a stop string.
 #[derive(Debug, Default)]
@@ -79,18 +81,6 @@ impl TextStream {
 /// Whether more bytes could make `bytes` one character.
 fn is_unfinished(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
-}
-
-/// How many bytes at the end of `text` are the beginning of `stop`.
-fn overlap(text: &str, stop: &str) -> usize {
-    let longest = stop.len().saturating_sub(1).min(text.len());
-    (1..=longest)
-        .rev()
-        .find(|&len| {
-            text.as_bytes().ends_with(&stop.as_bytes()[..len])
-                && text.is_char_boundary(text.len() - len)
-        })
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

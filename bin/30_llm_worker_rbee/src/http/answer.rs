@@ -18,6 +18,7 @@ use super::{
     error::engine_failed,
     now,
     params::Params,
+    reader::{Part, Reader},
     wire::{
         self, Call, CallPart, Choice, Chunk, Content, Delta, Function, FunctionPart, Logprobs,
         Message,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     engine::{Event, Finish, TokenLogprob},
-    tools::{CallStream, Piece},
+    tools::Piece,
 };
 
 /// How long a failure before the first token is answered by a status of its own. After that the
@@ -49,8 +50,7 @@ pub(super) struct Answer {
     /// Characters sent so far.
     sent: usize,
     include_usage: bool,
-    /// Finds the calls in the text, where there may be any.
-    calls: Option<CallStream>,
+    reader: Reader,
     _hold: Hold,
 }
 
@@ -74,36 +74,15 @@ impl Answer {
             events,
             sent: 0,
             include_usage: false,
-            calls: None,
+            reader: Reader::default(),
             _hold: hold,
         }
     }
 
-    /// The same, which may have calls.
-    pub(super) fn with_calls(mut self, calls: Option<CallStream>) -> Self {
-        self.calls = calls;
+    /// The same, whose text is taken apart by `reader`.
+    pub(super) fn read_by(mut self, reader: Reader) -> Self {
+        self.reader = reader;
         self
-    }
-
-    /// The pieces of text that has come.
-    fn pieces(&mut self, text: String) -> Vec<Piece> {
-        match &mut self.calls {
-            Some(calls) => calls.push(&text),
-            None => vec![Piece::Text(text)],
-        }
-    }
-
-    /// The pieces that were held back to the end.
-    fn last_pieces(&mut self) -> Vec<Piece> {
-        self.calls.as_mut().map(CallStream::finish).unwrap_or_default()
-    }
-
-    fn has_calls(&self) -> bool {
-        self.calls.as_ref().is_some_and(|calls| calls.calls() > 0)
-    }
-
-    fn call_id(&self) -> String {
-        self.calls.as_ref().map(CallStream::new_id).unwrap_or_default()
     }
 
     pub(super) async fn respond(
@@ -135,24 +114,26 @@ impl Answer {
     }
 
     async fn collect(mut self) -> Result<Response, ApiError> {
-        let (mut text, mut tokens, mut calls) = (String::new(), Vec::new(), Vec::new());
+        let (mut whole, mut tokens) = (Whole::default(), Vec::new());
         let finish = loop {
             match self.next().await {
-                Event::Text { text: more, logprobs } => {
-                    let pieces = self.pieces(more);
-                    self.collect_pieces(pieces, &mut text, &mut calls);
+                Event::Text { text, logprobs } => {
+                    let parts = self.reader.push(text);
+                    whole.add(parts, &self.reader);
                     tokens.extend(logprobs);
                 }
                 Event::End(finish) => break finish,
                 Event::Failed(reason) => return Err(engine_failed(reason)),
             }
         };
-        let pieces = self.last_pieces();
-        self.collect_pieces(pieces, &mut text, &mut calls);
+        let parts = self.reader.finish();
+        whole.add(parts, &self.reader);
+        let Whole { thoughts, text, calls } = whole;
         let content = match self.kind {
             Kind::Chat => Content::Message(Message {
                 role: "assistant",
                 content: Some(text.as_str()).filter(|text| !text.is_empty() || calls.is_empty()),
+                reasoning_content: Some(thoughts.as_str()).filter(|thoughts| !thoughts.is_empty()),
                 refusal: None,
                 tool_calls: &calls,
             }),
@@ -175,24 +156,6 @@ impl Answer {
         Ok(Json(body).into_response())
     }
 
-    fn collect_pieces(&self, pieces: Vec<Piece>, text: &mut String, calls: &mut Vec<Call>) {
-        for piece in pieces {
-            match piece {
-                Piece::Text(more) => text.push_str(&more),
-                Piece::Call { name, .. } => calls.push(Call {
-                    id: self.call_id(),
-                    kind: "function",
-                    function: Function { name, arguments: String::new() },
-                }),
-                Piece::Arguments { text, .. } => {
-                    if let Some(call) = calls.last_mut() {
-                        call.function.arguments.push_str(&text);
-                    }
-                }
-            }
-        }
-    }
-
     /// One event for each chunk: nothing is collected and nothing waits.
     async fn stream(mut self, job: JobWriter, mut first: Option<Event>) {
         if self.kind == Kind::Chat {
@@ -210,19 +173,19 @@ impl Answer {
             };
             match event {
                 Event::Text { text, logprobs } => {
-                    let pieces = self.pieces(text);
-                    if pieces.is_empty() && !logprobs.is_empty() {
+                    let parts = self.reader.push(text);
+                    if parts.is_empty() && !logprobs.is_empty() {
                         // Tokens of what is held back.
                         self.write_text(&job, "", &logprobs);
                         continue;
                     }
-                    for (at, piece) in pieces.iter().enumerate() {
-                        self.write_piece(&job, piece, if at == 0 { &logprobs } else { &[] });
+                    for (at, part) in parts.iter().enumerate() {
+                        self.write_part(&job, part, if at == 0 { &logprobs } else { &[] });
                     }
                 }
                 Event::End(finish) => {
-                    for piece in self.last_pieces() {
-                        self.write_piece(&job, &piece, &[]);
+                    for part in self.reader.finish() {
+                        self.write_part(&job, &part, &[]);
                     }
                     self.write_end(&job, &finish);
                     return job.complete();
@@ -234,28 +197,31 @@ impl Answer {
         }
     }
 
-    fn write_piece(&mut self, job: &JobWriter, piece: &Piece, tokens: &[TokenLogprob]) {
+    fn write_part(&mut self, job: &JobWriter, part: &Part, tokens: &[TokenLogprob]) {
         let id;
-        let part = match piece {
-            Piece::Text(text) => return self.write_text(job, text, tokens),
-            Piece::Call { index, name } => {
-                id = self.call_id();
-                CallPart {
+        let mut delta = Delta::default();
+        match part {
+            Part::Said(Piece::Text(text)) => return self.write_text(job, text, tokens),
+            Part::Thought(text) => delta.reasoning_content = Some(text),
+            Part::Said(Piece::Call { index, name }) => {
+                id = self.reader.call_id();
+                delta.tool_calls = Some([CallPart {
                     index: *index,
                     id: Some(&id),
                     kind: Some("function"),
                     function: FunctionPart { name: Some(name), arguments: "" },
-                }
+                }]);
             }
-            Piece::Arguments { index, text } => CallPart {
-                index: *index,
-                id: None,
-                kind: None,
-                function: FunctionPart { name: None, arguments: text },
-            },
-        };
+            Part::Said(Piece::Arguments { index, text }) => {
+                delta.tool_calls = Some([CallPart {
+                    index: *index,
+                    id: None,
+                    kind: None,
+                    function: FunctionPart { name: None, arguments: text },
+                }]);
+            }
+        }
         let logprobs = self.logprobs("", tokens);
-        let delta = Delta { tool_calls: Some([part]), ..Delta::default() };
         self.write(job, Content::Delta(delta), logprobs, None);
     }
 
@@ -298,7 +264,8 @@ impl Answer {
         logprobs: Option<Logprobs>,
         finish: Option<&Finish>,
     ) {
-        let finish_reason = finish.map(|finish| wire::finish_reason(finish, self.has_calls()));
+        let finish_reason =
+            finish.map(|finish| wire::finish_reason(finish, self.reader.has_calls()));
         let choice = Choice { index: 0, content, logprobs, finish_reason };
         let mut chunk = self.chunk(std::slice::from_ref(&choice));
         chunk.timings = finish.map(|finish| wire::timings(&finish.usage));
@@ -318,6 +285,35 @@ impl Answer {
             choices,
             usage: None,
             timings: None,
+        }
+    }
+}
+
+/// All that was said.
+#[derive(Default)]
+struct Whole {
+    thoughts: String,
+    text: String,
+    calls: Vec<Call>,
+}
+
+impl Whole {
+    fn add(&mut self, parts: Vec<Part>, reader: &Reader) {
+        for part in parts {
+            match part {
+                Part::Thought(more) => self.thoughts.push_str(&more),
+                Part::Said(Piece::Text(more)) => self.text.push_str(&more),
+                Part::Said(Piece::Call { name, .. }) => self.calls.push(Call {
+                    id: reader.call_id(),
+                    kind: "function",
+                    function: Function { name, arguments: String::new() },
+                }),
+                Part::Said(Piece::Arguments { text, .. }) => {
+                    if let Some(call) = self.calls.last_mut() {
+                        call.function.arguments.push_str(&text);
+                    }
+                }
+            }
         }
     }
 }

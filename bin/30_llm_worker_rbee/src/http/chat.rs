@@ -11,9 +11,17 @@ use super::{
     fields::Fields,
     messages,
     params::{Params, TOP_LOGPROBS_MAX},
-    tools::Tools,
+    reader::Reader,
+    reasoning,
+    tools::{Constraint, Tools},
 };
-use crate::{Model, engine::Request, json::Json, tools::CallStream};
+use crate::{
+    Model,
+    engine::{Holds, Request},
+    json::Json,
+    thoughts::ThoughtStream,
+    tools::CallStream,
+};
 
 pub(super) async fn create(
     State(service): State<Service>,
@@ -22,36 +30,61 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
     let engine = service.text()?.clone();
-    let (params, calls, events) = blocking(move || {
+    let (params, reader, events) = blocking(move || {
         let fields = Fields::parse(&body)?;
         let model = engine.model();
         let mut params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
         let logprobs = logprobs(&fields)?;
         let tools = Tools::read(&fields)?;
-        let format = model.tool_format();
-        if let Some(grammar) = tools.grammar(format)?
-            && params.sampling.grammar.replace(grammar).is_some()
-        {
-            let message = "an answer that must be a call cannot have a `response_format`";
-            return Err(invalid_value("tool_choice", message));
-        }
-        let calls = tools.any().then(|| CallStream::new(format, &tools.tools));
+        let notation = model.notation();
+        let calls = tools.any().then(|| CallStream::new(notation, &tools.tools));
+        let constraint = tools.constraint(notation, params.sampling.grammar.is_some())?;
         let context = messages::template_context(&fields, tools, model.template_knows_tools())?;
         let fits = |bytes| engine.require_room(bytes).map_err(|error| rejected(error, "messages"));
+        let prompt = model.chat_prompt(&context, fits)?;
+        let thoughts = model.thoughts();
+        let is_apart = reasoning::is_apart(&fields)?;
+        let sampling = &mut params.sampling;
+        match (constraint, thoughts) {
+            (Some(Constraint::Opened { grammar, opener }), _) => {
+                sampling.grammar = Some(grammar);
+                sampling.holds = Holds::InCalls { opener };
+            }
+            (Some(Constraint::Whole(grammar)), _) => sampling.grammar = Some(grammar),
+            (None, _) => {}
+        }
+        if let (Some(tags), Some(_), Holds::Throughout) =
+            (thoughts, &sampling.grammar, sampling.holds)
+        {
+            let (open, opened) = (model.token_of(tags.open), prompt.opens_thoughts);
+            sampling.holds = Holds::AfterThoughts { open, close: tags.close, opened };
+        }
+        let mut shown = Vec::new();
+        if calls.is_some() {
+            shown.extend(notation.controls().iter().filter_map(|text| model.token_of(text)));
+        }
+        if let Some(tags) = thoughts {
+            shown.extend(tags.controls().iter().filter_map(|text| model.token_of(text)));
+        }
+        let thoughts = thoughts.filter(|_| is_apart);
+        let reader = Reader {
+            thoughts: thoughts.map(|tags| ThoughtStream::new(tags, prompt.opens_thoughts)),
+            calls,
+        };
         let request = Request {
-            prompt: model.chat_prompt(&context, fits)?,
+            prompt: prompt.tokens,
             max_tokens: params.max_tokens.unwrap_or(u32::MAX),
             sampling: params.sampling.clone(),
             stop: params.stop.clone(),
             logprobs,
             reuse_cache: params.reuse_cache,
-            shown: calls.as_ref().and_then(|_| model.tool_opener()).into_iter().collect(),
+            shown,
         };
         let events = engine.submit(request).map_err(|error| rejected(error, "messages"))?;
-        Ok((params, calls, events))
+        Ok((params, reader, events))
     })
     .await?;
-    let answer = Answer::new(Kind::Chat, &service, events, hold).with_calls(calls);
+    let answer = Answer::new(Kind::Chat, &service, events, hold).read_by(reader);
     answer.respond(&service, &params, &headers).await
 }
 

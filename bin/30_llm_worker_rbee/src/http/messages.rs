@@ -8,6 +8,7 @@ use rbee_api::ErrorCode;
 use super::{
     error::{invalid_value, unsupported},
     fields::Fields,
+    reasoning,
     tools::Tools,
 };
 use crate::{json::Json, tools};
@@ -40,6 +41,7 @@ pub(super) fn template_context(
         .collect::<Result<Vec<_>, _>>()?;
     let extra = fields.get::<Map<String, Value>>("chat_template_kwargs", "an object")?;
     let mut context = Json::from(Value::Object(extra.unwrap_or_default()));
+    reasoning::tell(fields, &mut context)?;
     let (messages, tools) = match knows_tools {
         true => (messages, tools.shown),
         false => (tools::tell(messages, &tools.shown), Vec::new()),
@@ -88,6 +90,10 @@ fn normalise(index: usize, message: Value) -> Result<Json, ApiError> {
     let role = Value::String(role.to_owned());
     message.insert("role".to_owned(), role);
     message.insert("content".to_owned(), Value::String(content));
+    // Some servers call thoughts so.
+    if let Some(thoughts @ Value::String(_)) = message.remove("reasoning") {
+        message.entry("reasoning_content").or_insert(thoughts);
+    }
     let calls = message.remove("tool_calls").filter(|calls| !calls.is_null());
     let mut message = Json::from(Value::Object(message));
     let calls = calls.map_or(Ok(Vec::new()), |calls| calls_of(&at, calls))?;

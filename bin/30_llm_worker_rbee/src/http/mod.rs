@@ -14,6 +14,8 @@ mod grammar; // response_format
 mod messages; // a chat's messages
 mod params; // what both have in common
 mod props; // GET /props
+mod reader; // an answer's text, taken apart
+mod reasoning; // reasoning_effort and reasoning_format
 mod tokens; // texts to tokens and back
 mod tools; // tools and tool_choice
 mod work; // what a worker does

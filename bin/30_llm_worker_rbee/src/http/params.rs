@@ -99,6 +99,7 @@ fn sampling(
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
         logit_bias,
         grammar: grammar::read(fields)?,
+        holds: usual.holds,
     })
 }
 

@@ -116,7 +116,7 @@ fn tokens(fields: &Fields, service: &Service) -> Result<Vec<i32>, ApiError> {
         let engine = service.text()?;
         let context = chat::context(fields, engine.model())?;
         let fits = |bytes| engine.require_room(bytes).map_err(|error| rejected(error, "messages"));
-        return engine.model().chat_prompt(&context, fits);
+        return Ok(engine.model().chat_prompt(&context, fits)?.tokens);
     }
     // llama.cpp's name, and vLLM's, which do not mean the same where nothing more is said.
     let (field, special, special_by_default) = match fields.raw("prompt") {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     json::Json,
-    tools::{self, Format, Tool},
+    tools::{self, Notation, Tool},
 };
 
 const FIELD: &str = "tools";
@@ -28,6 +28,15 @@ pub(super) struct Tools {
     pub(super) tools: Vec<Tool>,
     choice: Choice,
     parallel: bool,
+}
+
+/// What holds an answer to the tools.
+#[derive(Debug)]
+pub(super) enum Constraint {
+    /// A grammar of all of it.
+    Whole(String),
+    /// A grammar of what comes behind each `opener`.
+    Opened { grammar: String, opener: &'static str },
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,16 +68,33 @@ impl Tools {
         }
     }
 
-    /// What the answer must look like, where it must be calls.
-    pub(super) fn grammar(&self, format: Format) -> Result<Option<String>, ApiError> {
+    /// What holds the answer to the tools. Where it must be calls, nothing else can: `is_held` says
+    /// whether something does. Where it may have calls, their schemas hold these as far as they can.
+    pub(super) fn constraint(
+        &self,
+        notation: Notation,
+        is_held: bool,
+    ) -> Result<Option<Constraint>, ApiError> {
         let called: Vec<_> = match &self.choice {
-            Choice::None | Choice::Auto => return Ok(None),
-            Choice::Required => self.tools.iter().collect(),
+            Choice::None => return Ok(None),
+            Choice::Auto | Choice::Required => self.tools.iter().collect(),
             Choice::One(name) => self.tools.iter().filter(|tool| tool.name == *name).collect(),
         };
         let one = matches!(self.choice, Choice::One(_)) || !self.parallel;
-        let object = grammar::convert(&tools::schema(format, &called).to_text(), FIELD)?;
-        Ok(Some(tools::of_calls(format, &object, !one)))
+        let convert = |schema: &Json| grammar::convert(&schema.to_text(), FIELD);
+        if self.choice == Choice::Auto {
+            let opened = match is_held {
+                true => None,
+                false => tools::of_opened(notation, &called, !one, convert).ok().flatten(),
+            };
+            let opener = notation.opener();
+            return Ok(opened.map(|grammar| Constraint::Opened { grammar, opener }));
+        }
+        if is_held {
+            let message = "an answer that must be a call cannot have another form";
+            return Err(invalid_value(CHOICE, message));
+        }
+        Ok(Some(Constraint::Whole(tools::of_calls(notation, &called, !one, convert)?)))
     }
 
     /// Whether the answer may have calls.

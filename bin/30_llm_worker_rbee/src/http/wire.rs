@@ -48,6 +48,9 @@ pub(super) struct Delta<'a> {
     pub(super) role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<&'a str>,
+    /// What the model thinks before it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_calls: Option<[CallPart<'a>; 1]>,
 }
@@ -91,6 +94,8 @@ pub(super) struct Message<'a> {
     pub(super) role: &'static str,
     /// None beside calls that come without text.
     pub(super) content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning_content: Option<&'a str>,
     pub(super) refusal: Option<()>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(super) tool_calls: &'a [Call],

@@ -1,4 +1,4 @@
-/// How a model writes a call.
+/// How a model writes a call as an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// `<tool_call>{"name": .., "arguments": ..}</tool_call>`: Hermes, Qwen 2.5 and 3, and many
@@ -35,6 +35,15 @@ impl Format {
         }
     }
 
+    /// What of its calls may be control tokens.
+    pub(crate) fn controls(self) -> &'static [&'static str] {
+        match self {
+            Self::Hermes => &["<tool_call>", "</tool_call>"],
+            Self::Llama3 => &["<|python_tag|>"],
+            Self::Mistral => &["[TOOL_CALLS]"],
+        }
+    }
+
     /// What may stand between two calls and behind the last one, besides white space.
     pub(super) fn is_between(self, text: &str) -> Between {
         const CLOSER: &str = "</tool_call>";
@@ -51,15 +60,6 @@ impl Format {
             (false, false) => Between::Nothing,
         }
     }
-
-    /// Ids of calls have this many letters and digits, after this.
-    pub(crate) fn id(self) -> (&'static str, usize) {
-        match self {
-            Self::Hermes | Self::Llama3 => ("call_", 24),
-            // Its templates refuse any other.
-            Self::Mistral => ("", 9),
-        }
-    }
 }
 
 /// What text behind a call is.
@@ -73,21 +73,4 @@ pub(super) enum Between {
     Unclear,
     /// It is no part of a call.
     Nothing,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Format;
-
-    #[test]
-    fn a_template_shows_how_its_model_calls() {
-        for (source, format) in [
-            ("{{ '\\n<tool_call>\\n' }}{{ call | tojson }}", Format::Hermes),
-            ("{{ '[TOOL_CALLS][' }}", Format::Mistral),
-            ("<|start_header_id|>ipython<|end_header_id|>", Format::Llama3),
-            ("{{ message.content }}", Format::Hermes),
-        ] {
-            assert_eq!(Format::of_template(source), format, "{source}");
-        }
-    }
 }

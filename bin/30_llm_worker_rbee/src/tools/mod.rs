@@ -1,21 +1,27 @@
 //! Functions that a model may call instead of answering, and how its text says that it does.
 //!
 //! A model writes its calls as text, in the notation that it was trained on. Which one that is, its
-//! chat template shows: [`Format::of_template`]. [`CallStream`] finds the calls in the text while it
-//! comes; a grammar holds the model to the notation and to the arguments' schemas where it must call.
+//! chat template shows: [`Notation::of_template`]. [`CallStream`] finds the calls in the text while it
+//! comes; a grammar holds the model to the notation where it must call, and to the arguments' schemas.
 
-mod format; // the notations
-mod grammar; // what calls must look like
+mod notation; // how calls are written
+mod format; // calls that are objects
+mod named; // calls whose function is named before their arguments
+mod gemma; // arguments that are not JSON
+mod calls; // text to text and calls
+mod stream; // the same, for objects
 mod object; // one call's JSON, piece by piece
-mod stream; // text to text and calls
+mod grammar; // what calls must look like
 mod told; // for templates that show no tools
 
 pub(crate) use self::{
-    format::Format,
-    grammar::{of_calls, schema},
-    stream::{CallStream, Piece},
+    calls::{CallStream, Piece},
+    grammar::{of_calls, of_opened},
+    notation::Notation,
     told::tell,
 };
+#[cfg(test)]
+use self::{format::Format, named::Named};
 
 use crate::json::Json;
 

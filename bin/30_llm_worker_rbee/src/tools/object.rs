@@ -20,7 +20,7 @@ pub(super) enum Reading {
 
 /// Reads the object of a call while its text comes: `{"name": "f", "arguments": {..}}`, also with
 /// `parameters`, or within `function`, and in any order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct CallObject {
     raw: String,
     /// How far it is read.
