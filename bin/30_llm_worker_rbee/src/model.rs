@@ -278,6 +278,25 @@ impl Model {
         tokens.into_iter().map(|token| token.0).collect()
     }
 
+    /// The tokens of a prompt for what lies between two texts; `None` for a model that was not made for
+    /// that.
+    pub(crate) fn between(&self, before: &str, behind: &str) -> Option<Vec<i32>> {
+        let vocab = self.llama.vocab();
+        let [prefix, suffix, middle] = [vocab.fim_pre(), vocab.fim_suf(), vocab.fim_mid()];
+        if [prefix, suffix, middle].iter().any(|token| token.0 < 0) {
+            return None;
+        }
+        let mut tokens = vec![prefix.0];
+        if !self.bos.is_empty() {
+            tokens.insert(0, vocab.bos().0);
+        }
+        tokens.extend(self.tokens_of(before, false, false));
+        tokens.push(suffix.0);
+        tokens.extend(self.tokens_of(behind, false, false));
+        tokens.push(middle.0);
+        Some(tokens)
+    }
+
     /// The bytes that `token` stands for, which may be part of a character.
     pub(crate) fn piece(&self, token: LlamaToken, special: bool, into: &mut Vec<u8>) {
         self.llama.vocab().token_to_piece_into(token, into, special, None);

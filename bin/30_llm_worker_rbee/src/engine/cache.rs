@@ -47,6 +47,10 @@ impl Slots {
         &mut self.slots[id]
     }
 
+    pub(super) fn shares(&self) -> bool {
+        self.shares
+    }
+
     pub(super) fn has_free(&self) -> bool {
         self.slots.iter().any(|slot| !slot.busy)
     }

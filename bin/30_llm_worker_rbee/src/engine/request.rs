@@ -5,7 +5,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::sampler::Sampler;
 
 /// What to generate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// Token ids of the prompt; never empty, each below the vocabulary's size.
     pub prompt: Vec<i32>,
@@ -115,7 +115,7 @@ pub enum FinishReason {
 }
 
 /// What a request took.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {
     pub prompt_tokens: u32,
     /// Of the prompt's tokens, those that were still in the cache.

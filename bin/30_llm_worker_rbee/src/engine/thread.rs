@@ -195,7 +195,10 @@ impl Loop<'_> {
     /// Gives slots to waiting sequences, in the order of their arrival, as far as they fit.
     fn admit(&mut self) {
         while self.slots.has_free() {
-            let Some(next) = self.waiting.front() else { return };
+            let next = self.waiting.iter().position(|next| !self.has_begun_elsewhere(next));
+            let Some((at, next)) = next.and_then(|at| Some((at, self.waiting.get(at)?))) else {
+                return;
+            };
             // Room for its prompt and for every running answer to grow a little: a sequence that
             // is started only to be put back would decode its prompt twice.
             let taken: usize =
@@ -205,15 +208,27 @@ impl Loop<'_> {
             if count > 0 && wanted > self.config.context as usize {
                 return;
             }
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
+            let Some(mut sequence) = self.waiting.remove(at) else { return };
             let reuse = sequence.reuses_cache();
             let Some(slot) = self.slots.take(&mut self.context, &sequence.tokens, reuse) else {
-                self.waiting.push_front(sequence);
+                self.waiting.insert(at, sequence);
                 return;
             };
             sequence.placed(self.slots.get(slot).tokens.len());
             self.running[slot] = Some(sequence);
         }
+    }
+
+    /// Whether another sequence has begun to decode the same prompt: what that one has decoded is shared
+    /// once it is there, so waiting is less work.
+    fn has_begun_elsewhere(&self, next: &Sequence) -> bool {
+        let prompt = &next.tokens;
+        self.slots.shares()
+            && next.reuses_cache()
+            && self.running.iter().enumerate().any(|(slot, running)| {
+                running.as_ref().is_some_and(|running| running.tokens.starts_with(prompt))
+                    && self.slots.get(slot).tokens.len() + 1 < prompt.len()
+            })
     }
 
     /// Decodes one batch and advances every sequence whose next token it yields.

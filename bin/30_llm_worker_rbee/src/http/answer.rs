@@ -1,6 +1,6 @@
 //! Events to a response, whole or streamed.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use axum::{
     Json,
@@ -10,7 +10,7 @@ use axum::{
 use http_guard::ApiError;
 use job_server::JobWriter;
 use rbee_api::StreamEvent;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use worker_service::Hold;
 
 use super::{
@@ -18,14 +18,12 @@ use super::{
     error::engine_failed,
     now,
     params::Params,
-    reader::{Part, Reader},
-    wire::{
-        self, Call, CallPart, Choice, Chunk, Content, Delta, Function, FunctionPart, Logprobs,
-        Message,
-    },
+    reader::Part,
+    voice::Voice,
+    wire::{self, CallPart, Choice, Chunk, Content, Delta, FunctionPart, Logprobs},
 };
 use crate::{
-    engine::{Event, Finish, TokenLogprob},
+    engine::{Event, Finish, TokenLogprob, Usage},
     tools::Piece,
 };
 
@@ -46,21 +44,16 @@ pub(super) struct Answer {
     created: u64,
     model: String,
     fingerprint: Arc<str>,
-    events: mpsc::Receiver<Event>,
-    /// Characters sent so far.
-    sent: usize,
+    /// Its choices, in their order.
+    voices: Vec<Voice>,
+    /// Whose turn it is to be looked at first.
+    turn: usize,
     include_usage: bool,
-    reader: Reader,
     _hold: Hold,
 }
 
 impl Answer {
-    pub(super) fn new(
-        kind: Kind,
-        service: &Service,
-        events: mpsc::Receiver<Event>,
-        hold: Hold,
-    ) -> Self {
+    pub(super) fn new(kind: Kind, service: &Service, voices: Vec<Voice>, hold: Hold) -> Self {
         let prefix = match kind {
             Kind::Chat => "chatcmpl",
             Kind::Completion => "cmpl",
@@ -71,18 +64,11 @@ impl Answer {
             created: now(),
             model: service.name.to_string(),
             fingerprint: Arc::clone(&service.fingerprint),
-            events,
-            sent: 0,
+            voices,
+            turn: 0,
             include_usage: false,
-            reader: Reader::default(),
             _hold: hold,
         }
-    }
-
-    /// The same, whose text is taken apart by `reader`.
-    pub(super) fn read_by(mut self, reader: Reader) -> Self {
-        self.reader = reader;
-        self
     }
 
     pub(super) async fn respond(
@@ -96,7 +82,7 @@ impl Answer {
         }
         self.include_usage = params.include_usage;
         let first = match timeout(HEADERS_WITHIN, self.next()).await {
-            Ok(Event::Failed(reason)) => return Err(engine_failed(reason)),
+            Ok((_, Event::Failed(reason))) => return Err(engine_failed(reason)),
             Ok(event) => Some(event),
             Err(_) => None,
         };
@@ -105,65 +91,90 @@ impl Answer {
         Ok(response)
     }
 
-    /// The next event; a channel that closes without an end means that the engine died.
-    async fn next(&mut self) -> Event {
-        self.events
-            .recv()
-            .await
-            .unwrap_or_else(|| Event::Failed("the engine has stopped".to_owned()))
+    /// The next event of a choice that has not ended, of which there must be one. A channel that closes
+    /// without an end means that the engine died.
+    async fn next(&mut self) -> (usize, Event) {
+        let count = self.voices.len();
+        let next = poll_fn(|context| {
+            for step in 0..count {
+                let at = (self.turn + step) % count;
+                let voice = &mut self.voices[at];
+                if voice.finish.is_some() {
+                    continue;
+                }
+                if let Poll::Ready(event) = voice.events.poll_recv(context) {
+                    return Poll::Ready((at, event));
+                }
+            }
+            Poll::Pending
+        });
+        let (at, event) = next.await;
+        self.turn = (at + 1) % count;
+        (at, event.unwrap_or_else(|| Event::Failed("the engine has stopped".to_owned())))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.voices.iter().all(|voice| voice.finish.is_some())
     }
 
     async fn collect(mut self) -> Result<Response, ApiError> {
-        let (mut whole, mut tokens) = (Whole::default(), Vec::new());
-        let finish = loop {
-            match self.next().await {
-                Event::Text { text, logprobs } => {
-                    let parts = self.reader.push(text);
-                    whole.add(parts, &self.reader);
-                    tokens.extend(logprobs);
-                }
-                Event::End(finish) => break finish,
+        while !self.has_ended() {
+            let (at, event) = self.next().await;
+            match event {
+                Event::Text { text, logprobs } => self.voices[at].keep(text, logprobs),
+                Event::End(finish) => self.voices[at].end(finish),
                 Event::Failed(reason) => return Err(engine_failed(reason)),
             }
-        };
-        let parts = self.reader.finish();
-        whole.add(parts, &self.reader);
-        let Whole { thoughts, text, calls } = whole;
-        let content = match self.kind {
-            Kind::Chat => Content::Message(Message {
-                role: "assistant",
-                content: Some(text.as_str()).filter(|text| !text.is_empty() || calls.is_empty()),
-                reasoning_content: Some(thoughts.as_str()).filter(|thoughts| !thoughts.is_empty()),
-                refusal: None,
-                tool_calls: &calls,
-            }),
-            Kind::Completion => Content::Text(&text),
-        };
-        let logprobs = (!tokens.is_empty()).then(|| wire::logprobs(self.kind, &tokens, 0));
-        let choice = Choice {
-            index: 0,
-            content,
-            logprobs,
-            finish_reason: Some(wire::finish_reason(&finish, !calls.is_empty())),
-        };
-        let mut body = self.chunk(std::slice::from_ref(&choice));
-        body.object = match self.kind {
+        }
+        let (kind, usage) = (self.kind, self.usage());
+        let mut voices = std::mem::take(&mut self.voices);
+        let choices = (0..).zip(&mut voices).map(|(index, voice)| {
+            let logprobs = voice.kept_logprobs(kind);
+            let calls = voice.reader.has_calls();
+            let finish = voice.finish.as_ref().map(|finish| wire::finish_reason(finish, calls));
+            Choice { index, content: voice.content(kind), logprobs, finish_reason: finish }
+        });
+        let choices: Vec<_> = choices.collect();
+        let mut body = self.chunk(&choices);
+        body.object = match kind {
             Kind::Chat => "chat.completion",
             Kind::Completion => "text_completion",
         };
-        body.usage = Some(wire::usage(&finish.usage));
-        body.timings = Some(wire::timings(&finish.usage));
+        body.usage = Some(wire::usage(&usage));
+        body.timings = Some(wire::timings(&usage));
         Ok(Json(body).into_response())
     }
 
-    /// One event for each chunk: nothing is collected and nothing waits.
-    async fn stream(mut self, job: JobWriter, mut first: Option<Event>) {
-        if self.kind == Kind::Chat {
-            let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
-            self.write(&job, Content::Delta(delta), None, None);
+    /// What all choices took. A prompt that several have counts once.
+    fn usage(&self) -> Usage {
+        let mut all = Usage::default();
+        for voice in &self.voices {
+            let Some(Finish { usage, .. }) = &voice.finish else { continue };
+            if !voice.shares_prompt {
+                all.prompt_tokens += usage.prompt_tokens;
+                all.cached_tokens += usage.cached_tokens;
+            }
+            all.completion_tokens += usage.completion_tokens;
+            all.prompt_time = all.prompt_time.max(usage.prompt_time);
+            all.completion_time = all.completion_time.max(usage.completion_time);
         }
-        loop {
-            let event = match first.take() {
+        all
+    }
+
+    /// One event for each chunk: nothing is collected and nothing waits.
+    async fn stream(mut self, job: JobWriter, mut first: Option<(usize, Event)>) {
+        for at in 0..self.voices.len() {
+            if self.kind == Kind::Chat {
+                let role = Some("assistant");
+                let delta = Delta { role, content: Some(""), ..Delta::default() };
+                self.write(&job, at, Content::Delta(delta), None, None);
+            }
+            if let Some(echo) = self.voices[at].echo.take() {
+                self.write_text(&job, at, &echo, &[]);
+            }
+        }
+        while !self.has_ended() {
+            let (at, event) = match first.take() {
                 Some(event) => event,
                 None => tokio::select! {
                     biased;
@@ -173,38 +184,46 @@ impl Answer {
             };
             match event {
                 Event::Text { text, logprobs } => {
-                    let parts = self.reader.push(text);
+                    let parts = self.voices[at].reader.push(text);
                     if parts.is_empty() && !logprobs.is_empty() {
                         // Tokens of what is held back.
-                        self.write_text(&job, "", &logprobs);
+                        self.write_text(&job, at, "", &logprobs);
                         continue;
                     }
-                    for (at, part) in parts.iter().enumerate() {
-                        self.write_part(&job, part, if at == 0 { &logprobs } else { &[] });
+                    for (place, part) in parts.iter().enumerate() {
+                        let tokens: &[_] = if place == 0 { &logprobs } else { &[] };
+                        self.write_part(&job, at, part, tokens);
                     }
                 }
                 Event::End(finish) => {
-                    for part in self.reader.finish() {
-                        self.write_part(&job, &part, &[]);
+                    for part in self.voices[at].reader.finish() {
+                        self.write_part(&job, at, &part, &[]);
                     }
-                    self.write_end(&job, &finish);
-                    return job.complete();
+                    self.write_end(&job, at, &finish);
+                    self.voices[at].finish = Some(finish);
                 }
                 Event::Failed(reason) => {
                     return job.fail_with(engine_failed(reason).into());
                 }
             }
         }
+        if self.include_usage {
+            let mut chunk = self.chunk(&[]);
+            chunk.usage = Some(wire::usage(&self.usage()));
+            send(&job, &chunk);
+        }
+        job.send(StreamEvent::Done);
+        job.complete();
     }
 
-    fn write_part(&mut self, job: &JobWriter, part: &Part, tokens: &[TokenLogprob]) {
+    fn write_part(&mut self, job: &JobWriter, at: usize, part: &Part, tokens: &[TokenLogprob]) {
         let id;
         let mut delta = Delta::default();
         match part {
-            Part::Said(Piece::Text(text)) => return self.write_text(job, text, tokens),
+            Part::Said(Piece::Text(text)) => return self.write_text(job, at, text, tokens),
             Part::Thought(text) => delta.reasoning_content = Some(text),
             Part::Said(Piece::Call { index, name }) => {
-                id = self.reader.call_id();
+                id = self.voices[at].reader.call_id();
                 delta.tool_calls = Some([CallPart {
                     index: *index,
                     id: Some(&id),
@@ -221,52 +240,39 @@ impl Answer {
                 }]);
             }
         }
-        let logprobs = self.logprobs("", tokens);
-        self.write(job, Content::Delta(delta), logprobs, None);
+        let logprobs = self.voices[at].logprobs(self.kind, "", tokens);
+        self.write(job, at, Content::Delta(delta), logprobs, None);
     }
 
-    fn write_text(&mut self, job: &JobWriter, text: &str, tokens: &[TokenLogprob]) {
-        let logprobs = self.logprobs(text, tokens);
+    fn write_text(&mut self, job: &JobWriter, at: usize, text: &str, tokens: &[TokenLogprob]) {
+        let logprobs = self.voices[at].logprobs(self.kind, text, tokens);
         let content = match self.kind {
             Kind::Chat => Content::Delta(Delta { content: Some(text), ..Delta::default() }),
             Kind::Completion => Content::Text(text),
         };
-        self.write(job, content, logprobs, None);
+        self.write(job, at, content, logprobs, None);
     }
 
-    /// What is said of the tokens that came with `text`.
-    fn logprobs(&mut self, text: &str, tokens: &[TokenLogprob]) -> Option<Logprobs> {
-        let logprobs = (!tokens.is_empty()).then(|| wire::logprobs(self.kind, tokens, self.sent));
-        if !tokens.is_empty() {
-            self.sent += text.chars().count();
-        }
-        logprobs
-    }
-
-    fn write_end(&self, job: &JobWriter, finish: &Finish) {
+    fn write_end(&self, job: &JobWriter, at: usize, finish: &Finish) {
         let content = match self.kind {
             Kind::Chat => Content::Delta(Delta::default()),
             Kind::Completion => Content::Text(""),
         };
-        self.write(job, content, None, Some(finish));
-        if self.include_usage {
-            let mut chunk = self.chunk(&[]);
-            chunk.usage = Some(wire::usage(&finish.usage));
-            send(job, &chunk);
-        }
-        job.send(StreamEvent::Done);
+        self.write(job, at, content, None, Some(finish));
     }
 
     fn write(
         &self,
         job: &JobWriter,
+        at: usize,
         content: Content<'_>,
         logprobs: Option<Logprobs>,
         finish: Option<&Finish>,
     ) {
-        let finish_reason =
-            finish.map(|finish| wire::finish_reason(finish, self.reader.has_calls()));
-        let choice = Choice { index: 0, content, logprobs, finish_reason };
+        let calls = self.voices[at].reader.has_calls();
+        let finish_reason = finish.map(|finish| wire::finish_reason(finish, calls));
+        let index = u32::try_from(at).unwrap_or(u32::MAX);
+        let choice = Choice { index, content, logprobs, finish_reason };
         let mut chunk = self.chunk(std::slice::from_ref(&choice));
         chunk.timings = finish.map(|finish| wire::timings(&finish.usage));
         send(job, &chunk);
@@ -285,35 +291,6 @@ impl Answer {
             choices,
             usage: None,
             timings: None,
-        }
-    }
-}
-
-/// All that was said.
-#[derive(Default)]
-struct Whole {
-    thoughts: String,
-    text: String,
-    calls: Vec<Call>,
-}
-
-impl Whole {
-    fn add(&mut self, parts: Vec<Part>, reader: &Reader) {
-        for part in parts {
-            match part {
-                Part::Thought(more) => self.thoughts.push_str(&more),
-                Part::Said(Piece::Text(more)) => self.text.push_str(&more),
-                Part::Said(Piece::Call { name, .. }) => self.calls.push(Call {
-                    id: reader.call_id(),
-                    kind: "function",
-                    function: Function { name, arguments: String::new() },
-                }),
-                Part::Said(Piece::Arguments { text, .. }) => {
-                    if let Some(call) = self.calls.last_mut() {
-                        call.function.arguments.push_str(&text);
-                    }
-                }
-            }
         }
     }
 }

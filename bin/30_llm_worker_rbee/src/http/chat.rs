@@ -14,6 +14,7 @@ use super::{
     reader::Reader,
     reasoning,
     tools::{Constraint, Tools},
+    voice::Voice,
 };
 use crate::{
     Model,
@@ -30,7 +31,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
     let engine = service.text()?.clone();
-    let (params, reader, events) = blocking(move || {
+    let (params, voices) = blocking(move || {
         let fields = Fields::parse(&body)?;
         let model = engine.model();
         let mut params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
@@ -67,10 +68,8 @@ pub(super) async fn create(
             shown.extend(tags.controls().iter().filter_map(|text| model.token_of(text)));
         }
         let thoughts = thoughts.filter(|_| is_apart);
-        let reader = Reader {
-            thoughts: thoughts.map(|tags| ThoughtStream::new(tags, prompt.opens_thoughts)),
-            calls,
-        };
+        let thoughts = thoughts.map(|tags| ThoughtStream::new(tags, prompt.opens_thoughts));
+        let reader = Reader { thoughts, calls };
         let request = Request {
             prompt: prompt.tokens,
             max_tokens: params.max_tokens.unwrap_or(u32::MAX),
@@ -80,11 +79,17 @@ pub(super) async fn create(
             reuse_cache: params.reuse_cache,
             shown,
         };
-        let events = engine.submit(request).map_err(|error| rejected(error, "messages"))?;
-        Ok((params, reader, events))
+        let mut voices = Vec::new();
+        for (index, request) in params.each(request).enumerate() {
+            let events = engine.submit(request).map_err(|error| rejected(error, "messages"))?;
+            let mut voice = Voice::new(events, reader.clone());
+            voice.shares_prompt = index > 0;
+            voices.push(voice);
+        }
+        Ok((params, voices))
     })
     .await?;
-    let answer = Answer::new(Kind::Chat, &service, events, hold).read_by(reader);
+    let answer = Answer::new(Kind::Chat, &service, voices, hold);
     answer.respond(&service, &params, &headers).await
 }
 

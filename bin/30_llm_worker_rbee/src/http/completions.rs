@@ -2,6 +2,7 @@
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use http_guard::{ApiBytes, ApiError};
+use llama_cpp_2::token::LlamaToken;
 use rbee_api::ErrorCode;
 use serde::Deserialize;
 
@@ -9,19 +10,22 @@ use super::{
     Service,
     answer::{Answer, Kind},
     blocking,
-    error::{rejected, unsupported},
+    error::{invalid_value, rejected, unsupported},
     fields::Fields,
-    params::{Params, TOP_LOGPROBS_MAX},
+    params::{CHOICES_MAX, Params, TOP_LOGPROBS_MAX},
+    reader::Reader,
+    voice::Voice,
 };
-use crate::{Engine, engine::Request};
+use crate::{Engine, Model, engine::Request};
 
+const FIELD: &str = "prompt";
 /// What OpenAI generates when nothing is said.
 const MAX_TOKENS: u32 = 16;
 
-/// One prompt, as text or as token ids, alone or in an array.
+/// Prompts, as text or as token ids.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Prompt {
+enum Prompts {
     Text(String),
     Tokens(Vec<i32>),
     Texts(Vec<String>),
@@ -35,62 +39,92 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
     let engine = service.text()?.clone();
-    let (params, events) = blocking(move || {
+    let (params, voices) = blocking(move || {
         let fields = Fields::parse(&body)?;
         let model = engine.model();
         let params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
-        refuse_extras(&fields)?;
         let logprobs = fields.integer("logprobs", 0..=TOP_LOGPROBS_MAX)?;
-        let request = Request {
-            prompt: prompt(&fields, &engine)?,
-            max_tokens: params.max_tokens.unwrap_or(MAX_TOKENS),
-            sampling: params.sampling.clone(),
-            stop: params.stop.clone(),
-            logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
-            reuse_cache: params.reuse_cache,
-            shown: Vec::new(),
-        };
-        let events = engine.submit(request).map_err(|error| rejected(error, "prompt"))?;
-        Ok((params, events))
+        let echo = fields.flag("echo")?;
+        if echo && logprobs.is_some() {
+            let message = "the worker knows no probabilities of a prompt, so not both";
+            return Err(unsupported("echo", message));
+        }
+        if fields.integer("best_of", 1..=128)?.is_some_and(|best| best != i64::from(params.n)) {
+            let message = "the worker gives all answers that it makes: leave `best_of` at `n`";
+            return Err(unsupported("best_of", message));
+        }
+        let prompts = prompts(&fields, &engine)?;
+        params.require_choices(prompts.len(), FIELD)?;
+        let mut voices = Vec::new();
+        for prompt in prompts {
+            let echoed = echo.then(|| text_of(model, &prompt));
+            let request = Request {
+                prompt,
+                max_tokens: params.max_tokens.unwrap_or(MAX_TOKENS),
+                sampling: params.sampling.clone(),
+                stop: params.stop.clone(),
+                logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
+                reuse_cache: params.reuse_cache,
+                shown: Vec::new(),
+            };
+            for (index, request) in params.each(request).enumerate() {
+                let events = engine.submit(request).map_err(|error| rejected(error, FIELD))?;
+                let mut voice = Voice::new(events, Reader::default());
+                voice.echo.clone_from(&echoed);
+                voice.shares_prompt = index > 0;
+                voices.push(voice);
+            }
+        }
+        Ok((params, voices))
     })
     .await?;
-    let answer = Answer::new(Kind::Completion, &service, events, hold);
+    let answer = Answer::new(Kind::Completion, &service, voices, hold);
     answer.respond(&service, &params, &headers).await
 }
 
-fn prompt(fields: &Fields, engine: &Engine) -> Result<Vec<i32>, ApiError> {
-    let what = "a string, an array of one string, or token ids";
-    let one = || unsupported("prompt", "the worker completes one prompt a request");
+fn prompts(fields: &Fields, engine: &Engine) -> Result<Vec<Vec<i32>>, ApiError> {
+    let what = "a string or an array of strings, or token ids or an array of arrays of these";
+    let suffix = fields.get::<String>("suffix", "a string")?.filter(|suffix| !suffix.is_empty());
     let tokens = |text: &str| {
-        engine.require_room(text.len()).map_err(|error| rejected(error, "prompt"))?;
-        Ok(engine.model().tokenize(text))
-    };
-    match fields.get::<Prompt>("prompt", what)? {
-        None => {
-            Err(ApiError::new(ErrorCode::MissingParameter, "`prompt` is missing").param("prompt"))
+        let bytes = text.len() + suffix.as_ref().map_or(0, String::len);
+        engine.require_room(bytes).map_err(|error| rejected(error, FIELD))?;
+        match &suffix {
+            None => Ok(engine.model().tokenize(text)),
+            Some(suffix) => engine.model().between(text, suffix).ok_or_else(|| {
+                let message = "the model was not made to fill in a middle: its vocabulary has no tokens for that";
+                unsupported("suffix", message)
+            }),
         }
-        Some(Prompt::Text(text)) => tokens(&text),
-        Some(Prompt::Tokens(tokens)) => Ok(tokens),
-        Some(Prompt::Texts(texts)) => match texts.as_slice() {
-            [text] => tokens(text),
-            _ => Err(one()),
-        },
-        Some(Prompt::Many(prompts)) => match <[_; 1]>::try_from(prompts) {
-            Ok([tokens]) => Ok(tokens),
-            Err(_) => Err(one()),
-        },
+    };
+    let Some(prompts) = fields.get::<Prompts>(FIELD, what)? else {
+        return Err(ApiError::new(ErrorCode::MissingParameter, "`prompt` is missing").param(FIELD));
+    };
+    if matches!(prompts, Prompts::Tokens(_) | Prompts::Many(_)) && suffix.is_some() {
+        return Err(unsupported("suffix", "it goes with a prompt of text"));
+    }
+    match prompts {
+        Prompts::Text(text) => Ok(vec![tokens(&text)?]),
+        Prompts::Tokens(tokens) => Ok(vec![tokens]),
+        Prompts::Texts(texts) if texts.len() <= CHOICES_MAX => {
+            texts.iter().map(|text| tokens(text)).collect()
+        }
+        Prompts::Texts(texts) => Err(too_many(texts.len())),
+        Prompts::Many(prompts) => Ok(prompts),
     }
 }
 
-fn refuse_extras(fields: &Fields) -> Result<(), ApiError> {
-    if fields.flag("echo")? {
-        return Err(unsupported("echo", "the worker does not echo the prompt"));
+fn too_many(count: usize) -> ApiError {
+    invalid_value(FIELD, format!("there may be {CHOICES_MAX} prompts, not {count}"))
+}
+
+/// The text that a prompt's tokens stand for.
+fn text_of(model: &Model, tokens: &[i32]) -> String {
+    let mut bytes = Vec::new();
+    for &token in tokens {
+        // What is no token is refused by the engine.
+        if u32::try_from(token).is_ok_and(|id| id < model.facts.vocabulary) {
+            model.piece(LlamaToken::new(token), false, &mut bytes);
+        }
     }
-    if fields.get::<String>("suffix", "a string")?.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(unsupported("suffix", "the worker does not fill in the middle"));
-    }
-    if fields.integer("best_of", 1..=128)?.unwrap_or(1) != 1 {
-        return Err(unsupported("best_of", "the worker makes one answer: leave `best_of` at 1"));
-    }
-    Ok(())
+    String::from_utf8_lossy(&bytes).into_owned()
 }

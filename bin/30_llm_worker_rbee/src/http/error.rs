@@ -31,7 +31,7 @@ pub(super) fn rejected(rejected: Rejected, prompt: &str) -> ApiError {
         Rejected::TooLong { .. } | Rejected::TextTooLong { .. } | Rejected::TooManyBytes { .. } => {
             ApiError::new(ErrorCode::ContextLengthExceeded, message).param(prompt)
         }
-        Rejected::Grammar => invalid_value("response_format", message),
+        Rejected::Grammar => invalid_value("grammar", message),
         Rejected::Stopped => ApiError::new(ErrorCode::Stopping, message),
     }
 }

@@ -1,29 +1,46 @@
-//! `response_format`: what an answer must look like, as a grammar.
+//! What an answer must look like, as a grammar: `response_format`, and the other names that servers
+//! have for it.
 
 use http_guard::ApiError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{error::invalid_value, fields::Fields};
+use super::{
+    error::{invalid_value, unsupported},
+    fields::Fields,
+    schema,
+};
 
-const FIELD: &str = "response_format";
-/// llama.cpp converts a schema by recursion, in C++ and on its caller's stack: both the text and
-/// the depth of what it is given are bounded.
-const SCHEMA_BYTES_MAX: usize = 64 * 1024;
-const PATTERN_DEPTH_MAX: usize = 32;
-/// Alternatives and rules are what a step of the grammar looks at. A large form has some hundred.
-const RULES_MAX: usize = 1000;
-const ALTERNATIVES_MAX: usize = 2000;
-/// How often one thing may occur, and all such things together.
-const REPETITIONS_MAX: u64 = 2000;
-const ALL_REPETITIONS_MAX: u64 = 10_000;
+const FORMAT: &str = "response_format";
+/// vLLM's, of several kinds.
+const STRUCTURED: &str = "structured_outputs";
+const CHOICES_MAX: usize = 1000;
 const ANY_OBJECT: &str = r#"{"type":"object"}"#;
+
+/// Asks for one kind of form.
+type Ask = fn(&str, &Fields) -> Result<Option<String>, ApiError>;
+
+/// Every field that asks for a form.
+const ASKS: [(&str, Ask); 8] = [
+    (FORMAT, response_format),
+    // llama.cpp's.
+    ("json_schema", json_schema),
+    ("grammar", gbnf),
+    // vLLM's.
+    ("guided_json", json_schema),
+    ("guided_choice", choice),
+    ("guided_grammar", gbnf),
+    ("guided_regex", regex),
+    (STRUCTURED, structured),
+];
 
 #[derive(Deserialize)]
 struct ResponseFormat {
     #[serde(rename = "type")]
     kind: String,
     json_schema: Option<JsonSchema>,
+    /// llama.cpp's, beside `json_object`.
+    schema: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -34,198 +51,119 @@ struct JsonSchema {
 
 /// The grammar that the request asks for; `None` for free text.
 pub(super) fn read(fields: &Fields) -> Result<Option<String>, ApiError> {
-    let Some(format) = fields.get::<ResponseFormat>(FIELD, "an object with a `type`")? else {
+    read_one(fields, &ASKS)
+}
+
+fn read_one(fields: &Fields, asks: &[(&str, Ask)]) -> Result<Option<String>, ApiError> {
+    let mut found: Option<(&str, String)> = None;
+    for (name, ask) in asks {
+        let Some(grammar) = ask(name, fields)? else { continue };
+        if let Some((other, _)) = found {
+            let message =
+                format!("`{other}` and `{name}` cannot both say what an answer looks like");
+            return Err(invalid_value(name, message));
+        }
+        found = Some((name, grammar));
+    }
+    Ok(found.map(|(_, grammar)| grammar))
+}
+
+fn response_format(name: &str, fields: &Fields) -> Result<Option<String>, ApiError> {
+    let Some(format) = fields.get::<ResponseFormat>(name, "an object with a `type`")? else {
         return Ok(None);
     };
-    match (format.kind.as_str(), format.json_schema) {
-        ("text", _) => Ok(None),
-        ("json_object", _) => convert(ANY_OBJECT, FIELD).map(Some),
-        ("json_schema", Some(JsonSchema { schema: Some(schema) })) => {
-            convert(schema.get(), FIELD).map(Some)
-        }
-        ("json_schema", _) => {
+    match (format.kind.as_str(), format.json_schema, format.schema) {
+        ("text", ..) => Ok(None),
+        ("json_object", _, None) => schema::convert(ANY_OBJECT, name).map(Some),
+        ("json_schema", Some(JsonSchema { schema: Some(schema) }), _)
+        | ("json_object", _, Some(schema)) => schema::convert_all(schema.get(), name).map(Some),
+        ("json_schema", ..) => {
             let message = "`json_schema` needs `response_format.json_schema.schema`";
-            Err(invalid_value(FIELD, message))
+            Err(invalid_value(name, message))
         }
-        (other, _) => {
+        (other, ..) => {
             let message = format!(
                 "`{other}` is no response format: there are `text`, `json_object` and `json_schema`"
             );
-            Err(invalid_value(FIELD, message))
+            Err(invalid_value(name, message))
         }
     }
 }
 
-/// The grammar of what `schema` describes, which `field` asks for.
-pub(super) fn convert(schema: &str, field: &str) -> Result<String, ApiError> {
-    let refused =
-        |reason: String| invalid_value(field, format!("the JSON schema cannot be used: {reason}"));
-    if schema.len() > SCHEMA_BYTES_MAX {
-        return Err(refused(format!(
-            "it has {} bytes, of {SCHEMA_BYTES_MAX} at most",
-            schema.len()
-        )));
+/// A schema as it is, or as text.
+fn json_schema(name: &str, fields: &Fields) -> Result<Option<String>, ApiError> {
+    let Some(schema) = fields.raw(name) else { return Ok(None) };
+    match serde_json::from_str::<String>(schema) {
+        Ok(text) => schema::convert_all(&text, name).map(Some),
+        Err(_) => schema::convert_all(schema, name).map(Some),
     }
-    // Parsing bounds the depth of the schema itself.
-    let value: serde_json::Value =
-        serde_json::from_str(schema).map_err(|error| refused(error.to_string()))?;
-    if !value.is_object() {
-        return Err(refused("it is not an object".to_owned()));
-    }
-    if deepest_group(&value) > PATTERN_DEPTH_MAX {
-        return Err(refused(format!("a pattern nests more than {PATTERN_DEPTH_MAX} groups")));
-    }
-    let longest = most_repeated(&value);
-    if longest > REPETITIONS_MAX {
-        return Err(refused(format!(
-            "something may occur {longest} times in it, of {REPETITIONS_MAX} at most"
-        )));
-    }
-    let grammar = llama_cpp_2::json_schema_to_grammar(schema)
-        .map_err(|_ffi| refused("llama.cpp cannot express it as a grammar".to_owned()))?;
-    Size::of(&grammar).check().map_err(refused)?;
-    Ok(grammar)
 }
 
-/// What a grammar costs whoever follows it, as far as its text tells.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Size {
-    rules: usize,
-    alternatives: usize,
-    /// Of everything that may occur several times, the most times.
-    repetitions: u64,
+fn gbnf(name: &str, fields: &Fields) -> Result<Option<String>, ApiError> {
+    let Some(grammar) = fields.get::<String>(name, "a grammar in GBNF")? else { return Ok(None) };
+    // Programs send an empty one for none.
+    if grammar.trim().is_empty() {
+        return Ok(None);
+    }
+    schema::require_bounded(&grammar, name)?;
+    Ok(Some(grammar))
 }
 
-impl Size {
-    fn of(grammar: &str) -> Self {
-        let mut size = Self::default();
-        let mut chars = grammar.chars().peekable();
-        while let Some(char) = chars.next() {
-            match char {
-                '"' | '[' => {
-                    let end = if char == '"' { '"' } else { ']' };
-                    while let Some(inner) = chars.next() {
-                        match inner {
-                            '\\' => drop(chars.next()),
-                            inner if inner == end => break,
-                            _ => {}
-                        }
-                    }
-                }
-                ':' if chars.peek() == Some(&':') => {
-                    chars.next();
-                    size.rules += 1;
-                    size.alternatives += 1;
-                }
-                '|' => size.alternatives += 1,
-                '{' => {
-                    let bounds: String = chars.by_ref().take_while(|&c| c != '}').collect();
-                    let most = bounds.split(',').filter_map(|n| n.trim().parse::<u64>().ok()).max();
-                    size.repetitions = size.repetitions.saturating_add(most.unwrap_or(0));
-                }
-                _ => {}
-            }
+fn choice(name: &str, fields: &Fields) -> Result<Option<String>, ApiError> {
+    let Some(choices) = fields.get::<Vec<String>>(name, "an array of strings")? else {
+        return Ok(None);
+    };
+    if choices.is_empty() || choices.len() > CHOICES_MAX {
+        let message = format!("there may be 1 to {CHOICES_MAX} choices, not {}", choices.len());
+        return Err(invalid_value(name, message));
+    }
+    let literals: Vec<_> = choices.iter().map(|choice| literal(choice)).collect();
+    let grammar = format!("root ::= {}\n", literals.join(" | "));
+    schema::require_bounded(&grammar, name)?;
+    Ok(Some(grammar))
+}
+
+fn regex(name: &str, fields: &Fields) -> Result<Option<String>, ApiError> {
+    match fields.raw(name) {
+        None => Ok(None),
+        Some(_) => {
+            let message = "the worker does not know regular expressions: write a `grammar`";
+            Err(unsupported(name, message))
         }
-        size
     }
+}
 
-    fn check(&self) -> Result<(), String> {
-        let Self { rules, alternatives, repetitions } = *self;
-        if rules > RULES_MAX {
-            return Err(format!("it becomes {rules} rules, of {RULES_MAX} at most"));
+fn structured(name: &str, fields: &Fields) -> Result<Option<String>, ApiError> {
+    let Some(text) = fields.raw(name) else { return Ok(None) };
+    let inner = Fields::parse(text.as_bytes())
+        .map_err(|_no_object| invalid_value(name, format!("`{name}` must be an object")))?;
+    let any_object: Ask = |name, fields| match fields.flag(name)? {
+        true => schema::convert(ANY_OBJECT, name).map(Some),
+        false => Ok(None),
+    };
+    let asks: [(&str, Ask); 5] = [
+        ("json", json_schema),
+        ("json_object", any_object),
+        ("choice", choice),
+        ("grammar", gbnf),
+        ("regex", regex),
+    ];
+    // Within the object the fields have other names; the whole is what the request has.
+    read_one(&inner, &asks).map_err(|error| error.param(name))
+}
+
+/// A text in a grammar.
+fn literal(text: &str) -> String {
+    let mut written = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => written.extend(['\\', char]),
+            '\n' => written.push_str("\\n"),
+            '\r' => written.push_str("\\r"),
+            '\t' => written.push_str("\\t"),
+            char => written.push(char),
         }
-        if alternatives > ALTERNATIVES_MAX {
-            return Err(format!(
-                "it has {alternatives} alternatives, of {ALTERNATIVES_MAX} at most"
-            ));
-        }
-        if repetitions > ALL_REPETITIONS_MAX {
-            return Err(format!(
-                "things may occur {repetitions} times in it, of {ALL_REPETITIONS_MAX} at most"
-            ));
-        }
-        Ok(())
     }
-}
-
-/// The largest number in the schema that says how often something may occur: llama.cpp writes out as
-/// many copies, before anybody sees a grammar.
-fn most_repeated(schema: &serde_json::Value) -> u64 {
-    const COUNTS: [&str; 4] = ["minLength", "maxLength", "minItems", "maxItems"];
-    match schema {
-        serde_json::Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| match value {
-                serde_json::Value::Number(number) if COUNTS.contains(&name.as_str()) => {
-                    number.as_u64().unwrap_or(u64::MAX)
-                }
-                serde_json::Value::String(pattern) if name == "pattern" => in_braces(pattern),
-                _ => most_repeated(value),
-            })
-            .max()
-            .unwrap_or(0),
-        serde_json::Value::Array(items) => items.iter().map(most_repeated).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// The largest number in braces: `a{2,30}`. One that is no number of ours is too large.
-fn in_braces(pattern: &str) -> u64 {
-    let braces = pattern.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
-    let numbers = braces.flat_map(|bounds| bounds.split(','));
-    let digits = numbers
-        .filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
-    digits.map(|number| number.parse().unwrap_or(u64::MAX)).max().unwrap_or(0)
-}
-
-/// The deepest nesting of parentheses in any `pattern`.
-fn deepest_group(schema: &serde_json::Value) -> usize {
-    match schema {
-        serde_json::Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| match value.as_str() {
-                Some(pattern) if name == "pattern" => depth(pattern),
-                _ => deepest_group(value),
-            })
-            .max()
-            .unwrap_or(0),
-        serde_json::Value::Array(items) => items.iter().map(deepest_group).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-fn depth(pattern: &str) -> usize {
-    let (mut now, mut deepest) = (0_usize, 0);
-    for byte in pattern.bytes() {
-        match byte {
-            b'(' => now += 1,
-            b')' => now = now.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(now);
-    }
-    deepest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grammar_is_measured_outside_of_its_texts() {
-        let grammar = r#"root ::= "a|b::\"{9}" | [|{\]:] x{2,30}
-x ::= "y"{4,} | ("z" | "w"){7}"#;
-        assert_eq!(Size::of(grammar), Size { rules: 2, alternatives: 5, repetitions: 41 });
-        assert_eq!(Size::of("\"never ends"), Size::default());
-    }
-
-    #[test]
-    fn what_may_occur_often_is_found_wherever_the_schema_says_so() {
-        let schema = serde_json::json!({ "items": { "anyOf": [{ "maxLength": 7 },
-            { "pattern": "^a{2,9}(b{3}){11}$" }] }, "title": "maxLength", "const": 99 });
-        assert_eq!(most_repeated(&schema), 11);
-        assert_eq!(most_repeated(&serde_json::json!({ "minItems": 1e30 })), u64::MAX);
-        assert_eq!(in_braces("a{99999999999999999999999}"), u64::MAX);
-        assert_eq!(in_braces("[{]a{,}"), 0);
-    }
+    written.push('"');
+    written
 }

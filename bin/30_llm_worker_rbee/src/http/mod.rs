@@ -10,14 +10,16 @@ mod completions; // POST /v1/completions
 mod embeddings; // POST /v1/embeddings
 mod error; // refusals
 mod fields; // the fields of a body
-mod grammar; // response_format
+mod grammar; // what an answer must look like
 mod messages; // a chat's messages
 mod params; // what both have in common
 mod props; // GET /props
 mod reader; // an answer's text, taken apart
 mod reasoning; // reasoning_effort and reasoning_format
+mod schema; // JSON schemas to grammars
 mod tokens; // texts to tokens and back
 mod tools; // tools and tool_choice
+mod voice; // one of an answer's choices
 mod work; // what a worker does
 mod wire; // the JSON that is sent
 

@@ -5,18 +5,16 @@ use std::collections::HashMap;
 use http_guard::ApiError;
 use serde::Deserialize;
 
-use super::{
-    error::{invalid_value, unsupported},
-    fields::Fields,
-    grammar,
-};
-use crate::engine::Sampling;
+use super::{error::invalid_value, fields::Fields, grammar};
+use crate::engine::{Request, Sampling};
 
 /// Stop strings of one request; OpenAI takes four.
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 1024;
 /// Alternatives that each token is reported with.
 pub(super) const TOP_LOGPROBS_MAX: i64 = 20;
+/// Answers of one request. All that wait take a place of the queue.
+pub(super) const CHOICES_MAX: usize = 32;
 /// Seeds are 32 bits wide, and llama.cpp takes this one for "any".
 const SEED_ANY: u32 = u32::MAX;
 
@@ -24,6 +22,8 @@ const SEED_ANY: u32 = u32::MAX;
 pub(super) struct Params {
     pub(super) sampling: Sampling,
     pub(super) stop: Vec<String>,
+    /// Answers to each prompt.
+    pub(super) n: u32,
     pub(super) max_tokens: Option<u32>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
@@ -47,9 +47,7 @@ impl Params {
     /// `eog` are the tokens that end a turn.
     pub(super) fn read(fields: &Fields, vocabulary: u32, eog: &[i32]) -> Result<Self, ApiError> {
         drop(fields.get::<String>("model", "a string")?);
-        if fields.integer("n", 1..=128)?.unwrap_or(1) != 1 {
-            return Err(unsupported("n", "the worker makes one answer a request: leave `n` at 1"));
-        }
+        let n = fields.integer("n", 1..=CHOICES_MAX as i64)?;
         let stream = fields.flag("stream")?;
         let options = fields.get::<StreamOptions>("stream_options", "an object")?;
         if options.is_some() && !stream {
@@ -63,6 +61,7 @@ impl Params {
         Ok(Self {
             sampling: sampling(fields, seed, vocabulary, eog)?,
             stop: stop(fields)?,
+            n: n.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
             max_tokens: max_tokens(fields)?,
             stream,
             include_usage: options.and_then(|options| options.include_usage).unwrap_or(false),
@@ -70,6 +69,33 @@ impl Params {
             reuse_cache: cache_prompt.unwrap_or(seed.is_none()),
         })
     }
+}
+
+impl Params {
+    /// Refuses more answers to `prompts` prompts, which `field` has, than one request may have.
+    pub(super) fn require_choices(&self, prompts: usize, field: &str) -> Result<(), ApiError> {
+        let count = prompts.saturating_mul(self.n as usize);
+        if count > CHOICES_MAX {
+            let message = format!("one request may have {CHOICES_MAX} answers, not {count}");
+            return Err(invalid_value(field, message));
+        }
+        Ok(())
+    }
+
+    /// The request for each of the answers to one prompt. Each has a seed of its own.
+    pub(super) fn each(&self, request: Request) -> impl Iterator<Item = Request> + use<> {
+        let n = self.n;
+        (0..n).map(move |index| {
+            let mut request = request.clone();
+            request.sampling.seed = nth_seed(request.sampling.seed, index);
+            request
+        })
+    }
+}
+
+fn nth_seed(seed: u32, index: u32) -> u32 {
+    let seed = seed.wrapping_add(index);
+    if seed == SEED_ANY { 0 } else { seed }
 }
 
 fn sampling(
@@ -137,10 +163,14 @@ fn stop(fields: &Fields) -> Result<Vec<String>, ApiError> {
 }
 
 fn max_tokens(fields: &Fields) -> Result<Option<u32>, ApiError> {
-    let range = 1..=i64::from(u32::MAX);
-    let newer = fields.integer("max_completion_tokens", range.clone())?;
-    let older = fields.integer("max_tokens", range)?;
-    Ok(newer.or(older).and_then(|tokens| u32::try_from(tokens).ok()))
+    let read = |name: &str| match fields.integer(name, -1..=i64::from(u32::MAX))? {
+        // As many as there is room for.
+        Some(-1) => Ok(Some(u32::MAX)),
+        Some(0) => Err(invalid_value(name, format!("`{name}` must be 1 or more, or -1, not 0"))),
+        tokens => Ok(tokens.and_then(|tokens| u32::try_from(tokens).ok())),
+    };
+    let (newer, older) = (read("max_completion_tokens")?, read("max_tokens")?);
+    Ok(newer.or(older))
 }
 
 fn logit_bias(fields: &Fields, vocabulary: u32) -> Result<Vec<(i32, f32)>, ApiError> {

@@ -4,7 +4,7 @@ use crate::{
 };
 
 /// Takes an answer's text apart while it comes: thoughts, text, calls.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reader {
     /// Tells thoughts, where there may be any that are to stand apart.
     pub(super) thoughts: Option<ThoughtStream>,

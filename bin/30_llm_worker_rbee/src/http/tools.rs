@@ -8,7 +8,7 @@ use rbee_api::ErrorCode;
 use super::{
     error::{invalid_value, unsupported},
     fields::Fields,
-    grammar,
+    schema,
 };
 use crate::{
     json::Json,
@@ -81,7 +81,7 @@ impl Tools {
             Choice::One(name) => self.tools.iter().filter(|tool| tool.name == *name).collect(),
         };
         let one = matches!(self.choice, Choice::One(_)) || !self.parallel;
-        let convert = |schema: &Json| grammar::convert(&schema.to_text(), FIELD);
+        let convert = |wanted: &Json| schema::convert(&wanted.to_text(), FIELD);
         if self.choice == Choice::Auto {
             let opened = match is_held {
                 true => None,
@@ -139,6 +139,9 @@ fn read_tool(index: usize, tool: &Json, names: &mut HashSet<String>) -> Result<T
         return Err(
             ApiError::new(ErrorCode::InvalidType, message).param(format!("{at}.parameters"))
         );
+    }
+    if let (Some(Json::Bool(true)), Some(parameters)) = (function.get("strict"), parameters) {
+        drop(schema::convert_all(&parameters.to_text(), &format!("{at}.parameters"))?);
     }
     Ok(Tool { name: name.to_owned(), parameters: parameters.cloned() })
 }
