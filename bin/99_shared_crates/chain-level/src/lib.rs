@@ -39,9 +39,15 @@ pub use crate::{
     next::NextLevel,
     pool::Pool,
     relays::Relays,
-    respond::{Form, respond}, // (&JobServer, JobId, Form) -> Response
-    routes::job_routes,       // (Relays) -> Router
-    serve::serve,             // (&Daemon, listener, Router)
+    respond::{
+        Begun,
+        Form,
+        begun,   // (&JobServer, JobId) -> Begun
+        of_job,  // (JobId, Response) -> Response
+        respond, // (&JobServer, JobId, Form) -> Response
+    },
+    routes::job_routes, // (Relays) -> Router
+    serve::serve,       // (&Daemon, listener, Router)
     slot::{Busy, Running, Slot},
     transfer::Transfer,
 };

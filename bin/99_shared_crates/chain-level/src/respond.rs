@@ -4,10 +4,11 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http_guard::ApiError;
 use job_server::{
-    Event, JobId, JobServer, JobState, Subscription,
+    Error, Event, JobId, JobServer, JobState, Subscription,
     sse::{SseOptions, sse_response},
 };
 use rbee_api::{ErrorBody, ErrorCode, HEADER_JOB, event};
@@ -27,40 +28,59 @@ pub enum Form {
     Json,
 }
 
+/// How the answer to a client begins who asked for no events beside it.
+#[derive(Debug)]
+pub enum Begun {
+    /// With the first chunk, which the subscription begins with.
+    Stream(Subscription),
+    /// It is one body.
+    Whole(Bytes),
+}
+
 /// Answers with the job's events, in the form that the client asked for.
 ///
 /// With [`Form::Events`] the response begins at once and errors are events. Otherwise it begins
 /// with the first chunk, so that an error before it has its own HTTP status. The client's going
 /// away cancels the job.
 pub async fn respond(jobs: &JobServer, id: JobId, form: Form) -> Response {
-    let mut response = match answer(jobs, id, form).await {
-        Ok(response) => response,
-        Err(error) => ApiError::from(error).into_response(),
+    let response = match form {
+        Form::Events => jobs.subscribe(&id, None).map_err(ApiError::from).map(|subscription| {
+            sse_response(subscription.cancel_on_drop(RECONNECT_GRACE), SseOptions::named())
+        }),
+        Form::OpenAiStream | Form::Json => begun(jobs, id).await.map(|begun| match begun {
+            Begun::Stream(subscription) => sse_response(subscription, SseOptions::openai()),
+            Begun::Whole(body) => {
+                let json = HeaderValue::from_static("application/json");
+                ([(header::CONTENT_TYPE, json)], body).into_response()
+            }
+        }),
     };
+    of_job(id, response.unwrap_or_else(ApiError::into_response))
+}
+
+/// Names the job behind a response.
+pub fn of_job(id: JobId, mut response: Response) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static(HEADER_JOB), value);
     }
     response
 }
 
-async fn answer(jobs: &JobServer, id: JobId, form: Form) -> Result<Response, job_server::Error> {
-    let subscribe = |grace| Ok(jobs.subscribe(&id, None)?.cancel_on_drop(grace));
-    if form == Form::Events {
-        return Ok(sse_response(subscribe(RECONNECT_GRACE)?, SseOptions::named()));
-    }
-    let mut events: Subscription = subscribe(Duration::ZERO)?;
+/// Waits for the beginning of the job's answer. Dropping what is returned cancels the job.
+///
+/// # Errors
+///
+/// The job's, if it comes before the first chunk; and that it was ended without an answer.
+pub async fn begun(jobs: &JobServer, id: JobId) -> Result<Begun, ApiError> {
+    let subscribe = || Ok::<_, Error>(jobs.subscribe(&id, None)?.cancel_on_drop(Duration::ZERO));
+    let mut events: Subscription = subscribe()?;
     while let Some(event) = events.next().await {
         let event: Event = event?;
         match event.name {
-            None => {
-                // From the start again, while this one still stands for the client.
-                return Ok(sse_response(subscribe(Duration::ZERO)?, SseOptions::openai()));
-            }
-            Some(event::ERROR) => return Ok(refusal(&event.data)),
-            Some(event::RESULT) => {
-                let json = HeaderValue::from_static("application/json");
-                return Ok(([(header::CONTENT_TYPE, json)], event.data).into_response());
-            }
+            // From the start again, while this one still stands for the client.
+            None => return Ok(Begun::Stream(subscribe()?)),
+            Some(event::ERROR) => return Err(refusal(&event.data)),
+            Some(event::RESULT) => return Ok(Begun::Whole(event.data)),
             Some(_) => {}
         }
     }
@@ -69,12 +89,9 @@ async fn answer(jobs: &JobServer, id: JobId, form: Form) -> Result<Response, job
         JobState::Moved => (ErrorCode::Replaced, "the server was replaced; send the request again"),
         _ => (ErrorCode::Cancelled, "the job was cancelled before it had an answer"),
     };
-    Ok(ApiError::new(code, message).into_response())
+    Err(ApiError::new(code, message))
 }
 
-fn refusal(data: &[u8]) -> Response {
-    match serde_json::from_slice::<ErrorBody>(data) {
-        Ok(body) => ApiError::from(body).into_response(),
-        Err(error) => ApiError::internal(error).into_response(),
-    }
+fn refusal(data: &[u8]) -> ApiError {
+    serde_json::from_slice::<ErrorBody>(data).map_or_else(ApiError::internal, ApiError::from)
 }

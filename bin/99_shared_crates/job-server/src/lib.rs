@@ -5,7 +5,8 @@
 //! reads the log through a [`Subscription`]: first what is already there, then what comes, then
 //! the end. Readers never slow the writer down; one that falls behind the bounded log is told so.
 //!
-//! [`sse`] turns a subscription into a response. Nothing here knows what the work is.
+//! [`frames_response`] turns a subscription into a response in whatever an [`Encoder`] writes, [`sse`]
+//! into server-sent events. Nothing here knows what the work is.
 
 mod event; // what a log holds
 mod id; // names of jobs
@@ -15,10 +16,12 @@ mod server; // all jobs, within limits
 mod snapshot; // a job on its way to another process
 mod writer; // the side that works
 mod subscription; // the side that watches
-pub mod sse; // a subscription as an HTTP response
+mod frames; // a subscription as an HTTP response
+pub mod sse; // the same as server-sent events
 
 pub use crate::{
     event::{End, Event, JobInfo, JobState},
+    frames::{Encoder, Ends, frames_response}, // (Subscription, content type, Encoder) -> Response
     id::{JobId, ParseJobIdError},
     server::{Error, JobServer, Limits},
     snapshot::Snapshot,

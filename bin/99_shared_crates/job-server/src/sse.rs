@@ -1,32 +1,26 @@
 //! A job's events as server-sent events.
 
-use std::{
-    num::ParseIntError,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{num::ParseIntError, time::Duration};
 
 use axum::{
-    body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, HeaderName},
+    response::Response,
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::Stream;
 use http_guard::ApiError;
 use rbee_api::{ErrorBody, ErrorCode, HEADER_OWNER, JobEnd, StreamEvent, event};
-use tokio::time::{Instant, Sleep};
 
 use crate::{
     event::{End, Event, JobState},
-    server::Error,
+    frames::{Encoder, Ends, frames_response},
     subscription::Subscription,
 };
 
+const CONTENT_TYPE: &str = "text/event-stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const OWNER: HeaderName = HeaderName::from_static(HEADER_OWNER);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a stream may be silent.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A comment, which readers skip.
 const KEEP_ALIVE_FRAME: Bytes = Bytes::from_static(b":\n\n");
 
@@ -61,18 +55,7 @@ impl SseOptions {
 /// complete, so that nobody takes half an answer for a whole one; so it is in both where the log has
 /// overtaken the client.
 pub fn sse_response(subscription: Subscription, options: SseOptions) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    let frames = Frames {
-        keep_alive: options.keep_alive.map(KeepAlive::new),
-        subscription,
-        options,
-        ending: Ending::Open,
-    };
-    (headers, Body::from_stream(frames)).into_response()
+    frames_response(subscription, CONTENT_TYPE, options)
 }
 
 /// The id of the last event that a client has seen, from its `Last-Event-ID` header.
@@ -114,134 +97,39 @@ impl From<BadHeader> for ApiError {
     }
 }
 
-/// Why a body stops before its end.
-#[derive(Debug, thiserror::Error)]
-enum Cut {
-    #[error("the job did not complete")]
-    NotCompleted,
-    #[error("the client was too slow")]
-    Overtaken(#[source] Error),
-}
-
-#[derive(Debug)]
-struct Frames {
-    subscription: Subscription,
-    options: SseOptions,
-    keep_alive: Option<KeepAlive>,
-    ending: Ending,
-}
-
-#[derive(Debug)]
-enum Ending {
-    Open,
-    /// The last frame was given to the connection, which writes it when it has nothing else to
-    /// do; an error at once would overtake it.
-    Flush(Cut),
-    Cut(Cut),
-    Done,
-}
-
-#[derive(Debug)]
-struct KeepAlive {
-    period: Duration,
-    /// Moved only when it fires: moving it for every token would cost more than the token.
-    timer: Pin<Box<Sleep>>,
-    last_frame: Instant,
-}
-
-impl Stream for Frames {
-    type Item = Result<Bytes, Cut>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        loop {
-            match std::mem::replace(&mut this.ending, Ending::Done) {
-                Ending::Open => this.ending = Ending::Open,
-                Ending::Flush(cut) => {
-                    this.ending = Ending::Cut(cut);
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Ending::Cut(cut) => return Poll::Ready(Some(Err(cut))),
-                Ending::Done => return Poll::Ready(None),
-            }
-            let Poll::Ready(item) = Pin::new(&mut this.subscription).poll_next(cx) else { break };
-            let frame = match item {
-                Some(Ok(event)) => this.frame(&event),
-                Some(Err(lost)) => Some(this.overtaken(lost)),
-                None => this.end(),
-            };
-            if let Some(frame) = frame {
-                if let Some(keep_alive) = &mut this.keep_alive {
-                    keep_alive.last_frame = Instant::now();
-                }
-                return Poll::Ready(Some(Ok(frame)));
-            }
-        }
-        match &mut this.keep_alive {
-            Some(keep_alive) => keep_alive.poll(cx).map(|()| Some(Ok(KEEP_ALIVE_FRAME))),
-            None => Poll::Pending,
-        }
-    }
-}
-
-impl Frames {
-    /// The event as this client is sent it, if at all.
-    fn frame(&self, event: &Event) -> Option<Bytes> {
-        let SseOptions { named_events, ids, .. } = self.options;
+impl Encoder for SseOptions {
+    fn event(&mut self, event: &Event) -> Option<Bytes> {
         match event.name {
-            name if named_events => Some(encode(ids.then_some(event.id), name, &event.data)),
+            name if self.named_events => {
+                Some(encode(self.ids.then_some(event.id), name, &event.data))
+            }
             None | Some(event::ERROR) => Some(encode(None, None, &event.data)),
             Some(_) => None,
         }
     }
 
-    /// What a client is told whose next event has been dropped.
-    fn overtaken(&mut self, lost: Error) -> Bytes {
-        let body = ErrorBody::new(ErrorCode::EventsGone, lost.to_string());
-        self.ending = Ending::Flush(Cut::Overtaken(lost));
-        let (name, data) = StreamEvent::Error(body).encode();
-        encode(None, name.filter(|_| self.options.named_events), data.as_bytes())
+    fn overtaken(&mut self, error: ErrorBody) -> Option<Bytes> {
+        let (name, data) = StreamEvent::Error(error).encode();
+        Some(encode(None, name.filter(|_| self.named_events), data.as_bytes()))
     }
 
-    /// The last frame, if there is one, and what is to follow it.
-    fn end(&mut self) -> Option<Bytes> {
-        self.ending = Ending::Done;
-        let End { id, state } = self.subscription.end()?;
-        if self.options.named_events && *state == JobState::Moved {
+    fn end(&mut self, End { id, state }: &End) -> (Option<Bytes>, Ends) {
+        if self.named_events && *state == JobState::Moved {
             // The client asks again behind the last id that it saw, and finds the job elsewhere.
-            return None;
+            return (None, Ends::Whole);
         }
-        if self.options.named_events {
+        if self.named_events {
             let (name, data) = StreamEvent::End(JobEnd { state: state.into() }).encode();
-            return Some(encode(self.options.ids.then_some(*id), name, data.as_bytes()));
+            return (Some(encode(self.ids.then_some(*id), name, data.as_bytes())), Ends::Whole);
         }
-        if *state != JobState::Completed {
-            self.ending = Ending::Flush(Cut::NotCompleted);
+        match state {
+            JobState::Completed => (None, Ends::Whole),
+            _ => (None, Ends::CutOff),
         }
-        None
-    }
-}
-
-impl KeepAlive {
-    fn new(period: Duration) -> Self {
-        let timer = Box::pin(tokio::time::sleep(period));
-        Self { period, timer, last_frame: Instant::now() }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            let silent = now >= self.last_frame + self.period;
-            if silent {
-                self.last_frame = now;
-            }
-            self.timer.as_mut().reset(self.last_frame + self.period);
-            if silent {
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
+    fn keep_alive(&self) -> Option<(Duration, Bytes)> {
+        Some((self.keep_alive?, KEEP_ALIVE_FRAME))
     }
 }
 
