@@ -6,7 +6,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 use rbee_api::{ErrorCode, KeyScope, ModelReach};
@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 
 use crate::{error::ApiError, token::Token};
 
-/// Demands `token` as `Authorization: Bearer` of requests, for [`axum::Router::route_layer`].
+/// Demands `token` as `Authorization: Bearer` or as `x-api-key` of requests, for [`axum::Router::route_layer`].
 ///
 /// A request that a guard's [`crate::Access`] let in with [`KeyScope::Manage`] is let through too.
 /// Every other request is answered with 401.
@@ -89,16 +89,28 @@ pub(crate) fn check(token: &Token, headers: &HeaderMap) -> Result<(), ApiError> 
     }
 }
 
-/// A request with several `Authorization` headers.
+/// Where Anthropic's clients have their key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// A request that presents several secrets.
 pub(crate) struct Ambiguous;
 
-/// The one secret that the headers present; empty where the header is none that we know.
+/// The one secret that the headers present, as `Authorization` or as `x-api-key` or the same as both;
+/// empty where the header is none that we know.
 pub(crate) fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Ambiguous> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let authorization = only(headers, header::AUTHORIZATION)?;
+    let bearer = authorization.map(|value| bearer(value).unwrap_or_default());
+    match (bearer, only(headers, API_KEY)?.map(<[u8]>::trim_ascii)) {
+        (Some(bearer), Some(key)) if bearer != key => Err(Ambiguous),
+        (bearer, key) => Ok(bearer.or(key)),
+    }
+}
+
+fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&[u8]>, Ambiguous> {
+    let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => Ok(Some(bearer(value.as_bytes()).unwrap_or_default())),
-        (Some(_), Some(_)) => Err(Ambiguous),
+        (value, None) => Ok(value.map(HeaderValue::as_bytes)),
+        (_, Some(_)) => Err(Ambiguous),
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) fn preflight() -> Response {
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
             HeaderValue::from_static(
-                "authorization, content-type, last-event-id, x-rbee-events, x-rbee-fresh",
+                "anthropic-beta, anthropic-dangerous-direct-browser-access, anthropic-version, \
+                 authorization, content-type, last-event-id, x-api-key, x-rbee-events, x-rbee-fresh",
             ),
         ),
         (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
@@ -38,7 +39,7 @@ pub(crate) fn readable_by(origin: &HeaderValue, mut response: Response) -> Respo
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("retry-after, x-rbee-job"),
+        HeaderValue::from_static("retry-after, x-rbee-ignored, x-rbee-job"),
     );
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     response

@@ -91,8 +91,11 @@ impl From<ApiError> for ErrorBody {
 }
 
 impl IntoResponse for ApiError {
+    /// The body is among the response's extensions too, for a layer that tells it in another shape.
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(ErrorBody { error: *self.detail })).into_response();
+        let body = ErrorBody { error: *self.detail };
+        let mut response = (self.status, Json(&body)).into_response();
+        response.extensions_mut().insert(body);
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);

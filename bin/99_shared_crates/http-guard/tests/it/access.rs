@@ -34,6 +34,19 @@ impl World {
         authorization: Option<&str>,
         path: &str,
     ) -> u16 {
+        let headers: Vec<_> =
+            authorization.map(|value| ("authorization", value)).into_iter().collect();
+        self.status_with(keyless, peer, &headers, path).await
+    }
+
+    /// The same with these headers.
+    async fn status_with(
+        &self,
+        keyless: Keyless,
+        peer: Option<Peer>,
+        headers: &[(&str, &str)],
+        path: &str,
+    ) -> u16 {
         let managed = Router::new()
             .route("/manage", get(async || "managed"))
             .route_layer(require_token(self.token.clone()));
@@ -42,8 +55,8 @@ impl World {
         let access = Access::new(self.token.clone(), self.keys.clone(), move || keyless);
         let router = routes.layer(Guard::loopback(8500).access(access).layer());
         let mut request = Request::get(path).header(header::HOST, "127.0.0.1:8500");
-        if let Some(value) = authorization {
-            request = request.header(header::AUTHORIZATION, value);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let mut request = request.body(Body::empty()).unwrap();
         if let Some(peer) = peer {
@@ -127,6 +140,31 @@ async fn a_key_is_good_for_its_scope_from_anywhere_until_it_is_revoked() {
     world.keys.revoke("open-webui").unwrap();
     assert_eq!(status(&chat, "/chat").await, 401);
     assert_eq!(status(&manage, "/chat").await, 200);
+}
+
+#[tokio::test]
+async fn a_key_is_in_either_header_or_the_same_in_both() {
+    let world = World::new();
+    let key = world.keys.add("agent", KeyScope::Manage).unwrap();
+    let (own, other) = (bearer(&key), bearer("another"));
+    for (headers, status) in [
+        (&[("x-api-key", key.as_str())][..], 200),
+        (&[("authorization", own.as_str()), ("x-api-key", key.as_str())], 200),
+        (&[("authorization", other.as_str()), ("x-api-key", key.as_str())], 401),
+        (&[("x-api-key", key.as_str()), ("x-api-key", key.as_str())], 401),
+        (&[("x-api-key", "")], 401),
+        (&[("x-api-key", own.as_str())], 401),
+    ] {
+        for path in ["/chat", "/manage"] {
+            let peer = Some(Peer::Unknown);
+            let seen = world.status_with(Keyless::Nobody, peer, headers, path).await;
+            assert_eq!(seen, status, "{path} {headers:?}");
+        }
+    }
+    let token = world.token();
+    let token = [("x-api-key", token.strip_prefix("Bearer ").unwrap())];
+    let peer = Some(Peer::SameUser);
+    assert_eq!(world.status_with(Keyless::SameUser, peer, &token, "/manage").await, 200);
 }
 
 #[tokio::test]
