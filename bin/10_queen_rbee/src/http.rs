@@ -4,9 +4,11 @@ mod jobs; // work that is begun by name
 mod chain; // health, hives, workers
 mod models; // names and files
 mod keys; // who else is let in
+mod apis; // Anthropic's API
 
 use axum::{
     Router,
+    middleware::from_fn,
     routing::{delete, get, post},
 };
 use chain_level::{completion_routes, job_routes};
@@ -30,9 +32,11 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route_layer(require_token_of_others(queen.token.clone()));
     let open = Router::new()
         .route(paths::HEALTH, get(chain::health))
-        .route(paths::MODELS, get(models::openai_list));
+        .route(paths::MODELS, get(models::public_list))
+        .route(paths::MESSAGES, post(apis::messages));
     let (access, names, relays) = (queen.access(), queen.names(), queen.relays.clone());
     let routes = managed.merge(own).merge(open).with_state(queen);
     let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));
-    fallbacks(routes).layer(Guard::loopback(port).names(names).access(access).layer())
+    let guard = Guard::loopback(port).names(names).access(access);
+    fallbacks(routes).layer(guard.layer()).layer(from_fn(apis::in_their_own_shape))
 }

@@ -1,7 +1,13 @@
-use axum::{Json, extract::State};
+use api_dialects::anthropic;
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
 use chain_level::{Busy, Wanted};
 use http_guard::{ApiError, ApiPath, ApiQuery};
-use rbee_api::{ErrorBody, ModelList, ModelRemoved, paths};
+use rbee_api::{ErrorBody, Model, ModelList, ModelRemoved, paths};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -27,22 +33,37 @@ struct OpenAiModel {
     owned_by: &'static str,
 }
 
-/// The models that a request can name: those on disk, and those that would be fetched for it.
-pub(super) async fn openai_list(
+/// The models that a request can name: those on disk, and those that would be fetched for it. In
+/// Anthropic's form for who names a version of that API.
+pub(super) async fn public_list(
     State(queen): State<Queen>,
-) -> Result<Json<OpenAiModels>, ApiError> {
-    let mut data: Vec<OpenAiModel> = Vec::new();
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let all = all(&queen).await?;
+    if headers.contains_key(anthropic::VERSION_HEADER) {
+        let names = all.iter().map(|model| model.name.as_str());
+        return Ok(Json(anthropic::models(names)).into_response());
+    }
+    let data = all.into_iter().map(OpenAiModel::of).collect();
+    Ok(Json(OpenAiModels { object: "list", data }).into_response())
+}
+
+/// The models of all hives, each once.
+async fn all(queen: &Queen) -> Result<Vec<Model>, ApiError> {
+    let mut all: Vec<Model> = Vec::new();
     for alias in queen.hives.aliases() {
-        let (hive, _guard) = reach(&queen, &alias).await?;
+        let (hive, _guard) = reach(queen, &alias).await?;
         let list: ModelList = queen.hives.get(&hive, paths::MODEL_STORE).await?;
         for model in list.models {
-            if data.iter().all(|known| known.id != model.name) {
-                let (id, owned_by) = (model.name, "rbee");
-                data.push(OpenAiModel { id, object: "model", created: 0, owned_by });
+            match all.iter_mut().find(|known| known.name == model.name) {
+                // Here rather than to be fetched.
+                Some(known) if model.local && !known.local => *known = model,
+                Some(_) => {}
+                None => all.push(model),
             }
         }
     }
-    Ok(Json(OpenAiModels { object: "list", data }))
+    Ok(all)
 }
 
 pub(super) async fn list(
@@ -63,6 +84,12 @@ pub(super) async fn remove(
     let (hive, _guard) = reach(&queen, &alias).await?;
     let request = queen.hives.managing(&hive, Method::DELETE, &paths::stored_model(&name));
     Ok(Json(queen.hives.read(&hive, request).await?))
+}
+
+impl OpenAiModel {
+    fn of(model: Model) -> Self {
+        Self { id: model.name, object: "model", created: 0, owned_by: "rbee" }
+    }
 }
 
 /// The hive, brought up if need be.

@@ -3,6 +3,7 @@
 
 mod chain; // hives, workers, models
 mod completions; // OpenAI's endpoints
+mod apis; // other APIs than OpenAI's chat completions
 mod hung; // hives that do not answer
 mod jobs; // work that is begun by name
 mod refusals; // what nobody is let do

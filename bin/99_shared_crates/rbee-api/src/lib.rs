@@ -51,3 +51,7 @@ pub const HEADER_JOB: &str = "x-rbee-job";
 /// with it in that one's place is one more. From the first request of a later owner on, an earlier one
 /// cannot end the job; who does not say may.
 pub const HEADER_OWNER: &str = "x-rbee-owner";
+
+/// Lists the members of a request's body that were not read, so that a client can see what had no
+/// effect.
+pub const HEADER_IGNORED: &str = "x-rbee-ignored";

@@ -16,6 +16,9 @@ pub const APPLY_TEMPLATE: &str = "/apply-template";
 /// llama.cpp's: what is known of a model.
 pub const PROPS: &str = "/props";
 
+/// Anthropic's.
+pub const MESSAGES: &str = "/v1/messages";
+
 pub const JOBS: &str = "/v1/jobs";
 pub const JOB: &str = "/v1/jobs/{id}";
 pub const JOB_STREAM: &str = "/v1/jobs/{id}/stream";
@@ -38,6 +41,20 @@ pub const KEYS: &str = "/v1/keys";
 pub const KEY: &str = "/v1/keys/{name}";
 
 pub const MODEL_PULL: &str = "/v1/models/pull";
+
+/// What programs of others speak to a queen: the routes of OpenAI's and Anthropic's APIs, and of
+/// llama.cpp's server, each with its method.
+pub const CLIENT_ROUTES: &[(&str, &str)] = &[
+    ("GET", MODELS),
+    ("POST", CHAT_COMPLETIONS),
+    ("POST", COMPLETIONS),
+    ("POST", EMBEDDINGS),
+    ("POST", TOKENIZE),
+    ("POST", DETOKENIZE),
+    ("POST", APPLY_TEMPLATE),
+    ("GET", PROPS),
+    ("POST", MESSAGES),
+];
 
 /// [`JOB`] of that id.
 pub fn job(id: impl ToString) -> String {
