@@ -4,7 +4,7 @@ mod jobs; // work that is begun by name
 mod chain; // health, hives, workers
 mod models; // names and files
 mod keys; // who else is let in
-mod apis; // Anthropic's API
+mod apis; // APIs other than OpenAI's chat completions
 
 use axum::{
     Router,
@@ -15,6 +15,7 @@ use chain_level::{completion_routes, job_routes};
 use http_guard::{Guard, fallbacks, require_token, require_token_of_others};
 use rbee_api::paths;
 
+use self::apis::ollama;
 use crate::Queen;
 
 /// All routes of `queen`, guarded for a listener on the loopback `port`.
@@ -24,16 +25,23 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route(paths::STORED_MODEL, delete(models::remove))
         .route(paths::KEYS, get(keys::list).post(keys::add))
         .route(paths::KEY, delete(keys::revoke))
+        .route(paths::OLLAMA_PULL, post(ollama::pull))
         .route_layer(require_token(queen.token.clone()));
     let own = Router::new()
         .route(paths::HIVES, get(chain::hives))
         .route(paths::WORKERS, get(chain::workers))
         .route(paths::MODEL_STORE, get(models::list))
+        .route(paths::OLLAMA_PS, get(ollama::running))
         .route_layer(require_token_of_others(queen.token.clone()));
     let open = Router::new()
         .route(paths::HEALTH, get(chain::health))
         .route(paths::MODELS, get(models::public_list))
-        .route(paths::MESSAGES, post(apis::messages));
+        .route(paths::MESSAGES, post(apis::messages))
+        .route(paths::OLLAMA_CHAT, post(ollama::chat))
+        .route(paths::OLLAMA_GENERATE, post(ollama::generate))
+        .route(paths::OLLAMA_TAGS, get(ollama::tags))
+        .route(paths::OLLAMA_SHOW, post(ollama::show))
+        .route(paths::OLLAMA_VERSION, get(ollama::version));
     let (access, names, relays) = (queen.access(), queen.names(), queen.relays.clone());
     let routes = managed.merge(own).merge(open).with_state(queen);
     let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));

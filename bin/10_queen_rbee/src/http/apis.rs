@@ -3,6 +3,7 @@
 
 mod refusals; // errors as each API tells them
 mod encode; // a job's events as another API's stream
+pub(super) mod ollama; // Ollama's routes
 
 use api_dialects::{Answer, Endpoint, Translated, anthropic};
 use axum::{
@@ -43,6 +44,7 @@ async fn answer<A: Answer>(
 ) -> Result<Response, ApiError> {
     let path = match endpoint {
         Endpoint::ChatCompletions => paths::CHAT_COMPLETIONS,
+        Endpoint::Completions => paths::COMPLETIONS,
     };
     let head = Head::read(headers, &body)?;
     let id = queen.relays.complete("completion", path, head, reach, body.into())?;

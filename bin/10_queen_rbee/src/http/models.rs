@@ -7,7 +7,7 @@ use axum::{
 };
 use chain_level::{Busy, Wanted};
 use http_guard::{ApiError, ApiPath, ApiQuery};
-use rbee_api::{ErrorBody, Model, ModelList, ModelRemoved, paths};
+use rbee_api::{ErrorBody, ErrorCode, Model, ModelList, ModelRemoved, paths};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ pub(super) async fn public_list(
 }
 
 /// The models of all hives, each once.
-async fn all(queen: &Queen) -> Result<Vec<Model>, ApiError> {
+pub(super) async fn all(queen: &Queen) -> Result<Vec<Model>, ApiError> {
     let mut all: Vec<Model> = Vec::new();
     for alias in queen.hives.aliases() {
         let (hive, _guard) = reach(queen, &alias).await?;
@@ -64,6 +64,14 @@ async fn all(queen: &Queen) -> Result<Vec<Model>, ApiError> {
         }
     }
     Ok(all)
+}
+
+/// The model of that name, in whichever case its letters are.
+pub(super) async fn named(queen: &Queen, name: &str) -> Result<Model, ApiError> {
+    let found = all(queen).await?.into_iter().find(|model| model.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| {
+        ApiError::new(ErrorCode::ModelNotFound, format!("there is no model `{name}`"))
+    })
 }
 
 pub(super) async fn list(

@@ -60,7 +60,7 @@ async fn a_hive_that_answers_whatever_it_says_is_not_ended() {
     }
 }
 
-fn health(status: &str) -> String {
+pub(crate) fn health(status: &str) -> String {
     let of_a_process =
         r#""instance_id":"i","pid":1,"start_time":1,"exe_hash":"","source_root":null"#;
     format!(

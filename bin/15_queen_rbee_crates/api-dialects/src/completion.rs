@@ -7,15 +7,21 @@ use serde::Deserialize;
 pub(crate) struct Completion {
     #[serde(default)]
     pub(crate) id: String,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub(crate) created: u64,
     #[serde(default)]
     choices: Vec<Choice>,
     pub(crate) usage: Option<Usage>,
+    pub(crate) timings: Option<Timings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Choice {
     #[serde(default, alias = "message")]
     pub(crate) delta: Delta,
+    /// Of a plain completion.
+    pub(crate) text: Option<String>,
     pub(crate) finish_reason: Option<Finish>,
     /// The stop string that ended the answer; a number where it was a token.
     #[serde(default)]
@@ -69,6 +75,15 @@ pub(crate) struct Usage {
 struct PromptTokens {
     #[serde(default)]
     cached_tokens: Option<u64>,
+}
+
+/// As llama.cpp's server reports them, in milliseconds.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+pub(crate) struct Timings {
+    #[serde(default)]
+    pub(crate) prompt_ms: f64,
+    #[serde(default)]
+    pub(crate) predicted_ms: f64,
 }
 
 impl Completion {

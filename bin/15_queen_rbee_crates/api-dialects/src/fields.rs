@@ -10,16 +10,27 @@ pub(crate) type Raw = Box<RawValue>;
 /// The members of a JSON object, each taken once. `null` is the same as nothing.
 #[derive(Debug)]
 pub(crate) struct Fields {
+    /// What the names of its members begin with in refusals: `options.`.
+    prefix: &'static str,
     members: BTreeMap<String, Raw>,
 }
 
 impl Fields {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ErrorBody> {
-        serde_json::from_slice(body).map(|members| Self { members }).map_err(|error| {
+        serde_json::from_slice(body).map(|members| Self { prefix: "", members }).map_err(|error| {
             let code =
                 if error.is_data() { ErrorCode::InvalidBody } else { ErrorCode::InvalidJson };
             ErrorBody::new(code, format!("the body is not a JSON object: {error}"))
         })
+    }
+
+    /// The members of that member, an object; none where there is no such member.
+    pub(crate) fn object(
+        &mut self,
+        name: &'static str,
+        prefix: &'static str,
+    ) -> Result<Self, ErrorBody> {
+        Ok(Self { prefix, members: self.take(name)?.unwrap_or_default() })
     }
 
     pub(crate) fn raw(&mut self, name: &str) -> Option<Raw> {
@@ -28,7 +39,7 @@ impl Fields {
 
     pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ErrorBody> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
-        let name = name.to_owned();
+        let name = self.full(name);
         let mut reader = serde_json::Deserializer::from_str(raw.get());
         serde_path_to_error::deserialize(&mut reader).map(Some).map_err(|error| {
             let path = error.path().to_string();
@@ -45,7 +56,7 @@ impl Fields {
     }
 
     pub(crate) fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, ErrorBody> {
-        self.take(name)?.ok_or_else(|| missing(name))
+        self.take(name)?.ok_or_else(|| missing(&self.full(name)))
     }
 
     pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, ErrorBody> {
@@ -68,7 +79,8 @@ impl Fields {
     ) -> Result<(), ErrorBody> {
         match self.raw(name) {
             Some(value) if !usual.contains(&value.get()) => {
-                Err(unsupported(name, format!("`{name}` is not supported: {why}")))
+                let name = self.full(name);
+                Err(unsupported(&name, format!("`{name}` is not supported: {why}")))
             }
             _ => Ok(()),
         }
@@ -76,7 +88,12 @@ impl Fields {
 
     /// The names of the members that nobody has taken.
     pub(crate) fn rest(self) -> Vec<String> {
-        self.members.into_keys().collect()
+        let prefix = self.prefix;
+        self.members.into_keys().map(|name| format!("{prefix}{name}")).collect()
+    }
+
+    pub(crate) fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 }
 
@@ -108,9 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_taken_is_listed() {
-        let mut all = fields(r#"{"a":1,"b":null,"c":2,"f":3}"#);
-        assert_eq!(all.take::<u8>("c").unwrap(), Some(2));
+    fn what_nobody_has_taken_is_listed_with_its_place() {
+        let mut all = fields(r#"{"a":1,"b":null,"c":{"d":1,"e":2},"f":3}"#);
+        let mut inner = all.object("c", "c.").unwrap();
+        assert_eq!(inner.take::<u8>("d").unwrap(), Some(1));
+        assert_eq!(inner.rest(), ["c.e"]);
         assert_eq!(all.take::<u8>("b").unwrap(), None);
         all.hints(&["f", "g"]);
         assert_eq!(all.rest(), ["a"]);

@@ -12,6 +12,7 @@ mod completion; // what comes back of it
 mod answer; // what all translations of an answer can do
 mod image; // pictures, as OpenAI has them
 pub mod anthropic; // Anthropic's messages
+pub mod ollama; // Ollama's chat, generate, and what it lists
 
 pub use crate::{
     answer::{Answer, Translated, Unreadable},

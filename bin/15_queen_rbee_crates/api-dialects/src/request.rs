@@ -9,6 +9,7 @@ use crate::fields::Raw;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     ChatCompletions,
+    Completions,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -17,6 +18,9 @@ pub(crate) struct ChatRequest {
     pub(crate) model: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) messages: Vec<Message>,
+    /// Of a plain completion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt: Option<String>,
     #[serde(flatten)]
     pub(crate) stream: Stream,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +55,16 @@ pub(crate) struct Sampling {
     pub(crate) top_p: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_k: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_p: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repeat_penalty: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) presence_penalty: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frequency_penalty: Option<Number>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -64,6 +78,9 @@ pub(crate) struct Message {
     pub(crate) tool_calls: Vec<Call>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_call_id: Option<String>,
+    /// Of the tool whose result it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +152,7 @@ pub(crate) enum ToolChoice {
 /// What the answer must look like.
 #[derive(Debug)]
 pub(crate) enum ResponseFormat {
+    AnyObject,
     Schema(Raw),
 }
 
@@ -238,10 +256,14 @@ impl Serialize for ResponseFormat {
             schema: &'a Raw,
         }
         let mut map = serializer.serialize_map(None)?;
-        let Self::Schema(schema) = self;
-        map.serialize_entry("type", "json_schema")?;
-        let schema = Named { name: "answer", strict: true, schema };
-        map.serialize_entry("json_schema", &schema)?;
+        match self {
+            Self::AnyObject => map.serialize_entry("type", "json_object")?,
+            Self::Schema(schema) => {
+                map.serialize_entry("type", "json_schema")?;
+                let schema = Named { name: "answer", strict: true, schema };
+                map.serialize_entry("json_schema", &schema)?;
+            }
+        }
         map.end()
     }
 }

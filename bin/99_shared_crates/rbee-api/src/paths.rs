@@ -19,6 +19,16 @@ pub const PROPS: &str = "/props";
 /// Anthropic's.
 pub const MESSAGES: &str = "/v1/messages";
 
+/// What all of Ollama's lie below.
+pub const OLLAMA: &str = "/api";
+pub const OLLAMA_CHAT: &str = "/api/chat";
+pub const OLLAMA_GENERATE: &str = "/api/generate";
+pub const OLLAMA_TAGS: &str = "/api/tags";
+pub const OLLAMA_SHOW: &str = "/api/show";
+pub const OLLAMA_PS: &str = "/api/ps";
+pub const OLLAMA_PULL: &str = "/api/pull";
+pub const OLLAMA_VERSION: &str = "/api/version";
+
 pub const JOBS: &str = "/v1/jobs";
 pub const JOB: &str = "/v1/jobs/{id}";
 pub const JOB_STREAM: &str = "/v1/jobs/{id}/stream";
@@ -42,8 +52,8 @@ pub const KEY: &str = "/v1/keys/{name}";
 
 pub const MODEL_PULL: &str = "/v1/models/pull";
 
-/// What programs of others speak to a queen: the routes of OpenAI's and Anthropic's APIs, and of
-/// llama.cpp's server, each with its method.
+/// What programs of others speak to a queen: the routes of OpenAI's, Anthropic's and Ollama's APIs, and
+/// of llama.cpp's server, each with its method.
 pub const CLIENT_ROUTES: &[(&str, &str)] = &[
     ("GET", MODELS),
     ("POST", CHAT_COMPLETIONS),
@@ -54,6 +64,13 @@ pub const CLIENT_ROUTES: &[(&str, &str)] = &[
     ("POST", APPLY_TEMPLATE),
     ("GET", PROPS),
     ("POST", MESSAGES),
+    ("POST", OLLAMA_CHAT),
+    ("POST", OLLAMA_GENERATE),
+    ("GET", OLLAMA_TAGS),
+    ("POST", OLLAMA_SHOW),
+    ("GET", OLLAMA_PS),
+    ("POST", OLLAMA_PULL),
+    ("GET", OLLAMA_VERSION),
 ];
 
 /// [`JOB`] of that id.

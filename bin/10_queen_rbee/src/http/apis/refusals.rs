@@ -1,4 +1,4 @@
-use api_dialects::anthropic;
+use api_dialects::{anthropic, ollama};
 use axum::{
     Json,
     extract::Request,
@@ -12,12 +12,13 @@ use rbee_api::{ErrorBody, paths};
 enum Shape {
     OpenAi,
     Anthropic,
+    Ollama,
 }
 
 impl Shape {
     /// By the path, since most refusals are older than any look at the request.
     fn of(path: &str) -> Self {
-        let roots = [(paths::MESSAGES, Self::Anthropic)];
+        let roots = [(paths::MESSAGES, Self::Anthropic), (paths::OLLAMA, Self::Ollama)];
         let found = roots.into_iter().find(|(root, _)| is_below(path, root));
         found.map_or(Self::OpenAi, |(_, shape)| shape)
     }
@@ -35,6 +36,7 @@ pub(in crate::http) async fn in_their_own_shape(request: Request, next: Next) ->
     let body = match shape {
         Shape::OpenAi => return response,
         Shape::Anthropic => Json(anthropic::error(&body)).into_response().into_body(),
+        Shape::Ollama => Json(ollama::error(&body)).into_response().into_body(),
     };
     response.map(|_| body)
 }
@@ -50,6 +52,9 @@ mod tests {
             ("/v1/messages/count_tokens", Shape::Anthropic),
             ("/v1/messages2", Shape::OpenAi),
             ("/v1/chat/completions", Shape::OpenAi),
+            ("/api/chat", Shape::Ollama),
+            ("/api/copy", Shape::Ollama),
+            ("/apis", Shape::OpenAi),
             ("/", Shape::OpenAi),
         ] {
             assert_eq!(Shape::of(path), shape, "{path}");

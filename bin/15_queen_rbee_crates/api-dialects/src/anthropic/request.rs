@@ -78,6 +78,7 @@ pub(super) fn read(body: &[u8]) -> Result<(ChatRequest, String, Vec<String>), Er
             temperature: fields.take("temperature")?,
             top_p: fields.take("top_p")?,
             top_k: fields.take("top_k")?,
+            ..Sampling::default()
         },
         ..ChatRequest::default()
     };

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod anthropic;
+mod ollama;
 mod paper; // docs/apis.md
 mod worker; // what a worker sends

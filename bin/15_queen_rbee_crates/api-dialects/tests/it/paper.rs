@@ -1,6 +1,6 @@
 use std::fs;
 
-use api_dialects::{Translated, anthropic};
+use api_dialects::{Translated, anthropic, ollama};
 use rbee_api::ErrorBody;
 use serde_json::{Value, json};
 
@@ -72,4 +72,7 @@ fn docs_apis_md_says_what_becomes_of_each_member() {
     let messages = json!([{ "role": "user", "content": "Hi" }]);
     let body = json!({ "model": "m", "max_tokens": 9, "messages": messages });
     holds("/v1/messages", &body, anthropic::translate);
+    let body = json!({ "model": "m", "messages": messages });
+    holds("/api/chat", &body, ollama::translate_chat);
+    holds("/api/generate", &json!({ "model": "m", "prompt": "Hi" }), ollama::translate_generate);
 }

@@ -1,0 +1,158 @@
+use rbee_api::paths::{
+    OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_PS, OLLAMA_PULL, OLLAMA_SHOW, OLLAMA_TAGS, OLLAMA_VERSION,
+};
+use serde_json::{Value, json};
+
+use super::{CHAT, half_a_stream, sent, stream, whole};
+use crate::world::{Reply, World};
+
+const STREAM: &str = r#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#;
+const WHOLE: &str = r#"{"model":"m","stream":false,"messages":[{"role":"user","content":"Hi"}]}"#;
+const MODELS: &str = "GET /v1/models/store";
+const PULL: &str = "POST /v1/models/pull";
+
+fn models() -> Reply {
+    let model = |name: &str, local: bool| {
+        json!({ "name": name, "size_bytes": 9, "local": local, "path": "/x/a.gguf", "sha256": null,
+                "license": "MIT", "description": null })
+    };
+    let list = json!({ "models": [model("Here:1b", true), model("far:1b", false)] });
+    Reply::json(200, &list.to_string())
+}
+
+#[track_caller]
+fn lines(body: &str) -> Vec<Value> {
+    body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_stream_is_lines_of_json_and_belongs_to_a_job() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, stream(&["Hel", "lo"]));
+    let answer = world.post(OLLAMA_CHAT, &[], STREAM).await;
+    assert_eq!((answer.status.as_u16(), answer.cut), (200, false), "{answer:?}");
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    assert!(answer.headers.contains_key("x-rbee-job"));
+    let lines = lines(&answer.body);
+    let said: Vec<_> = lines.iter().map(|line| &line["message"]["content"]).collect();
+    assert_eq!(said, ["Hel", "lo", ""]);
+    assert_eq!((&lines[1]["done"], &lines[2]["done"]), (&json!(false), &json!(true)));
+    assert_eq!(sent(&hive, CHAT)["stream_options"], json!({ "include_usage": true }));
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_one_object() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, whole("Hello"));
+    let answer = world.post(OLLAMA_CHAT, &[], WHOLE).await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(answer.json()["message"]["content"], "Hello");
+    let answer =
+        world.post(OLLAMA_GENERATE, &[], r#"{"model":"m","prompt":"Hi","stream":false}"#).await;
+    assert_eq!(
+        (&answer.json()["response"], &answer.json()["done"]),
+        (&json!("Hello"), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn raw_prompts_are_plain_completions() {
+    let (world, hive) = World::one().await;
+    let body = json!({ "choices": [{ "text": "Hello", "finish_reason": "stop" }] });
+    hive.on("POST /v1/completions", Reply::json(200, &body.to_string()));
+    let asked = r#"{"model":"m","prompt":"Hi","stream":false,"raw":true}"#;
+    assert_eq!(world.post(OLLAMA_GENERATE, &[], asked).await.json()["response"], "Hello");
+}
+
+#[tokio::test]
+async fn a_refusal_is_ollama_s_error_with_its_status() {
+    for body in [STREAM, WHOLE] {
+        let (world, hive) = World::one().await;
+        let refusal =
+            r#"{"error":{"message":"no such model","type":"t","code":"model_not_found"}}"#;
+        hive.on(CHAT, Reply::json(404, refusal));
+        let answer = world.post(OLLAMA_CHAT, &[], body).await;
+        assert_eq!(answer.status, 404);
+        assert_eq!(answer.json(), json!({ "error": "no such model" }));
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_ends_with_an_error_and_is_cut_off() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, half_a_stream());
+    let answer = world.post(OLLAMA_CHAT, &[], STREAM).await;
+    assert!(answer.cut, "{answer:?}");
+    let lines = lines(&answer.body);
+    assert_eq!(lines[0]["message"]["content"], "Hel");
+    assert!(lines[1]["error"].is_string() && lines.len() == 2, "{lines:?}");
+}
+
+#[tokio::test]
+async fn the_version_and_the_models_are_told() {
+    let (world, hive) = World::one().await;
+    hive.on(MODELS, models());
+    let version = world.get(OLLAMA_VERSION).await.json();
+    assert!(version["version"].as_str().unwrap().split('.').count() == 3, "{version}");
+    let tags = world.get(OLLAMA_TAGS).await.json();
+    assert_eq!(tags["models"].as_array().unwrap().len(), 1);
+    assert_eq!(tags["models"][0]["name"], "Here:1b");
+    let shown = world.post(OLLAMA_SHOW, &[], r#"{"model":"here:1B"}"#).await;
+    assert_eq!(shown.json()["license"], "MIT");
+    let unknown = world.post(OLLAMA_SHOW, &[], r#"{"model":"none"}"#).await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.json()["error"].as_str().unwrap().contains("none"));
+}
+
+#[tokio::test]
+async fn what_is_loaded_is_told() {
+    let (world, hive) = World::one().await;
+    let worker = json!({ "id": "w", "model": "m", "kind": "llama_cpp", "device": "cpu", "state": "ready",
+        "active_requests": 0, "memory_bytes": 5, "detail": null, "health": null });
+    hive.runs();
+    hive.on("GET /health", Reply::json(200, &crate::hung::health("ok")));
+    hive.on("GET /v1/workers", Reply::json(200, &json!({ "workers": [worker] }).to_string()));
+    let loaded = world.get(OLLAMA_PS).await.json();
+    assert_eq!(
+        (&loaded["models"][0]["name"], &loaded["models"][0]["size"]),
+        (&json!("m"), &json!(5))
+    );
+}
+
+#[tokio::test]
+async fn a_pull_is_for_who_may_manage_and_tells_its_progress() {
+    let (world, hive) = World::one().await;
+    let answer = world.post(OLLAMA_PULL, &[], r#"{"model":"m"}"#).await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    assert!(answer.json()["error"].is_string());
+    assert_eq!(hive.starts(), 0);
+    let events = "event: narration\ndata: {\"human\":\"getting `m`\"}\n\n\
+                  event: progress\ndata: {\"target\":\"m\",\"done_bytes\":1,\"total_bytes\":2}\n\n\
+                  event: result\ndata: {}\n\nevent: end\ndata: {\"state\":\"completed\"}\n\n";
+    hive.on(PULL, Reply::stream(events));
+    let answer = world.manage("POST", OLLAMA_PULL, r#"{"name":"m"}"#).await;
+    let told = lines(&answer.body);
+    assert!(told.contains(&json!({ "status": "getting `m`" })), "{told:?}");
+    assert_eq!(
+        told[told.len() - 2],
+        json!({ "status": "pulling m", "digest": "m", "total": 2, "completed": 1 })
+    );
+    assert_eq!(told[told.len() - 1], json!({ "status": "success" }));
+    let answer = world.manage("POST", OLLAMA_PULL, r#"{"model":"m","stream":false}"#).await;
+    assert_eq!(answer.json(), json!({ "status": "success" }));
+    assert_eq!(sent(&hive, PULL), json!({ "model": "m" }));
+}
+
+#[tokio::test]
+async fn a_pull_that_fails_says_why_in_either_form() {
+    let (world, hive) = World::one().await;
+    let failed = "event: error\ndata: {\"error\":{\"message\":\"no such model\",\"type\":\"t\",\
+                  \"code\":\"model_not_found\",\"status\":404}}\n\n\
+                  event: end\ndata: {\"state\":\"failed\"}\n\n";
+    hive.on(PULL, Reply::stream(failed));
+    let answer = world.manage("POST", OLLAMA_PULL, r#"{"model":"m"}"#).await;
+    assert!(answer.cut);
+    assert_eq!(lines(&answer.body).pop().unwrap(), json!({ "error": "no such model" }));
+    let answer = world.manage("POST", OLLAMA_PULL, r#"{"model":"m","stream":false}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (404, json!({ "error": "no such model" })));
+}

@@ -1,0 +1,201 @@
+use std::path::Path;
+
+use rbee_api::{ErrorBody, Model, Progress, Worker, WorkerState};
+use serde::Serialize;
+
+use crate::fields::Fields;
+
+/// What Ollama's own server says where it knows no time.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
+/// A request that names a model.
+#[derive(Debug)]
+pub struct Named {
+    pub model: String,
+    pub ignored: Vec<String>,
+}
+
+/// A request of `/api/pull`.
+#[derive(Debug)]
+pub struct Pull {
+    pub model: String,
+    /// Whether its progress is to be told.
+    pub stream: bool,
+    pub ignored: Vec<String>,
+}
+
+impl Named {
+    /// # Errors
+    ///
+    /// It names no model.
+    pub fn read(body: &[u8]) -> Result<Self, ErrorBody> {
+        let mut fields = Fields::parse(body)?;
+        let model = name(&mut fields)?;
+        fields.hints(&["verbose"]);
+        Ok(Self { model, ignored: fields.rest() })
+    }
+}
+
+impl Pull {
+    /// # Errors
+    ///
+    /// It names no model, or asks for what is not done.
+    pub fn read(body: &[u8]) -> Result<Self, ErrorBody> {
+        let mut fields = Fields::parse(body)?;
+        let model = name(&mut fields)?;
+        fields.refuse("insecure", &["false"], "connections are verified")?;
+        let stream = fields.flag("stream")?.unwrap_or(true);
+        Ok(Self { model, stream, ignored: fields.rest() })
+    }
+}
+
+/// By the member's older name too.
+fn name(fields: &mut Fields) -> Result<String, ErrorBody> {
+    match fields.take("name")? {
+        Some(name) => fields.take("model").map(|model| model.unwrap_or(name)),
+        None => fields.require("model"),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Listed<T> {
+    models: Vec<T>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tag<'a> {
+    name: &'a str,
+    model: &'a str,
+    modified_at: &'static str,
+    size: u64,
+    digest: &'a str,
+    details: Details,
+}
+
+#[derive(Debug, Serialize)]
+struct Running<'a> {
+    name: &'a str,
+    model: &'a str,
+    size: u64,
+    digest: &'static str,
+    details: Details,
+    expires_at: &'static str,
+    size_vram: u64,
+}
+
+/// What a file's name does not tell is empty.
+#[derive(Debug, Default, Serialize)]
+struct Details {
+    parent_model: &'static str,
+    format: &'static str,
+    family: &'static str,
+    families: Option<Vec<String>>,
+    parameter_size: &'static str,
+    quantization_level: &'static str,
+}
+
+/// The answer to `/api/show`.
+#[derive(Debug, Serialize)]
+pub struct Show<'a> {
+    license: &'a str,
+    modelfile: String,
+    parameters: &'static str,
+    template: &'static str,
+    details: Details,
+    model_info: ModelInfo<'a>,
+    capabilities: [&'static str; 2],
+    modified_at: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelInfo<'a> {
+    #[serde(rename = "general.name")]
+    name: &'a str,
+    #[serde(rename = "general.description", skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+}
+
+/// The models that are on a disk, as `/api/tags` lists them.
+pub fn tags(models: &[Model]) -> impl Serialize + '_ {
+    Listed { models: models.iter().filter(|model| model.local).map(tag).collect() }
+}
+
+/// The models that are loaded, as `/api/ps` lists them.
+pub fn running(workers: &[Worker]) -> impl Serialize + '_ {
+    let loaded = workers.iter().filter(|worker| worker.state == WorkerState::Ready);
+    Listed { models: loaded.map(of_worker).collect() }
+}
+
+/// What `/api/show` tells of a model.
+pub fn show(model: &Model) -> Show<'_> {
+    Show {
+        license: model.license.as_deref().unwrap_or_default(),
+        modelfile: format!("FROM {}\n", model.name),
+        parameters: "",
+        template: "",
+        details: details(model),
+        model_info: ModelInfo { name: &model.name, description: model.description.as_deref() },
+        capabilities: ["completion", "tools"],
+        modified_at: NO_TIME,
+    }
+}
+
+fn tag(model: &Model) -> Tag<'_> {
+    let Model { name, size_bytes, sha256, .. } = model;
+    Tag {
+        name,
+        model: name,
+        modified_at: NO_TIME,
+        size: *size_bytes,
+        digest: sha256.as_deref().unwrap_or_default(),
+        details: details(model),
+    }
+}
+
+fn of_worker(worker: &Worker) -> Running<'_> {
+    let size = worker.memory_bytes.unwrap_or_default();
+    Running {
+        name: &worker.model,
+        model: &worker.model,
+        size,
+        digest: "",
+        details: Details::default(),
+        expires_at: NO_TIME,
+        size_vram: if worker.device == "cpu" { 0 } else { size },
+    }
+}
+
+fn details(model: &Model) -> Details {
+    let format = match model.path.as_deref().map(|path| Path::new(path).extension()) {
+        Some(Some(extension)) if extension == "gguf" => "gguf",
+        Some(_) => "safetensors",
+        None => "",
+    };
+    Details { format, ..Details::default() }
+}
+
+/// A line of the answer to `/api/pull`.
+#[derive(Debug, Serialize)]
+pub struct Pulled<'a> {
+    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<u64>,
+}
+
+impl<'a> Pulled<'a> {
+    pub const SUCCESS: Self =
+        Self { status: "success", digest: None, total: None, completed: None };
+
+    pub fn status(status: &'a str) -> Self {
+        Self { status, ..Self::SUCCESS }
+    }
+
+    pub fn progress(status: &'a str, progress: &'a Progress) -> Self {
+        let Progress { target, done_bytes, total_bytes } = progress;
+        Self { status, digest: Some(target), total: *total_bytes, completed: Some(*done_bytes) }
+    }
+}
