@@ -36,6 +36,8 @@ pub fn router(queen: Queen, port: u16) -> Router {
     let open = Router::new()
         .route(paths::HEALTH, get(chain::health))
         .route(paths::MODELS, get(models::public_list))
+        .route(paths::MODEL, get(models::openai_model))
+        .route(paths::RESPONSES, post(apis::responses))
         .route(paths::MESSAGES, post(apis::messages))
         .route(paths::OLLAMA_CHAT, post(ollama::chat))
         .route(paths::OLLAMA_GENERATE, post(ollama::generate))

@@ -5,7 +5,7 @@ mod refusals; // errors as each API tells them
 mod encode; // a job's events as another API's stream
 pub(super) mod ollama; // Ollama's routes
 
-use api_dialects::{Answer, Endpoint, Translated, anthropic};
+use api_dialects::{Answer, Endpoint, Translated, anthropic, responses};
 use axum::{
     Extension,
     extract::State,
@@ -33,6 +33,15 @@ pub(super) async fn messages(
     let version = headers.get(anthropic::VERSION_HEADER).map(HeaderValue::as_bytes);
     anthropic::require_version(version)?;
     answer(&queen, reach, &headers, anthropic::translate(&body)?).await
+}
+
+pub(super) async fn responses(
+    State(queen): State<Queen>,
+    Extension(reach): Extension<ModelReach>,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
+) -> Result<Response, ApiError> {
+    answer(&queen, reach, &headers, responses::translate(&body)?).await
 }
 
 /// Has the chain answer the translated request.

@@ -26,7 +26,7 @@ pub(super) struct OpenAiModels {
 }
 
 #[derive(Debug, Serialize)]
-struct OpenAiModel {
+pub(super) struct OpenAiModel {
     id: String,
     object: &'static str,
     created: u64,
@@ -46,6 +46,13 @@ pub(super) async fn public_list(
     }
     let data = all.into_iter().map(OpenAiModel::of).collect();
     Ok(Json(OpenAiModels { object: "list", data }).into_response())
+}
+
+pub(super) async fn openai_model(
+    State(queen): State<Queen>,
+    ApiPath(name): ApiPath<String>,
+) -> Result<Json<OpenAiModel>, ApiError> {
+    named(&queen, &name).await.map(OpenAiModel::of).map(Json)
 }
 
 /// The models of all hives, each once.

@@ -12,6 +12,7 @@ use crate::world::{Hive, Reply, World};
 
 mod anthropic;
 mod ollama;
+mod openai;
 
 pub(crate) const CHAT: &str = "POST /v1/chat/completions";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -69,6 +70,7 @@ fn told(path: &str, answer: &Answer) -> String {
 async fn every_route_of_a_client_s_api_is_there_and_needs_a_key_of_others() {
     let (world, hive) = World::one().await;
     for (method, path) in paths::CLIENT_ROUTES {
+        let path = &path.replace("{*name}", "m");
         let body = if *method == "POST" { "[]" } else { "" };
         for (peer, headers, says) in [
             (Peer::OtherUser { uid: 4242 }, None, "needs a key"),
@@ -106,10 +108,10 @@ async fn a_key_as_anthropic_s_clients_send_it_lets_in_on_every_route() {
 
 #[tokio::test]
 async fn a_client_of_any_api_that_goes_away_has_its_job_cancelled() {
-    for path in [paths::MESSAGES, paths::OLLAMA_CHAT] {
+    for path in [paths::MESSAGES, paths::OLLAMA_CHAT, paths::RESPONSES] {
         let (world, hive) = World::one().await;
         hive.on(CHAT, stream(&["Hello"]));
-        let body = r#"{"model":"m","stream":true,"max_tokens":5,"messages":[{"role":"user","content":"Hi"}]}"#;
+        let body = r#"{"model":"m","stream":true,"max_tokens":5,"input":"Hi","messages":[{"role":"user","content":"Hi"}]}"#;
         assert_eq!(world.post(path, &[], body).await.status, StatusCode::OK);
         hive.hangs();
         let asked = async {

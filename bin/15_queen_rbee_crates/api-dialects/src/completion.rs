@@ -11,6 +11,8 @@ pub(crate) struct Completion {
     #[serde(default)]
     pub(crate) created: u64,
     #[serde(default)]
+    pub(crate) model: String,
+    #[serde(default)]
     choices: Vec<Choice>,
     pub(crate) usage: Option<Usage>,
     pub(crate) timings: Option<Timings>,
@@ -69,12 +71,19 @@ pub(crate) struct Usage {
     #[serde(default)]
     pub(crate) completion_tokens: u64,
     prompt_tokens_details: Option<PromptTokens>,
+    completion_tokens_details: Option<CompletionTokens>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 struct PromptTokens {
     #[serde(default)]
     cached_tokens: Option<u64>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+struct CompletionTokens {
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
 }
 
 /// As llama.cpp's server reports them, in milliseconds.
@@ -117,5 +126,9 @@ impl Delta {
 impl Usage {
     pub(crate) fn cached_tokens(&self) -> u64 {
         self.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0)
+    }
+
+    pub(crate) fn reasoning_tokens(&self) -> u64 {
+        self.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0)
     }
 }

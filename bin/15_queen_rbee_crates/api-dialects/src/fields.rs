@@ -37,6 +37,11 @@ impl Fields {
         self.members.remove(name).filter(|value| value.get() != "null")
     }
 
+    /// The member as it came, which stays.
+    pub(crate) fn peek(&self, name: &str) -> Option<Raw> {
+        self.members.get(name).filter(|value| value.get() != "null").cloned()
+    }
+
     pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ErrorBody> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         let name = self.full(name);

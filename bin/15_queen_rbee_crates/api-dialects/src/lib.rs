@@ -13,6 +13,7 @@ mod answer; // what all translations of an answer can do
 mod image; // pictures, as OpenAI has them
 pub mod anthropic; // Anthropic's messages
 pub mod ollama; // Ollama's chat, generate, and what it lists
+pub mod responses; // OpenAI's responses
 
 pub use crate::{
     answer::{Answer, Translated, Unreadable},

@@ -7,6 +7,9 @@ pub const MODELS: &str = "/v1/models";
 pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
 pub const EMBEDDINGS: &str = "/v1/embeddings";
+pub const RESPONSES: &str = "/v1/responses";
+/// One of [`MODELS`]; the name may hold slashes.
+pub const MODEL: &str = "/v1/models/{*name}";
 
 /// llama.cpp's, and vLLM's: a text or a chat to tokens, and back.
 pub const TOKENIZE: &str = "/tokenize";
@@ -63,6 +66,8 @@ pub const CLIENT_ROUTES: &[(&str, &str)] = &[
     ("POST", DETOKENIZE),
     ("POST", APPLY_TEMPLATE),
     ("GET", PROPS),
+    ("POST", RESPONSES),
+    ("GET", MODEL),
     ("POST", MESSAGES),
     ("POST", OLLAMA_CHAT),
     ("POST", OLLAMA_GENERATE),

@@ -3,5 +3,6 @@
 
 mod anthropic;
 mod ollama;
+mod responses;
 mod paper; // docs/apis.md
 mod worker; // what a worker sends

@@ -1,6 +1,6 @@
 use std::fs;
 
-use api_dialects::{Translated, anthropic, ollama};
+use api_dialects::{Translated, anthropic, ollama, responses};
 use rbee_api::ErrorBody;
 use serde_json::{Value, json};
 
@@ -75,4 +75,5 @@ fn docs_apis_md_says_what_becomes_of_each_member() {
     let body = json!({ "model": "m", "messages": messages });
     holds("/api/chat", &body, ollama::translate_chat);
     holds("/api/generate", &json!({ "model": "m", "prompt": "Hi" }), ollama::translate_generate);
+    holds("/v1/responses", &json!({ "model": "m", "input": "Hi" }), responses::translate);
 }
