@@ -76,7 +76,8 @@ Examples:
   ./rbee doctor
   ./rbee doctor --json | jq '.checks[] | select(.verdict != \"ok\")'
 
-The exit code is 1 when something is missing without which rbee does not work.")]
+Each line is ok, warn (rbee works without it, for now or in part) or fail; the exit code is 1 when
+one is fail.")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) output: Output,

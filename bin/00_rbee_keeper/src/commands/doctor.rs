@@ -1,5 +1,6 @@
-mod host; // folders, disk, ports
+mod host; // folders, disk, ports, devices
 mod tools; // what a build needs
+mod engines; // what computes tokens beside llama.cpp
 
 use rbee_config::Error as ConfigError;
 use serde::Serialize;
@@ -34,8 +35,8 @@ struct Check {
 enum Verdict {
     Ok,
     /// rbee works without it, for now or in part.
-    Doubtful,
-    Missing,
+    Warn,
+    Fail,
 }
 
 impl Check {
@@ -43,12 +44,12 @@ impl Check {
         Self { what: what.into(), verdict: Verdict::Ok, found: found.into(), remedy: None }
     }
 
-    fn doubtful(what: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Doubtful, ..Self::ok(what, found) }
+    fn warn(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warn, ..Self::ok(what, found) }
     }
 
-    fn missing(what: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Missing, ..Self::ok(what, found) }
+    fn fail(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::ok(what, found) }
     }
 
     fn remedy(self, remedy: impl Into<String>) -> Self {
@@ -60,24 +61,34 @@ pub(crate) async fn run(app: &App, args: &DoctorArgs) -> Result<(), Failure> {
     let mut checks =
         vec![Check::ok("configuration", app.config.paths.config_file.display().to_string())];
     checks.extend(app.config.warnings().iter().map(|warning| {
-        Check::doubtful("configuration", warning).remedy("`./rbee config` shows what is known")
+        Check::warn("configuration", warning).remedy("`./rbee config` shows what is known")
     }));
+    checks.extend(host::permissions(&app.config));
     checks.extend(tools::checks(app.config.build_root()).await);
-    checks.extend(host::folders(&app.config));
+    checks.extend(host::room_for(&app.config));
+    checks.push(host::sockets(&app.config));
     checks.extend(host::ports(app).await);
+    checks.extend(host::devices().await);
+    checks.extend(engines::checks(&app.config).await);
     let report = Report { checks };
     print(app, args.output.json, &report, table)?;
     verdict(&report)
 }
 
-/// Without a configuration there is one finding, and the tools can still be looked at.
+/// Without a configuration there is one finding: everything else depends on what it says.
 pub(crate) fn without_config(
     terminal: &Terminal,
     args: &DoctorArgs,
     error: &ConfigError,
 ) -> Result<(), Failure> {
-    let check = Check::missing("configuration", rbee_api::causes(error))
-        .remedy("mend it and run this again");
+    let check = match error {
+        // It says what mends it.
+        ConfigError::Foreign { .. } | ConfigError::Writable { .. } => {
+            Check::fail("permissions", rbee_api::causes(error))
+        }
+        _ => Check::fail("configuration", rbee_api::causes(error))
+            .remedy("mend it and run this again"),
+    };
     let report = Report { checks: vec![check] };
     let text = if args.output.json {
         serde_json::to_string_pretty(&report).expect("every value is plain data") + "\n"
@@ -89,8 +100,8 @@ pub(crate) fn without_config(
 }
 
 fn verdict(report: &Report) -> Result<(), Failure> {
-    let missing = report.checks.iter().any(|check| check.verdict == Verdict::Missing);
-    if missing { Err(Failure::said(Kind::Failed)) } else { Ok(()) }
+    let failed = report.checks.iter().any(|check| check.verdict == Verdict::Fail);
+    if failed { Err(Failure::said(Kind::Failed)) } else { Ok(()) }
 }
 
 fn table(report: &Report) -> String {
@@ -98,8 +109,8 @@ fn table(report: &Report) -> String {
     for check in &report.checks {
         let mark = match check.verdict {
             Verdict::Ok => "ok",
-            Verdict::Doubtful => "?",
-            Verdict::Missing => "missing",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "fail",
         };
         table.row([mark.to_owned(), check.what.clone(), check.found.clone()]);
         if let Some(remedy) = &check.remedy {

@@ -2,7 +2,6 @@ use std::{fs, io::Write as _};
 
 use insta::assert_snapshot;
 use serde_json::Value;
-use tokio::net::TcpListener;
 
 use crate::keeper::Keeper;
 
@@ -81,52 +80,6 @@ async fn a_wrong_configuration_is_refused_with_its_place() {
     error: HOME/config.toml:2: unknown key `queen.prot`; did you mean `queen.port`?
     hint: `./rbee doctor` goes through everything
     ");
-}
-
-#[tokio::test]
-async fn doctor_names_a_wrong_configuration_among_its_findings() {
-    let keeper = Keeper::alone();
-    keeper.write("config.toml", "[queen]\nprot = 1\n");
-    let output = keeper.run(&["doctor", "--json"]).await.exits(1);
-    let report: Value = serde_json::from_str(&output.stdout).unwrap();
-    assert_eq!(report["checks"][0]["what"], "configuration");
-    assert_eq!(report["checks"][0]["verdict"], "missing");
-}
-
-#[tokio::test]
-async fn doctor_finds_a_stranger_on_a_port() {
-    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = stranger.local_addr().unwrap().port();
-    // Accepts, and hangs up without a word.
-    let hang_up = async {
-        loop {
-            drop(stranger.accept().await.unwrap());
-        }
-    };
-    let keeper = Keeper::alone();
-    keeper.write("config.toml", &format!("[[hive]]\nalias = \"h\"\nport = {port}\n"));
-    let output = tokio::select! {
-        output = keeper.run(&["doctor", "--json"]) => output.exits(1),
-        () = hang_up => unreachable!(),
-    };
-    let report: Value = serde_json::from_str(&output.stdout).unwrap();
-    let checks = report["checks"].as_array().unwrap();
-    let what = format!("port {port} (hive `h`)");
-    let check = checks.iter().find(|check| check["what"] == what.as_str()).unwrap();
-    assert_eq!(check["verdict"], "missing");
-    assert_eq!(check["found"], "taken by another program");
-}
-
-#[tokio::test]
-async fn doctor_is_content_with_a_free_port_and_lists_for_people_too() {
-    let keeper = Keeper::alone();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    keeper.write("config.toml", &format!("[[hive]]\nalias = \"h\"\nport = {port}\n"));
-    let output = keeper.run(&["doctor"]).await.exits(0);
-    let line = output.stdout.lines().find(|line| line.contains(&port.to_string())).unwrap();
-    assert!(line.starts_with("ok") && line.ends_with("free"), "{line}");
 }
 
 #[tokio::test]

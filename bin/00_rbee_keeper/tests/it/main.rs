@@ -9,7 +9,8 @@ mod narration; // modes, progress
 mod terminal; // what a person sees
 mod chat;
 mod lists; // tables and JSON
-mod files; // logs, config, doctor
+mod doctor; // what this machine lacks
+mod files; // logs, config
 mod dev; // edits of a small workspace
 mod service; // against a systemctl of its own
 mod store; // built binaries

@@ -27,16 +27,16 @@ pub(super) async fn checks(build_root: Option<&Path>) -> Vec<Check> {
     );
     vec![
         cargo.unwrap_or_else(|found| {
-            Check::missing("Rust toolchain", found).remedy("install rustup: https://rustup.rs")
+            Check::fail("Rust toolchain", found).remedy("install rustup: https://rustup.rs")
         }),
         compiler.unwrap_or_else(|found| {
-            Check::missing("C++ compiler", found)
+            Check::fail("C++ compiler", found)
                 .remedy("install g++ or clang, such as by `apt-get install g++`")
         }),
-        cmake.unwrap_or_else(|found| Check::missing("cmake", found).remedy("`./rbee setup`")),
+        cmake.unwrap_or_else(|found| Check::fail("cmake", found).remedy("`./rbee setup`")),
         libclang(&setup),
         python.unwrap_or_else(|found| {
-            Check::doubtful("Python", found).remedy(
+            Check::warn("Python", found).remedy(
                 "`apt-get install python3-pip`: `./rbee setup` gets cmake and libclang with it",
             )
         }),
@@ -58,7 +58,7 @@ fn libclang(setup: &str) -> Check {
             return Check::ok("libclang", folder.display().to_string());
         }
     }
-    Check::missing("libclang", "no libclang that bindgen accepts").remedy("`./rbee setup`")
+    Check::fail("libclang", "no libclang that bindgen accepts").remedy("`./rbee setup`")
 }
 
 fn holds_libclang(folder: &Path) -> bool {
@@ -72,7 +72,7 @@ fn holds_libclang(folder: &Path) -> bool {
 }
 
 /// The first line that the program prints, or why there is none.
-async fn program(
+pub(super) async fn program(
     folder: &Path,
     what: &str,
     program: &str,
@@ -87,7 +87,11 @@ async fn program(
         }
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
-            let said = text.lines().next().unwrap_or("nothing").to_owned();
+            // Python says last what has happened, others first.
+            let is_trace = text.starts_with("Traceback");
+            let mut lines = text.lines();
+            let line = if is_trace { lines.next_back() } else { lines.next() };
+            let said = line.unwrap_or("nothing").to_owned();
             Err(format!("`{program} {}` failed: {said}", arguments.join(" ")))
         }
         Err(error) => Err(format!("`{program}` cannot be run: {error}")),
