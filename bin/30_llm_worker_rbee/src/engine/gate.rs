@@ -3,6 +3,9 @@
 use super::request::Holds;
 use crate::json::Extent;
 
+/// Tokens of white space that may come behind thoughts.
+const SPACES_MAX: u32 = 4;
+
 /// Follows an answer's tokens, to tell which of them its grammar is about.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -23,6 +26,10 @@ enum State {
     /// It holds behind this.
     Before {
         close: &'static str,
+    },
+    /// It holds from here on, but for so much white space.
+    Behind {
+        spaces: u32,
     },
     /// What it is about has begun within a token.
     Missed,
@@ -59,12 +66,21 @@ impl Gate {
 
     /// Whether the next token is the grammar's affair.
     pub(super) fn holds(&self) -> bool {
-        matches!(self.state, State::Holds | State::Begins { .. } | State::Inside { .. })
+        match self.state {
+            State::Holds | State::Begins { .. } | State::Behind { .. } | State::Inside { .. } => {
+                true
+            }
+            State::Before { .. } | State::Missed | State::Outside { .. } => false,
+        }
     }
 
-    /// Whether the next token may be this one, whatever the grammar says.
-    pub(super) fn admits(&self, token: i32) -> bool {
-        matches!(self.state, State::Begins { open, .. } if open == token)
+    /// Whether the next token may be this one, which stands for `piece`, whatever the grammar says.
+    pub(super) fn admits(&self, token: i32, piece: &[u8]) -> bool {
+        match self.state {
+            State::Begins { open, .. } => open == token,
+            State::Behind { spaces } => spaces > 0 && is_space(piece),
+            _ => false,
+        }
     }
 
     /// Whether the grammar can hold no more.
@@ -83,10 +99,17 @@ impl Gate {
             State::Before { close } => {
                 let close = *close;
                 match self.behind(close, piece) {
-                    Some(true) => self.state = State::Holds,
+                    Some(true) => self.state = State::Behind { spaces: SPACES_MAX },
                     Some(false) => self.state = State::Missed,
                     None => {}
                 }
+            }
+            State::Behind { spaces } => {
+                let spaces = *spaces;
+                self.state = match spaces > 0 && is_space(piece) {
+                    true => State::Behind { spaces: spaces - 1 },
+                    false => State::Holds,
+                };
             }
             State::Outside { opener } => {
                 let opener = *opener;
@@ -115,10 +138,15 @@ impl Gate {
             self.tail.drain(..self.tail.len() - keep);
             return None;
         };
-        let is_space = self.tail[at + text.len()..].iter().all(u8::is_ascii_whitespace);
+        let is_clear = self.tail[at + text.len()..].iter().all(u8::is_ascii_whitespace);
         self.tail.clear();
-        Some(is_space)
+        Some(is_clear)
     }
+}
+
+/// Whether it is white space, and not nothing.
+fn is_space(piece: &[u8]) -> bool {
+    !piece.is_empty() && piece.iter().all(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]
@@ -167,7 +195,21 @@ mod tests {
         assert_eq!(follow(OPENED, &["a", "</think>", "{"]), ("..xx".to_owned(), 0));
         // What it is about has begun where nothing held it.
         assert_eq!(follow(OPENED, &["a", "</think>{"]), ("..!".to_owned(), 0));
-        assert!(Gate::new(THOUGHTS).admits(OPEN) && !Gate::new(OPENED).admits(OPEN));
+    }
+
+    #[test]
+    fn thoughts_and_the_white_space_behind_them_may_come_whatever_the_grammar_says() {
+        let mut gate = Gate::new(THOUGHTS);
+        assert!(gate.admits(OPEN, b"<think>") && !gate.admits(0, b"\n"));
+        gate.push(OPEN, b"<think>");
+        gate.push(0, b"</think>");
+        for _ in 0..SPACES_MAX {
+            assert!(gate.admits(0, b"\n\n") && !gate.admits(0, b" a") && !gate.admits(0, b""));
+            gate.push(0, b"\n\n");
+        }
+        assert!(gate.holds() && !gate.admits(0, b"\n\n"));
+        gate.push(0, b"a");
+        assert!(gate.holds() && !gate.admits(0, b"\n"));
     }
 
     #[test]

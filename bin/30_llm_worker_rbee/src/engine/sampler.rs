@@ -1,9 +1,6 @@
 //! Choosing tokens, by llama.cpp's samplers.
 
-use std::{
-    borrow::Cow,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::{
     GrammarError,
@@ -17,7 +14,7 @@ use llama_cpp_2::{
 
 use super::{
     gate::{Gate, Passed},
-    request::{Holds, Sampling, TokenLogprob},
+    request::{Sampling, TokenLogprob},
 };
 use crate::model::Model;
 
@@ -30,10 +27,6 @@ const GRAMMAR_PART: usize = 256;
 const GRAMMAR_STEP_MAX: Duration = Duration::from_secs(2);
 /// The root rule of a grammar.
 const ROOT: &str = "root";
-/// Behind thoughts white space may come first.
-const BEHIND: &str = "behind-thoughts";
-const BEHIND_RULE: &str = "\nbehind-thoughts ::= [ \\n]{0,4} root\n";
-
 /// What chooses the tokens of one request.
 pub(super) struct Sampler {
     pub(super) chain: LlamaSampler,
@@ -86,16 +79,11 @@ impl Sampler {
             chain.push(LlamaSampler::dist(sampling.seed));
         }
         let grammar = match &sampling.grammar {
-            Some(text) => {
-                let (text, root) = match sampling.holds {
-                    Holds::AfterThoughts { .. } => {
-                        (Cow::Owned(format!("{text}{BEHIND_RULE}")), BEHIND)
-                    }
-                    Holds::Throughout | Holds::InCalls { .. } => (Cow::Borrowed(&**text), ROOT),
-                };
-                let sampler = LlamaSampler::grammar(&model.llama, &text, root)?;
-                Some(Grammar { sampler, gate: Gate::new(sampling.holds), piece: Vec::new() })
-            }
+            Some(text) => Some(Grammar {
+                sampler: LlamaSampler::grammar(&model.llama, text, ROOT)?,
+                gate: Gate::new(sampling.holds),
+                piece: Vec::new(),
+            }),
             None => None,
         };
         Ok(Self { chain: LlamaSampler::chain(chain, true), grammar })
@@ -117,7 +105,7 @@ impl Sampler {
             return Err(NoToken::Fits);
         }
         let token = if gate.holds() {
-            choose(&mut self.chain, grammar, gate, context, index, is_wanted)?
+            choose(&mut self.chain, model, grammar, gate, context, index, is_wanted)?
         } else {
             self.chain.sample(context, index)
         };
@@ -133,6 +121,7 @@ impl Sampler {
 /// The next token, which the grammar allows or the gate admits.
 fn choose(
     chain: &mut LlamaSampler,
+    model: &Model,
     grammar: &mut LlamaSampler,
     gate: &Gate,
     context: &LlamaContext<'_>,
@@ -143,7 +132,9 @@ fn choose(
     let mut candidates = context.token_data_array_ith(index);
     chain.apply(&mut candidates);
     let mut token = candidates.selected_token().ok_or(NoToken::Fits)?;
-    if gate.admits(token.0) {
+    let mut piece = Vec::new();
+    model.piece(token, true, &mut piece);
+    if gate.admits(token.0, &piece) {
         chain.accept(token);
         return Ok(token);
     }

@@ -7,6 +7,7 @@ mod embeddings;
 mod engine;
 mod process;
 mod refusals;
+mod reasoning;
 mod reference;
 #[cfg(target_os = "linux")]
 mod sandbox; // what a stranger's file cannot do

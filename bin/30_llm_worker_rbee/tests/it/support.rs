@@ -71,6 +71,21 @@ pub(crate) fn model_path() -> PathBuf {
     .clone()
 }
 
+/// A copy of the model's file, in `folder`, that has another chat template, which must not be longer
+/// than its own.
+pub(crate) fn with_template(folder: &Path, template: &str) -> PathBuf {
+    const BEGINS: &[u8] = b"{% for message in messages %}{% if loop.first";
+    let mut bytes = fs::read(model_path()).unwrap();
+    let at = bytes.windows(BEGINS.len()).position(|part| part == BEGINS).unwrap();
+    let length = u64::from_le_bytes(bytes[at - 8..at].try_into().unwrap());
+    let room = usize::try_from(length).unwrap() - template.len() - 4;
+    let padded = format!("{template}{{#{}#}}", " ".repeat(room));
+    bytes[at..at + padded.len()].copy_from_slice(padded.as_bytes());
+    let path = folder.join("templated.gguf");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
 /// The file of a model that makes vectors of texts, fetched once into the target folder.
 pub(crate) fn vectors_path() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -110,7 +125,11 @@ fn python(folder: &Path, arguments: &[&str]) {
 }
 
 pub(crate) async fn model() -> Arc<Model> {
-    Arc::new(tokio::task::spawn_blocking(|| Model::load(&model_path())).await.unwrap().unwrap())
+    load(model_path()).await
+}
+
+async fn load(path: PathBuf) -> Arc<Model> {
+    Arc::new(tokio::task::spawn_blocking(move || Model::load(&path)).await.unwrap().unwrap())
 }
 
 /// An engine that has ended when the test has: a process that ends while llama.cpp still computes
@@ -138,8 +157,13 @@ impl<E> Drop for TestEngine<E> {
 
 /// An engine with `parallel` slots that share `context` tokens.
 pub(crate) async fn engine(parallel: u32, context: u32) -> TestEngine {
+    engine_of(model_path(), parallel, context).await
+}
+
+/// The same of another file.
+pub(crate) async fn engine_of(path: PathBuf, parallel: u32, context: u32) -> TestEngine {
     let config = EngineConfig { threads: NonZeroU32::MIN, parallel, context };
-    let (engine, thread) = Engine::start(model().await, config).await.unwrap();
+    let (engine, thread) = Engine::start(load(path).await, config).await.unwrap();
     TestEngine { engine, thread: Some(thread) }
 }
 
@@ -149,9 +173,8 @@ pub(crate) async fn embedder(
     pooling: Pooling,
     context: u32,
 ) -> TestEngine<Embedder> {
-    let model = tokio::task::spawn_blocking(move || Model::load(&path)).await.unwrap().unwrap();
     let config = EngineConfig { threads: NonZeroU32::MIN, parallel: 1, context };
-    let (engine, thread) = Embedder::start(Arc::new(model), config, pooling).await.unwrap();
+    let (engine, thread) = Embedder::start(load(path).await, config, pooling).await.unwrap();
     TestEngine { engine, thread: Some(thread) }
 }
 

@@ -144,3 +144,43 @@ async fn the_model_is_shown_its_tools_and_what_they_gave() {
     let unshown = prompt(body).await;
     assert!(unshown > 40 && unshown + 60 < shown, "{unshown} {shown}");
 }
+
+/// The conversation has calls with another unit, and the model goes on in their words; the schema has
+/// only this one.
+#[tokio::test]
+async fn arguments_follow_their_schema_though_the_model_was_free_not_to_call() {
+    let engine = engine(1, 2048).await;
+    let call = |city: &str| {
+        let arguments = format!("{{\"city\":\"{city}\",\"unit\":\"celsius\"}}");
+        json!({ "id": "1", "type": "function", "function": { "name": "get_weather", "arguments": arguments } })
+    };
+    let turns = ["Paris", "Rome", "Athens"].into_iter().flat_map(|city| {
+        [
+            json!({ "role": "user", "content": format!("The weather in {city}?") }),
+            json!({ "role": "assistant", "content": null, "tool_calls": [call(city)] }),
+            json!({ "role": "tool", "tool_call_id": "1", "content": "{\"sky\":\"clear\"}" }),
+            json!({ "role": "assistant", "content": "It is clear." }),
+        ]
+    });
+    let last = json!({ "role": "user", "content": "The weather in Madrid?" });
+    let messages: Vec<_> = turns.chain([last]).collect();
+    let tool = |units: Value| {
+        json!([{ "type": "function", "function": { "name": "get_weather", "parameters": {
+            "type": "object", "required": ["city", "unit"], "additionalProperties": false,
+            "properties": { "city": { "type": "string" }, "unit": { "enum": units } },
+        } } }])
+    };
+    let routes = routes(&engine);
+    for (units, unit) in [(json!(["celsius", "kelvin"]), "celsius"), (json!(["kelvin"]), "kelvin")]
+    {
+        let body = json!({
+            "messages": messages, "tools": tool(units), "temperature": 0, "max_tokens": 80,
+        });
+        let answer = post_json(&routes, CHAT, body).await.json();
+        let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+        assert_eq!(call["name"], "get_weather", "{answer}");
+        let arguments: Value = serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
+        assert_eq!(arguments, json!({ "city": "Madrid", "unit": unit }), "{answer}");
+        assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
+    }
+}
