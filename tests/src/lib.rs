@@ -9,10 +9,12 @@
 mod checkout; // a copy of the workspace, as git would check it out
 mod dependencies; // what a copy need not compile again
 mod processes; // what the chain runs now
+mod python; // clients of others
 mod chain; // the copy, a home, and `./rbee` in it
 
 pub use crate::{
     chain::{Chain, Run, get, post},
     checkout::{Checkout, target_dir},
     processes::{Process, processes},
+    python::python_with, // (name, packages) -> PathBuf
 };

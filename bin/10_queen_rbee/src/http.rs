@@ -39,8 +39,11 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route(paths::MODEL, get(models::openai_model))
         .route(paths::RESPONSES, post(apis::responses))
         .route(paths::MESSAGES, post(apis::messages))
+        .route(paths::MESSAGES_COUNT, post(apis::count_tokens))
         .route(paths::OLLAMA_CHAT, post(ollama::chat))
         .route(paths::OLLAMA_GENERATE, post(ollama::generate))
+        .route(paths::OLLAMA_EMBED, post(ollama::embed))
+        .route(paths::OLLAMA_EMBEDDINGS, post(ollama::embeddings))
         .route(paths::OLLAMA_TAGS, get(ollama::tags))
         .route(paths::OLLAMA_SHOW, post(ollama::show))
         .route(paths::OLLAMA_VERSION, get(ollama::version));

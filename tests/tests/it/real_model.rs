@@ -1,6 +1,6 @@
-use std::{fs, path::Path, process::Command};
+use std::process::Command;
 
-use chain_tests::{Chain, target_dir};
+use chain_tests::{Chain, python_with};
 
 #[test]
 fn a_real_worker_answers_and_openai_clients_are_served() {
@@ -13,7 +13,7 @@ fn a_real_worker_answers_and_openai_clients_are_served() {
     assert!(!run.stdout.trim().is_empty(), "{}", run.stderr);
 
     let queen = chain.queen();
-    let python = virtual_environment();
+    let python = python_with("openai", &["openai"]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openai_client.py");
     let checked = Command::new(python).arg(script).arg(&queen).output().unwrap();
     let (out, err) = (&checked.stdout, &checked.stderr);
@@ -32,22 +32,4 @@ fn a_real_worker_answers_and_openai_clients_are_served() {
     assert!(frames.ends_with("data: [DONE]\n\n"), "{frames}");
     let unknown = frames.lines().find(|line| !line.is_empty() && !line.starts_with("data: "));
     assert_eq!(unknown, None, "only OpenAI's frames");
-}
-
-/// A Python with the official client, kept between runs.
-fn virtual_environment() -> std::path::PathBuf {
-    let folder = target_dir().join("chain-tests/openai");
-    let python = folder.join("bin/python");
-    if !Path::new(&folder.join("ready")).exists() {
-        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        succeed(Command::new(&python).args(["-m", "pip", "install", "-q", "openai"]));
-        fs::write(folder.join("ready"), "").unwrap();
-    }
-    python
-}
-
-#[track_caller]
-fn succeed(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -35,6 +35,17 @@ pub(super) async fn messages(
     answer(&queen, reach, &headers, anthropic::translate(&body)?).await
 }
 
+pub(super) async fn count_tokens(
+    State(queen): State<Queen>,
+    Extension(reach): Extension<ModelReach>,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
+) -> Result<Response, ApiError> {
+    let version = headers.get(anthropic::VERSION_HEADER).map(HeaderValue::as_bytes);
+    anthropic::require_version(version)?;
+    answer(&queen, reach, &headers, anthropic::translate_count(&body)?).await
+}
+
 pub(super) async fn responses(
     State(queen): State<Queen>,
     Extension(reach): Extension<ModelReach>,
@@ -54,6 +65,8 @@ async fn answer<A: Answer>(
     let path = match endpoint {
         Endpoint::ChatCompletions => paths::CHAT_COMPLETIONS,
         Endpoint::Completions => paths::COMPLETIONS,
+        Endpoint::Embeddings => paths::EMBEDDINGS,
+        Endpoint::Tokenize => paths::TOKENIZE,
     };
     let head = Head::read(headers, &body)?;
     let id = queen.relays.complete("completion", path, head, reach, body.into())?;

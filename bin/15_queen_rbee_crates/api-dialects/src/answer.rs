@@ -1,5 +1,8 @@
 use rbee_api::{ErrorBody, ErrorCode};
-use serde::Serialize;
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::value::RawValue;
 
 use crate::{completion::Completion, fields::Raw, request::Endpoint};
@@ -41,6 +44,33 @@ pub trait Answer: Send + Unpin + 'static {
     fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, Unreadable>;
 }
 
+/// An answer that is never a stream.
+pub trait OneBody: Send + Unpin + 'static {
+    /// # Errors
+    ///
+    /// What came is no such answer.
+    fn body(&mut self, body: &[u8]) -> Result<Vec<u8>, Unreadable>;
+}
+
+impl<A: OneBody> Answer for A {
+    const CONTENT_TYPE: &'static str = "application/json";
+    const KEEP_ALIVE: Option<&'static str> = None;
+
+    fn chunk(&mut self, _: &str, _: &mut String) -> Result<(), Unreadable> {
+        Err(Unreadable(serde_json::Error::custom("a part came where there are none")))
+    }
+
+    fn done(&mut self, _: &mut String) {}
+
+    fn failed(&mut self, error: &ErrorBody, out: &mut String) {
+        out.push_str(&write(error));
+    }
+
+    fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
+        self.body(body)
+    }
+}
+
 /// Something that no server of OpenAI's API should have sent.
 #[derive(Debug)]
 pub struct Unreadable(serde_json::Error);
@@ -52,6 +82,10 @@ impl From<Unreadable> for ErrorBody {
 }
 
 pub(crate) fn read(data: &[u8]) -> Result<Completion, Unreadable> {
+    read_as(data)
+}
+
+pub(crate) fn read_as<T: DeserializeOwned>(data: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(data).map_err(Unreadable)
 }
 

@@ -1,8 +1,9 @@
-//! Anthropic's messages: `POST /v1/messages`.
+//! Anthropic's messages: `/v1/messages` and `/v1/messages/count_tokens`.
 
 mod request; // from a body of Anthropic's
 mod messages; // its messages
 mod answer; // to an answer of Anthropic's
+mod count; // its tokens alone
 mod models; // what there is
 
 use rbee_api::{ErrorBody, ErrorCode};
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 pub use crate::anthropic::{
     answer::Messages,
+    count::{Count, translate as translate_count},
     models::{Models, models}, // (names) -> Models
     request::translate,
 };
@@ -18,23 +20,30 @@ use crate::fields::refusal;
 /// Names the version of the API that a client was made for.
 pub const VERSION_HEADER: &str = "anthropic-version";
 
-/// The only version that there is now, by its date.
-const VERSION: &str = "2023-06-01";
+/// The first version whose streams are as they are now, by its date. Later ones have taken members of
+/// requests away and added others.
+const FIRST_VERSION: &str = "2023-06-01";
 
-/// Refuses a version that is not spoken; a client that names none takes the one that is.
+/// Refuses a version that is not spoken; a client that names none takes what comes.
 ///
 /// # Errors
 ///
 /// The refusal.
 pub fn require_version(named: Option<&[u8]>) -> Result<(), ErrorBody> {
-    match named {
-        Some(named) if named != VERSION.as_bytes() => {
-            let message =
-                format!("`{VERSION_HEADER}` can be {VERSION}; that is what is spoken here");
-            Err(refusal(ErrorCode::InvalidValue, VERSION_HEADER, message))
-        }
-        _ => Ok(()),
+    if named.is_none_or(|named| is_date(named) && named >= FIRST_VERSION.as_bytes()) {
+        return Ok(());
     }
+    let message = format!("`{VERSION_HEADER}` can be a date from {FIRST_VERSION} on");
+    Err(refusal(ErrorCode::InvalidValue, VERSION_HEADER, message))
+}
+
+/// Whether that is a date as `2023-06-01` is, so that later ones are greater.
+fn is_date(text: &[u8]) -> bool {
+    let is_like = |(byte, like): (&u8, &u8)| match like {
+        b'-' => byte == like,
+        _ => byte.is_ascii_digit(),
+    };
+    text.len() == FIRST_VERSION.len() && text.iter().zip(FIRST_VERSION.as_bytes()).all(is_like)
 }
 
 #[derive(Debug, Serialize)]
@@ -82,10 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_refused_by_the_header_s_name() {
-        require_version(None).unwrap();
-        require_version(Some(b"2023-06-01")).unwrap();
-        let error = require_version(Some(b"2023-01-01")).unwrap_err().error;
-        assert_eq!(error.param.as_deref(), Some(VERSION_HEADER));
+    fn an_older_version_is_refused_by_the_header_s_name() {
+        for spoken in [None, Some("2023-06-01"), Some("2026-10-21")] {
+            require_version(spoken.map(str::as_bytes)).unwrap();
+        }
+        for other in ["2023-01-01", "", "2026", "latest", "2026-10-21T", "9999999999"] {
+            let error = require_version(Some(other.as_bytes())).unwrap_err().error;
+            assert_eq!(error.param.as_deref(), Some(VERSION_HEADER), "{other}");
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Ollama's API: `/api/chat`, `/api/generate`, and what it tells of models.
+//! Ollama's API: `/api/chat`, `/api/generate`, `/api/embed`, and what it tells of models.
 
 mod request; // what chat and generate have in common
 mod chat; // messages
 mod generate; // prompts
 mod answer; // lines of JSON, or one
+mod embed; // vectors
 mod models; // what there is, what is loaded, what is fetched
 
 use rbee_api::ErrorBody;
@@ -12,6 +13,7 @@ use serde::Serialize;
 pub use crate::ollama::{
     answer::Lines,
     chat::translate as translate_chat,
+    embed::{Embeddings, translate as translate_embed, translate_older as translate_embeddings},
     generate::translate as translate_generate,
     models::{Named, Pull, Pulled, Show, running, show, tags},
 };

@@ -10,6 +10,8 @@ use crate::fields::Raw;
 pub enum Endpoint {
     ChatCompletions,
     Completions,
+    Embeddings,
+    Tokenize,
 }
 
 #[derive(Debug, Default, Serialize)]

@@ -21,11 +21,15 @@ pub const PROPS: &str = "/props";
 
 /// Anthropic's.
 pub const MESSAGES: &str = "/v1/messages";
+pub const MESSAGES_COUNT: &str = "/v1/messages/count_tokens";
 
 /// What all of Ollama's lie below.
 pub const OLLAMA: &str = "/api";
 pub const OLLAMA_CHAT: &str = "/api/chat";
 pub const OLLAMA_GENERATE: &str = "/api/generate";
+pub const OLLAMA_EMBED: &str = "/api/embed";
+/// The older one, of one text.
+pub const OLLAMA_EMBEDDINGS: &str = "/api/embeddings";
 pub const OLLAMA_TAGS: &str = "/api/tags";
 pub const OLLAMA_SHOW: &str = "/api/show";
 pub const OLLAMA_PS: &str = "/api/ps";
@@ -69,8 +73,11 @@ pub const CLIENT_ROUTES: &[(&str, &str)] = &[
     ("POST", RESPONSES),
     ("GET", MODEL),
     ("POST", MESSAGES),
+    ("POST", MESSAGES_COUNT),
     ("POST", OLLAMA_CHAT),
     ("POST", OLLAMA_GENERATE),
+    ("POST", OLLAMA_EMBED),
+    ("POST", OLLAMA_EMBEDDINGS),
     ("GET", OLLAMA_TAGS),
     ("POST", OLLAMA_SHOW),
     ("GET", OLLAMA_PS),

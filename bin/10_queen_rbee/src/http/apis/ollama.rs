@@ -35,6 +35,24 @@ pub(in crate::http) async fn generate(
     answer(&queen, reach, &headers, ollama::translate_generate(&body)?).await
 }
 
+pub(in crate::http) async fn embed(
+    State(queen): State<Queen>,
+    Extension(reach): Extension<ModelReach>,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
+) -> Result<Response, ApiError> {
+    answer(&queen, reach, &headers, ollama::translate_embed(&body)?).await
+}
+
+pub(in crate::http) async fn embeddings(
+    State(queen): State<Queen>,
+    Extension(reach): Extension<ModelReach>,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
+) -> Result<Response, ApiError> {
+    answer(&queen, reach, &headers, ollama::translate_embeddings(&body)?).await
+}
+
 pub(in crate::http) async fn version() -> Json<Version> {
     Json(VERSION)
 }

@@ -1,4 +1,4 @@
-use rbee_api::paths::MESSAGES;
+use rbee_api::paths::{MESSAGES, MESSAGES_COUNT};
 use serde_json::json;
 
 use super::{CHAT, half_a_stream, sent, stream, whole};
@@ -95,9 +95,9 @@ async fn an_answer_that_is_none_is_a_bad_gateway_in_either_form() {
 }
 
 #[tokio::test]
-async fn another_version_is_refused() {
+async fn an_older_version_is_refused() {
     let (world, hive) = World::one().await;
-    let answer = world.post(MESSAGES, &[("anthropic-version", "2099-01-01")], WHOLE).await;
+    let answer = world.post(MESSAGES, &[("anthropic-version", "2023-01-01")], WHOLE).await;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
     assert_eq!(hive.starts(), 0);
@@ -127,4 +127,16 @@ async fn models_are_listed_in_anthropic_s_form_for_its_clients() {
     );
     assert_eq!((&listed["first_id"], &listed["has_more"]), (&json!("m"), &json!(false)));
     assert_eq!(world.get("/v1/models").await.json()["object"], "list");
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_the_model_s_worker() {
+    let (world, hive) = World::one().await;
+    hive.on("POST /tokenize", Reply::json(200, r#"{"tokens":[1,2,3],"count":3}"#));
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#;
+    let answer = world.post(MESSAGES_COUNT, &[], body).await;
+    assert_eq!(answer.json(), json!({ "input_tokens": 3 }));
+    assert_eq!(sent(&hive, "POST /tokenize")["messages"][0]["content"], "Hi");
+    hive.only("POST /tokenize", Reply::json(200, "[]"));
+    assert_eq!(world.post(MESSAGES_COUNT, &[], body).await.status, 502);
 }

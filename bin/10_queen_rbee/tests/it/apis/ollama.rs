@@ -1,5 +1,6 @@
 use rbee_api::paths::{
-    OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_PS, OLLAMA_PULL, OLLAMA_SHOW, OLLAMA_TAGS, OLLAMA_VERSION,
+    OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE, OLLAMA_PS, OLLAMA_PULL,
+    OLLAMA_SHOW, OLLAMA_TAGS, OLLAMA_VERSION,
 };
 use serde_json::{Value, json};
 
@@ -155,4 +156,16 @@ async fn a_pull_that_fails_says_why_in_either_form() {
     assert_eq!(lines(&answer.body).pop().unwrap(), json!({ "error": "no such model" }));
     let answer = world.manage("POST", OLLAMA_PULL, r#"{"model":"m","stream":false}"#).await;
     assert_eq!((answer.status.as_u16(), answer.json()), (404, json!({ "error": "no such model" })));
+}
+
+#[tokio::test]
+async fn vectors_are_made_by_the_model_s_worker() {
+    let (world, hive) = World::one().await;
+    let made = r#"{"data":[{"embedding":[0.5,1]}],"usage":{"prompt_tokens":2}}"#;
+    hive.on("POST /v1/embeddings", Reply::json(200, made));
+    let vectors = world.post(OLLAMA_EMBED, &[], r#"{"model":"m","input":"a"}"#).await.json();
+    assert_eq!((&vectors["embeddings"], &vectors["model"]), (&json!([[0.5, 1]]), &json!("m")));
+    let one = world.post(OLLAMA_EMBEDDINGS, &[], r#"{"model":"m","prompt":"a"}"#).await.json();
+    assert_eq!(one, json!({ "embedding": [0.5, 1] }));
+    assert_eq!(sent(&hive, "POST /v1/embeddings")["input"], "a");
 }

@@ -1,4 +1,7 @@
-use api_dialects::{Answer as _, anthropic::translate};
+use api_dialects::{
+    Answer as _, Endpoint,
+    anthropic::{translate, translate_count},
+};
 use rbee_api::{ErrorBody, ErrorCode};
 use serde_json::{Value, json};
 
@@ -324,4 +327,17 @@ fn arguments_that_break_off_are_an_empty_object() {
     let message = answered(answer, &whole(message, "length"));
     assert_eq!(message["content"][2]["input"], json!({}));
     assert_eq!(message["stop_reason"], "max_tokens");
+}
+
+#[test]
+fn tokens_are_counted_of_the_same_request_without_a_bound() {
+    let body = with(json!({ "max_tokens": null, "system": "Be brief.",
+                            "tools": [{ "name": "f", "input_schema": {} }] }));
+    let translated = translate_count(&body).unwrap();
+    assert_eq!(translated.endpoint, Endpoint::Tokenize);
+    let body = sent(&translated);
+    assert_eq!(body["messages"].as_array().unwrap().len(), 2);
+    assert_eq!(body["tools"][0]["function"]["name"], "f");
+    let counted = answered(translated.answer, &json!({ "tokens": [1, 2, 3], "count": 3 }));
+    assert_eq!(counted, json!({ "input_tokens": 3 }));
 }

@@ -1,6 +1,9 @@
 use api_dialects::{
     Answer as _, Endpoint,
-    ollama::{Named, Pull, Pulled, running, show, tags, translate_chat, translate_generate},
+    ollama::{
+        Named, Pull, Pulled, running, show, tags, translate_chat, translate_embed,
+        translate_embeddings, translate_generate,
+    },
 };
 use rbee_api::{ErrorBody, ErrorCode, Model, Progress, Worker};
 use serde_json::{Value, json};
@@ -354,4 +357,36 @@ fn progress_has_ollama_s_members() {
         json!({ "status": "pulling m", "digest": "m", "total": 2, "completed": 1 })
     );
     assert_eq!(serde_json::to_value(Pulled::SUCCESS).unwrap(), json!({ "status": "success" }));
+}
+
+#[test]
+fn vectors_are_asked_for_as_openai_s_and_told_as_ollama_s() {
+    let body = json!({ "model": "m", "input": ["a", "b"], "dimensions": 2, "truncate": true });
+    let translated = translate_embed(body.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        (translated.endpoint, &translated.ignored[..]),
+        (Endpoint::Embeddings, &["truncate".to_owned()][..])
+    );
+    assert_eq!(
+        sent(&translated),
+        json!({ "model": "m", "input": ["a", "b"], "dimensions": 2,
+                                          "encoding_format": "float" })
+    );
+    let made = json!({ "object": "list", "data": [{ "index": 0, "embedding": [0.5, 1] },
+        { "index": 1, "embedding": [1, 0] }], "usage": { "prompt_tokens": 4, "total_tokens": 4 } });
+    let mut answer = answered(translated.answer, &made);
+    assert!(answer["total_duration"].take().is_u64());
+    assert_eq!(
+        answer,
+        json!({ "model": "m", "embeddings": [[0.5, 1], [1, 0]], "total_duration": null,
+                               "load_duration": 0, "prompt_eval_count": 4 })
+    );
+    let older = translate_embeddings(br#"{"model":"m","prompt":"a"}"#).unwrap();
+    assert_eq!(sent(&older)["input"], "a");
+    let made = json!({ "data": [{ "embedding": [0.5] }] });
+    assert_eq!(answered(older.answer, &made), json!({ "embedding": [0.5] }));
+    let refused = |body: &str| translate_embed(body.as_bytes()).unwrap_err().error.param;
+    assert_eq!(refused(r#"{"model":"m"}"#).as_deref(), Some("input"));
+    assert_eq!(refused(r#"{"model":"m","input":1}"#).as_deref(), Some("input"));
+    assert_eq!(refused(r#"{"input":"a"}"#).as_deref(), Some("model"));
 }
