@@ -162,16 +162,21 @@ pub(crate) enum ResponseFormat {
 #[derive(Debug, Serialize)]
 pub(crate) struct TemplateSwitches {
     pub(crate) enable_thinking: bool,
+    /// The same, as DeepSeek's templates call it.
+    pub(crate) thinking: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_effort: Option<String>,
 }
 
 impl ChatRequest {
     /// Has a model reason or not, as far as its template knows how to.
-    pub(crate) fn think(&mut self, enable_thinking: bool, effort: Option<String>) {
+    pub(crate) fn think(&mut self, thinking: bool, effort: Option<String>) {
         self.reasoning_effort.clone_from(&effort);
-        self.chat_template_kwargs =
-            Some(TemplateSwitches { enable_thinking, reasoning_effort: effort });
+        self.chat_template_kwargs = Some(TemplateSwitches {
+            enable_thinking: thinking,
+            thinking,
+            reasoning_effort: effort,
+        });
     }
 
     pub(crate) fn write(&self) -> Vec<u8> {

@@ -75,7 +75,7 @@ fn parameters_have_openai_s_names() {
         body,
         json!({ "model": "m", "max_tokens": 9, "stop": ["\n"], "temperature": 0.5, "top_p": 0.9,
                 "top_k": 7, "stream": true, "stream_options": { "include_usage": true },
-                "chat_template_kwargs": { "enable_thinking": false } })
+                "chat_template_kwargs": { "enable_thinking": false, "thinking": false } })
     );
 }
 
@@ -128,7 +128,7 @@ fn the_form_of_the_output_and_thinking_are_passed_on() {
     let body = sent(&translate(&body).unwrap());
     assert_eq!(
         body["chat_template_kwargs"],
-        json!({ "enable_thinking": true, "reasoning_effort": "low" })
+        json!({ "enable_thinking": true, "thinking": true, "reasoning_effort": "low" })
     );
 }
 

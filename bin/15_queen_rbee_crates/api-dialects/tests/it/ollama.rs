@@ -98,7 +98,7 @@ fn options_have_openai_s_names_and_what_the_configuration_decides_is_listed() {
                     "min_p": 0.1, "seed": 7, "repeat_penalty": 1.1, "presence_penalty": 0.2,
                     "frequency_penalty": 0.3, "stop": ["x"], "stream": true,
                     "stream_options": { "include_usage": true },
-                    "chat_template_kwargs": { "enable_thinking": false } })
+                    "chat_template_kwargs": { "enable_thinking": false, "thinking": false } })
         );
     }
     for endless in [-1, -2] {
@@ -124,8 +124,11 @@ fn the_form_of_an_answer_is_passed_on_as_it_was_written() {
 #[test]
 fn how_much_is_thought_is_passed_on() {
     for (think, switches) in [
-        (json!(true), json!({ "enable_thinking": true })),
-        (json!("high"), json!({ "enable_thinking": true, "reasoning_effort": "high" })),
+        (json!(true), json!({ "enable_thinking": true, "thinking": true })),
+        (
+            json!("high"),
+            json!({ "enable_thinking": true, "thinking": true, "reasoning_effort": "high" }),
+        ),
     ] {
         let body = sent(&translate_chat(&chat(json!({ "think": think }))).unwrap());
         assert_eq!(body["chat_template_kwargs"], switches);

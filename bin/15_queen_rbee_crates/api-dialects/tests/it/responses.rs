@@ -75,7 +75,7 @@ fn parameters_have_the_names_of_chat_completions() {
         json!({ "model": "m", "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "stream": true,
                 "stream_options": { "include_usage": true }, "parallel_tool_calls": false,
                 "reasoning_effort": "low",
-                "chat_template_kwargs": { "enable_thinking": true, "reasoning_effort": "low" },
+                "chat_template_kwargs": { "enable_thinking": true, "thinking": true, "reasoning_effort": "low" },
                 "tools": [{ "type": "function",
                             "function": { "name": "x", "description": "d", "parameters": schema } }],
                 "tool_choice": { "type": "function", "function": { "name": "x" } } })
@@ -85,7 +85,10 @@ fn parameters_have_the_names_of_chat_completions() {
         assert_eq!(body["tool_choice"], choice);
     }
     let body = sent(&translate(&with(json!({ "reasoning": { "effort": "none" } }))).unwrap());
-    assert_eq!(body["chat_template_kwargs"], json!({ "enable_thinking": false }));
+    assert_eq!(
+        body["chat_template_kwargs"],
+        json!({ "enable_thinking": false, "thinking": false })
+    );
 }
 
 #[test]
