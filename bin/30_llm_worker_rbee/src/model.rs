@@ -76,6 +76,9 @@ pub struct Model {
     longest: usize,
 }
 
+/// What an answer begins with, among what a template is rendered with.
+pub(crate) const BEGUN_ANSWER: &str = "begun_answer";
+
 /// A conversation as the model reads it.
 pub(crate) struct ChatPrompt {
     pub(crate) tokens: Vec<i32>,
@@ -201,7 +204,7 @@ impl Model {
     }
 
     /// The prompt that the model's own template makes of a conversation: an object with `messages` and
-    /// whatever else the template may use.
+    /// whatever else the template may use, and perhaps with a [`BEGUN_ANSWER`].
     ///
     /// What looks like a control token in it is text; only the template writes control tokens. The
     /// rendered text is shown to `fits` before any of it is tokenized.
@@ -211,7 +214,7 @@ impl Model {
         fits: impl FnOnce(usize) -> Result<(), E>,
     ) -> Result<ChatPrompt, E> {
         let (context, shielded) = self.controls.shield(context);
-        let rendered = self.template.render(&context)?;
+        let rendered = self.render(&context)?;
         fits(rendered.len())?;
         let opens_thoughts = self.thoughts().is_some_and(|tags| tags.opened_in(&rendered));
         let tokens = self.tokens_of_parts(&self.controls.parts(&rendered, &shielded));
@@ -240,7 +243,20 @@ impl Model {
 
     /// The text that the model's own template makes of a conversation.
     pub(crate) fn chat_text(&self, context: &Json) -> Result<String, TemplateError> {
-        self.template.render(context)
+        self.render(context)
+    }
+
+    fn render(&self, context: &Json) -> Result<String, TemplateError> {
+        let mut rendered = self.template.render(context)?;
+        if let Some(begun) = context.get(BEGUN_ANSWER).and_then(Json::as_str) {
+            // Whoever has begun to answer thinks no more.
+            if let Some(tags) = self.thoughts().filter(|tags| tags.opened_in(&rendered)) {
+                rendered.push_str(tags.close);
+                rendered.push_str("\n\n");
+            }
+            rendered.push_str(begun);
+        }
+        Ok(rendered)
     }
 
     /// The template's own text, empty where the model has none.

@@ -11,10 +11,11 @@ use super::{
     reasoning,
     tools::Tools,
 };
-use crate::{json::Json, tools};
+use crate::{json::Json, model::BEGUN_ANSWER, tools};
 
 const FIELD: &str = "messages";
 const MESSAGES_MAX: usize = 4096;
+const CONTINUE: &str = "continue_final_message";
 
 /// What the chat template is rendered with. A template that `knows_tools` shows them itself.
 pub(super) fn template_context(
@@ -34,11 +35,12 @@ pub(super) fn template_context(
         let message = format!("there may be {MESSAGES_MAX} messages, not {}", messages.len());
         return Err(invalid_value(FIELD, message));
     }
-    let messages = messages
+    let mut messages = messages
         .into_iter()
         .enumerate()
         .map(|(index, message)| normalise(index, message))
         .collect::<Result<Vec<_>, _>>()?;
+    let begun = begun_answer(fields, &mut messages)?;
     let extra = fields.get::<Map<String, Value>>("chat_template_kwargs", "an object")?;
     let mut context = Json::from(Value::Object(extra.unwrap_or_default()));
     reasoning::tell(fields, &mut context)?;
@@ -48,9 +50,35 @@ pub(super) fn template_context(
     };
     context.set("messages", Json::Array(messages));
     context.set("add_generation_prompt", Json::Bool(true));
+    if let Some(begun) = begun {
+        context.set(BEGUN_ANSWER, Json::Text(begun));
+    }
     // Templates written for Python ask whether this is None.
     context.set("tools", if tools.is_empty() { Json::Null } else { Json::Array(tools) });
     Ok(context)
+}
+
+/// Takes out the assistant's last message where that is what the answer begins with, as llama.cpp's
+/// server does unless it is asked otherwise.
+fn begun_answer(fields: &Fields, messages: &mut Vec<Json>) -> Result<Option<String>, ApiError> {
+    let asked = fields.get::<bool>(CONTINUE, "true or false")?;
+    let text = |message: &Json| {
+        let is_text = message.get("role").and_then(Json::as_str) == Some("assistant")
+            && message.get("tool_calls").is_none();
+        let content = message.get("content").and_then(Json::as_str);
+        content.filter(|content| is_text && !content.is_empty()).map(str::to_owned)
+    };
+    let begun = messages.last().and_then(text);
+    match (asked, begun) {
+        (Some(false), _) | (None, None) => Ok(None),
+        (Some(true), None) => {
+            Err(invalid_value(CONTINUE, "the last message is no text of the assistant's"))
+        }
+        (_, Some(begun)) => {
+            messages.pop();
+            Ok(Some(begun))
+        }
+    }
 }
 
 /// One message with a role that templates know and its content as one string.

@@ -217,3 +217,39 @@ async fn what_looks_like_a_control_token_in_a_message_is_text() {
         assert!(tokens > plain + 3, "{control}: {tokens} tokens, {plain} without it");
     }
 }
+
+#[tokio::test]
+async fn an_answer_goes_on_with_the_assistant_s_last_message() {
+    let engine = engine(1, 512).await;
+    let routes = routes(&engine);
+    let prompt = async |more: Value| {
+        let mut body = json!({ "messages": [
+            { "role": "user", "content": "Hi" },
+            { "role": "assistant", "content": "The capital of France <|im_end|> is" },
+        ] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let text = post_json(&routes, "/apply-template", body.clone()).await.json();
+        let tokens = post_json(&routes, "/tokenize", body).await.json()["tokens"].clone();
+        (text["prompt"].as_str().unwrap().to_owned(), tokens)
+    };
+    let (text, tokens) = prompt(json!({})).await;
+    assert!(text.ends_with("<|im_start|>assistant\nThe capital of France <|im_end|> is"), "{text}");
+    // What it says is text; the control token stands for the two turns before it.
+    let end = engine.model().tokenize("<|im_end|>")[0];
+    let ends = tokens.as_array().unwrap().iter().filter(|token| **token == end).count();
+    assert_eq!(ends, 2, "{tokens}");
+    assert_eq!(prompt(json!({ "continue_final_message": true })).await.0, text);
+    let (text, _) = prompt(json!({ "continue_final_message": false })).await;
+    assert!(text.ends_with(" is<|im_end|>\n<|im_start|>assistant\n"), "{text}");
+
+    let body = json!({ "messages": ask("The capital of France?"), "continue_final_message": true });
+    let answer = post_json(&routes, CHAT, body).await;
+    assert_eq!(answer.json()["error"]["param"], "continue_final_message", "{}", answer.body);
+    let body = json!({ "temperature": 0, "max_tokens": 2, "messages": [
+        { "role": "user", "content": "What is the capital of France?" },
+        { "role": "assistant", "content": "The capital of France is" },
+    ] });
+    let answer = post_json(&routes, CHAT, body).await.json();
+    let said = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(said.starts_with(" Paris"), "{answer}");
+}
