@@ -82,6 +82,8 @@ fn the_environment_is_made_beside_its_place_and_linked_when_it_is_whole() {
     let metadata = "lib/site-packages/vllm-0.32.0+cpu.dist-info/METADATA";
     let metadata = world.read(format!("{ENVIRONMENT}/{metadata}"));
     assert!(metadata.contains("Name: vllm\nVersion: 0.32.0+cpu\n"), "{metadata}");
+    let amx = world.root().join(ENVIRONMENT).join("lib/site-packages/amx.pth");
+    assert_eq!(amx.exists(), cfg!(target_arch = "x86_64"));
     // Cargo is told nothing: it is not for building.
     assert!(!world.root().join(".tools/config.toml").exists());
 }

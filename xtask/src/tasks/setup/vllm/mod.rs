@@ -8,7 +8,7 @@ mod release; // which vLLM this machine gets, and what that takes
 mod stand_ins; // libraries that PyTorch's build for CUDA asks for, and a CPU has no use for
 
 use std::{
-    env::consts::OS,
+    env::consts::{ARCH, OS},
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -30,6 +30,13 @@ const ASK_VERSION: &str = "import importlib.metadata; print(importlib.metadata.v
 
 /// Prints the folder that packages are installed in.
 const ASK_PACKAGES: &str = "import sysconfig; print(sysconfig.get_path('purelib'))";
+
+/// A line that every Python of the environment runs as it starts.
+///
+/// Intel's AMX is for processes that have asked the kernel for it (`ARCH_REQ_XCOMP_PERM`, for the data of
+/// tiles), and ends others by an illegal instruction; vLLM uses it unasked. Where there is no AMX this
+/// is refused, and nothing else.
+const ASK_FOR_AMX: &str = "import ctypes; ctypes.CDLL(None).syscall(158, 0x1023, 18)\n";
 
 /// Installs vLLM unless it is there, and gives the folder of its environment.
 ///
@@ -201,6 +208,11 @@ fn adapt_to_cpu(python: &Path) -> anyhow::Result<()> {
     let stood_in = stand_ins::make(&packages.join("torch/lib"))?;
     if !stood_in.is_empty() {
         eprintln!("setup: CUDA's libraries are stood in for: {}", stood_in.join(", "));
+    }
+    if ARCH == "x86_64" {
+        let file = packages.join("amx.pth");
+        fs::write(&file, ASK_FOR_AMX)
+            .with_context(|| format!("cannot write `{}`", file.display()))?;
     }
     // vLLM asks for the version of a package of its own name, and sees from it that it is for a CPU.
     let metadata = packages.join(format!("vllm-{VERSION}+cpu.dist-info"));
