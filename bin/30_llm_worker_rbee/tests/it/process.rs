@@ -24,7 +24,7 @@ use tokio::{
 
 use llm_worker_rbee::Model;
 
-use crate::support::{DEADLINE, model_path};
+use crate::support::{DEADLINE, model_path, vectors_path};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -228,4 +228,41 @@ fn the_file_that_was_opened_is_the_file_that_is_loaded() {
     let model = file.load().unwrap();
     assert!(model.facts().vocabulary > 0);
     assert!(Model::open(&path).unwrap().load().is_err());
+}
+
+#[tokio::test]
+async fn answers_name_the_build_that_gave_them() {
+    let worker = start(&model_path(), &[]);
+    let health = worker.json("GET", "/health", json!({})).await;
+    let hash = health["exe_hash"].as_str().unwrap();
+    let body = json!({ "prompt": "Hi", "max_tokens": 1 });
+    let answer = worker.json("POST", "/v1/completions", body).await;
+    assert_eq!(answer["system_fingerprint"], format!("rbee-{}", &hash[..12]));
+}
+
+/// In the sandbox, and under the context of the flags, which is longer than the model's.
+#[tokio::test]
+async fn what_a_file_says_of_pooling_decides_what_its_worker_makes() {
+    let worker = start(&vectors_path(), &[]);
+    let made = worker.json("POST", "/v1/embeddings", json!({ "input": vec![7; 512] })).await;
+    assert_eq!(made["data"][0]["embedding"].as_array().unwrap().len(), 384, "{made}");
+    let refused = worker.json("POST", "/v1/embeddings", json!({ "input": vec![7; 513] })).await;
+    assert_eq!(refused["error"]["code"], "context_length_exceeded");
+
+    let folder = tempfile::tempdir().unwrap();
+    for (pooling, flags, reason) in [
+        (4_u32, &[][..], "which this worker does not serve"),
+        (4, &["--pooling", "mean"][..], "which this worker does not serve"),
+        (0, &[][..], "say so with `--pooling`"),
+    ] {
+        let mut bytes = fs::read(vectors_path()).unwrap();
+        let key = b"bert.pooling_type";
+        let at = bytes.windows(key.len()).position(|part| part == key).unwrap() + key.len() + 4;
+        bytes[at..at + 4].copy_from_slice(&pooling.to_le_bytes());
+        let path = folder.path().join("other.gguf");
+        fs::write(&path, bytes).unwrap();
+        let (status, log) = start(&path, flags).end().await;
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(reason), "{log}");
+    }
 }
