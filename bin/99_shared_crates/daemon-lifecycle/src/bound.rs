@@ -1,4 +1,4 @@
-//! Control sockets by the kernel's word: a daemon lives on when its files have been removed, and then
+//! Control sockets, by name and by the kernel's word: a daemon lives on when its files have been removed, and then
 //! nothing in the file system leads to it.
 
 use std::{
@@ -6,13 +6,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Identity, instance::generation_of, process};
+use crate::{Identity, process};
 
 /// A socket on which somebody listens, whether or not its file is still there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bound {
     pub(crate) path: PathBuf,
     inode: u64,
+}
+
+/// What the control socket of a generation is called.
+pub(crate) fn file_name(generation: u64) -> String {
+    format!("ctl-{generation}.sock")
+}
+
+/// The generation whose control socket has this name.
+pub(crate) fn generation_of(socket: &Path) -> Option<u64> {
+    let name = socket.file_name()?.to_str()?;
+    name.strip_prefix("ctl-")?.strip_suffix(".sock")?.parse().ok()
 }
 
 /// The control sockets below `dir`.

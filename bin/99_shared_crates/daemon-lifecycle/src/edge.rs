@@ -1,6 +1,6 @@
 //! The steps of a hand-over, as events for whoever looks for the one at which it stopped.
 
-use crate::State;
+use crate::state::State;
 
 /// This process has come past the step `at`, and does what follows it next.
 ///

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Identity,
-    bound::{self, Bound},
+    bound::{self, Bound, generation_of},
     edge, process,
 };
 
@@ -118,7 +118,7 @@ impl Instance {
     }
 
     pub(crate) fn socket(&self, generation: u64) -> PathBuf {
-        self.dir.join(format!("ctl-{generation}.sock"))
+        self.dir.join(bound::file_name(generation))
     }
 
     /// A generation that none has been yet.
@@ -294,12 +294,6 @@ pub(crate) fn remove(path: &Path) {
     {
         tracing::debug!(path = %path.display(), %error, "cannot remove");
     }
-}
-
-/// The generation whose control socket has this name.
-pub(crate) fn generation_of(socket: &Path) -> Option<u64> {
-    let name = socket.file_name()?.to_str()?;
-    name.strip_prefix("ctl-")?.strip_suffix(".sock")?.parse().ok()
 }
 
 /// The instances of `run_dir` by name, those included whose files are gone while somebody lives.

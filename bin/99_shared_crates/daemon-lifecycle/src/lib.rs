@@ -78,20 +78,22 @@
 //! Linux only: `/proc` and pidfds are used throughout.
 
 mod error;
+mod state; // where a daemon is in its life
 mod edge; // the steps of a hand-over, to be traced
 mod identity; // who a process is
 mod process; // what the kernel says; signals
 mod environment; // what a daemon inherits
 mod unsafety; // what the compiler cannot check
+mod bound; // control sockets, with and without their files
 mod instance; // the folder of one daemon
-mod bound; // control sockets whose files are gone
+mod spec; // how a daemon is started and kept
 mod quarantine; // binaries that failed
 mod findings; // what is known of binaries when its files are gone
 mod logs; // where its output goes
 mod protocol; // what starters and daemons say to each other
 mod client; // asking a daemon
-mod manager; // how a daemon is started and kept
 mod starter; // what becomes of that
+mod manager; // the starter's side, as one type
 mod program; // what is no daemon
 mod daemon; // the daemon's own side
 
@@ -99,17 +101,18 @@ pub use auto_update::Hurry;
 
 pub use crate::{
     daemon::{
-        Connection, Daemon, Listener, Shutdown, ShutdownReason, ShutdownSignal, TcpListener,
-        UnixListener, Work,
+        Connection, Daemon, HttpService, Listener, Shutdown, ShutdownReason, ShutdownSignal,
+        TcpListener, UnixListener, Work,
     },
     error::{Error, LogTail},
     identity::Identity,
-    manager::{DaemonManager, OnBuildFailure, UpdatePolicy, Waits},
+    manager::DaemonManager,
     process::memory_bytes,
     program::{Member, Program},
-    protocol::State,
+    spec::{OnBuildFailure, UpdatePolicy, Waits},
     starter::{
         DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised, Supervisor, instances,
         kill, stop_all, stop_instance,
     },
+    state::State,
 };

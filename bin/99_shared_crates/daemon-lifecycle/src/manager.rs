@@ -1,26 +1,17 @@
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use auto_update::Hurry;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DaemonHandle, Error, Identity, RestartPolicy, StopMode, Stopped, Supervisor, environment,
-    identity::hash_args,
-    instance::Instance,
+    DaemonHandle, Error, Identity, RestartPolicy, StopMode, Stopped, Supervisor,
+    spec::{Run, Sources, Spec, UpdatePolicy, Waits},
     starter::{
         find, running,
         spawn::{self, Again},
         stop, supervise, update,
     },
 };
-
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-const PROBATION: Duration = Duration::from_secs(10);
 
 /// How one daemon is started, kept up to date, replaced and stopped.
 ///
@@ -36,89 +27,10 @@ const PROBATION: Duration = Duration::from_secs(10);
 /// # Ok(())
 /// # }
 /// ```
-// It is written by one version of this crate and read by the next: what that one adds is missing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(transparent)]
 pub struct DaemonManager {
-    pub(crate) binary_path: PathBuf,
-    pub(crate) args: Vec<String>,
-    pub(crate) auto_update: Option<AutoUpdate>,
-    pub(crate) policy: UpdatePolicy,
-    pub(crate) instance: Option<(PathBuf, String)>,
-    pub(crate) log_dir: Option<PathBuf>,
-    pub(crate) ready_timeout: Duration,
-    pub(crate) drain_timeout: Duration,
-    pub(crate) probation: Duration,
-    pub(crate) draining_bytes: Option<u64>,
-    pub(crate) health_path: Option<String>,
-    pub(crate) env_allow: Vec<String>,
-    pub(crate) env: BTreeMap<String, String>,
-    pub(crate) builds: bool,
-    pub(crate) takeover: bool,
-    pub(crate) waits: Waits,
-    pub(crate) first_build: Option<String>,
-}
-
-/// Who waits for a daemon that is to be spawned, and so for its build.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Waits {
-    /// A person: a build may have the whole machine, and what has failed is compiled again.
-    #[default]
-    Person,
-    /// A program: the same, but what has just failed from the same sources fails again at once.
-    Program,
-    /// Nobody: while a daemon serves, a build gives way to everything else until somebody waits.
-    Nobody,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct AutoUpdate {
-    pub(crate) binary: String,
-    pub(crate) source_dir: PathBuf,
-    /// Binaries, and their source folders, that are compiled along with it.
-    #[serde(default)]
-    pub(crate) together_with: Vec<(String, PathBuf)>,
-}
-
-/// How a daemon's binary is kept what its sources say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UpdatePolicy {
-    /// `false`: never build, leave what runs, and start the binary that there is.
-    pub enabled: bool,
-    /// A check is trusted for this long; zero checks every time.
-    pub check_interval: Duration,
-    pub on_build_failure: OnBuildFailure,
-    /// The cargo profile to build with.
-    pub profile: String,
-}
-
-impl Default for UpdatePolicy {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            check_interval: Duration::ZERO,
-            on_build_failure: OnBuildFailure::Refuse,
-            profile: "dev".to_owned(),
-        }
-    }
-}
-
-/// What to do when the sources do not build. What runs is left running in either case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnBuildFailure {
-    /// [`DaemonManager::spawn`] fails with the compiler's message.
-    Refuse,
-    /// Use what runs, or start the last binary that served well, and say so.
-    LastGood,
-}
-
-/// Runs nothing yet: what another version of this crate has left out is filled in from it.
-impl Default for DaemonManager {
-    fn default() -> Self {
-        Self::new(PathBuf::new(), std::iter::empty::<String>())
-    }
+    spec: Spec,
 }
 
 impl DaemonManager {
@@ -129,25 +41,17 @@ impl DaemonManager {
         binary_path: impl Into<PathBuf>,
         args: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
-        Self {
+        let run = Run {
             binary_path: binary_path.into(),
             args: args.into_iter().map(Into::into).collect(),
-            auto_update: None,
-            policy: UpdatePolicy::default(),
-            instance: None,
-            log_dir: None,
-            ready_timeout: READY_TIMEOUT,
-            drain_timeout: DRAIN_TIMEOUT,
-            probation: PROBATION,
-            draining_bytes: None,
-            health_path: Some("/health".to_owned()),
-            env_allow: Vec::new(),
-            builds: true,
-            env: BTreeMap::new(),
-            takeover: false,
-            waits: Waits::Person,
-            first_build: None,
-        }
+            ..Run::default()
+        };
+        Self::of(Spec { run, ..Spec::default() })
+    }
+
+    /// A manager as `spec` says.
+    pub(crate) fn of(spec: Spec) -> Self {
+        Self { spec }
     }
 
     /// Where the binary `name` is, or will be once it is built.
@@ -169,7 +73,7 @@ impl DaemonManager {
         source_dir: impl Into<PathBuf>,
     ) -> Self {
         let (binary, source_dir) = (binary_name.into(), source_dir.into());
-        self.auto_update = Some(AutoUpdate { binary, source_dir, together_with: Vec::new() });
+        self.spec.update.sources = Some(Sources { binary, source_dir, together_with: Vec::new() });
         self
     }
 
@@ -181,9 +85,9 @@ impl DaemonManager {
         mut self,
         others: impl IntoIterator<Item = (impl Into<String>, impl Into<PathBuf>)>,
     ) -> Self {
-        if let Some(update) = &mut self.auto_update {
+        if let Some(sources) = &mut self.spec.update.sources {
             let others = others.into_iter().map(|(name, dir)| (name.into(), dir.into()));
-            update.together_with = others.collect();
+            sources.together_with = others.collect();
         }
         self
     }
@@ -191,13 +95,13 @@ impl DaemonManager {
     /// What a person is told where the binary has never been built, such as why that takes long.
     #[must_use]
     pub fn first_build(mut self, note: impl Into<String>) -> Self {
-        self.first_build = Some(note.into());
+        self.spec.update.first_build = Some(note.into());
         self
     }
 
     #[must_use]
     pub fn auto_update_policy(mut self, policy: UpdatePolicy) -> Self {
-        self.policy = policy;
+        self.spec.update.policy = policy;
         self
     }
 
@@ -208,14 +112,14 @@ impl DaemonManager {
     /// path, and its arguments, in the user's state folder.
     #[must_use]
     pub fn instance(mut self, run_dir: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        self.instance = Some((run_dir.into(), name.into()));
+        self.spec.place.instance = Some((run_dir.into(), name.into()));
         self
     }
 
     /// Where `<name>.log` is written, with older ones beside it; by default the instance's folder.
     #[must_use]
     pub fn log_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.log_dir = Some(dir.into());
+        self.spec.place.log_dir = Some(dir.into());
         self
     }
 
@@ -223,14 +127,14 @@ impl DaemonManager {
     /// [`crate::Daemon::progress`]; 30 s by default.
     #[must_use]
     pub fn ready_timeout(mut self, limit: Duration) -> Self {
-        self.ready_timeout = limit;
+        self.spec.limits.ready_timeout = limit;
         self
     }
 
     /// How long requests may go on in a daemon that has been replaced; 30 minutes by default.
     #[must_use]
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
-        self.drain_timeout = limit;
+        self.spec.limits.drain_timeout = limit;
         self
     }
 
@@ -238,7 +142,7 @@ impl DaemonManager {
     /// waits for it.
     #[must_use]
     pub fn probation(mut self, length: Duration) -> Self {
-        self.probation = length;
+        self.spec.limits.probation = length;
         self
     }
 
@@ -247,7 +151,7 @@ impl DaemonManager {
     /// oldest come to its drain deadline at once. Nobody waits for any of them.
     #[must_use]
     pub fn draining_memory(mut self, bytes: u64) -> Self {
-        self.draining_bytes = Some(bytes);
+        self.spec.limits.draining_bytes = Some(bytes);
         self
     }
 
@@ -255,7 +159,7 @@ impl DaemonManager {
     /// an answer below 500 is a good one. `/health` by default.
     #[must_use]
     pub fn health_path(mut self, path: impl Into<String>) -> Self {
-        self.health_path = Some(path.into());
+        self.spec.limits.health_path = Some(path.into());
         self
     }
 
@@ -263,7 +167,7 @@ impl DaemonManager {
     /// [`crate::Daemon::serve`].
     #[must_use]
     pub fn without_health_check(mut self) -> Self {
-        self.health_path = None;
+        self.spec.limits.health_path = None;
         self
     }
 
@@ -271,7 +175,7 @@ impl DaemonManager {
     /// and `DYLD_*` are never inherited, nor is what is a secret by its name (`.._TOKEN`).
     #[must_use]
     pub fn env_allow(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.env_allow.extend(names.into_iter().map(Into::into));
+        self.spec.run.env_allow.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -279,28 +183,28 @@ impl DaemonManager {
     /// variables of cargo, compilers and proxies.
     #[must_use]
     pub fn builds_nothing(mut self) -> Self {
-        self.builds = false;
+        self.spec.run.builds = false;
         self
     }
 
     /// Sets a variable of the daemon's environment.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.env.insert(name.into(), value.into());
+        self.spec.run.env.insert(name.into(), value.into());
         self
     }
 
     /// Replaces a daemon even if it comes from another source tree.
     #[must_use]
     pub fn takeover(mut self, takeover: bool) -> Self {
-        self.takeover = takeover;
+        self.spec.update.takeover = takeover;
         self
     }
 
     /// Who waits for [`Self::spawn`]; a person unless set.
     #[must_use]
     pub fn waits(mut self, waits: Waits) -> Self {
-        self.waits = waits;
+        self.spec.update.waits = waits;
         self
     }
 
@@ -308,13 +212,13 @@ impl DaemonManager {
     /// the daemon's workspace has the whole machine from then on. For those who wait for another
     /// one that spawns.
     pub fn hurry(&self) -> Option<Hurry> {
-        update::hurry(self)
+        update::hurry(&self.spec.update)
     }
 
     /// Makes the binary what its sources say, as [`Self::spawn`] does first, and starts nothing. For
     /// those who have to get something else ready meanwhile.
     pub async fn build(&self) -> Result<(), Error> {
-        update::wanted(self, &self.instance_dir()?).await.map(drop)
+        update::wanted(&self.spec, &self.spec.instance()?).await.map(drop)
     }
 
     /// Makes sure that the daemon runs, from a binary that is what its sources say.
@@ -324,26 +228,25 @@ impl DaemonManager {
     /// same binary and arguments is reused; another one is replaced without refusing a
     /// connection or cutting a stream, and stays when the new one fails: see [`crate::Outcome`].
     pub async fn spawn(&self) -> Result<DaemonHandle, Error> {
-        // Boxed, so that a caller's future need not hold all of a hand-over.
-        Box::pin(spawn::spawn(self, Again::No)).await
+        spawn::spawn(&self.spec, Again::No).await
     }
 
     /// The same, and a daemon that runs as it should is replaced too: by the same binary, without
     /// refusing a connection or cutting a stream.
     pub async fn restart(&self) -> Result<DaemonHandle, Error> {
-        Box::pin(spawn::spawn(self, Again::Yes)).await
+        spawn::spawn(&self.spec, Again::Yes).await
     }
 
     /// Starts the daemon and, whenever it dies, starts it again: with growing delays, and not for
     /// ever. Its replacements are followed; one that is stopped on purpose stays stopped. Needs a
     /// Tokio runtime.
     pub fn supervise(self, policy: RestartPolicy) -> Supervisor {
-        supervise::supervise(self, policy)
+        supervise::supervise(self.spec, policy)
     }
 
     /// The daemon that is running, if it is alive and answers. Starts and changes nothing.
     pub async fn running(&self) -> Result<Option<Identity>, Error> {
-        let instance = self.instance_dir()?;
+        let instance = self.spec.instance()?;
         Ok(running::answering(&instance).await.map(|hello| hello.identity))
     }
 
@@ -353,61 +256,11 @@ impl DaemonManager {
     /// doubt is `false`: [`Self::spawn`] finds out. Without automatic updates only the arguments
     /// and the process itself are looked at.
     pub async fn is_current(&self, running: &Identity) -> bool {
-        update::is_current(self, running).await
+        update::is_current(&self.spec, running).await
     }
 
     /// Ends the daemon, with everything it has started.
     pub async fn stop(&self, mode: StopMode) -> Result<Stopped, Error> {
-        stop::stop(&self.instance_dir()?, mode).await
+        stop::stop(&self.spec.instance()?, mode).await
     }
-
-    pub(crate) fn instance_dir(&self) -> Result<Instance, Error> {
-        match &self.instance {
-            Some((run_dir, name)) => Instance::new(run_dir, name),
-            None => {
-                // Two projects may each have a `server` that takes no arguments.
-                let of = self.auto_update.as_ref().map(|update| &update.source_dir);
-                let of = of.unwrap_or(&self.binary_path);
-                let of = of.canonicalize().or_else(|_| std::path::absolute(of));
-                let of = of.map(|path| path.display().to_string()).unwrap_or_default();
-                let told_by: Vec<String> = self.args.iter().cloned().chain([of]).collect();
-                let name = format!("{}-{}", self.binary_name(), &hash_args(&told_by)[..8]);
-                Instance::new(&environment::default_run_dir(), &name)
-            }
-        }
-    }
-
-    pub(crate) fn log_path(&self) -> Result<PathBuf, Error> {
-        let instance = self.instance_dir()?;
-        let file = format!("{}.log", instance.name());
-        Ok(self.log_dir.as_ref().map_or_else(|| instance.path(&file), |dir| dir.join(&file)))
-    }
-
-    /// Means the same from any working directory.
-    pub(crate) fn made_absolute(mut self) -> Self {
-        if let Ok(instance) = self.instance_dir() {
-            self.instance = Some((instance.run_dir().to_owned(), instance.name().to_owned()));
-        }
-        let paths = [
-            Some(&mut self.binary_path),
-            self.log_dir.as_mut(),
-            self.auto_update.as_mut().map(|update| &mut update.source_dir),
-        ];
-        for path in paths.into_iter().flatten() {
-            if let Ok(absolute) = std::path::absolute(&path) {
-                *path = absolute;
-            }
-        }
-        self
-    }
-
-    /// What the daemon is called in narrations.
-    pub(crate) fn binary_name(&self) -> String {
-        let of_path = || file_name(&self.binary_path);
-        self.auto_update.as_ref().map_or_else(of_path, |update| update.binary.clone())
-    }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| "daemon".into(), |name| name.to_string_lossy().into_owned())
 }

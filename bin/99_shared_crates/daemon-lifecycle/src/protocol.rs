@@ -12,7 +12,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::{Identity, manager::DaemonManager};
+use crate::{Identity, spec::Spec, state::State};
 
 /// Of everything but the hand-over, whose messages stay as they are: what is added to them is
 /// optional and announced in [`Hello`] and [`Terms`], so that a generation of any version takes over
@@ -26,7 +26,8 @@ const MAX_LINE_BYTES: u64 = 256 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Attachment {
     /// How this daemon was started, so that it can start its own replacement.
-    pub(crate) manager: DaemonManager,
+    #[serde(rename = "manager")]
+    pub(crate) spec: Spec,
     pub(crate) generation: u64,
     pub(crate) args_hash: String,
     pub(crate) source_root: Option<PathBuf>,
@@ -157,24 +158,6 @@ pub(crate) struct Hello {
     /// Whether it goes on standing by when a newer one replaces the one on probation.
     #[serde(default)]
     pub(crate) hands_on: bool,
-}
-
-/// Where a generation is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Not ready yet, or ready and waiting to take over.
-    Starting,
-    /// Accepts connections.
-    Serving,
-    /// Accepts connections, and a new generation has copies of its listeners.
-    Prepared,
-    /// Accepts nothing, answers what it has; the new generation is about to accept.
-    LameDuck,
-    /// The new generation accepts; this one would resume if it failed.
-    Probation,
-    /// Finishes what it has.
-    Draining,
 }
 
 pub(crate) fn to_line<T: Serialize>(message: &T) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::{
     os::unix::net::{UnixListener as StdUnixListener, UnixStream},
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
@@ -15,20 +15,21 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{core::Core, handover, phase::Event, shutdown::ShutdownReason, successor};
+use super::{
+    core::Core,
+    good, handover,
+    phase::{Event, ShutdownReason},
+    shutdown::{CUT_GRACE, EXIT_GRACE},
+    successor,
+};
 use crate::{
-    client, edge,
+    edge,
     findings::Findings,
-    instance::{self, Good, Instance},
+    instance::{self, Instance},
     logs, process,
     protocol::{self, Connection, Fault, FromDaemon, Reply, Request},
+    starter::spawn::{self, Again},
 };
-
-/// After the drain deadline streams have this long to say goodbye before they are cut.
-pub(super) const CUT_GRACE: Duration = Duration::from_secs(2);
-
-/// A daemon that has not exited this long after its last stream was cut is killed.
-pub(super) const EXIT_GRACE: Duration = Duration::from_secs(10);
 
 /// After a stop the listeners are closed, unless no task of this daemon comes to its turn.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -127,7 +128,7 @@ fn record_anew(core: &Arc<Core>, instance: &Instance) -> io::Result<()> {
     if !instance.is_recorded() {
         instance.set_current(core.identity())?;
     }
-    drop(tokio::spawn(stand_probation(Arc::clone(core))));
+    drop(tokio::spawn(good::stand_probation(Arc::clone(core))));
     Ok(())
 }
 
@@ -247,9 +248,9 @@ fn end(core: &Core) {
 /// Starts this daemon's own replacement, as any starter would.
 fn hand_over(core: &Arc<Core>) {
     let Some(attachment) = &core.attachment else { return end(core) };
-    let manager = attachment.manager.clone();
+    let spec = attachment.spec.clone();
     drop(tokio::spawn(async move {
-        match manager.restart().await {
+        match spawn::spawn(&spec, Again::Yes).await {
             Ok(handle) => tracing::info!(pid = handle.id(), "replaced, as a signal asked for"),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
@@ -276,7 +277,7 @@ async fn insist_on_the_end(core: Arc<Core>) {
 }
 
 async fn keep_log_short(core: Arc<Core>) {
-    let Some(log) = core.attachment.as_ref().and_then(|a| a.manager.log_path().ok()) else {
+    let Some(log) = core.attachment.as_ref().and_then(|a| a.spec.log_path().ok()) else {
         return;
     };
     if !logs::is_stderr(&log) {
@@ -306,7 +307,7 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
         }
         edge::passed("daemon.recorded");
         core.happened(Event::Serve);
-        drop(tokio::spawn(stand_probation(Arc::clone(&core))));
+        drop(tokio::spawn(good::stand_probation(Arc::clone(&core))));
     }
     let said = core.report(&FromDaemon::Ready { identity: core.identity().clone() }).await;
     // Without its starter a first generation just serves; a next one would never be let in.
@@ -316,45 +317,6 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
     edge::passed("daemon.ready-said");
     drop(tokio::spawn(follow_starter(core)));
     Ok(())
-}
-
-/// After a probation without incident this binary is one to fall back to. Only serving counts: one
-/// that another has replaced meanwhile, and that resumes, begins anew.
-pub(super) async fn stand_probation(core: Arc<Core>) {
-    let Some(attachment) = &core.attachment else { return };
-    let mut phases = core.phases();
-    loop {
-        let serves = phases.wait_for(|phase| phase.accepts() || phase.end().is_some()).await;
-        let serves = serves.is_ok_and(|phase| phase.accepts());
-        if !serves {
-            return;
-        }
-        let has_stood = tokio::select! {
-            () = tokio::time::sleep(attachment.manager.probation) => true,
-            _ = phases.wait_for(|phase| !phase.accepts()) => false,
-        };
-        if has_stood && answers_well(&core).await {
-            return remember_as_good(&core);
-        }
-    }
-}
-
-/// What a generation before it would have asked, had there been one.
-async fn answers_well(core: &Core) -> bool {
-    const LIMIT: Duration = Duration::from_secs(3);
-    let (identity, terms) = (core.identity(), core.terms());
-    let Some(socket) = core.socket_of(identity.generation) else { return true };
-    let Some(path) = terms.health_path else { return true };
-    client::unwell(&socket, &path, &identity.address, LIMIT).await.is_none()
-}
-
-pub(super) fn remember_as_good(core: &Core) {
-    let (Some(instance), Ok(exe)) = (&core.instance, std::env::current_exe()) else { return };
-    let exe_hash = core.identity().exe_hash.clone();
-    if let Err(error) = instance.store("good.json", &Good { exe, exe_hash }) {
-        tracing::warn!(%error, "cannot record this binary as a good one");
-    }
-    edge::passed("daemon.recorded-as-good");
 }
 
 /// What the starter says after this generation was ready.
@@ -374,9 +336,4 @@ async fn follow_starter(core: Arc<Core>) {
     }
     // From here on the starter has no further part.
     core.channel.lock().await.take();
-}
-
-/// How long an orderly end takes at most from now on.
-pub(super) fn end_by(deadline: Instant) -> Instant {
-    deadline + CUT_GRACE
 }

@@ -14,10 +14,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    handover::Successor,
-    phase::{self, Event, Phase},
-    shutdown::{ShutdownReason, ShutdownSignal},
-    successor::Session,
+    phase::{self, Event, Phase, ShutdownReason},
+    session::{Session, Successor},
+    shutdown::ShutdownSignal,
 };
 use crate::{
     Identity, edge,
@@ -149,11 +148,11 @@ impl Core {
     }
 
     pub(super) fn terms(&self) -> Terms {
-        let manager = self.attachment.as_ref().map(|attachment| &attachment.manager);
+        let limits = self.attachment.as_ref().map(|attachment| &attachment.spec.limits);
         Terms {
             drain_ms: self.drain().as_millis() as u64,
-            probation_ms: manager.map_or(0, |m| m.probation.as_millis() as u64),
-            health_path: manager.and_then(|m| m.health_path.clone()),
+            probation_ms: limits.map_or(0, |limits| limits.probation.as_millis() as u64),
+            health_path: limits.and_then(|limits| limits.health_path.clone()),
             hands_on: true,
         }
     }
@@ -161,7 +160,7 @@ impl Core {
     pub(super) fn drain(&self) -> Duration {
         self.attachment
             .as_ref()
-            .map_or(DEFAULT_DRAIN, |attachment| attachment.manager.drain_timeout)
+            .map_or(DEFAULT_DRAIN, |attachment| attachment.spec.limits.drain_timeout)
     }
 
     pub(super) fn hold(&self, requested: SocketAddr, local: SocketAddr, fd: OwnedFd) {

@@ -5,7 +5,7 @@ use hyper::{HeaderMap, Method, body::Bytes};
 use super::core::{Core, lock};
 use crate::{
     client::{self, Ask},
-    protocol::State,
+    state::State,
 };
 
 /// A generation that drains may be busy with its last streams, and its caller waits.

@@ -11,7 +11,14 @@ use auto_update::{Freshness, Watcher};
 use tokio::sync::oneshot;
 
 use super::Daemon;
-use crate::{DaemonManager, State, starter::update};
+use crate::{
+    spec::Spec,
+    starter::{
+        spawn::{self, Again},
+        update,
+    },
+    state::State,
+};
 
 /// After an edit nothing is built until the sources have not changed for this long.
 /// A build that an edit overtakes is ended, so this need not outlast the pauses of who edits.
@@ -48,21 +55,22 @@ pub(super) async fn keep_fresh(
     daemon: &Daemon,
     trust: impl Fn() -> Option<Duration> + Send + Sync,
 ) {
-    let Some(manager) = daemon.manager().map(update::unhurried) else { return };
-    let Some(updater) = update::updater_of(&manager) else { return };
-    let looks = match Looks::start(updater.watch(), daemon.identity().exe_hash.clone()) {
-        Ok(looks) => looks,
+    let Some(attachment) = &daemon.core.attachment else { return };
+    let spec = update::unhurried(attachment.spec.clone());
+    let Some(updater) = update::updater_of(&spec.update) else { return };
+    let probe = match FreshnessProbe::start(updater.watch(), daemon.identity().exe_hash.clone()) {
+        Ok(probe) => probe,
         Err(error) => return tracing::warn!(%error, "not kept up to date"),
     };
     let mut shutdown = daemon.shutdown();
     // From here on the system tells of changes.
-    drop(looks.now().await);
+    drop(probe.now().await);
     // What has been tried and did not lead to another binary: a build error, a failed start.
     let mut tried: Option<(Staleness, Instant)> = None;
     let root = updater.workspace_root().to_owned();
     loop {
         let seen = tokio::select! {
-            seen = next(&looks, &trust) => seen,
+            seen = next(&probe, &trust) => seen,
             _ = &mut shutdown => return,
         };
         if trust().is_none() || daemon.state() != State::Serving || !daemon.core.hello().hands_over
@@ -85,13 +93,13 @@ pub(super) async fn keep_fresh(
             if is_busy {
                 tokio::time::sleep(GIT_INTERVAL).await;
             }
-            match looks.now().await {
+            match probe.now().await {
                 Some(again) if is_busy || again != seen => seen = again,
                 _ => break,
             }
         }
         if trust().is_some() {
-            replace(daemon, &manager).await;
+            replace(daemon, &spec).await;
             tried = Some((seen, Instant::now()));
         }
     }
@@ -109,12 +117,15 @@ async fn git_is_busy(root: &Path) -> bool {
 }
 
 /// What there is to see when the last look is trusted no longer.
-async fn next(looks: &Looks, trust: &(impl Fn() -> Option<Duration> + Sync)) -> Option<Staleness> {
+async fn next(
+    probe: &FreshnessProbe,
+    trust: &(impl Fn() -> Option<Duration> + Sync),
+) -> Option<Staleness> {
     match trust() {
-        Some(Duration::ZERO) => looks.at_change(UNTOLD_INTERVAL).await,
+        Some(Duration::ZERO) => probe.at_change(UNTOLD_INTERVAL).await,
         Some(interval) => {
             tokio::time::sleep(interval.max(SHORTEST_INTERVAL)).await;
-            looks.now().await
+            probe.now().await
         }
         None => {
             tokio::time::sleep(UNTOLD_INTERVAL).await;
@@ -125,7 +136,7 @@ async fn next(looks: &Looks, trust: &(impl Fn() -> Option<Duration> + Sync)) -> 
 
 /// Looks at the sources on a thread of its own: waiting for a change blocks, and the end of this
 /// process waits for none.
-struct Looks(mpsc::Sender<Ask>);
+struct FreshnessProbe(mpsc::Sender<Ask>);
 
 struct Ask {
     /// How long to wait for a change at most, or for nothing where none is told of.
@@ -133,7 +144,7 @@ struct Ask {
     answer: oneshot::Sender<Option<Staleness>>,
 }
 
-impl Looks {
+impl FreshnessProbe {
     fn start(watcher: Watcher, own_hash: String) -> io::Result<Self> {
         let (asks, asked) = mpsc::channel::<Ask>();
         thread::Builder::new().name("freshness".to_owned()).spawn(move || {
@@ -182,8 +193,8 @@ fn state(path: PathBuf) -> Option<[i64; 4]> {
 }
 
 /// As any starter would; this process is then told to hand over like any other.
-async fn replace(daemon: &Daemon, manager: &DaemonManager) {
-    match manager.spawn().await {
+async fn replace(daemon: &Daemon, spec: &Spec) {
+    match spawn::spawn(spec, Again::No).await {
         Ok(handle) if handle.id() == daemon.identity().pid => {
             tracing::warn!(outcome = ?handle.outcome(), "stale, and still serving");
         }

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use super::{
     core::{Core, lock},
     listener,
-    phase::Event,
+    phase::{Event, ShutdownReason},
     probation,
-    shutdown::ShutdownReason,
+    session::Successor,
 };
 use crate::{
     Identity,
@@ -46,14 +46,6 @@ const CLEAR_LIMIT: Duration = Duration::from_secs(4);
 /// How long one that takes over from a generation on probation may take to say so, and that one to
 /// accept nothing more; meanwhile nobody watches it.
 const HAND_ON_LIMIT: Duration = Duration::from_secs(3);
-
-/// A new generation that asks for the listeners.
-pub(super) struct Successor {
-    /// Its end is that of the new generation.
-    control: Connection,
-    identity: Identity,
-    terms: Terms,
-}
 
 /// How a hand-over ended.
 enum Verdict {
@@ -120,12 +112,6 @@ pub(super) async fn give(
         Verdict::End => {}
     }
     Ok(())
-}
-
-impl Successor {
-    async fn refuse(&mut self, why: &str) -> io::Result<()> {
-        self.control.send(&Reply::Refused { why: why.to_owned() }).await
-    }
 }
 
 /// Until the new generation takes over from this one; `None` when it does.

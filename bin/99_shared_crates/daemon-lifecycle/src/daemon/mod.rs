@@ -6,38 +6,39 @@ mod control; // the lifecycle thread
 mod core; // shared by handle, thread and servers
 mod earlier; // asking generations that still drain
 mod fresh; // its own replacement
+mod good; // a binary to fall back to
 mod handover; // towards the next generation
+mod session; // both ends of a hand-over
 mod listener; // sockets, and passing them on
 mod open; // how many connections there are
 mod phase; // the life of a generation, and what changes it
 mod probation; // until the generation before has ended
 mod shutdown; // when it is to end
+mod service; // what answers
 mod serve; // HTTP on a listener
 mod successor; // from the generation before
 
 pub use self::{
     listener::{Listener, TcpListener, UnixListener},
+    phase::{Shutdown, ShutdownReason},
     serve::Connection,
-    shutdown::{Shutdown, ShutdownReason, ShutdownSignal},
+    service::HttpService,
+    shutdown::ShutdownSignal,
 };
 
 use std::{
-    error::Error as StdError, fmt::Display, io, net::SocketAddr, os::fd::AsFd as _, path::Path,
-    sync::Arc, time::Duration,
+    fmt::Display, io, net::SocketAddr, os::fd::AsFd as _, path::Path, sync::Arc, time::Duration,
 };
 
-use hyper::{
-    HeaderMap, Method, Request, Response,
-    body::{Body, Bytes, Incoming},
-};
+use hyper::{HeaderMap, Method, body::Bytes};
 use tokio::runtime::Handle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tower::Service;
 
 use self::core::Core;
 use crate::{
     DaemonManager, Error, Identity, edge,
-    protocol::{Fault, FromDaemon, State},
+    protocol::{Fault, FromDaemon},
+    state::State,
 };
 
 /// This process, as a daemon. Clones are the same daemon.
@@ -45,11 +46,7 @@ use crate::{
 /// ```no_run
 /// # use daemon_lifecycle::Daemon;
 /// # use std::net::{Ipv4Addr, SocketAddr};
-/// # async fn run<S>(router: S) -> Result<(), daemon_lifecycle::Error>
-/// # where
-/// #     S: tower::Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<String>,
-/// #         Error = std::convert::Infallible, Future: Send> + Clone + Send + 'static,
-/// # {
+/// # async fn run(router: impl daemon_lifecycle::HttpService) -> Result<(), daemon_lifecycle::Error> {
 /// let daemon = Daemon::attach("my-daemon")?;
 /// let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8500));
 /// let listener = daemon.listen_tcp(address).await?;
@@ -84,7 +81,7 @@ impl Daemon {
             identity.generation = found.generation;
             identity.args_hash.clone_from(&found.args_hash);
             identity.source_root.clone_from(&found.source_root);
-            let of = found.manager.instance_dir()?;
+            let of = found.spec.instance()?;
             of.create()?;
             (attachment, channel, instance) = (Some(found), Some(stream), Some(of));
         }
@@ -204,62 +201,40 @@ impl Daemon {
     /// How this daemon was started; `None` without a starter. Spawning it replaces this process
     /// when its binary is stale.
     pub fn manager(&self) -> Option<DaemonManager> {
-        self.core.attachment.as_ref().map(|attachment| attachment.manager.clone())
+        self.core.attachment.as_ref().map(|attachment| DaemonManager::of(attachment.spec.clone()))
     }
 
     /// Answers requests on `listener` until this daemon is to end and its last answer is out.
     ///
     /// HTTP/1.1. After [`Daemon::shutdown`] nothing is accepted any more; answers that are under
     /// way, streams included, go on to their end or to the drain deadline. A connection that is
-    /// kept open is told to close with its next answer. Any `tower` service will do, such as an
-    /// `axum::Router`.
-    pub async fn serve<S, B>(&self, listener: impl Into<Listener>, service: S) -> Result<(), Error>
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+    /// kept open is told to close with its next answer.
+    pub async fn serve<S: HttpService>(
+        &self,
+        listener: impl Into<Listener>,
+        service: S,
+    ) -> Result<(), Error> {
         self.serve_each(listener, move |_| service.clone()).await
     }
 
     /// As [`serve`](Self::serve), with a service of its own for each connection, which may depend
     /// on where that comes from.
-    pub async fn serve_each<F, S, B>(
+    pub async fn serve_each<S: HttpService>(
         &self,
         listener: impl Into<Listener>,
-        service_for: F,
-    ) -> Result<(), Error>
-    where
-        F: Fn(Connection) -> S,
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+        service_for: impl Fn(Connection) -> S,
+    ) -> Result<(), Error> {
         serve::serve(&self.core, listener.into(), service_for, std::future::ready(())).await
     }
 
     /// As [`serve`](Self::serve), with `last` after the last answer: whoever stops this daemon waits for
     /// that too, up to a few seconds behind the drain deadline. For what must not outlive it.
-    pub async fn serve_then<S, B>(
+    pub async fn serve_then<S: HttpService>(
         &self,
         listener: impl Into<Listener>,
         service: S,
         last: impl Future<Output = ()>,
-    ) -> Result<(), Error>
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+    ) -> Result<(), Error> {
         serve::serve(&self.core, listener.into(), move |_| service.clone(), last).await
     }
 
@@ -303,15 +278,11 @@ impl Daemon {
 
     /// All of it in one call: attaches, listens on `address`, is ready, and answers by `service`
     /// until the end, following its own sources all the while.
-    pub async fn run<S, B>(role: &str, address: SocketAddr, service: S) -> Result<(), Error>
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+    pub async fn run<S: HttpService>(
+        role: &str,
+        address: SocketAddr,
+        service: S,
+    ) -> Result<(), Error> {
         let daemon = Self::attach(role)?;
         let listener = daemon.listen_tcp(address).await?;
         let local = listener.local_addr();

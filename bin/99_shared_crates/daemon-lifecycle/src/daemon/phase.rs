@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use super::shutdown::{Shutdown, ShutdownReason};
-use crate::protocol::State;
+use crate::state::State;
 
 /// Where this generation is in its life. What follows from it is asked of it: whether connections
 /// are accepted, and whether the end has begun.
@@ -20,6 +19,27 @@ pub(super) enum Phase {
     Probation,
     /// Accepts nothing any more and finishes what it has.
     Draining(Shutdown),
+}
+
+/// Why a daemon is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownReason {
+    /// A starter asked for it.
+    Stop,
+    /// A new generation has taken over.
+    Replaced,
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// The starter of this generation went away before the hand-over.
+    Abandoned,
+}
+
+/// What a daemon is told when it is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    pub reason: ShutdownReason,
+    /// When streams that still run should say so and end; a little later they are cut.
+    pub drain_deadline: Instant,
 }
 
 /// What happens to a generation.

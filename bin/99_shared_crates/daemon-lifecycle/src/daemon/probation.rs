@@ -8,10 +8,11 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    control,
     core::{Core, StandsBy, ToPredecessor, lock},
-    shutdown::ShutdownReason,
-    successor::Session,
+    good,
+    phase::ShutdownReason,
+    session::Session,
+    shutdown::{CUT_GRACE, EXIT_GRACE},
 };
 use crate::{
     client, edge, instance,
@@ -90,7 +91,7 @@ pub(super) fn look_after(core: &Arc<Core>, session: Session) {
 }
 
 async fn until_drained(core: &Core, drains: &Predecessor) {
-    let limit = core.drain() + control::CUT_GRACE + control::EXIT_GRACE + END_SLACK;
+    let limit = core.drain() + CUT_GRACE + EXIT_GRACE + END_SLACK;
     if !drains.ends_within(limit).await {
         drains.end(core).await;
     }
@@ -113,10 +114,10 @@ async fn until_it_ends(core: Arc<Core>, session: Session, asked: mpsc::Receiver<
     match outcome {
         Outcome::Committed => {
             edge::passed("new.commit-heard");
-            control::remember_as_good(&core);
+            good::remember_as_good(&core);
         }
         Outcome::Retired => return,
-        Outcome::Alone => drop(tokio::spawn(control::stand_probation(Arc::clone(&core)))),
+        Outcome::Alone => drop(tokio::spawn(good::stand_probation(Arc::clone(&core)))),
     }
     if let Some(predecessor) = predecessor {
         until_drained(&core, &predecessor).await;

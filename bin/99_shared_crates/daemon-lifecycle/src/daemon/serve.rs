@@ -1,5 +1,4 @@
 use std::{
-    error::Error as StdError,
     io,
     net::SocketAddr,
     sync::{
@@ -10,8 +9,6 @@ use std::{
 };
 
 use hyper::{
-    Request, Response,
-    body::{Body, Incoming},
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -23,14 +20,15 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt as _};
+use tower::ServiceExt as _;
 
 use super::{
-    control,
     core::Core,
     listener::{Kind, Listener},
     open::Open,
-    shutdown::ShutdownReason,
+    phase::ShutdownReason,
+    service::HttpService,
+    shutdown,
 };
 use crate::{Error, edge};
 
@@ -47,8 +45,6 @@ const LAME_DUCK: Duration = Duration::from_secs(5);
 
 /// After accepting has failed, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +79,7 @@ struct Connections {
     lame: Arc<AtomicBool>,
 }
 
-pub(super) async fn serve<F, S, B>(
+pub(super) async fn serve<F, S>(
     core: &Core,
     listener: Listener,
     service_for: F,
@@ -91,12 +87,7 @@ pub(super) async fn serve<F, S, B>(
 ) -> Result<(), Error>
 where
     F: Fn(Connection) -> S,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     core.servers.send_modify(|servers| *servers += 1);
     let (ending, seen) = watch::channel(Ending::NotYet);
@@ -125,19 +116,14 @@ where
 }
 
 /// Until nothing is accepted any more; the listener is dropped then.
-async fn accept<F, S, B>(
+async fn accept<F, S>(
     core: &Core,
     mut listener: Listener,
     connections: &Connections,
     service_for: &F,
 ) where
     F: Fn(Connection) -> S,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let mut phases = core.phases();
     loop {
@@ -194,15 +180,10 @@ async fn from_starter(core: &Core) -> Option<UnixStream> {
     UnixStream::from_std(stream).ok()
 }
 
-async fn answer_starters<F, S, B>(core: &Core, connections: &Connections, service_for: &F)
+async fn answer_starters<F, S>(core: &Core, connections: &Connections, service_for: &F)
 where
     F: Fn(Connection) -> S,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     while let Some(stream) = from_starter(core).await {
         connections.answer_once(stream, service_for(Connection::Unix));
@@ -228,7 +209,7 @@ async fn drain(core: &Core, connections: &Connections, ending: &watch::Sender<En
         }
         ending.send_replace(Ending::Closing);
         shutdown.drained().await;
-        tokio::time::sleep_until(control::end_by(Instant::now()).into()).await;
+        tokio::time::sleep_until(shutdown::end_by(Instant::now()).into()).await;
         ending.send_replace(Ending::Cut);
     };
     tokio::select! {
@@ -240,15 +221,7 @@ async fn drain(core: &Core, connections: &Connections, ending: &watch::Sender<En
 impl Connections {
     /// One request, which is answered however far the end has come: until then there is somebody
     /// who may want to know.
-    fn answer_once<S, B>(&self, stream: UnixStream, service: S)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
+    fn answer_once<S: HttpService>(&self, stream: UnixStream, service: S) {
         let answer = service_fn(move |request| service.clone().oneshot(request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -259,15 +232,10 @@ impl Connections {
         self.tracker.spawn(until_cut(self.ending.clone(), connection));
     }
 
-    fn spawn<I, S, B>(&self, stream: I, service: S)
+    fn spawn<I, S>(&self, stream: I, service: S)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
+        S: HttpService,
     {
         let ending = self.ending.clone();
         let lame = Arc::clone(&self.lame);

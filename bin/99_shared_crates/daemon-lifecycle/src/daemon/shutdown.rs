@@ -3,33 +3,18 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
-use super::phase::Phase;
+use super::phase::{Phase, Shutdown};
 
-/// Why a daemon is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShutdownReason {
-    /// A starter asked for it.
-    Stop,
-    /// A new generation has taken over.
-    Replaced,
-    /// SIGTERM or SIGINT.
-    Signal,
-    /// The starter of this generation went away before the hand-over.
-    Abandoned,
-}
+/// After the drain deadline streams have this long to say goodbye before they are cut.
+pub(super) const CUT_GRACE: Duration = Duration::from_secs(2);
 
-/// What a daemon is told when it is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shutdown {
-    pub reason: ShutdownReason,
-    /// When streams that still run should say so and end; a little later they are cut.
-    pub drain_deadline: Instant,
-}
+/// A daemon that has not exited this long after its last stream was cut is killed.
+pub(super) const EXIT_GRACE: Duration = Duration::from_secs(10);
 
 /// Resolves when the daemon is to end; every clone does.
 pub struct ShutdownSignal {
@@ -94,4 +79,9 @@ impl Future for ShutdownSignal {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Shutdown> {
         self.waiting.as_mut().poll(context)
     }
+}
+
+/// How long an orderly end takes at most from now on.
+pub(super) fn end_by(deadline: Instant) -> Instant {
+    deadline + CUT_GRACE
 }

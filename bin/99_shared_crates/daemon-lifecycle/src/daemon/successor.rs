@@ -8,16 +8,16 @@ use std::{
 };
 
 use super::{
-    control,
     core::Core,
-    listener,
-    phase::Event,
+    good, listener,
+    phase::{Event, ShutdownReason},
     probation::{self, Predecessor},
-    shutdown::ShutdownReason,
+    session::Session,
 };
 use crate::{
     client, edge,
-    protocol::{Connection, Fault, FromDaemon, Reply, Request, State},
+    protocol::{Connection, Fault, FromDaemon, Reply, Request},
+    state::State,
 };
 
 /// How long another generation may take for an answer; a thread of its own gives it.
@@ -32,12 +32,6 @@ const TAKE_LIMIT: Duration = Duration::from_secs(8);
 /// When nobody has given way by then, nobody will.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// The way to another generation, which is open for as long as both have a part in the hand-over.
-pub(super) struct Session {
-    pub(super) generation: u64,
-    pub(super) connection: Connection,
-}
 
 /// The listener that the generation before holds for `address`; `None` when there is no such
 /// generation any more, or it listens elsewhere.
@@ -186,7 +180,7 @@ async fn try_take(core: &Arc<Core>) -> io::Result<()> {
             edge::passed("new.accepting-said");
             probation::begin(core, session);
         }
-        None => drop(tokio::spawn(control::stand_probation(Arc::clone(core)))),
+        None => drop(tokio::spawn(good::stand_probation(Arc::clone(core)))),
     }
     // One that was on probation itself, and has given way.
     if let Some(retired) = kept.take() {

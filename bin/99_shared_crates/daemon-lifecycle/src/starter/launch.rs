@@ -8,18 +8,15 @@ use std::{
 
 use tokio::{net::UnixStream, process::Command, sync::watch};
 
-use super::{
-    lock, narrate,
-    update::{self, Binary},
-};
+use super::{binary::Binary, lock, narrate, update};
 use crate::{
-    DaemonManager, Error, Identity, LogTail,
+    Error, Identity, LogTail,
     client::{self, Unwell},
     edge, environment,
-    identity::hash_args,
     instance::Instance,
     logs, process,
     protocol::{Attachment, Connection, Fault, FromDaemon, ToDaemon, to_line},
+    spec::{Limits, Spec},
     unsafety::detach,
 };
 
@@ -51,20 +48,20 @@ pub(super) struct Launched {
 
 /// Starts `binary` as generation `generation`.
 pub(super) fn launch(
-    manager: &DaemonManager,
+    spec: &Spec,
     binary: &Binary,
     generation: u64,
     predecessor: Option<u64>,
 ) -> Result<Launched, Error> {
-    let log = manager.log_path()?;
+    let log = spec.log_path()?;
     let out = logs::open(&log).map_err(|source| Error::io("open the log", &log, source))?;
     let log_from = out.metadata().map_or(0, |meta| meta.len());
     let failed = |source| Error::Launch { path: binary.exe.clone(), source };
 
     let attachment = Attachment {
-        manager: manager.clone().made_absolute(),
+        spec: spec.clone().made_absolute(),
         generation,
-        args_hash: hash_args(&manager.args),
+        args_hash: spec.run.args_hash(),
         source_root: binary.source_root.clone(),
         predecessor,
     };
@@ -73,15 +70,15 @@ pub(super) fn launch(
 
     let mut command = Command::new(&binary.exe);
     command
-        .arg0(manager.binary_name())
-        .args(&manager.args)
+        .arg0(spec.name())
+        .args(&spec.run.args)
         .current_dir(binary.source_root.as_deref().unwrap_or("/".as_ref()))
         .env_clear()
         .envs(environment::of_daemon(
             environment::own(),
-            manager.builds.then(|| update::build_environment(manager)),
-            &manager.env_allow,
-            &manager.env,
+            spec.run.builds.then(|| update::build_environment(&spec.update)),
+            &spec.run.env_allow,
+            &spec.run.env,
             inode,
         ))
         .stdin(Stdio::from(theirs))
@@ -101,7 +98,7 @@ pub(super) fn launch(
         }
     }));
     Ok(Launched {
-        name: manager.binary_name(),
+        name: spec.name(),
         pid,
         start_time,
         exe_hash: binary.exe_hash.clone(),
@@ -125,21 +122,22 @@ impl Launched {
     /// wants the daemon stopped.
     pub(super) async fn serves(
         &mut self,
-        manager: &DaemonManager,
+        limits: &Limits,
         instance: &Instance,
     ) -> Result<Identity, Error> {
-        let stopped = {
+        let stopped = Error::Stopped { name: self.name.clone() };
+        {
             let serves = async {
-                let identity = self.ready(manager.ready_timeout).await?;
-                self.verify(manager, instance, &identity).await?;
+                let identity = self.ready(limits.ready_timeout).await?;
+                self.verify(limits, instance, &identity).await?;
                 Ok(identity)
             };
             tokio::select! {
                 biased;
                 serves = serves => return serves,
-                () = lock::stop_wanted(instance) => Error::Stopped { name: manager.binary_name() },
+                () = lock::stop_wanted(instance) => {}
             }
-        };
+        }
         self.kill().await;
         Err(stopped)
     }
@@ -213,15 +211,15 @@ impl Launched {
     /// Asks the process a question that only a server can answer; kills it when it cannot.
     async fn verify(
         &mut self,
-        manager: &DaemonManager,
+        limits: &Limits,
         instance: &Instance,
         identity: &Identity,
     ) -> Result<(), Error> {
-        let Some(path) = &manager.health_path else { return Ok(()) };
+        let Some(path) = &limits.health_path else { return Ok(()) };
         let socket = instance.socket(identity.generation);
         let mut exit = self.exit.clone();
         let why = tokio::select! {
-            why = client::unwell(&socket, path, &identity.address, manager.ready_timeout) => why,
+            why = client::unwell(&socket, path, &identity.address, limits.ready_timeout) => why,
             Ok(status) = exit.wait_for(Option::is_some) => {
                 Some(Unwell::faulty(format!("ended ({})", describe(*status))))
             }

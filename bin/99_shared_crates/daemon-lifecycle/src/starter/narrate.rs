@@ -1,12 +1,21 @@
-//! What a person is told of a check and a build.
+//! What a person is told.
 
 use auto_update::{BuildEvent, Change, StaleReason};
 use narration_core::{
-    Narration,
+    Level, Narration,
     lines::{self, DAEMON_LIFECYCLE},
 };
 
-use super::update::Say;
+/// Whether a person is told of what has changed nothing, too.
+pub(super) enum Say {
+    Everything,
+    Builds,
+}
+
+/// What has become of the daemon `name`.
+pub(super) fn say(action: &str, level: Level, name: &str, human: String) {
+    Narration::new(DAEMON_LIFECYCLE, action, human).level(level).about(name).emit();
+}
 
 /// What a daemon that takes long to start says of it.
 pub(super) fn starting(name: &str, what: &str) {

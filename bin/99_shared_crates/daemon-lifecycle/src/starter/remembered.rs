@@ -9,8 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::update::Binary;
-use crate::{DaemonManager, identity::hash_file, instance::Instance, process};
+use super::binary::Binary;
+use crate::{identity::hash_file, instance::Instance, process, spec::UpdatePolicy};
 
 /// A check that is trusted for a while; its time is one that nobody can set.
 #[derive(Serialize, Deserialize)]
@@ -34,21 +34,21 @@ struct Hashed {
 }
 
 /// The binary of a check that is young enough.
-pub(super) fn trusted(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
-    if manager.policy.check_interval.is_zero() {
+pub(super) fn trusted(policy: &UpdatePolicy, instance: &Instance) -> Option<Binary> {
+    if policy.check_interval.is_zero() {
         return None;
     }
     let trusted: Trusted = instance.load("checked.json")?;
     let age = process::since_boot().checked_sub(trusted.since_boot)?;
     let holds = trusted.boot_id == process::boot_id()
-        && age < manager.policy.check_interval
+        && age < policy.check_interval
         && trusted.binary.exe.is_file();
     holds.then_some(trusted.binary)
 }
 
 /// Lets this check be trusted for the interval.
-pub(super) fn trust(manager: &DaemonManager, instance: &Instance, binary: &Binary) {
-    if manager.policy.check_interval.is_zero() {
+pub(super) fn trust(policy: &UpdatePolicy, instance: &Instance, binary: &Binary) {
+    if policy.check_interval.is_zero() {
         return;
     }
     let (boot_id, since_boot) = (process::boot_id(), process::since_boot());

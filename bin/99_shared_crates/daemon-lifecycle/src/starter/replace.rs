@@ -3,18 +3,19 @@ use std::time::Duration;
 use narration_core::{Level, lines};
 
 use super::{
+    binary::Binary,
     handle::{DaemonHandle, Outcome},
     launch::{Launched, launch},
+    narrate::say,
     running::{self, Running},
-    spawn::{say, stop_and_start},
-    update::Binary,
+    start::stop_and_start,
 };
 use crate::{
-    DaemonManager, Error, Identity,
+    Error, Identity,
     client::{self, Unwell},
-    identity::hash_args,
     instance::Instance,
     process,
+    spec::{Limits, Spec},
 };
 
 /// How a replacement came out, as far as its starter sees.
@@ -30,16 +31,16 @@ enum Failure {
 /// The starter's part ends when the new one accepts; the old one stands by to resume until the
 /// probation is over. With the lock held.
 pub(super) async fn replace(
-    manager: &DaemonManager,
+    spec: &Spec,
     instance: &Instance,
     binary: &Binary,
     from: Identity,
 ) -> Result<DaemonHandle, Error> {
-    bound_draining(manager, instance).await;
-    lines::spawning(&binary.shown, &manager.args).emit();
+    bound_draining(&spec.name(), &spec.limits, instance).await;
+    lines::spawning(&binary.shown, &spec.run.args).emit();
     let generation = instance.next_generation();
-    let mut launched = launch(manager, binary, generation, Some(from.generation))?;
-    let why = match try_replace(manager, instance, &mut launched).await {
+    let mut launched = launch(spec, binary, generation, Some(from.generation))?;
+    let why = match try_replace(&spec.limits, instance, &mut launched).await {
         Ok(identity) => {
             return Ok(DaemonHandle::new(identity, Outcome::Replaced { from }));
         }
@@ -48,14 +49,14 @@ pub(super) async fn replace(
             if from.address.ends_with(&address) =>
         {
             crate::instance::remove(&instance.socket(generation));
-            return stop_and_start(manager, instance, binary, from).await;
+            return stop_and_start(spec, instance, binary, from).await;
         }
         Err(Failure::Circumstances(error)) => {
             crate::instance::remove(&instance.socket(generation));
             return Err(error);
         }
         Err(Failure::Binary(failed)) => {
-            instance.quarantine(&binary.exe_hash, &hash_args(&manager.args), &failed);
+            instance.quarantine(&binary.exe_hash, &spec.run.args_hash(), &failed);
             failed.why
         }
     };
@@ -65,27 +66,25 @@ pub(super) async fn replace(
             say(
                 "replace",
                 Level::Warn,
-                manager,
+                &spec.name(),
                 format!(
                     "The new '{}' failed, so process {} goes on serving: {why}",
-                    manager.binary_name(),
+                    spec.name(),
                     hello.identity.pid,
                 ),
             );
             Ok(DaemonHandle::new(hello.identity, Outcome::RolledBack { why }))
         }
-        Running::Silent(_) | Running::Nobody => {
-            Err(Error::HandOver { name: manager.binary_name(), why })
-        }
+        Running::Silent(_) | Running::Nobody => Err(Error::HandOver { name: spec.name(), why }),
     }
 }
 
 async fn try_replace(
-    manager: &DaemonManager,
+    limits: &Limits,
     instance: &Instance,
     launched: &mut Launched,
 ) -> Result<Identity, Failure> {
-    let identity = launched.serves(manager, instance).await.map_err(Failure::of)?;
+    let identity = launched.serves(limits, instance).await.map_err(Failure::of)?;
     launched.take().await.map_err(Failure::of)?;
     Ok(identity)
 }
@@ -108,8 +107,8 @@ impl Failure {
 
 /// Has the oldest generations hand on what they still have, where all that drain hold more memory
 /// than they may. Nobody waits for them.
-async fn bound_draining(manager: &DaemonManager, instance: &Instance) {
-    let limit = manager.draining_bytes.or_else(|| Some(process::available_bytes()? / 4));
+async fn bound_draining(name: &str, limits: &Limits, instance: &Instance) {
+    let limit = limits.draining_bytes.or_else(|| Some(process::available_bytes()? / 4));
     let Some(limit) = limit else { return };
     let draining = running::draining(instance).await;
     let held = |one: &Identity| process::memory_bytes(one.pid).unwrap_or_default();
@@ -122,11 +121,10 @@ async fn bound_draining(manager: &DaemonManager, instance: &Instance) {
         say(
             "replace",
             Level::Info,
-            manager,
+            name,
             format!(
-                "Process {} hands its streams on: replaced generations of '{}' hold too much memory",
+                "Process {} hands its streams on: replaced generations of '{name}' hold too much memory",
                 oldest.pid,
-                manager.binary_name(),
             ),
         );
         let socket = instance.socket(oldest.generation);

@@ -10,7 +10,8 @@ use crate::{
     client, instance,
     instance::Instance,
     process,
-    protocol::{Connection, Hello, State},
+    protocol::{Connection, Hello},
+    state::State,
 };
 
 /// How long a generation may take to resume after the one that was to replace it has died or

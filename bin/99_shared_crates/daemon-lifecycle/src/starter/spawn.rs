@@ -1,20 +1,18 @@
-use narration_core::{
-    Level, Narration,
-    lines::{self, DAEMON_LIFECYCLE},
-};
+use narration_core::Level;
 
 use super::{
+    binary::Binary,
     handle::{DaemonHandle, Outcome},
-    launch::launch,
     lock,
+    narrate::say,
     replace::replace,
     running::{self, Running},
-    stop::{end_all, end_dead, make_room},
-    update::{self, Binary, Wanted},
+    start::{start, stop_and_start},
+    stop::end_all,
+    update::{self, Wanted},
 };
 use crate::{
-    DaemonManager, Error, Identity, edge, identity::hash_args, instance::Instance, protocol::Hello,
-    quarantine::Quarantined,
+    Error, Identity, edge, instance::Instance, protocol::Hello, quarantine::Quarantined, spec::Spec,
 };
 
 /// What is to be done about a daemon that answers.
@@ -37,26 +35,32 @@ pub(crate) enum Again {
     No,
 }
 
-pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<DaemonHandle, Error> {
-    let instance = manager.instance_dir()?;
+/// Makes sure that the daemon runs.
+pub(crate) async fn spawn(spec: &Spec, again: Again) -> Result<DaemonHandle, Error> {
+    // Boxed, so that a caller's future need not hold all of a hand-over.
+    Box::pin(make_sure(spec, again)).await
+}
+
+async fn make_sure(spec: &Spec, again: Again) -> Result<DaemonHandle, Error> {
+    let instance = spec.instance()?;
     instance.create()?;
-    heal(manager, &instance).await;
-    let mut binary = match update::wanted(manager, &instance).await {
+    heal(spec, &instance).await;
+    let mut binary = match update::wanted(spec, &instance).await {
         Ok(Wanted::Binary(binary)) => binary,
-        Ok(Wanted::DoesNotBuild(error)) => return make_do(manager, &instance, error).await,
+        Ok(Wanted::DoesNotBuild(error)) => return make_do(spec, &instance, error).await,
         Err(error @ Error::NoSources { .. }) => return without_sources(&instance, error).await,
         Err(error) => return Err(error),
     };
-    let args_hash = hash_args(&manager.args);
+    let args_hash = spec.run.args_hash();
     if again == Again::No
         && let Some(hello) = running::answering(&instance).await
-        && is_same(&hello.identity, &binary, &args_hash)
+        && binary.is_run_by(&hello.identity, &args_hash)
     {
         return Ok(DaemonHandle::new(hello.identity, Outcome::Reused));
     }
 
     // Whoever holds the lock may be building for nobody.
-    let hurry = update::hurry(manager);
+    let hurry = update::hurry(&spec.update);
     let _lock = lock::lock(&instance).await?;
     drop(hurry);
     edge::passed("starter.locked");
@@ -64,82 +68,82 @@ pub(crate) async fn spawn(manager: &DaemonManager, again: Again) -> Result<Daemo
     instance.remove_old_drafts();
     let hello = match found {
         Running::Nobody => {
-            return start_best(manager, &instance, &binary, Outcome::Started).await;
+            return start_best(spec, &instance, &binary, Outcome::Started).await;
         }
         Running::Silent(identity) => {
             say(
                 "replace",
                 Level::Warn,
-                manager,
+                &spec.name(),
                 format!(
                     "'{}' (process {}) is alive but does not answer: stopping it",
-                    manager.binary_name(),
+                    spec.name(),
                     identity.pid,
                 ),
             );
             end_all(&instance).await?;
             let outcome = Outcome::Replaced { from: *identity };
-            return start_best(manager, &instance, &binary, outcome).await;
+            return start_best(spec, &instance, &binary, outcome).await;
         }
         Running::Answering(hello) => hello,
     };
-    if !is_same(&hello.identity, &binary, &args_hash) {
+    if !binary.is_run_by(&hello.identity, &args_hash) {
         // Whoever held the lock may have started what a later edit says.
-        if let Some(later) = update::recheck(manager, &instance).await? {
+        if let Some(later) = update::recheck(spec, &instance).await? {
             binary = later;
         }
     }
     let failed = instance.quarantined(&binary.exe_hash, &args_hash);
-    match decide(&hello, &binary, &args_hash, failed, manager.takeover, again) {
+    match decide(&hello, &binary, &args_hash, failed, spec.update.takeover, again) {
         Decision::Reuse => Ok(DaemonHandle::new(hello.identity, Outcome::Reused)),
         Decision::Refuse => Err(Error::OtherTree {
-            name: manager.binary_name(),
+            name: spec.name(),
             running: hello.identity.source_root.unwrap_or_default(),
             ours: binary.source_root.unwrap_or_default(),
         }),
         Decision::KeepBecause(failed) => {
-            let why = goes_on_without(manager, failed);
+            let why = goes_on_without(spec, failed);
             Ok(DaemonHandle::new(hello.identity, Outcome::RolledBack { why }))
         }
         Decision::HandOver => {
-            announce(manager, &hello.identity, &binary);
-            replace(manager, &instance, &binary, hello.identity).await
+            announce(spec, &hello.identity, &binary);
+            replace(spec, &instance, &binary, hello.identity).await
         }
         Decision::StopAndStart => {
-            announce(manager, &hello.identity, &binary);
-            stop_and_start(manager, &instance, &binary, hello.identity).await
+            announce(spec, &hello.identity, &binary);
+            stop_and_start(spec, &instance, &binary, hello.identity).await
         }
     }
 }
 
 /// Starts the binary, or where it has failed before the last one that served well.
 async fn start_best(
-    manager: &DaemonManager,
+    spec: &Spec,
     instance: &Instance,
     binary: &Binary,
     outcome: Outcome,
 ) -> Result<DaemonHandle, Error> {
-    let failed = instance.quarantined(&binary.exe_hash, &hash_args(&manager.args));
-    let good = || update::last_good(manager, instance);
+    let failed = instance.quarantined(&binary.exe_hash, &spec.run.args_hash());
+    let good = || update::last_good(&spec.update, instance);
     match failed.and_then(|failed| Some((failed, good()?))) {
         Some((failed, good)) if good.exe_hash != binary.exe_hash => {
-            let why = goes_on_without(manager, failed);
-            start(manager, instance, &good, Outcome::RolledBack { why }).await
+            let why = goes_on_without(spec, failed);
+            start(spec, instance, &good, Outcome::RolledBack { why }).await
         }
-        _ => start(manager, instance, binary, outcome).await,
+        _ => start(spec, instance, binary, outcome).await,
     }
 }
 
 /// Says that the binary before is used; returns why.
-fn goes_on_without(manager: &DaemonManager, failed: Quarantined) -> String {
+fn goes_on_without(spec: &Spec, failed: Quarantined) -> String {
     let until = failed
         .left()
         .map_or_else(|| "until it changes".to_owned(), |left| format!("for {} s", left.as_secs()));
-    let (name, why) = (manager.binary_name(), failed.why);
+    let (name, why) = (spec.name(), failed.why);
     say(
         "replace",
         Level::Warn,
-        manager,
+        &spec.name(),
         format!(
             "'{name}' goes on from the binary before: the new one failed ({why}) and is not tried again \
              {until}"
@@ -150,26 +154,26 @@ fn goes_on_without(manager: &DaemonManager, failed: Quarantined) -> String {
 
 /// Starts the last good binary of a daemon that has died, where there is something to build first:
 /// those that it served wait for a start then, and for no build.
-async fn heal(manager: &DaemonManager, instance: &Instance) {
+async fn heal(spec: &Spec, instance: &Instance) {
     let has_died = || instance.current().is_some_and(|current| !current.is_alive());
-    if !has_died() || !update::is_stale(manager).await {
+    if !has_died() || !update::is_stale(&spec.update).await {
         return;
     }
     let Ok(_lock) = lock::lock(instance).await else { return };
     if !has_died() || !matches!(running::find(instance).await, Running::Nobody) {
         return;
     }
-    let Some(binary) = update::last_good(manager, instance) else { return };
+    let Some(binary) = update::last_good(&spec.update, instance) else { return };
     say(
         "heal",
         Level::Warn,
-        manager,
+        &spec.name(),
         format!(
             "'{}' has died: starting the last binary that served well while the new one is built",
-            manager.binary_name(),
+            spec.name(),
         ),
     );
-    if let Err(error) = start(manager, instance, &binary, Outcome::Started).await {
+    if let Err(error) = start(spec, instance, &binary, Outcome::Started).await {
         let error: &dyn std::error::Error = &error;
         tracing::warn!(error, "cannot start the last good binary");
     }
@@ -186,18 +190,6 @@ async fn without_sources(instance: &Instance, error: Error) -> Result<DaemonHand
     }
 }
 
-/// Replaces a daemon that cannot hand over: it finishes what it has begun, while the next one serves
-/// already.
-pub(super) async fn stop_and_start(
-    manager: &DaemonManager,
-    instance: &Instance,
-    binary: &Binary,
-    from: Identity,
-) -> Result<DaemonHandle, Error> {
-    make_room(instance, &from, manager.drain_timeout).await?;
-    start(manager, instance, binary, Outcome::Replaced { from }).await
-}
-
 fn decide(
     running: &Hello,
     wanted: &Binary,
@@ -206,7 +198,7 @@ fn decide(
     takeover: bool,
     again: Again,
 ) -> Decision {
-    let is_same = is_same(&running.identity, wanted, args_hash);
+    let is_same = wanted.is_run_by(&running.identity, args_hash);
     if is_same && again == Again::No {
         return Decision::Reuse;
     }
@@ -225,17 +217,12 @@ fn decide(
     }
 }
 
-fn is_same(running: &Identity, wanted: &Binary, args_hash: &str) -> bool {
-    let same_binary = running.exe_hash == wanted.exe_hash || !wanted.replaces_others;
-    same_binary && running.args_hash == args_hash
-}
-
-fn announce(manager: &DaemonManager, running: &Identity, wanted: &Binary) {
-    let name = manager.binary_name();
+fn announce(spec: &Spec, running: &Identity, wanted: &Binary) {
+    let name = spec.name();
     let pid = running.pid;
     let why = if running.exe_hash != wanted.exe_hash {
         "its binary changed"
-    } else if running.args_hash != hash_args(&manager.args) {
+    } else if running.args_hash != spec.run.args_hash() {
         "its arguments changed"
     } else {
         "as was asked for"
@@ -243,45 +230,25 @@ fn announce(manager: &DaemonManager, running: &Identity, wanted: &Binary) {
     say(
         "replace",
         Level::Info,
-        manager,
+        &spec.name(),
         format!("Replacing the running '{name}' (process {pid}): {why}"),
     );
 }
 
-/// Starts a daemon where none serves, with the lock held.
-async fn start(
-    manager: &DaemonManager,
-    instance: &Instance,
-    binary: &Binary,
-    outcome: Outcome,
-) -> Result<DaemonHandle, Error> {
-    // A generation that died may have left children, which hold devices and memory.
-    if let Some(dead) = instance.current().filter(|current| !current.is_alive()) {
-        end_dead(instance, &dead).await?;
-    }
-    lines::spawning(&binary.shown, &manager.args).emit();
-    let generation = instance.next_generation();
-    let mut launched = launch(manager, binary, generation, None)?;
-    let identity = launched.serves(manager, instance).await?;
-    instance.release(&binary.exe_hash, &identity.args_hash);
-    edge::passed("starter.released");
-    Ok(DaemonHandle::new(identity, outcome))
-}
-
 /// The sources do not build and the policy is to go on with what there is.
 async fn make_do(
-    manager: &DaemonManager,
+    spec: &Spec,
     instance: &Instance,
     build_error: String,
 ) -> Result<DaemonHandle, Error> {
-    let name = manager.binary_name();
+    let name = spec.name();
     let _lock = lock::lock(instance).await?;
     let outcome = Outcome::Stale { build_error: build_error.clone() };
     if let Running::Answering(hello) = running::find(instance).await {
         say(
             "auto_update",
             Level::Warn,
-            manager,
+            &spec.name(),
             format!(
                 "'{name}' does not build: the running one (process {}) goes on, STALE",
                 hello.identity.pid,
@@ -289,19 +256,14 @@ async fn make_do(
         );
         return Ok(DaemonHandle::new(hello.identity, outcome));
     }
-    let Some(binary) = update::last_good(manager, instance) else {
+    let Some(binary) = update::last_good(&spec.update, instance) else {
         return Err(Error::NoLastGood { binary: name, build_error });
     };
     say(
         "auto_update",
         Level::Warn,
-        manager,
+        &spec.name(),
         format!("'{name}' does not build: starting the last binary that served well, STALE"),
     );
-    start(manager, instance, &binary, outcome).await
-}
-
-pub(super) fn say(action: &str, level: Level, manager: &DaemonManager, human: String) {
-    let about = manager.binary_name();
-    Narration::new(DAEMON_LIFECYCLE, action, human).level(level).about(about).emit();
+    start(spec, instance, &binary, outcome).await
 }

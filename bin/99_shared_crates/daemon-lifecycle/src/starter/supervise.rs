@@ -7,8 +7,17 @@ use std::{
 use narration_core::Level;
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{running, spawn::say, stop::was_stopped};
-use crate::{DaemonManager, Error, Identity, Waits, process::Process};
+use super::{
+    narrate::say,
+    running,
+    spawn::{self, Again},
+    stop::was_stopped,
+};
+use crate::{
+    Error, Identity,
+    process::Process,
+    spec::{Spec, Waits},
+};
 
 /// How a daemon that dies is started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,12 +84,12 @@ impl Drop for Supervisor {
     }
 }
 
-pub(crate) fn supervise(mut manager: DaemonManager, policy: RestartPolicy) -> Supervisor {
+pub(crate) fn supervise(mut spec: Spec, policy: RestartPolicy) -> Supervisor {
     // Nobody has asked by hand for what is started again and again.
-    manager.waits = manager.waits.max(Waits::Program);
+    spec.update.waits = spec.update.waits.max(Waits::Program);
     let (report, status) = watch::channel(Supervised::Starting);
     let task = tokio::spawn(async move {
-        let last = keep_running(&manager, policy, &report).await;
+        let last = keep_running(&spec, policy, &report).await;
         report.send_replace(last);
     });
     Supervisor { status, task: task.abort_handle() }
@@ -88,17 +97,17 @@ pub(crate) fn supervise(mut manager: DaemonManager, policy: RestartPolicy) -> Su
 
 /// Until it is stopped or has failed too often.
 async fn keep_running(
-    manager: &DaemonManager,
+    spec: &Spec,
     policy: RestartPolicy,
     report: &watch::Sender<Supervised>,
 ) -> Supervised {
     let mut backoff = Backoff::new(policy);
     loop {
         report.send_replace(Supervised::Starting);
-        let why = match manager.spawn().await {
+        let why = match spawn::spawn(spec, Again::No).await {
             Ok(handle) => {
                 let began = Instant::now();
-                match follow(manager, handle.identity().clone(), report).await {
+                match follow(spec, handle.identity().clone(), report).await {
                     Ok(End::Stopped) => return Supervised::Stopped,
                     Ok(End::Died(why)) => {
                         backoff.served(began.elapsed());
@@ -110,16 +119,16 @@ async fn keep_running(
             Err(Error::Stopped { .. }) => return Supervised::Stopped,
             Err(error) => chain(&error),
         };
-        let name = manager.binary_name();
+        let name = spec.name();
         let Some(delay) = backoff.failed(Instant::now(), jitter()) else {
-            say("supervise", Level::Error, manager, format!("'{name}' failed too often: {why}"));
+            say("supervise", Level::Error, &name, format!("'{name}' failed too often: {why}"));
             return Supervised::Failed { why };
         };
         let seconds = delay.as_secs_f32();
         say(
             "supervise",
             Level::Warn,
-            manager,
+            &name,
             format!("'{name}' failed ({why}); starting it again in {seconds:.1} s"),
         );
         report.send_replace(Supervised::BackingOff { delay, why });
@@ -134,11 +143,11 @@ enum End {
 
 /// Waits for the end of the daemon, through all its replacements.
 async fn follow(
-    manager: &DaemonManager,
+    spec: &Spec,
     mut identity: Identity,
     report: &watch::Sender<Supervised>,
 ) -> Result<End, Error> {
-    let instance = manager.instance_dir()?;
+    let instance = spec.instance()?;
     loop {
         report.send_replace(Supervised::Running(identity.clone()));
         if let Some(process) = Process::open(identity.pid, identity.start_time) {

@@ -11,33 +11,21 @@ use narration_core::{
     Narration,
     lines::{self, DAEMON_LIFECYCLE},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
-    find, narrate,
+    binary::Binary,
+    find,
+    narrate::{self, Say},
     remembered::{known_hash, trust, trusted},
     running,
 };
 use crate::{
-    DaemonManager, Error, Identity, OnBuildFailure, Waits,
-    identity::{hash_args, hash_file},
+    Error, Identity,
+    identity::hash_file,
     instance::{Good, Instance},
     logs,
-    manager::AutoUpdate,
+    spec::{OnBuildFailure, Sources, Spec, Update, Waits},
 };
-
-/// The binary that a daemon should run from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Binary {
-    pub(super) exe: PathBuf,
-    pub(super) exe_hash: String,
-    /// How a person would name it: within the workspace, where cargo puts it.
-    pub(super) shown: String,
-    pub(super) source_root: Option<PathBuf>,
-    /// Whether it takes the place of a running daemon that has another. Not where updates are
-    /// switched off: what runs may be newer than what there is.
-    pub(super) replaces_others: bool,
-}
 
 pub(crate) enum Wanted {
     Binary(Binary),
@@ -47,48 +35,45 @@ pub(crate) enum Wanted {
 
 /// The binary that the sources say should run, built if need be; or the one there is, where it is
 /// not kept up to date.
-pub(crate) async fn wanted(manager: &DaemonManager, instance: &Instance) -> Result<Wanted, Error> {
-    match up_to_date(manager) {
-        None => as_it_is(manager, instance).map(Wanted::Binary),
-        Some(update) => {
-            if let Some(binary) = trusted(manager, instance) {
+pub(crate) async fn wanted(spec: &Spec, instance: &Instance) -> Result<Wanted, Error> {
+    match spec.update.followed() {
+        None => as_it_is(spec, instance).map(Wanted::Binary),
+        Some(sources) => {
+            if let Some(binary) = trusted(&spec.update.policy, instance) {
                 return Ok(Wanted::Binary(binary));
             }
-            built(manager, instance, update, Say::Everything).await
+            built(spec, instance, sources, Say::Everything).await
         }
     }
 }
 
 /// Makes haste with what is being built for nobody, if somebody waits.
-pub(crate) fn hurry(manager: &DaemonManager) -> Option<Hurry> {
-    let update = up_to_date(manager).filter(|_| manager.waits != Waits::Nobody)?;
-    updater(manager, update).and_then(|updater| updater.hurry()).ok()
+pub(crate) fn hurry(update: &Update) -> Option<Hurry> {
+    let sources = update.followed().filter(|_| update.waits != Waits::Nobody)?;
+    updater(update, sources).and_then(|updater| updater.hurry()).ok()
 }
 
 /// The same again for one that has waited since; silent unless something has changed. `None` when
 /// there is nothing to say that was not known.
-pub(super) async fn recheck(
-    manager: &DaemonManager,
-    instance: &Instance,
-) -> Result<Option<Binary>, Error> {
-    let Some(update) = up_to_date(manager) else { return Ok(None) };
-    match built(manager, instance, update, Say::Builds).await? {
+pub(super) async fn recheck(spec: &Spec, instance: &Instance) -> Result<Option<Binary>, Error> {
+    let Some(sources) = spec.update.followed() else { return Ok(None) };
+    match built(spec, instance, sources, Say::Builds).await? {
         Wanted::Binary(binary) => Ok(Some(binary)),
         Wanted::DoesNotBuild(_) => Ok(None),
     }
 }
 
-/// See [`DaemonManager::is_current`].
-pub(crate) async fn is_current(manager: &DaemonManager, running: &Identity) -> bool {
-    if running.args_hash != hash_args(&manager.args) || !running.is_alive() {
+/// See [`crate::DaemonManager::is_current`].
+pub(crate) async fn is_current(spec: &Spec, running: &Identity) -> bool {
+    if running.args_hash != spec.run.args_hash() || !running.is_alive() {
         return false;
     }
-    let Some(update) = up_to_date(manager) else { return true };
-    let Ok(instance) = manager.instance_dir() else { return false };
-    if let Some(binary) = trusted(manager, &instance) {
+    let Some(sources) = spec.update.followed() else { return true };
+    let Ok(instance) = spec.instance() else { return false };
+    if let Some(binary) = trusted(&spec.update.policy, &instance) {
         return binary.exe_hash == running.exe_hash;
     }
-    let Ok(updater) = updater(manager, update) else { return false };
+    let Ok(updater) = updater(&spec.update, sources) else { return false };
     let checked = tokio::task::spawn_blocking(move || updater.check()).await;
     match checked {
         Ok(Ok(Freshness::Fresh(artifact))) => artifact.hash.to_string() == running.exe_hash,
@@ -97,9 +82,9 @@ pub(crate) async fn is_current(manager: &DaemonManager, running: &Identity) -> b
 }
 
 /// The last binary that stood its probation; where none has, the last that was built.
-pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<Binary> {
-    let update = manager.auto_update.as_ref();
-    let updater = update.and_then(|update| updater(manager, update).ok());
+pub(super) fn last_good(update: &Update, instance: &Instance) -> Option<Binary> {
+    let sources = update.sources.as_ref();
+    let updater = sources.and_then(|sources| updater(update, sources).ok());
     let served = instance
         .load("good.json")
         .filter(|good: &Good| hash_file(&good.exe).is_ok_and(|exe_hash| exe_hash == good.exe_hash));
@@ -120,33 +105,29 @@ pub(super) fn last_good(manager: &DaemonManager, instance: &Instance) -> Option<
 }
 
 /// The workspace that the binary is built from, kept up to date or not.
-fn source_root(manager: &DaemonManager) -> Option<PathBuf> {
-    let updater = updater(manager, manager.auto_update.as_ref()?).ok()?;
+fn source_root(update: &Update) -> Option<PathBuf> {
+    let updater = updater(update, update.sources.as_ref()?).ok()?;
     Some(updater.workspace_root().to_owned())
 }
 
-fn up_to_date(manager: &DaemonManager) -> Option<&AutoUpdate> {
-    manager.auto_update.as_ref().filter(|_| manager.policy.enabled)
-}
-
 /// The binary at the given path, whatever its sources say.
-fn as_it_is(manager: &DaemonManager, instance: &Instance) -> Result<Binary, Error> {
-    let exe = std::path::absolute(&manager.binary_path)
-        .map_err(|source| Error::io("resolve", &manager.binary_path, source))?;
+fn as_it_is(spec: &Spec, instance: &Instance) -> Result<Binary, Error> {
+    let exe = std::path::absolute(&spec.run.binary_path)
+        .map_err(|source| Error::io("resolve", &spec.run.binary_path, source))?;
     if !exe.is_file() {
-        return Err(Error::BinaryNotFound { name: manager.binary_name(), looked: vec![exe] });
+        return Err(Error::BinaryNotFound { name: spec.name(), looked: vec![exe] });
     }
     let exe_hash = known_hash(&exe, instance).map_err(|source| Error::io("read", &exe, source))?;
-    let source_root = source_root(manager);
+    let source_root = source_root(&spec.update);
     let shown = relative(&exe, source_root.as_deref());
-    let replaces_others = manager.auto_update.is_none();
+    let replaces_others = spec.update.sources.is_none();
     Ok(Binary { exe, exe_hash, shown, source_root, replaces_others })
 }
 
 /// What the daemon needs of this process's environment to judge and build as this one does.
-pub(super) fn build_environment(manager: &DaemonManager) -> Vec<(OsString, OsString)> {
-    let Some(update) = &manager.auto_update else { return Vec::new() };
-    let found = updater(manager, update).and_then(|updater| updater.child_environment());
+pub(super) fn build_environment(update: &Update) -> Vec<(OsString, OsString)> {
+    let Some(sources) = &update.sources else { return Vec::new() };
+    let found = updater(update, sources).and_then(|updater| updater.child_environment());
     found.unwrap_or_else(|error| {
         tracing::debug!(%error, "no build environment to pass on");
         Vec::new()
@@ -154,15 +135,15 @@ pub(super) fn build_environment(manager: &DaemonManager) -> Vec<(OsString, OsStr
 }
 
 /// For a daemon that looks after itself: it has just seen that it is stale, whatever was trusted.
-pub(crate) fn unhurried(mut manager: DaemonManager) -> DaemonManager {
-    manager.policy.check_interval = Duration::ZERO;
-    manager.waits = Waits::Nobody;
-    manager
+pub(crate) fn unhurried(mut spec: Spec) -> Spec {
+    spec.update.policy.check_interval = Duration::ZERO;
+    spec.update.waits = Waits::Nobody;
+    spec
 }
 
 /// `None` where the binary is not kept up to date.
-pub(crate) fn updater_of(manager: &DaemonManager) -> Option<AutoUpdater> {
-    match updater(manager, up_to_date(manager)?) {
+pub(crate) fn updater_of(update: &Update) -> Option<AutoUpdater> {
+    match updater(update, update.followed()?) {
         Ok(updater) => Some(updater),
         Err(error) => {
             tracing::warn!(%error, "not kept up to date");
@@ -171,59 +152,51 @@ pub(crate) fn updater_of(manager: &DaemonManager) -> Option<AutoUpdater> {
     }
 }
 
-fn updater(
-    manager: &DaemonManager,
-    update: &AutoUpdate,
-) -> Result<AutoUpdater, auto_update::Error> {
-    open(&update.binary, &update.source_dir, manager)
+fn updater(update: &Update, sources: &Sources) -> Result<AutoUpdater, auto_update::Error> {
+    open(&sources.binary, &sources.source_dir, update)
 }
 
 fn open(
     binary: &str,
     source_dir: &Path,
-    manager: &DaemonManager,
+    update: &Update,
 ) -> Result<AutoUpdater, auto_update::Error> {
     let updater = AutoUpdater::new(binary, source_dir)?;
-    let is_automatic = manager.waits != Waits::Person;
-    Ok(updater.profile(&manager.policy.profile).automatic(is_automatic))
+    let is_automatic = update.waits != Waits::Person;
+    Ok(updater.profile(&update.policy.profile).automatic(is_automatic))
 }
 
 /// What is compiled along when something is; one that is not to be found is nobody's to build.
-fn company(manager: &DaemonManager, update: &AutoUpdate) -> Vec<AutoUpdater> {
-    let others = update.together_with.iter();
-    others.filter_map(|(name, source_dir)| open(name, source_dir, manager).ok()).collect()
-}
-
-pub(super) enum Say {
-    Everything,
-    Builds,
+fn also_built(update: &Update, sources: &Sources) -> Vec<AutoUpdater> {
+    let others = sources.together_with.iter();
+    others.filter_map(|(name, source_dir)| open(name, source_dir, update).ok()).collect()
 }
 
 async fn built(
-    manager: &DaemonManager,
+    spec: &Spec,
     instance: &Instance,
-    update: &AutoUpdate,
+    sources: &Sources,
     how_much: Say,
 ) -> Result<Wanted, Error> {
-    let unknown = |source| Error::AutoUpdate { binary: update.binary.clone(), source };
-    let updater = match updater(manager, update) {
+    let unknown = |source| Error::AutoUpdate { binary: sources.binary.clone(), source };
+    let updater = match updater(&spec.update, sources) {
         Err(auto_update::Error::NoWorkspace { path }) if !find::is_installed() => {
-            return Err(Error::NoSources { binary: update.binary.clone(), path });
+            return Err(Error::NoSources { binary: sources.binary.clone(), path });
         }
         // An installed release: there is nothing to be kept up with.
         Err(auto_update::Error::NoWorkspace { path }) => {
-            say_off_once(update, &path);
-            return as_it_is(manager, instance).map(Wanted::Binary);
+            say_off_once(&sources.binary, &path);
+            return as_it_is(spec, instance).map(Wanted::Binary);
         }
         found => found.map_err(unknown)?,
     };
     if matches!(how_much, Say::Everything) {
-        lines::checking(&update.binary).emit();
+        lines::checking(&sources.binary).emit();
     }
     // Nobody is served while nothing runs, so then the build may have the whole machine.
-    let is_idle = manager.waits == Waits::Nobody && running::is_serving(instance);
+    let is_idle = spec.update.waits == Waits::Nobody && running::is_serving(instance);
     let updater = updater.idle_priority(is_idle);
-    let (name, manager_too, update_too) = (update.binary.clone(), manager.clone(), update.clone());
+    let (update_too, sources_too) = (spec.update.clone(), sources.clone());
     // The thread that builds narrates for whoever asked.
     let span = tracing::Span::current();
     let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -231,16 +204,17 @@ async fn built(
         tracing::dispatcher::with_default(&dispatch, || {
             span.in_scope(|| {
                 let root = updater.workspace_root().to_owned();
-                let note = manager_too.first_build.as_deref();
-                let narrate = |event| narrate::build_event(&name, &event, &how_much, note);
+                let note = update_too.first_build.as_deref();
+                let narrate =
+                    |event| narrate::build_event(&sources_too.binary, &event, &how_much, note);
                 let artifact = match updater.check() {
                     Ok(Freshness::Fresh(artifact)) => {
                         narrate(BuildEvent::Fresh);
                         Ok(artifact)
                     }
                     _ => {
-                        let company = company(&manager_too, &update_too);
-                        updater.together_with(company).ensure_built_with(narrate)
+                        let also_built = also_built(&update_too, &sources_too);
+                        updater.together_with(also_built).ensure_built_with(narrate)
                     }
                 };
                 artifact.map(|artifact| Binary {
@@ -259,18 +233,18 @@ async fn built(
     };
     match outcome {
         Ok(binary) => {
-            trust(manager, instance, &binary);
+            trust(&spec.update.policy, instance, &binary);
             Ok(Wanted::Binary(binary))
         }
         Err(error @ auto_update::Error::BuildFailed { .. })
-            if manager.policy.on_build_failure == OnBuildFailure::LastGood =>
+            if spec.update.policy.on_build_failure == OnBuildFailure::LastGood =>
         {
-            note_in_log(manager, &error);
+            note_in_log(spec, &error);
             Ok(Wanted::DoesNotBuild(error.to_string()))
         }
         Err(source @ auto_update::Error::BuildFailed { .. }) => {
-            note_in_log(manager, &source);
-            Err(Error::Build { binary: update.binary.clone(), source })
+            note_in_log(spec, &source);
+            Err(Error::Build { binary: sources.binary.clone(), source })
         }
         Err(source) => Err(unknown(source)),
     }
@@ -278,13 +252,13 @@ async fn built(
 
 /// In the daemon's log: whoever asks why it is stale looks there, and nobody may have listened when
 /// it was told.
-fn note_in_log(manager: &DaemonManager, error: &auto_update::Error) {
+fn note_in_log(spec: &Spec, error: &auto_update::Error) {
     // One that is remembered has been noted when it was made.
     let auto_update::Error::BuildFailed { diagnostics, remembered: false, .. } = error else {
         return;
     };
-    let noted = manager.log_path().map_err(io::Error::other).and_then(|log| {
-        let binary = manager.binary_name();
+    let noted = spec.log_path().map_err(io::Error::other).and_then(|log| {
+        let binary = spec.name();
         writeln!(
             logs::open(&log)?,
             "`{binary}` does not build, so what runs is stale\n{diagnostics}"
@@ -296,17 +270,16 @@ fn note_in_log(manager: &DaemonManager, error: &auto_update::Error) {
 }
 
 /// Whether there is something to build before the daemon could be started.
-pub(super) async fn is_stale(manager: &DaemonManager) -> bool {
-    let Some(update) = up_to_date(manager) else { return false };
-    let Ok(updater) = updater(manager, update) else { return true };
+pub(super) async fn is_stale(update: &Update) -> bool {
+    let Some(sources) = update.followed() else { return false };
+    let Ok(updater) = updater(update, sources) else { return true };
     let checked = tokio::task::spawn_blocking(move || updater.check()).await;
     !matches!(checked, Ok(Ok(Freshness::Fresh(_))))
 }
 
-fn say_off_once(update: &AutoUpdate, path: &Path) {
+fn say_off_once(name: &str, path: &Path) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
-        let name = &update.binary;
         let human = format!(
             "Not checking whether '{name}' needs a rebuild: there is no source tree at {}",
             path.display()

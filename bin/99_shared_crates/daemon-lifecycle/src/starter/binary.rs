@@ -1,0 +1,26 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Identity;
+
+/// The binary that a daemon should run from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Binary {
+    pub(super) exe: PathBuf,
+    pub(super) exe_hash: String,
+    /// How a person would name it: within the workspace, where cargo puts it.
+    pub(super) shown: String,
+    pub(super) source_root: Option<PathBuf>,
+    /// Whether it takes the place of a running daemon that has another. Not where updates are
+    /// switched off: what runs may be newer than what there is.
+    pub(super) replaces_others: bool,
+}
+
+impl Binary {
+    /// Whether `running` is as a daemon started from this binary would be.
+    pub(super) fn is_run_by(&self, running: &Identity, args_hash: &str) -> bool {
+        let same_binary = running.exe_hash == self.exe_hash || !self.replaces_others;
+        same_binary && running.args_hash == args_hash
+    }
+}
