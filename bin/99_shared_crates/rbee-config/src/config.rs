@@ -12,24 +12,24 @@ use crate::{
     error::Error,
     file::{Entries, Source},
     hives::{self, HiveEntry},
-    layers::{ConfigValue, Layers, Origin},
+    layers::{ConfigValue, Layers},
     nearest::nearest,
+    origin::Origin,
     paths::{self, Paths},
     setting::{BaseUrl, LocalUse, NarrationMode, OnBuildFailure, ProfileName, QueenUrl},
     trust,
-    web::{HostNames, Origins},
+    web::{HostName, ListOf, WebOrigin},
 };
 
 /// The tables of the file.
 const SECTIONS: [&str; 6] = ["auto_update", "queen", "hive", "worker", "models", "model"];
 
-/// How to find Python and pip, and what tells pip where and through what to download.
-const DOWNLOADER_VARIABLES: &[&str] = &[
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_*",
-    "XDG_*",
+/// How to find Python and pip.
+const PYTHON_VARIABLES: &[&str] = &["PATH", "HOME", "LANG", "LC_*", "XDG_*"];
+
+/// What says where and through what this machine downloads, pip included; a `*` at the end stands for
+/// any rest.
+pub const DOWNLOAD_VARIABLES: &[&str] = &[
     "PIP_*",
     "SSL_CERT_*",
     "REQUESTS_CA_BUNDLE",
@@ -188,8 +188,8 @@ impl RbeeConfig {
                 None,
             )?,
             local: layers.get("queen.local", LocalUse::SameUser)?,
-            hosts: layers.get("queen.hosts", HostNames::default())?.0,
-            origins: layers.get("queen.origins", Origins::default())?.0,
+            hosts: layers.get("queen.hosts", ListOf::<HostName>::none())?.texts,
+            origins: layers.get("queen.origins", ListOf::<WebOrigin>::none())?.texts,
             drain_timeout: layers.get("queen.drain_timeout", minutes(30))?,
             takeover: overrides.takeover,
         };
@@ -213,7 +213,7 @@ impl RbeeConfig {
                     BaseUrl("https://huggingface.co".into()),
                 )?
                 .0,
-            environment: environment.select(DOWNLOADER_VARIABLES),
+            environment: environment.select(&[PYTHON_VARIABLES, DOWNLOAD_VARIABLES].concat()),
         };
         let narration = layers.get_or_flag(
             "narration",

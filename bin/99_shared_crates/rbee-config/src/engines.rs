@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     error::Error,
     file::{Entries, Named, describe},
-    layers::{Layers, Origin, invalid},
+    layers::{Layers, invalid},
+    origin::Origin,
     setting::{Setting, Variables},
 };
 

@@ -1,6 +1,6 @@
 use std::{io, path::PathBuf};
 
-use crate::layers::Origin;
+use crate::origin::Origin;
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{error::Error, layers::Origin, nearest::nearest};
+use crate::{error::Error, nearest::nearest, origin::Origin};
 
 /// The text of the configuration file, which [`Entries`] borrows.
 pub(crate) struct Source {

@@ -5,7 +5,8 @@ use toml::de::DeValue;
 use crate::{
     error::Error,
     file::{Entries, Entry, describe},
-    layers::{Layers, Origin, invalid},
+    layers::{Layers, invalid},
+    origin::Origin,
     setting::Setting,
 };
 

@@ -19,6 +19,7 @@
 mod config; // the values, and the one list of keys with their defaults
 mod live; // the values of a process that outlives edits of the file
 mod environment; // the only place that reads the process's environment
+mod origin; // where a value came from
 mod file; // config.toml as keys with lines
 mod hives; // the `[[hive]]` tables
 mod engines; // what computes tokens, and for which models
@@ -32,13 +33,14 @@ mod web; // who addresses the queen, and from which pages
 mod error;
 
 pub use crate::{
-    config::{AutoUpdate, Models, Overrides, Queen, RbeeConfig, Worker},
+    config::{AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker},
     engines::{BUILT_IN_WORKERS, EngineLimits, External, ModelEntry, Vllm},
     environment::Environment,
     error::Error,
     hives::HiveEntry,
-    layers::{ConfigValue, Origin},
+    layers::ConfigValue,
     live::LiveConfig,
+    origin::Origin,
     paths::Paths,
     programs::SETUP_VLLM,
     setting::{LocalUse, NarrationMode, OnBuildFailure, QueenUrl},

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{environment::Environment, error::Error, layers::Origin};
+use crate::{environment::Environment, error::Error, origin::Origin};
 
 /// Where rbee keeps its files.
 #[derive(Debug, Clone, PartialEq, Eq)]

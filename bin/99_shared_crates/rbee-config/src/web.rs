@@ -1,29 +1,58 @@
+use std::marker::PhantomData;
+
 use toml::de::DeValue;
 
 use crate::setting::Setting;
 
-/// Names of hosts as a `Host` header has them: `host.docker.internal`, `my-nas:8500`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HostNames(pub(crate) Vec<String>);
+/// A list of texts, each of which is a `K`.
+#[derive(Debug, Clone)]
+pub(crate) struct ListOf<K> {
+    pub(crate) texts: Vec<String>,
+    kind: PhantomData<K>,
+}
 
-/// Origins as browsers send them: `http://localhost:3000`, `chrome-extension://abc`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Origins(pub(crate) Vec<String>);
+/// What each text of a list is to be.
+pub(crate) trait Kind {
+    /// Completes "must be ...".
+    const EXPECTED: &str;
+    fn is_one(text: &str) -> bool;
+}
 
-impl HostNames {
-    fn of(names: Vec<String>) -> Option<Self> {
-        names.iter().all(|name| is_authority(name)).then_some(Self(names))
+/// A host as a `Host` header has it: `host.docker.internal`, `my-nas:8500`.
+#[derive(Debug, Clone)]
+pub(crate) struct HostName;
+
+/// An origin as browsers send it: `http://localhost:3000`, `chrome-extension://abc`.
+#[derive(Debug, Clone)]
+pub(crate) struct WebOrigin;
+
+impl Kind for HostName {
+    const EXPECTED: &str =
+        "a list of host names, such as [\"host.docker.internal\"], with a port or without";
+
+    fn is_one(text: &str) -> bool {
+        is_authority(text)
     }
 }
 
-impl Origins {
-    fn of(origins: Vec<String>) -> Option<Self> {
-        let is_origin = |origin: &String| {
-            let Some((scheme, authority)) = origin.split_once("://") else { return false };
-            let named = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-            !scheme.is_empty() && named && is_authority(authority)
-        };
-        origins.iter().all(is_origin).then_some(Self(origins))
+impl Kind for WebOrigin {
+    const EXPECTED: &str = "a list of origins, such as [\"http://localhost:3000\"], without a path";
+
+    fn is_one(text: &str) -> bool {
+        let Some((scheme, authority)) = text.split_once("://") else { return false };
+        let named = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        !scheme.is_empty() && named && is_authority(authority)
+    }
+}
+
+impl<K: Kind> ListOf<K> {
+    pub(crate) fn none() -> Self {
+        Self { texts: Vec::new(), kind: PhantomData }
+    }
+
+    fn of(texts: Vec<String>) -> Option<Self> {
+        let all_are = texts.iter().all(|text| K::is_one(text));
+        all_are.then_some(Self { texts, kind: PhantomData })
     }
 }
 
@@ -48,9 +77,9 @@ fn is_authority(text: &str) -> bool {
     }
 }
 
-impl Setting for HostNames {
+impl<K: Kind> Setting for ListOf<K> {
     fn expected() -> String {
-        "a list of host names, such as [\"host.docker.internal\"], with a port or without".into()
+        K::EXPECTED.to_owned()
     }
 
     fn from_text(text: &str) -> Option<Self> {
@@ -62,25 +91,7 @@ impl Setting for HostNames {
     }
 
     fn show(&self) -> String {
-        self.0.show()
-    }
-}
-
-impl Setting for Origins {
-    fn expected() -> String {
-        "a list of origins, such as [\"http://localhost:3000\"], without a path".into()
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        Vec::from_text(text).and_then(Self::of)
-    }
-
-    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
-        Vec::from_toml(value).and_then(Self::of)
-    }
-
-    fn show(&self) -> String {
-        self.0.show()
+        self.texts.show()
     }
 }
 
@@ -100,12 +111,11 @@ mod tests {
 
     #[test]
     fn an_origin_has_a_scheme_and_no_path() {
-        let is_origin = |text: &str| Origins::of(vec![text.to_owned()]).is_some();
         for origin in ["http://localhost:3000", "https://a.example", "chrome-extension://abcdef"] {
-            assert!(is_origin(origin), "{origin}");
+            assert!(WebOrigin::is_one(origin), "{origin}");
         }
         for origin in ["null", "*", "http://*", "localhost:3000", "http://a/", "://a", "http://"] {
-            assert!(!is_origin(origin), "{origin}");
+            assert!(!WebOrigin::is_one(origin), "{origin}");
         }
     }
 }
