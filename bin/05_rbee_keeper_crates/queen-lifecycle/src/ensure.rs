@@ -1,4 +1,4 @@
-use chain_daemon::{QUEEN, Spec};
+use chain_daemon::{InstanceName, QUEEN, Spec};
 use daemon_lifecycle::{DaemonHandle, DaemonManager, Outcome, RestartPolicy, Supervisor};
 use rbee_config::{Overrides, RbeeConfig};
 
@@ -79,16 +79,15 @@ pub(crate) fn manager(config: &RbeeConfig) -> Result<DaemonManager, daemon_lifec
     let port = config.queen.port;
     let spec = Spec {
         binary: QUEEN,
-        instance: &instance(config),
+        instance: instance(config),
         args: vec!["--port".to_owned(), port.to_string()],
         takeover: config.queen.takeover,
     };
     chain_daemon::manager(config, spec)
 }
 
-/// The queen's instance is its port: two queens of one person differ in nothing else.
-pub(crate) fn instance(config: &RbeeConfig) -> String {
-    format!("queen-{}", config.queen.port)
+pub(crate) fn instance(config: &RbeeConfig) -> InstanceName {
+    InstanceName::Queen { port: config.queen.port }
 }
 
 fn port_of(base_url: &str) -> Result<u16, Error> {

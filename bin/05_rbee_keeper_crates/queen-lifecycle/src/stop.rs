@@ -1,4 +1,4 @@
-use chain_daemon::stop_mode;
+use chain_daemon::{InstanceName, stop_mode};
 use daemon_lifecycle::{StopMode, Stopped, stop_all};
 use rbee_config::RbeeConfig;
 
@@ -34,22 +34,27 @@ pub async fn stop_queen(config: &RbeeConfig, request: StopRequest) -> Result<Sto
     let queen = instance(config);
     let mode = stop_mode(config, request.now);
     let mut report = StopReport::default();
-    stop(config, mode, |name| name == queen, &mut report).await?;
+    stop(config, mode, |name| name == Some(&queen), &mut report).await?;
     if !request.keep_hives {
-        stop(config, mode, |name| name.starts_with("hive-"), &mut report).await?;
-        stop(config, mode, |name| !name.starts_with("queen-"), &mut report).await?;
+        let is_hive = |name: Option<&_>| matches!(name, Some(InstanceName::Hive { .. }));
+        stop(config, mode, is_hive, &mut report).await?;
+        let is_no_queen = |name: Option<&_>| !matches!(name, Some(InstanceName::Queen { .. }));
+        stop(config, mode, is_no_queen, &mut report).await?;
     }
     Ok(report)
 }
 
+/// Stops what `filter` chooses; it is given no name where the instance is not one of the chain's.
 async fn stop(
     config: &RbeeConfig,
     mode: StopMode,
-    filter: impl Fn(&str) -> bool,
+    filter: impl Fn(Option<&InstanceName>) -> bool,
     report: &mut StopReport,
 ) -> Result<(), Error> {
     let stopped: Vec<(String, Stopped)> =
-        stop_all(&config.paths.run, filter, mode).await.map_err(Error::Stop)?;
+        stop_all(&config.paths.run, |name| filter(name.parse().ok().as_ref()), mode)
+            .await
+            .map_err(Error::Stop)?;
     report.stopped.extend(stopped.into_iter().map(|(name, _)| name));
     Ok(())
 }

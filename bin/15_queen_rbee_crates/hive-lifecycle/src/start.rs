@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use chain_daemon::{HIVE, Spec};
+use chain_daemon::{HIVE, InstanceName, Spec};
 use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits, instances};
 use rbee_config::{HiveEntry, RbeeConfig};
 
@@ -88,7 +88,7 @@ fn manager(
 ) -> Result<DaemonManager, daemon_lifecycle::Error> {
     let spec = Spec {
         binary: HIVE,
-        instance: &instance(&hive.alias),
+        instance: instance(&hive.alias),
         args: vec![
             "--port".to_owned(),
             hive.port.to_string(),
@@ -106,15 +106,16 @@ fn manager(
 /// her. While she runs, two queens would replace each other's hive in turn.
 fn is_abandoned(config: &RbeeConfig, hive: &HiveEntry) -> bool {
     let running = instances(&config.paths.run);
-    let name = instance(&hive.alias);
+    let name = instance(&hive.alias).to_string();
     let tree = running.iter().find(|(running, _)| *running == name);
     let tree = tree.and_then(|(_, identity)| identity.source_root.as_ref());
     !running.iter().any(|(name, identity)| {
-        name.starts_with("queen-") && tree.is_some() && identity.source_root.as_ref() == tree
+        let is_queen = matches!(name.parse::<InstanceName>(), Ok(InstanceName::Queen { .. }));
+        is_queen && tree.is_some() && identity.source_root.as_ref() == tree
     })
 }
 
 /// The name of a hive's instance on its host.
-pub(crate) fn instance(alias: &str) -> String {
-    format!("hive-{alias}")
+pub(crate) fn instance(alias: &str) -> InstanceName {
+    InstanceName::Hive { alias: alias.to_owned() }
 }

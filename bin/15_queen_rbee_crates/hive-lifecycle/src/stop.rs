@@ -1,4 +1,4 @@
-use chain_daemon::stop_mode;
+use chain_daemon::{InstanceName, stop_mode};
 use daemon_lifecycle::stop_all;
 use rbee_config::RbeeConfig;
 
@@ -22,10 +22,10 @@ pub async fn execute_hive_stop(
     let failed = |source| Error::Stop { alias: alias.clone(), source };
     let mode = stop_mode(config, now);
     let (run, hive) = (&config.paths.run, instance(alias));
-    let mut stopped = stop_all(run, |name| name == hive, mode).await.map_err(failed)?;
-    // worker-lifecycle names a worker's instance `worker-MODEL@HIVE`.
-    let of_hive = format!("@{alias}");
-    let workers = |name: &str| name.starts_with("worker-") && name.ends_with(&of_hive);
-    stopped.extend(stop_all(run, workers, mode).await.map_err(failed)?);
+    let is_hive = |name: &str| name.parse::<InstanceName>().is_ok_and(|name| name == hive);
+    let mut stopped = stop_all(run, is_hive, mode).await.map_err(failed)?;
+    let is_its_worker =
+        |name: &str| name.parse::<InstanceName>().is_ok_and(|name| name.is_worker_of(alias));
+    stopped.extend(stop_all(run, is_its_worker, mode).await.map_err(failed)?);
     Ok(stopped.into_iter().map(|(name, _)| name).collect())
 }

@@ -5,7 +5,7 @@ use rbee_config::RbeeConfig;
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{Error, spawn::socket};
+use crate::{Error, config::socket};
 
 /// How long a worker may take for an answer that needs no inference.
 const CONTROL_DEADLINE: Duration = Duration::from_secs(5);

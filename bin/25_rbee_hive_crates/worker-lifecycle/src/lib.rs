@@ -3,6 +3,7 @@
 //! A worker serves one model on a Unix socket in its instance's folder. It outlives the hive that
 //! spawned it: the next hive finds it by its instance and goes on with it.
 
+mod config; // which worker
 mod client; // HTTP over the worker's socket
 mod error;
 mod kind; // what computes the tokens
@@ -13,9 +14,10 @@ mod running; // find and stop
 
 pub use crate::{
     client::WorkerClient,
+    config::{WorkerConfig, worker_id},
     engine::{memory_bytes, overhead_bytes, shares_engine},
     error::Error,
     kind::WorkerType,
     running::{is_taken, running_workers, stop_worker},
-    spawn::{WorkerConfig, WorkerHandle, build_worker, spawn_worker, worker_id, worker_is_current},
+    spawn::{WorkerHandle, build_worker, spawn_worker, worker_is_current},
 };

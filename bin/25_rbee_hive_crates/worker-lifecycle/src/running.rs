@@ -1,13 +1,11 @@
 use std::time::Duration;
 
+use chain_daemon::InstanceName;
 use daemon_lifecycle::{Outcome, StopMode, instances, stop_instance};
 use rbee_config::RbeeConfig;
 use tokio::task::JoinSet;
 
-use crate::{
-    Error, WorkerClient, WorkerHandle,
-    spawn::{belongs_to, slot_of, socket},
-};
+use crate::{Error, WorkerClient, WorkerHandle, config::socket};
 
 /// The workers of a hive that are alive and answer, whoever spawned them; those whose id `known`
 /// knows are not asked.
@@ -22,17 +20,18 @@ pub async fn running_workers(
 ) -> Result<Vec<WorkerHandle>, Error> {
     let mut asked = JoinSet::new();
     for (id, identity) in instances(&rbee.paths.run) {
-        if belongs_to(&id, hive) && !known(&id) {
+        let Ok(InstanceName::Worker { slot, hive: of, .. }) = id.parse() else { continue };
+        if of == hive && !known(&id) {
             let client = WorkerClient::new(&socket(rbee, &id))?;
             asked.spawn(async move {
                 let model = client.model().await;
-                (id, identity, client, model)
+                (id, slot, identity, client, model)
             });
         }
     }
     let mut workers = Vec::new();
-    for (id, identity, client, model) in asked.join_all().await {
-        let (slot, outcome) = (slot_of(&id), Outcome::Reused);
+    for (id, slot, identity, client, model) in asked.join_all().await {
+        let outcome = Outcome::Reused;
         match model {
             Ok(model) => workers.push(WorkerHandle { id, model, slot, identity, client, outcome }),
             Err(error) => tracing::warn!(id, %error, "a worker is alive but does not answer"),

@@ -6,6 +6,8 @@
 //! side of it: what goes to its log, and where its narrations go; [`health`] is what it answers for
 //! itself.
 
+mod name; // what daemons are called on their host
+mod environment; // what they inherit
 mod fresh; // a daemon that watches itself
 mod health; // the answer to GET /health
 mod log; // a daemon's log
@@ -14,20 +16,13 @@ pub use crate::{
     fresh::keep_fresh, // (&Daemon, &LiveConfig), while serving
     health::health,    // (&Identity, since) -> Health
     log::init_tracing, // (filter, narrate)
+    name::{InstanceName, UnknownName},
 };
 
 use daemon_lifecycle::{DaemonManager, Error, Hurry, OnBuildFailure, StopMode, UpdatePolicy};
-use rbee_config::RbeeConfig;
+use rbee_config::{DOWNLOAD_VARIABLES, RbeeConfig};
 
-/// What says how to download here: a hive gets models, the last level of a chain of daemons.
-const DOWNLOADS: [&str; 4] = ["PIP_*", "REQUESTS_CA_BUNDLE", "ALL_PROXY", "all_proxy"];
-
-/// What engines of other people and the libraries below them are told by variables. Queen and hive
-/// pass it on.
-const ENGINES: [&str; 12] = [
-    "VLLM_*", "CUDA_*", "NCCL_*", "GLOO_*", "NVIDIA_*", "TORCH*", "HIP_*", "ROCR_*", "GGML_*",
-    "LLAMA_*", "OMP_*", "HF_HOME",
-];
+use crate::environment::{DOWNLOADS, ENGINES, SETTINGS};
 
 /// A binary of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +58,11 @@ pub const EXTERNAL_WORKER: Binary =
 /// of them that have been built before.
 const DAEMONS: [Binary; 5] = [QUEEN, HIVE, LLAMACPP_WORKER, VLLM_WORKER, EXTERNAL_WORKER];
 
-/// One daemon of the chain.
+/// Which daemon of the chain is run, and with what.
 #[derive(Debug, Clone)]
-pub struct Spec<'a> {
+pub struct Spec {
     pub binary: Binary,
-    /// Names the instance on this host: its folder under the run directory and its log file.
-    pub instance: &'a str,
+    pub instance: InstanceName,
     pub args: Vec<String>,
     /// Whether a daemon of another source tree is replaced.
     pub takeover: bool,
@@ -83,26 +77,35 @@ pub struct Spec<'a> {
 ///
 /// When no binary of that name is to be found in the source tree's target directory or beside the
 /// running executable.
-pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Error> {
-    let Binary { name, source_dir, first_build } = spec.binary;
-    let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, spec.args)
-        .instance(&config.paths.run, spec.instance)
+pub fn manager(config: &RbeeConfig, spec: Spec) -> Result<DaemonManager, Error> {
+    Ok(unnamed(config, spec.binary, spec.args)?
+        .instance(&config.paths.run, spec.instance.to_string())
+        .takeover(spec.takeover))
+}
+
+/// The same of any instance of `binary`.
+fn unnamed(config: &RbeeConfig, binary: Binary, args: Vec<String>) -> Result<DaemonManager, Error> {
+    let Binary { name, source_dir, first_build } = binary;
+    let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, args)
         .log_dir(&config.paths.logs)
         .drain_timeout(config.queen.drain_timeout)
-        .takeover(spec.takeover);
+        .env_allow(SETTINGS);
     let manager = match first_build {
         Some(note) => manager.first_build(note),
         None => manager,
     };
     // What parses strangers' files is told nothing that it has no use for; and llama.cpp reads
     // variables of its own, and is to be configured by rbee.
-    let manager = match spec.binary {
+    let manager = match binary {
         LLAMACPP_WORKER => manager.builds_nothing(),
         VLLM_WORKER | EXTERNAL_WORKER => manager.builds_nothing().env_allow(ENGINES),
-        _ => manager.env_allow(DOWNLOADS).env_allow(ENGINES),
+        _ => {
+            let downloads = DOWNLOADS.iter().chain(DOWNLOAD_VARIABLES).copied();
+            manager.env_allow(downloads).env_allow(ENGINES)
+        }
     };
     let Some(root) = &config.source_root else { return Ok(manager) };
-    let others = DAEMONS.iter().filter(|other| **other != spec.binary);
+    let others = DAEMONS.iter().filter(|other| **other != binary);
     Ok(manager
         .enable_auto_update(name, root.join(source_dir))
         .build_together_with(others.map(|other| (other.name, root.join(other.source_dir))))
@@ -112,8 +115,7 @@ pub fn manager(config: &RbeeConfig, spec: Spec<'_>) -> Result<DaemonManager, Err
 /// Says, for as long as the answer lives, that somebody waits for `binary`: what is being built for
 /// nobody has the whole machine from then on.
 pub fn hurry(config: &RbeeConfig, binary: Binary) -> Option<Hurry> {
-    let spec = Spec { binary, instance: "", args: Vec::new(), takeover: false };
-    manager(config, spec).ok()?.hurry()
+    unnamed(config, binary, Vec::new()).ok()?.hurry()
 }
 
 /// How a daemon is stopped: `now`, or when the requests under way have ended, or at the drain
