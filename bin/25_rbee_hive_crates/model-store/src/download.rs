@@ -12,11 +12,11 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::{
-    error::Error,
-    http::{Client, Head, Stream, shown_url},
+    error::{Error, failed, shown_url},
+    http::{Client, Head, Stream},
     name::hex,
     report::{PullEvent, Report},
-    store::Patience,
+    sources::Patience,
 };
 
 /// Stays free on the file system, for everybody else on it.
@@ -326,10 +326,6 @@ pub(crate) fn require_space(path: &Path, needed: u64) -> Result<(), Error> {
         return Err(Error::NoSpace { path: folder.to_owned(), needed, available });
     }
     Ok(())
-}
-
-pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::File { action, path: path.to_owned(), source }
 }
 
 fn answer(stream: &Stream, why: &str) -> Error {

@@ -1,6 +1,12 @@
-use std::{error::Error as StdError, io, path::PathBuf, time::Duration};
+use std::{
+    error::Error as StdError,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use crate::gguf::Problem;
+use gguf_file::Problem;
+use url::Url;
 
 /// Why a model is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +77,18 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// Puts what was done on what before an [`io::Error`].
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::File { action, path: path.to_owned(), source }
+}
+
+/// A URL as it may appear in a message: its query may hold a secret.
+pub(crate) fn shown_url(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.to_string()
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

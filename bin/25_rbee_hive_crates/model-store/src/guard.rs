@@ -10,7 +10,7 @@ use ureq::{
 };
 use url::{Host, Url};
 
-use crate::{error::Error, http::shown_url};
+use crate::error::{Error, shown_url};
 
 /// Keeps downloads away from this host and its private network.
 ///

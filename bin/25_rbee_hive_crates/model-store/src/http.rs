@@ -14,10 +14,10 @@ use ureq::{
 use url::Url;
 
 use crate::{
-    error::Error,
+    error::{Error, shown_url},
     guard::{Guard, NotPublic},
     report::{CANCEL_TICK, Report},
-    store::Patience,
+    sources::Patience,
 };
 
 const MAX_REDIRECTS: usize = 10;
@@ -318,11 +318,4 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
-}
-
-/// A URL as it may appear in a message: its query may hold a secret.
-pub(crate) fn shown_url(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.to_string()
 }

@@ -10,6 +10,8 @@
 
 mod name; // what a caller may call a model
 mod catalogue; // names with pinned content, and where it is to be had
+mod sources; // from where, and how long that may take
+mod folder; // making and listing them
 mod store; // list, find, remove; the layout on disk
 mod pull; // from a name to a verified file
 mod report; // what a pull tells its caller
@@ -28,5 +30,6 @@ pub use crate::{
     error::Error,
     name::{NameKind, shown, spelled}, // what a name says, without a look at files
     report::PullEvent,
-    store::{ModelStore, Patience, Sources},
+    sources::{Patience, Sources},
+    store::ModelStore,
 };

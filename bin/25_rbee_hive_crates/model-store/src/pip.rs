@@ -13,11 +13,11 @@ use zip::ZipArchive;
 
 use crate::{
     catalogue::{Entry, PythonPackage},
-    download::{Partial, Received, failed, require_space},
-    error::Error,
+    download::{Partial, Received, require_space},
+    error::{Error, failed},
     name::hex,
     report::{CANCEL_TICK, PullEvent, Report},
-    store::Sources,
+    sources::Sources,
 };
 
 /// Lines of pip's stderr that are kept for the error.

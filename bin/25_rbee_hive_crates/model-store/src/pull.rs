@@ -8,10 +8,10 @@ use url::Url;
 
 use crate::{
     catalogue::{Entry, Source},
-    download::{Received, Wanted, download, failed},
-    error::Error,
+    download::{Received, Wanted, download},
+    error::{Error, failed, shown_url},
     gguf,
-    http::{Client, shown_url},
+    http::Client,
     hugging_face::{self, Remote, RemoteSet},
     lock,
     name::ModelName,

@@ -8,13 +8,14 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    download::{Partial, Received, Wanted, download, failed},
-    error::Error,
+    download::{Partial, Received, Wanted, download},
+    error::{Error, failed},
+    folder,
     hugging_face::{RemoteSet, file_url_at},
     name::hex,
     report::Report,
     safetensors,
-    store::{ModelStore, Slot, create_folder},
+    store::{ModelStore, Slot},
 };
 
 /// Of a folder that is not whole yet; what follows is the revision.
@@ -32,7 +33,7 @@ impl ModelStore {
     ) -> Result<(PathBuf, Received), Error> {
         let partial = slot.folder.join(format!("{PARTIAL_PREFIX}{}{PARTIAL_SUFFIX}", set.revision));
         forget_others(&slot.folder, &partial)?;
-        create_folder(&partial)?;
+        folder::create(&partial)?;
         let (mut hash, mut size) = (Sha256::new(), 0);
         let total = set.files.iter().filter_map(|file| file.size).sum();
         for file in &set.files {
@@ -85,7 +86,7 @@ impl ModelStore {
 
 /// Removes what says of single files that they are whole, once all of them are.
 pub(crate) fn settle(folder: &Path) -> Result<(), Error> {
-    for path in below(folder)? {
+    for path in folder::below(folder)? {
         if path.extension().is_some_and(|extension| extension == "sha256") {
             fs::remove_file(&path).map_err(failed("remove", &path))?;
         } else {
@@ -97,15 +98,9 @@ pub(crate) fn settle(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The bytes of all files in the folder; nothing where there is none.
-pub(crate) fn bytes(folder: &Path) -> u64 {
-    let paths = below(folder).unwrap_or_default();
-    paths.iter().filter_map(|path| fs::symlink_metadata(path).ok()).map(|meta| meta.len()).sum()
-}
-
 /// Removes what was brought of another revision.
 fn forget_others(folder: &Path, partial: &Path) -> Result<(), Error> {
-    for path in below(folder)? {
+    for path in folder::below(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_partial = name.starts_with(PARTIAL_PREFIX) && name.ends_with(PARTIAL_SUFFIX);
         if is_partial && path != partial {
@@ -113,9 +108,4 @@ fn forget_others(folder: &Path, partial: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).map_err(failed("read", folder))?;
-    Ok(entries.flatten().map(|entry| entry.path()).collect())
 }

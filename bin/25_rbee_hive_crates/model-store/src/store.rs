@@ -1,23 +1,20 @@
 use std::{
-    ffi::OsString,
-    fmt, fs,
+    fs,
     io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rbee_api::{Model, ModelRemoved};
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use crate::{
     catalogue::CATALOGUE,
-    download::{Partial, failed},
-    error::Error,
-    lock,
+    download::Partial,
+    error::{Error, failed},
+    folder, lock,
     name::ModelName,
-    pip, safetensors, set,
+    pip, safetensors,
+    sources::{Patience, Sources},
 };
 
 const LOCKS: &str = ".locks";
@@ -28,28 +25,6 @@ const PARTIAL: &str = "model.gguf.partial";
 const VALIDATOR: &str = "model.gguf.partial.json";
 /// A record is a few hundred bytes.
 const MAX_RECORD_LEN: u64 = 64 * 1024;
-
-/// From where models are downloaded.
-#[derive(Clone)]
-pub struct Sources {
-    pub(crate) hf_endpoint: Url,
-    pub(crate) python: PathBuf,
-    pub(crate) environment: Vec<(OsString, OsString)>,
-}
-
-/// How long a download waits for what.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// For a name to be resolved, and for a connection.
-    pub connect: Duration,
-    /// For the next bytes.
-    pub stall: Duration,
-    /// Between the first failure and the next attempt; it doubles with each failure.
-    pub first_pause: Duration,
-    pub longest_pause: Duration,
-    /// After the first attempt, and again whenever bytes have arrived.
-    pub retries: usize,
-}
 
 /// The models of one host.
 ///
@@ -89,62 +64,10 @@ pub(crate) struct Record {
     pub(crate) pulled_at: u64,
 }
 
-impl Sources {
-    /// Hugging Face at `hf_endpoint`, and the Python that `environment`'s `PATH` leads to.
-    ///
-    /// Python gets `environment` and nothing else; it should hold `HOME`, `PATH`, and what says
-    /// how to download here: `PIP_*`, `SSL_CERT_*`, proxies.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidName`] when `hf_endpoint` is not an `http` or `https` URL.
-    pub fn new(
-        hf_endpoint: &str,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Error> {
-        let invalid = |why: String| Error::InvalidName { name: hf_endpoint.to_owned(), why };
-        let hf_endpoint = Url::parse(hf_endpoint).map_err(|error| invalid(error.to_string()))?;
-        if !matches!(hf_endpoint.scheme(), "http" | "https") {
-            return Err(invalid("an endpoint is an `http` or `https` URL".into()));
-        }
-        let environment = environment.into_iter().collect();
-        Ok(Self { hf_endpoint, python: "python3".into(), environment })
-    }
-
-    /// Another Python than `python3`.
-    #[must_use]
-    pub fn with_python(mut self, python: impl Into<PathBuf>) -> Self {
-        self.python = python.into();
-        self
-    }
-}
-
-/// Without the environment, which may hold passwords of proxies.
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources")
-            .field("hf_endpoint", &self.hf_endpoint.as_str())
-            .field("python", &self.python)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            stall: Duration::from_secs(30),
-            first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(5),
-            retries: 4,
-        }
-    }
-}
-
 impl ModelStore {
     /// Opens the store in `folder`, which is created if it is missing.
     pub fn open(folder: PathBuf, sources: Sources) -> Result<Self, Error> {
-        create_folder(&folder.join(LOCKS))?;
+        folder::create(&folder.join(LOCKS))?;
         Ok(Self { folder, sources, patience: Patience::default() })
     }
 
@@ -217,7 +140,7 @@ impl ModelStore {
         let freed = [&slot.model, &slot.partial.file]
             .into_iter()
             .map(|path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()));
-        let freed_bytes = freed.sum::<u64>() + set::bytes(&slot.set);
+        let freed_bytes = freed.sum::<u64>() + folder::bytes(&slot.set);
         match fs::remove_dir_all(&slot.folder) {
             Ok(()) => Ok(ModelRemoved { name: name.to_string(), freed_bytes }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -257,7 +180,7 @@ impl Slot {
 
     /// Creates the folder and clears away what a killed pull left; for the holder of the lock.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
-        create_folder(&self.folder)?;
+        folder::create(&self.folder)?;
         for entry in fs::read_dir(&self.folder).map_err(failed("read", &self.folder))? {
             let entry = entry.map_err(failed("read", &self.folder))?;
             if entry.file_name().as_encoded_bytes().starts_with(pip::TEMPORARY_PREFIX.as_bytes()) {
@@ -278,7 +201,7 @@ impl Record {
         let record: Self = serde_json::from_slice(&fs::read(&slot.record).ok()?).ok()?;
         let metadata = fs::symlink_metadata(record.place(slot)).ok()?;
         let size = match record.revision {
-            Some(_) if metadata.is_dir() => set::bytes(&slot.set),
+            Some(_) if metadata.is_dir() => folder::bytes(&slot.set),
             None if metadata.is_file() => metadata.len(),
             _ => return None,
         };
@@ -321,10 +244,4 @@ fn local_model(record: Record, slot: &Slot) -> Model {
 fn is_folder_of(slot: &Slot, name: &str) -> bool {
     let folder = ModelName::parse(name).map(|name| name.folder());
     folder.is_ok_and(|folder| slot.folder.file_name().is_some_and(|found| found == folder.as_str()))
-}
-
-pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(path).map_err(failed("create", path))
 }
