@@ -17,8 +17,8 @@ use rbee_api::{ErrorBody, ErrorCode};
 use tokio::time::{Instant, Sleep};
 
 use crate::{
+    error::Error,
     event::{End, Event},
-    server::Error,
     subscription::Subscription,
 };
 

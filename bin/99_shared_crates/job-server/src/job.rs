@@ -8,11 +8,12 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    error::Error,
     event::{JobInfo, JobState},
     id::JobId,
     log::{Log, Read},
-    server::{Error, Shared},
     snapshot::Snapshot,
+    table::Shared,
 };
 
 #[derive(Debug)]

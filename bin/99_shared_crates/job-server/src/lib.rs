@@ -10,9 +10,11 @@
 
 mod event; // what a log holds
 mod id; // names of jobs
+mod error; // what cannot be done
 mod log; // the bounded log of one job, as plain data
 mod job; // a log with the people around it: writer, readers, canceller
-mod server; // all jobs, within limits
+mod table; // all jobs, within limits
+mod server; // what is done with them
 mod snapshot; // a job on its way to another process
 mod writer; // the side that works
 mod subscription; // the side that watches
@@ -20,11 +22,13 @@ mod frames; // a subscription as an HTTP response
 pub mod sse; // the same as server-sent events
 
 pub use crate::{
+    error::Error,
     event::{End, Event, JobInfo, JobState},
     frames::{Encoder, Ends, frames_response}, // (Subscription, content type, Encoder) -> Response
     id::{JobId, ParseJobIdError},
-    server::{Error, JobServer, Limits},
+    server::JobServer,
     snapshot::Snapshot,
     subscription::Subscription,
+    table::Limits,
     writer::{JobEmitter, JobWriter},
 };

@@ -1,92 +1,18 @@
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use http_guard::ApiError;
-use rbee_api::ErrorCode;
-use tokio::{sync::watch, time::Instant};
-
 use crate::{
+    error::Error,
     event::JobInfo,
     id::JobId,
     job::Job,
     snapshot::Snapshot,
     subscription::Subscription,
+    table::{Limits, Shared},
     writer::{JobEmitter, JobWriter},
 };
-
-/// What a server may hold in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Running and ended jobs together.
-    pub max_jobs: usize,
-    /// How long an ended job can still be read.
-    pub retain: Duration,
-    /// Events of one job; the oldest are dropped first, and the newest is always kept.
-    pub event_bytes_per_job: usize,
-    /// Events of all running jobs together: beyond that each keeps only its newest.
-    pub event_bytes_of_running_jobs: usize,
-    /// Events of all ended jobs; those that ended first are forgotten first.
-    pub event_bytes_of_ended_jobs: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_jobs: 1024,
-            retain: Duration::from_mins(10),
-            event_bytes_per_job: 4 << 20,
-            event_bytes_of_running_jobs: 64 << 20,
-            event_bytes_of_ended_jobs: 8 << 20,
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("all of the {max_jobs} jobs that there is room for are running")]
-    Full { max_jobs: usize },
-    #[error("there is no job `{id}`, or it ended too long ago")]
-    Unknown { id: JobId },
-    #[error("job `{id}` is here already")]
-    Present { id: JobId },
-    #[error("job `{id}` has already ended")]
-    AlreadyEnded { id: JobId },
-    /// Whoever asked had the job before another process went on with it.
-    #[error("job `{id}` is another process's by now")]
-    TakenOver { id: JobId },
-    /// A reader asked for events, or was so far behind that it next needed events, that the log
-    /// no longer holds.
-    #[error("job `{id}` has dropped its events before {oldest}")]
-    Gone { id: JobId, oldest: u64 },
-    #[error("job `{id}` has no event {after}: its last is {last}")]
-    Ahead { id: JobId, after: u64, last: u64 },
-}
-
-/// What a client is told to wait when every job that there is room for is running.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-impl From<Error> for ApiError {
-    fn from(error: Error) -> Self {
-        let message = error.to_string();
-        match error {
-            Error::Full { .. } => {
-                Self::new(ErrorCode::TooManyJobs, message).retry_after(RETRY_AFTER)
-            }
-            Error::Unknown { .. } => Self::new(ErrorCode::JobNotFound, message),
-            Error::Present { .. } => Self::new(ErrorCode::JobPresent, message),
-            Error::AlreadyEnded { .. } => Self::new(ErrorCode::JobEnded, message),
-            Error::TakenOver { .. } => Self::new(ErrorCode::JobTakenOver, message),
-            Error::Gone { .. } => Self::new(ErrorCode::EventsGone, message),
-            Error::Ahead { .. } => Self::new(ErrorCode::InvalidLastEventId, message),
-        }
-    }
-}
 
 /// All jobs of a process.
 ///
@@ -97,41 +23,9 @@ pub struct JobServer {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Shared {
-    limits: Limits,
-    table: Mutex<Table>,
-    running: watch::Sender<usize>,
-    /// Of the events of running jobs.
-    running_bytes: AtomicUsize,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    jobs: HashMap<JobId, Arc<Job>>,
-    /// In the order in which they ended.
-    ended: VecDeque<Ended>,
-    ended_bytes: usize,
-}
-
-#[derive(Debug)]
-struct Ended {
-    id: JobId,
-    at: Instant,
-    bytes: usize,
-}
-
 impl JobServer {
     pub fn new(limits: Limits) -> Self {
-        let running = watch::Sender::new(0);
-        Self {
-            shared: Arc::new(Shared {
-                limits,
-                table: Mutex::default(),
-                running,
-                running_bytes: AtomicUsize::new(0),
-            }),
-        }
+        Self { shared: Arc::new(Shared::new(limits)) }
     }
 
     /// Starts a job, which ends when its writer says so or is dropped.
@@ -248,50 +142,5 @@ impl JobServer {
         drop(table);
         drop(forgotten);
         job.ok_or(Error::Unknown { id: *id })
-    }
-}
-
-impl Shared {
-    pub(crate) fn ended(&self, id: JobId, bytes: usize) {
-        let mut table = self.lock();
-        table.ended.push_back(Ended { id, at: Instant::now(), bytes });
-        table.ended_bytes += bytes;
-        let forgotten = table.forget_before(&self.limits);
-        drop(table);
-        drop(forgotten);
-        self.running.send_modify(|running| *running -= 1);
-    }
-
-    /// A running job's events take `now` bytes and no more `before`. Says whether all of them together
-    /// take too many.
-    pub(crate) fn takes(&self, before: usize, now: usize) -> bool {
-        self.running_bytes.fetch_add(now, Relaxed);
-        let all = self.running_bytes.fetch_sub(before, Relaxed) - before;
-        all > self.limits.event_bytes_of_running_jobs
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    /// Takes out the jobs that have had their time, or more than their share of memory.
-    fn forget_before(&mut self, limits: &Limits) -> Vec<Arc<Job>> {
-        let mut forgotten = Vec::new();
-        while let Some(first) = self.ended.front() {
-            let over = self.ended_bytes > limits.event_bytes_of_ended_jobs && self.ended.len() > 1;
-            if !over && first.at.elapsed() < limits.retain {
-                break;
-            }
-            forgotten.extend(self.forget_oldest());
-        }
-        forgotten
-    }
-
-    fn forget_oldest(&mut self) -> Option<Arc<Job>> {
-        let ended = self.ended.pop_front()?;
-        self.ended_bytes -= ended.bytes;
-        self.jobs.remove(&ended.id)
     }
 }

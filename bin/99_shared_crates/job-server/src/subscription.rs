@@ -8,11 +8,11 @@ use std::{
 use futures::Stream;
 
 use crate::{
+    error::Error,
     event::{End, Event, JobState},
     id::JobId,
     job::{Admission, Job, ReaderId},
     log::Read,
-    server::Error,
 };
 
 /// The events of one job, in order and without gaps, up to its end.

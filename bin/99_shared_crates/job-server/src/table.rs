@@ -1,0 +1,118 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{id::JobId, job::Job};
+
+/// What a server may hold in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Running and ended jobs together.
+    pub max_jobs: usize,
+    /// How long an ended job can still be read.
+    pub retain: Duration,
+    /// Events of one job; the oldest are dropped first, and the newest is always kept.
+    pub event_bytes_per_job: usize,
+    /// Events of all running jobs together: beyond that each keeps only its newest.
+    pub event_bytes_of_running_jobs: usize,
+    /// Events of all ended jobs; those that ended first are forgotten first.
+    pub event_bytes_of_ended_jobs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_jobs: 1024,
+            retain: Duration::from_mins(10),
+            event_bytes_per_job: 4 << 20,
+            event_bytes_of_running_jobs: 64 << 20,
+            event_bytes_of_ended_jobs: 8 << 20,
+        }
+    }
+}
+
+/// What a server and its jobs share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    table: Mutex<Table>,
+    pub(crate) running: watch::Sender<usize>,
+    /// Of the events of running jobs.
+    running_bytes: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) jobs: HashMap<JobId, Arc<Job>>,
+    /// In the order in which they ended.
+    ended: VecDeque<Ended>,
+    ended_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Ended {
+    id: JobId,
+    at: Instant,
+    bytes: usize,
+}
+
+impl Shared {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            table: Mutex::default(),
+            running: watch::Sender::new(0),
+            running_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn ended(&self, id: JobId, bytes: usize) {
+        let mut table = self.lock();
+        table.ended.push_back(Ended { id, at: Instant::now(), bytes });
+        table.ended_bytes += bytes;
+        let forgotten = table.forget_before(&self.limits);
+        drop(table);
+        drop(forgotten);
+        self.running.send_modify(|running| *running -= 1);
+    }
+
+    /// A running job's events take `now` bytes and no more `before`. Says whether all of them together
+    /// take too many.
+    pub(crate) fn takes(&self, before: usize, now: usize) -> bool {
+        self.running_bytes.fetch_add(now, Relaxed);
+        let all = self.running_bytes.fetch_sub(before, Relaxed) - before;
+        all > self.limits.event_bytes_of_running_jobs
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Takes out the jobs that have had their time, or more than their share of memory.
+    pub(crate) fn forget_before(&mut self, limits: &Limits) -> Vec<Arc<Job>> {
+        let mut forgotten = Vec::new();
+        while let Some(first) = self.ended.front() {
+            let over = self.ended_bytes > limits.event_bytes_of_ended_jobs && self.ended.len() > 1;
+            if !over && first.at.elapsed() < limits.retain {
+                break;
+            }
+            forgotten.extend(self.forget_oldest());
+        }
+        forgotten
+    }
+
+    pub(crate) fn forget_oldest(&mut self) -> Option<Arc<Job>> {
+        let ended = self.ended.pop_front()?;
+        self.ended_bytes -= ended.bytes;
+        self.jobs.remove(&ended.id)
+    }
+}
