@@ -7,7 +7,7 @@ mod list; // every hive with what it has
 
 use std::{sync::Arc, time::Duration};
 
-use chain_level::Pool;
+use chain_level::Places;
 use daemon_lifecycle::Identity;
 use http_guard::Token;
 use narration_core::Narration;
@@ -91,11 +91,11 @@ impl Hives {
     /// Stops the hive and its workers, `now` in the middle of requests; says what ran.
     pub(crate) async fn stop(
         &self,
-        pool: &Pool<Self>,
+        places: &Places<HiveHandle>,
         alias: &str,
         now: bool,
     ) -> Result<Vec<String>, ErrorBody> {
-        let slot = pool.slot(alias);
+        let slot = places.slot(alias);
         let _turn = slot.bringing_up.lock().await;
         slot.set(None);
         let when = if now { "now" } else { "when their requests have ended" };

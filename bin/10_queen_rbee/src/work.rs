@@ -1,7 +1,7 @@
 //! What a job does, from its request to its end.
 
 use bytes::Bytes;
-use chain_level::{Again, Attempt, Head, Held, Wanted};
+use chain_level::{Again, Attempt, Head, Held, Level as _, Wanted};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
 use rbee_api::{ErrorBody, JobRequest, ModelReach, paths};
@@ -78,9 +78,9 @@ impl Queen {
 
     /// Brings every hive that runs, and its workers, up to date.
     async fn update_chain(&self, job: JobWriter) {
-        let aliases = match self.hives.running(&self.pool).await {
+        let aliases = match self.hives.running(self.pool.places()).await {
             aliases if aliases.is_empty() => {
-                return job.finish(Ok(self.hives.list(&self.pool).await));
+                return job.finish(Ok(self.hives.list(self.pool.places()).await));
             }
             aliases => aliases,
         };
@@ -93,7 +93,7 @@ impl Queen {
                 return job.fail_with(body);
             }
         }
-        let list = self.hives.list(&self.pool).await;
+        let list = self.hives.list(self.pool.places()).await;
         job.finish(Ok(list));
     }
 
@@ -109,12 +109,12 @@ impl Queen {
     async fn start_hive(&self, alias: Option<&str>) -> Result<rbee_api::Hive, ErrorBody> {
         let alias = self.hives.alias(alias)?;
         self.pool.acquire(&alias, Wanted::of(true, true)).await?;
-        self.hives.hive(&self.pool, &alias).await
+        self.hives.hive(self.pool.places(), &alias).await
     }
 
     async fn stop_hive(&self, alias: Option<&str>, now: bool) -> Result<Vec<String>, ErrorBody> {
         let alias = self.hives.alias(alias)?;
-        self.hives.stop(&self.pool, &alias, now).await
+        self.hives.stop(self.pool.places(), &alias, now).await
     }
 
     async fn hive(
@@ -124,6 +124,6 @@ impl Queen {
         again: Again,
     ) -> Result<(HiveHandle, Held<HiveHandle>), ErrorBody> {
         let (hive, busy) = self.pool.acquire(alias, Wanted::of(fresh, again.failed > 0)).await?;
-        Ok((hive, Held::of::<Hives>(busy)))
+        Ok((hive, Hives::hold(busy)))
     }
 }

@@ -1,7 +1,7 @@
-use chain_level::Pool;
+use chain_level::Places;
 use rbee_api::{WorkerList, WorkerState};
 
-use super::Hives;
+use super::{HiveHandle, Hives};
 
 /// What is known of a hive when a model has to go to one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,20 +18,20 @@ impl Hives {
     ///
     /// One that has it loaded, else one that runs, else the first; of several alike the one with
     /// the fewest requests. With one hive configured nobody is asked.
-    pub(super) async fn hive_for(&self, pool: &Pool<Self>, model: &str) -> String {
+    pub(super) async fn hive_for(&self, places: &Places<HiveHandle>, model: &str) -> String {
         let aliases = self.aliases();
         if let [only] = &aliases[..] {
             return only.clone();
         }
         let mut candidates = Vec::new();
         for alias in &aliases {
-            candidates.push(self.candidate(pool, alias, model).await);
+            candidates.push(self.candidate(places, alias, model).await);
         }
         best(candidates)
     }
 
-    async fn candidate(&self, pool: &Pool<Self>, alias: &str, model: &str) -> Candidate {
-        let running = pool.occupant(alias);
+    async fn candidate(&self, places: &Places<HiveHandle>, alias: &str, model: &str) -> Candidate {
+        let running = places.occupant(alias);
         let workers = match &running {
             Some(running) => self.workers_of(&running.handle).await.ok(),
             None => None,

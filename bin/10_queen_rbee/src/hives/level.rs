@@ -1,5 +1,5 @@
 use chain_daemon::HIVE;
-use chain_level::{Completion, Lapse, Level, Place, Pool, Renewed, Running, Wanted};
+use chain_level::{Completion, Lapse, Level, Place, Places, Renewed, Running, Wanted};
 use daemon_lifecycle::Identity;
 use rbee_api::{ErrorBody, HEADER_MODELS, Health, Hive, ModelReach, Status, paths};
 use reqwest::{Method, RequestBuilder};
@@ -26,11 +26,16 @@ impl Level for Hives {
         self.config().models.default.clone()
     }
 
-    async fn choose(&self, pool: &Pool<Self>, model: &str) -> String {
-        self.hive_for(pool, model).await
+    async fn choose(&self, places: &Places<HiveHandle>, model: &str) -> String {
+        self.hive_for(places, model).await
     }
 
-    async fn admit(&self, _: &Pool<Self>, alias: &str, _: &Wanted) -> Result<String, ErrorBody> {
+    async fn admit(
+        &self,
+        _: &Places<HiveHandle>,
+        alias: &str,
+        _: &Wanted,
+    ) -> Result<String, ErrorBody> {
         self.alias(Some(alias))
     }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use chain_level::Pool;
+use chain_level::Places;
 use rbee_api::{
     Capabilities, ErrorBody, ErrorCode, Health, Hive, HiveList, HiveState, ModelList, WorkerList,
     paths,
@@ -16,19 +16,19 @@ const LIST_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Hives {
     /// Every configured hive with what it says of itself; starts nothing.
-    pub(crate) async fn list(&self, pool: &Pool<Self>) -> HiveList {
+    pub(crate) async fn list(&self, places: &Places<HiveHandle>) -> HiveList {
         let mut hives = Vec::new();
         for alias in self.aliases() {
-            hives.extend(self.hive(pool, &alias).await);
+            hives.extend(self.hive(places, &alias).await);
         }
         HiveList { hives }
     }
 
     /// The aliases of the hives that run.
-    pub(crate) async fn running(&self, pool: &Pool<Self>) -> Vec<String> {
+    pub(crate) async fn running(&self, places: &Places<HiveHandle>) -> Vec<String> {
         let mut running = Vec::new();
         for alias in self.aliases() {
-            if self.find(&pool.slot(&alias)).await.is_some() {
+            if self.find(&places.slot(&alias)).await.is_some() {
                 running.push(alias);
             }
         }
@@ -36,8 +36,8 @@ impl Hives {
     }
 
     /// The workers of every hive that runs.
-    pub(crate) async fn workers(&self, pool: &Pool<Self>) -> WorkerList {
-        let hives = self.list(pool).await.hives;
+    pub(crate) async fn workers(&self, places: &Places<HiveHandle>) -> WorkerList {
+        let hives = self.list(places).await.hives;
         WorkerList { workers: hives.into_iter().flat_map(|hive| hive.workers.workers).collect() }
     }
 
@@ -75,9 +75,13 @@ impl Hives {
     }
 
     /// The hive with what it says of itself; starts nothing.
-    pub(crate) async fn hive(&self, pool: &Pool<Self>, alias: &str) -> Result<Hive, ErrorBody> {
+    pub(crate) async fn hive(
+        &self,
+        places: &Places<HiveHandle>,
+        alias: &str,
+    ) -> Result<Hive, ErrorBody> {
         let alias = self.alias(Some(alias))?;
-        let (hive, slot) = (self.stopped(&alias), pool.slot(&alias));
+        let (hive, slot) = (self.stopped(&alias), places.slot(&alias));
         let is_starting = slot.bringing_up.try_lock().is_err();
         Ok(match self.find(&slot).await {
             Some(handle) => self.asked(hive, &handle).await,

@@ -13,9 +13,9 @@ pub(super) async fn health(
 }
 
 pub(super) async fn hives(State(queen): State<Queen>) -> Json<HiveList> {
-    Json(queen.hives.list(&queen.pool).await)
+    Json(queen.hives.list(queen.pool.places()).await)
 }
 
 pub(super) async fn workers(State(queen): State<Queen>) -> Json<WorkerList> {
-    Json(queen.hives.workers(&queen.pool).await)
+    Json(queen.hives.workers(queen.pool.places()).await)
 }

@@ -28,14 +28,9 @@ async fn a_hive_that_says_that_it_is_stuck_is_ended() {
     let (world, hive) = World::one().await;
     hive.on(CHAT, Reply::stream(CHUNKS)).on("GET /health", Reply::json(200, &health("stuck")));
     world.post("/v1/chat/completions", &[], STREAM).await;
-    let ended = async {
-        while hive.ended() == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
     tokio::select! {
         never = world.keep_hives(ROUND) => never,
-        () = ended => {}
+        () = hive.is_ended() => {}
     }
     assert_eq!(world.post("/v1/chat/completions", &[], STREAM).await.body, CHUNKS);
     assert_eq!(hive.starts(), 2);
@@ -47,14 +42,9 @@ async fn a_hive_that_answers_whatever_it_says_is_not_ended() {
         let (world, hive) = World::one().await;
         hive.on(CHAT, Reply::stream(CHUNKS)).on("GET /health", reply);
         world.post("/v1/chat/completions", &[], STREAM).await;
-        let asked = async {
-            while hive.seen("GET /health").len() < 6 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
         tokio::select! {
             never = world.keep_hives(ROUND) => never,
-            () = asked => {}
+            () = hive.has_seen("GET /health", 6) => {}
         }
         assert_eq!(hive.ended(), 0);
     }

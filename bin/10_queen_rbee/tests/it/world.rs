@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use daemon_lifecycle::{Daemon, Identity, Outcome, State};
+use daemon_lifecycle::{Daemon, Identity, Outcome};
 use futures::future::BoxFuture;
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
 use job_server::{JobServer, Limits};
@@ -47,10 +47,10 @@ struct Script {
     current: AtomicBool,
     starts: watch::Sender<usize>,
     replies: Mutex<HashMap<String, VecDeque<Reply>>>,
-    requests: Mutex<Vec<Seen>>,
+    requests: watch::Sender<Vec<Seen>>,
     /// Why it does not start.
     broken: AtomicBool,
-    ended: AtomicUsize,
+    ended: watch::Sender<usize>,
     hung: watch::Sender<bool>,
 }
 
@@ -99,19 +99,9 @@ impl World {
 
     /// Looks after the hives every `round`; to be raced against what comes of it.
     pub(crate) async fn keep_hives(&self, round: Duration) -> ! {
-        self.serves().await;
-        self.queen.keep_hives(round).await
-    }
-
-    /// Has the queen serve, as far as it itself can tell.
-    async fn serves(&self) {
+        // There is no generation before, so it serves from here on.
         self.daemon.ready("nowhere").await.unwrap();
-        let listener = self.daemon.listen_tcp(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let daemon = self.daemon.clone();
-        tokio::spawn(async move { daemon.serve(listener, Router::new()).await });
-        while self.daemon.state() != State::Serving {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.queen.keep_hives(round).await
     }
 
     /// A queen with one hive, `a`.
@@ -140,9 +130,9 @@ impl Hive {
             current: AtomicBool::new(true),
             starts: watch::Sender::new(0),
             replies: Mutex::default(),
-            requests: Mutex::default(),
+            requests: watch::Sender::default(),
             broken: AtomicBool::new(false),
-            ended: AtomicUsize::new(0),
+            ended: watch::Sender::new(0),
             hung: watch::Sender::new(false),
         });
         let answering = Arc::clone(&script);
@@ -153,7 +143,7 @@ impl Hive {
                 let mut hung = script.hung.subscribe();
                 // A request that came to one that hung ends with that one.
                 if *hung.borrow() {
-                    script.requests.lock().unwrap().push(Seen::of(line, headers, &body));
+                    script.saw(Seen::of(line, headers, &body));
                     drop(hung.wait_for(|hung| !*hung).await);
                     return StatusCode::BAD_GATEWAY.into_response();
                 }
@@ -193,7 +183,12 @@ impl Hive {
 
     /// How often it was ended because it hung.
     pub(crate) fn ended(&self) -> usize {
-        self.0.ended.load(SeqCst)
+        *self.0.ended.borrow()
+    }
+
+    /// Waits until it was ended.
+    pub(crate) async fn is_ended(&self) {
+        until(&self.0.ended, |ended| *ended > 0).await;
     }
 
     pub(crate) fn cannot_start(&self) {
@@ -206,20 +201,36 @@ impl Hive {
 
     /// Waits until it was started that often.
     pub(crate) async fn started(&self, times: usize) {
-        let mut starts = self.0.starts.subscribe();
-        let started = starts.wait_for(|starts| *starts >= times);
-        drop(tokio::time::timeout(DEADLINE, started).await.expect("a start in time").unwrap());
+        until(&self.0.starts, |starts| *starts >= times).await;
     }
 
     pub(crate) fn seen(&self, line: &str) -> Vec<Seen> {
-        let seen = self.0.requests.lock().unwrap();
-        seen.iter().filter(|seen| seen.line == line).cloned().collect()
+        self.0.requests.borrow().iter().filter(|seen| seen.line == line).cloned().collect()
+    }
+
+    /// Waits until it was asked that often.
+    pub(crate) async fn has_seen(&self, line: &str, times: usize) {
+        let is_enough = |requests: &Vec<Seen>| {
+            requests.iter().filter(|seen| seen.line == line).count() >= times
+        };
+        until(&self.0.requests, is_enough).await;
     }
 }
 
+/// Waits until `is_so` of what `sender` sends.
+async fn until<T>(sender: &watch::Sender<T>, is_so: impl FnMut(&T) -> bool) {
+    let mut receiver = sender.subscribe();
+    let waited = tokio::time::timeout(DEADLINE, receiver.wait_for(is_so)).await;
+    drop(waited.expect("it comes in time").unwrap());
+}
+
 impl Script {
+    fn saw(&self, seen: Seen) {
+        self.requests.send_modify(|requests| requests.push(seen));
+    }
+
     fn answer(&self, line: String, headers: HeaderMap, body: &[u8]) -> Response {
-        self.requests.lock().unwrap().push(Seen::of(line.clone(), headers, body));
+        self.saw(Seen::of(line.clone(), headers, body));
         let mut replies = self.replies.lock().unwrap();
         let reply = match replies.get_mut(&line) {
             Some(replies) if replies.len() > 1 => replies.pop_front(),
@@ -308,7 +319,7 @@ impl Hosts for Hosted {
 
     fn end<'a>(&'a self, hive: &'a Identity) -> BoxFuture<'a, ()> {
         let hung = self.0.values().find(|hosted| hosted.0.identity.address == hive.address);
-        hung.unwrap().0.ended.fetch_add(1, SeqCst);
+        hung.unwrap().0.ended.send_modify(|ended| *ended += 1);
         Box::pin(async {})
     }
 }

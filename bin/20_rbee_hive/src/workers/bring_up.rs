@@ -1,6 +1,6 @@
 use std::{path::PathBuf, sync::Arc};
 
-use chain_level::{Place, Pool, Running, Slot, Wanted, to_its_end};
+use chain_level::{Place, Places, Running, Slot, Wanted, to_its_end};
 use daemon_lifecycle::{Outcome, Waits};
 use futures::TryFutureExt as _;
 use narration_core::Narration;
@@ -19,7 +19,7 @@ impl Workers {
     /// Gets the model's file, makes room, and starts the model's worker or replaces a stale one.
     pub(super) async fn load(
         &self,
-        Place { pool, slot, stale }: Place<'_, Self>,
+        Place { places, slot, stale }: Place<'_, Self>,
         wanted: &Wanted,
     ) -> Result<WorkerHandle, ErrorBody> {
         let path = self.model_file(&slot.name, wanted).await?;
@@ -31,7 +31,7 @@ impl Workers {
             None => None,
         };
         if beside.is_none() {
-            self.make_room(pool, slot, &self.config_of(&slot.name, path.clone(), 0)).await?;
+            self.make_room(places, slot, &self.config_of(&slot.name, path.clone(), 0)).await?;
         }
         // A worker in whose place another one is put keeps its name: it is drained first. Beside
         // it, or beside those before it that still finish their streams, another name is needed.
@@ -73,14 +73,14 @@ impl Workers {
     /// Stops idle workers of other models until the model's file fits into memory.
     async fn make_room(
         &self,
-        pool: &Pool<Self>,
+        places: &Places<WorkerHandle>,
         slot: &Arc<Slot<WorkerHandle>>,
         config: &WorkerConfig,
     ) -> Result<(), ErrorBody> {
         if self.0.host.shares_engine(config) {
             return Ok(());
         }
-        let others: Vec<_> = pool
+        let others: Vec<_> = places
             .slots()
             .into_iter()
             .filter(|other| !Arc::ptr_eq(other, slot))

@@ -1,5 +1,7 @@
 use chain_daemon::LLAMACPP_WORKER;
-use chain_level::{Busy, Completion, Held, Lapse, Level, Place, Pool, Renewed, Running, Wanted};
+use chain_level::{
+    Busy, Completion, Lapse, Level, Place, Places, Reached, Renewed, Running, Wanted,
+};
 use daemon_lifecycle::Identity;
 use rbee_api::{ErrorBody, Status, Worker, causes};
 use reqwest::{Method, RequestBuilder};
@@ -30,11 +32,11 @@ impl Level for Workers {
 
     async fn admit(
         &self,
-        pool: &Pool<Self>,
+        places: &Places<WorkerHandle>,
         name: &str,
         wanted: &Wanted,
     ) -> Result<String, ErrorBody> {
-        let is_loaded = |name: &str| pool.occupant(name).is_some();
+        let is_loaded = |name: &str| places.occupant(name).is_some();
         self.0.models.admit(name, wanted.reach, is_loaded).await
     }
 
@@ -116,17 +118,18 @@ impl Level for Workers {
     /// A worker's streams stay with it when another one has taken its place.
     async fn reach(
         &self,
-        pool: &Pool<Self>,
+        places: &Places<WorkerHandle>,
         id: &str,
-        method: Method,
+        method: &Method,
         path: &str,
-        _failed: usize,
-    ) -> Result<(RequestBuilder, Held<WorkerHandle>), ErrorBody> {
-        let client = WorkerClient::of(&self.0.config.current(), id);
-        let client = client.map_err(|error| failure::worker(&error))?;
-        // One that hangs would keep the request for as long as a stream may be silent.
-        client.health().await.map_err(|error| failure::worker(&error))?;
-        let busy = pool.find(id).map(Busy::new);
-        Ok((client.stream(method, path), Held::of::<Self>(busy)))
+    ) -> Option<Reached<WorkerHandle>> {
+        let reached = async {
+            let client = WorkerClient::of(&self.0.config.current(), id)?;
+            // One that hangs would keep the request for as long as a stream may be silent.
+            client.health().await?;
+            let busy = places.find(|worker| worker.id == id).map(Busy::new);
+            Ok((client.stream(method.clone(), path), Self::hold(busy)))
+        };
+        Some(reached.await.map_err(|error: worker_lifecycle::Error| failure::worker(&error)))
     }
 }

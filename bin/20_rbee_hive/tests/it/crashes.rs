@@ -109,14 +109,9 @@ async fn a_worker_that_says_that_it_is_stuck_is_ended_and_another_one_brought_up
     world.complete(&model, false).await;
     world.machine.state(|machine| machine.status = "stuck");
     let rounds = world.keep_workers(ROUND);
-    let ended = async {
-        while world.machine.state(|machine| machine.ended) == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
     tokio::select! {
         never = rounds => never,
-        () = ended => {}
+        () = world.machine.has_ended_one() => {}
     }
     world.machine.state(|machine| machine.status = "ok");
     assert_eq!(world.complete(&model, false).await.body, CHUNKS);
@@ -131,9 +126,7 @@ async fn what_a_stuck_worker_was_to_answer_is_answered_by_another() {
     world.machine.has(1).await;
     world.machine.state(|machine| machine.status = "stuck");
     let ended = async {
-        while world.machine.state(|machine| machine.ended) == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        world.machine.has_ended_one().await;
         world.machine.state(|machine| machine.status = "ok");
         world.machine.release();
         waiting.end().await

@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use daemon_lifecycle::{Daemon, Identity, Outcome, State as Stage, Waits};
+use daemon_lifecycle::{Daemon, Identity, Outcome, Waits};
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use job_server::{JobServer, Limits};
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
@@ -51,7 +51,7 @@ pub(crate) struct State {
     pub(crate) spawned: Vec<String>,
     pub(crate) stopped: Vec<String>,
     /// How many were ended because they hung.
-    pub(crate) ended: usize,
+    ended: watch::Sender<usize>,
     /// Workers that nobody in this process has spawned.
     pub(crate) strangers: Vec<WorkerConfig>,
     pub(crate) answer: &'static str,
@@ -91,7 +91,7 @@ impl World {
             built: Vec::new(),
             spawned: Vec::new(),
             stopped: Vec::new(),
-            ended: 0,
+            ended: watch::Sender::new(0),
             strangers: Vec::new(),
             answer: CHUNKS,
             status: "ok",
@@ -110,19 +110,9 @@ impl World {
 
     /// Looks after the workers every `round`; to be raced against what comes of it.
     pub(crate) async fn keep_workers(&self, round: Duration) -> ! {
-        self.serves().await;
-        self.hive.keep_workers(round).await
-    }
-
-    /// Has the hive serve, as far as it itself can tell.
-    async fn serves(&self) {
+        // There is no generation before, so it serves from here on.
         self.daemon.ready("nowhere").await.unwrap();
-        let listener = self.daemon.listen_tcp(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let daemon = self.daemon.clone();
-        tokio::spawn(async move { daemon.serve(listener, Router::new()).await });
-        while self.daemon.state() != Stage::Serving {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.hive.keep_workers(round).await
     }
 
     /// A model's file of that name; its path is what requests call it.
@@ -248,6 +238,13 @@ impl Machine {
         let mut under_way = self.state(|state| state.under_way.subscribe());
         let come = under_way.wait_for(|under_way| under_way.len() >= count);
         drop(tokio::time::timeout(Duration::from_secs(20), come).await.expect("in time").unwrap());
+    }
+
+    /// Waits until a worker was ended because it hung.
+    pub(crate) async fn has_ended_one(&self) {
+        let mut ended = self.state(|state| state.ended.subscribe());
+        let one = ended.wait_for(|ended| *ended > 0);
+        drop(tokio::time::timeout(Duration::from_secs(20), one).await.expect("in time").unwrap());
     }
 
     /// Ends every worker that there is, without a word.
@@ -398,7 +395,7 @@ impl Host for Machine {
     }
 
     fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {
-        self.state(|state| state.ended += 1);
+        self.state(|state| state.ended.send_modify(|ended| *ended += 1));
         self.crash(process);
         Box::pin(async {})
     }

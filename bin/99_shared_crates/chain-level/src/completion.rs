@@ -17,7 +17,10 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use crate::{Again, Attempt, Form, Head, Held, Level, Pool, Relays, Wanted, respond};
+use crate::{
+    Again, Attempt, Form, Head, Held, Level, Pool, Relays, respond,
+    wanted::{Completion, Wanted},
+};
 
 /// The endpoints, which are the same on every level.
 const ENDPOINTS: [&str; 6] = [
@@ -28,23 +31,6 @@ const ENDPOINTS: [&str; 6] = [
     paths::DETOKENIZE,
     paths::APPLY_TEMPLATE,
 ];
-
-/// A completion, or something else that a model's worker answers, to be had from some process of the next level.
-#[derive(Debug, Clone)]
-pub struct Completion {
-    pub method: Method,
-    /// The endpoint's, with the query that it is asked with.
-    pub path: Cow<'static, str>,
-    pub model: String,
-    /// Whether only processes with fresh binaries may answer.
-    pub fresh: bool,
-    /// Whether the answer is to be a stream, with narration and progress.
-    pub events: bool,
-    /// Which models the client may name.
-    pub reach: ModelReach,
-    /// The client's body, passed on as it came.
-    pub body: Bytes,
-}
 
 /// OpenAI's endpoints: has the next level answer the request. The body goes to it as it came.
 pub fn completion_routes<L: Level>(relays: Relays<Pool<L>>) -> Router {
@@ -139,7 +125,7 @@ impl<L: Level> Pool<L> {
         job: JobEmitter,
         Again { failed, alone }: Again,
     ) -> Result<Attempt<Held<L::Handle>>, ErrorBody> {
-        let name = self.level().choose(self, &completion.model).await;
+        let name = self.level().choose(self.places(), &completion.model).await;
         let wanted = Wanted::of(completion.fresh, failed > 0);
         let wanted = Wanted { alone, reach: completion.reach, job: Some(job), ..wanted };
         let (handle, busy) = self.acquire(&name, wanted).await?;
@@ -149,7 +135,7 @@ impl<L: Level> Pool<L> {
             .header(HEADER_EVENTS, flag(completion.events))
             .header(HEADER_FRESH, flag(completion.fresh))
             .body(completion.body);
-        Ok(Attempt { request, at: L::id(&handle).to_owned(), guard: Held::of::<L>(busy) })
+        Ok(Attempt { request, at: L::id(&handle).to_owned(), guard: L::hold(busy) })
     }
 }
 

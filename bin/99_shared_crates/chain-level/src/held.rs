@@ -1,6 +1,6 @@
 use std::{future, time::Duration};
 
-use crate::{Busy, Level};
+use crate::slot::Busy;
 
 /// How long after its connections a process may end that has ended.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -23,7 +23,7 @@ pub trait Hold: Send + Sync {
 
 impl Hold for () {}
 
-/// A process of a [`crate::Pool`], as a request holds it.
+/// A process of a [`crate::Pool`], as a request holds it; see [`crate::Level::hold`].
 #[derive(Debug)]
 pub struct Held<T> {
     /// `None` for one that the pool does not have.
@@ -32,8 +32,10 @@ pub struct Held<T> {
 }
 
 impl<T> Held<T> {
-    pub fn of<L: Level<Handle = T>>(busy: impl Into<Option<Busy<T>>>) -> Self {
-        Self { busy: busy.into(), can_be_ended: L::CAN_BE_ENDED_BY_REQUESTS }
+    /// Held by a request that may be why the process ends if `can_be_ended`; `None` is a process that
+    /// no pool has.
+    pub(crate) fn new(busy: Option<Busy<T>>, can_be_ended: bool) -> Self {
+        Self { busy, can_be_ended }
     }
 }
 

@@ -29,7 +29,7 @@ impl<L: Level> Pool<L> {
                 // What the process before this one brought up while it handed over.
                 self.adopt().await;
             }
-            for slot in self.slots() {
+            for slot in self.places().slots() {
                 let Some(running) = slot.current() else { continue };
                 if is_serving && self.level().is_unused(&running) && slot.forget_idle(&running) {
                     self.retire(running, "which nobody used");
@@ -37,7 +37,7 @@ impl<L: Level> Pool<L> {
                     self.renew_beside(Some(slot), running, round, is_serving);
                 }
             }
-            for running in self.leaving() {
+            for running in self.places().leaving() {
                 self.renew_beside(None, running, round, is_serving);
             }
         }

@@ -1,15 +1,19 @@
 use std::{future, sync::Arc};
 
-use daemon_lifecycle::{Identity, Waits};
-use job_server::JobEmitter;
-use rbee_api::{ErrorBody, ModelReach};
+use daemon_lifecycle::Identity;
+use rbee_api::ErrorBody;
 use reqwest::{Method, RequestBuilder};
 use tracing::Instrument as _;
 
-use crate::{Completion, Held, Pool, Running, Slot};
+use crate::{
+    held::Held,
+    places::Places,
+    slot::{Busy, Lapse, Renewed, Running, Slot},
+    wanted::{Completion, Wanted},
+};
 
 /// What one level of the chain knows of the next: how its processes are told apart, brought up and
-/// spoken to. [`Pool`] keeps them, [`crate::Relays`] has them answer.
+/// spoken to. [`crate::Pool`] keeps them, [`crate::Relays`] has them answer.
 pub trait Level: Clone + Send + Sync + 'static {
     /// A process that answers, for whoever speaks to it.
     type Handle: Clone + Send + Sync + 'static;
@@ -56,8 +60,17 @@ pub trait Level: Clone + Send + Sync + 'static {
         self.request(handle, completion.method.clone(), &completion.path)
     }
 
+    /// The process as a request holds it that it answers; `None` is one that no pool has.
+    fn hold(busy: impl Into<Option<Busy<Self::Handle>>>) -> Held<Self::Handle> {
+        Held::new(busy.into(), Self::CAN_BE_ENDED_BY_REQUESTS)
+    }
+
     /// The place that is to answer for a model: the one that is called like it.
-    fn choose(&self, _pool: &Pool<Self>, model: &str) -> impl Future<Output = String> + Send {
+    fn choose(
+        &self,
+        _places: &Places<Self::Handle>,
+        model: &str,
+    ) -> impl Future<Output = String> + Send {
         future::ready(model.to_owned())
     }
 
@@ -65,7 +78,7 @@ pub trait Level: Clone + Send + Sync + 'static {
     /// anything is kept under the name.
     fn admit(
         &self,
-        _pool: &Pool<Self>,
+        _places: &Places<Self::Handle>,
         name: &str,
         _wanted: &Wanted,
     ) -> impl Future<Output = Result<String, ErrorBody>> + Send {
@@ -123,83 +136,29 @@ pub trait Level: Clone + Send + Sync + 'static {
     /// Says, for as long as the answer lives, that somebody waits for what is being built for nobody.
     fn hurry(&self) -> impl Send {}
 
-    /// A request to the process of that id, wherever it is, to go on with what it has.
-    ///
-    /// `failed` is how many such requests have failed.
+    /// A request to the process of that id, wherever it is, to go on with what it has; `None` where
+    /// whoever is in the place of that name now has it, or fetches it.
     fn reach(
         &self,
-        pool: &Pool<Self>,
-        id: &str,
-        method: Method,
-        path: &str,
-        failed: usize,
-    ) -> impl Future<Output = Result<(RequestBuilder, Held<Self::Handle>), ErrorBody>> + Send {
-        async move {
-            let wanted = Wanted { distrust: failed > 0, ..Wanted::default() };
-            let (handle, busy) = pool.acquire(id, wanted).await?;
-            Ok((self.request(&handle, method, path), Held::of::<Self>(busy)))
-        }
+        _places: &Places<Self::Handle>,
+        _id: &str,
+        _method: &Method,
+        _path: &str,
+    ) -> impl Future<Output = Option<Reached<Self::Handle>>> + Send {
+        future::ready(None)
     }
 }
 
-/// What a process says when its lease is renewed.
-#[derive(Debug, Clone, Default)]
-pub struct Renewed {
-    /// How many requests it says that it answers, whoever sent them.
-    pub requests: u32,
-    /// Who answered, where that may be another generation than the one that is remembered.
-    pub by: Option<Identity>,
-}
-
-/// Why a process that answers has not renewed its lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lapse {
-    /// It takes no requests, as one does that only finishes what it has.
-    Refused(String),
-    /// It says itself that what it does comes to no end.
-    Stuck,
-}
+/// A request to a process that is held meanwhile.
+pub type Reached<T> = Result<(RequestBuilder, Held<T>), ErrorBody>;
 
 /// Where a process is to be brought up.
 #[derive(Debug)]
 pub struct Place<'a, L: Level> {
-    pub pool: &'a Pool<L>,
+    pub places: &'a Places<L::Handle>,
     pub slot: &'a Arc<Slot<L::Handle>>,
     /// What answers there and is to be replaced.
     pub stale: Option<&'a Arc<Running<L::Handle>>>,
-}
-
-/// What a request wants of the process that answers it.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Whether a process that runs a stale binary will not do.
-    pub fresh: bool,
-    /// Whether the process that is remembered has failed this request already.
-    pub distrust: bool,
-    /// Whether it is to be a process that answers nobody else meanwhile.
-    pub alone: bool,
-    /// Who waits for it to be built, if it must.
-    pub waits: Waits,
-    /// Which models whoever asks may name.
-    pub reach: ModelReach,
-    /// Told of downloads.
-    pub job: Option<JobEmitter>,
-}
-
-impl Default for Wanted {
-    /// What a program wants of whatever runs.
-    fn default() -> Self {
-        let (waits, reach) = (Waits::Program, ModelReach::Any);
-        Self { fresh: false, distrust: false, alone: false, waits, reach, job: None }
-    }
-}
-
-impl Wanted {
-    /// A request that only fresh processes may answer is a person's.
-    pub fn of(fresh: bool, distrust: bool) -> Self {
-        let waits = if fresh { Waits::Person } else { Waits::Program };
-        Self { fresh, distrust, waits, ..Self::default() }
-    }
 }
 
 /// Runs `work` in a task of its own: a client who goes away leaves nothing half done.

@@ -11,8 +11,10 @@
 //! That is how a job outlives the process that relays it: a later generation fetches the job, with
 //! the id of the next level's job, and goes on reading there.
 
+mod wanted; // what a request asks for
 mod level; // what is known of the next level
 mod slot; // the place of one process
+mod places; // those of all processes
 mod held; // a process, as a request holds it
 mod pool; // the processes in use
 mod keep; // leases, idle processes, processes that hang
@@ -29,14 +31,15 @@ mod respond; // the job's events to the client
 mod serve; // routes on a daemon's listener
 
 pub use crate::{
-    completion::{Completion, completion_routes}, // (Relays<Pool<L>>) -> Router
+    completion::completion_routes, // (Relays<Pool<L>>) -> Router
     drive::{Again, Attempt},
     head::Head,
     held::{Held, Hold},
     keep::LEASE_ROUND,
-    level::{Lapse, Level, Place, Renewed, Wanted, to_its_end},
+    level::{Level, Place, Reached, to_its_end},
     narration::narrate_into, // (JobServer) -> sink
     next::NextLevel,
+    places::Places,
     pool::Pool,
     relays::Relays,
     respond::{
@@ -48,6 +51,7 @@ pub use crate::{
     },
     routes::job_routes, // (Relays) -> Router
     serve::serve,       // (&Daemon, listener, Router)
-    slot::{Busy, Running, Slot},
+    slot::{Busy, Lapse, Renewed, Running, Slot},
     transfer::Transfer,
+    wanted::{Completion, Wanted},
 };

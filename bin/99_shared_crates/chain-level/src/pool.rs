@@ -1,8 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 use daemon_lifecycle::Waits;
 use job_client::Source;
@@ -11,7 +7,13 @@ use rbee_api::ErrorBody;
 use reqwest::{Method, RequestBuilder};
 use tracing::Instrument as _;
 
-use crate::{Busy, Held, Level, Place, Running, Slot, Wanted};
+use crate::{
+    held::Held,
+    level::{Level, Place},
+    places::Places,
+    slot::{Busy, Running, Slot},
+    wanted::Wanted,
+};
 
 /// The processes of the next level that are in use, by the names of their places: brought up when a
 /// request needs one, replaced when stale, forgotten when gone. Clones share them.
@@ -19,18 +21,20 @@ pub struct Pool<L: Level>(Arc<Inner<L>>);
 
 struct Inner<L: Level> {
     level: L,
-    slots: Mutex<BTreeMap<String, Arc<Slot<L::Handle>>>>,
-    /// In no place any more; they finish what they have.
-    leaving: Mutex<Vec<Arc<Running<L::Handle>>>>,
+    places: Places<L::Handle>,
 }
 
 impl<L: Level> Pool<L> {
     pub fn new(level: L) -> Self {
-        Self(Arc::new(Inner { level, slots: Mutex::default(), leaving: Mutex::default() }))
+        Self(Arc::new(Inner { level, places: Places::default() }))
     }
 
     pub fn level(&self) -> &L {
         &self.0.level
+    }
+
+    pub fn places(&self) -> &Places<L::Handle> {
+        &self.0.places
     }
 
     /// The process in the place of that name; it stays while the guard beside it is held.
@@ -45,7 +49,8 @@ impl<L: Level> Pool<L> {
         name: &str,
         wanted: Wanted,
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
-        let slot = self.slot(&self.level().admit(self, name, &wanted).await?);
+        let name = self.level().admit(self.places(), name, &wanted).await?;
+        let slot = self.places().slot(&name);
         if wanted.alone {
             return self.acquire_alone(slot, &wanted).await;
         }
@@ -67,7 +72,7 @@ impl<L: Level> Pool<L> {
         match self.bring_up(&slot, &wanted).await {
             Ok(running) => Ok((running.handle.clone(), Busy::new(running))),
             Err(body) => {
-                self.forget_unused(slot);
+                self.places().forget_unused(slot);
                 Err(body)
             }
         }
@@ -80,7 +85,7 @@ impl<L: Level> Pool<L> {
     /// Of the first that cannot be replaced; it keeps no other from it.
     pub async fn update(&self, wanted: &Wanted) -> Result<(), ErrorBody> {
         let mut failed = None;
-        for slot in self.slots() {
+        for slot in self.places().slots() {
             if slot.current().is_some() {
                 failed = failed.or(self.acquire(&slot.name, wanted.clone()).await.err());
             }
@@ -91,7 +96,7 @@ impl<L: Level> Pool<L> {
     /// What is told of the processes in their places.
     pub async fn list(&self) -> Vec<L::Description> {
         let mut list = Vec::new();
-        for running in self.current() {
+        for running in self.places().current() {
             list.push(self.level().describe(&running).await);
         }
         list
@@ -99,10 +104,14 @@ impl<L: Level> Pool<L> {
 
     /// Takes over the processes that are alive and that nobody here knows; stops none.
     pub async fn adopt(&self) {
-        let known = self.current().into_iter().chain(self.leaving());
-        let known = known.map(|running| L::id(&running.handle).to_owned()).collect();
+        let known = self
+            .places()
+            .known()
+            .into_iter()
+            .map(|running| L::id(&running.handle).to_owned())
+            .collect();
         for (name, handle) in self.level().others(known).await {
-            let (slot, running) = (self.slot(&name), Self::running(handle));
+            let (slot, running) = (self.places().slot(&name), Self::running(handle));
             // Two of one name are alive while one replaces the other.
             if slot.current().is_some() && !self.level().is_current(&running.handle).await {
                 continue;
@@ -113,48 +122,18 @@ impl<L: Level> Pool<L> {
         }
     }
 
-    /// The place of that name, perhaps empty.
-    pub fn slot(&self, name: &str) -> Arc<Slot<L::Handle>> {
-        let mut slots = lock(&self.0.slots);
-        let slot = slots.entry(name.to_owned());
-        Arc::clone(slot.or_insert_with(|| Arc::new(Slot::new(name.to_owned()))))
-    }
-
-    pub fn slots(&self) -> Vec<Arc<Slot<L::Handle>>> {
-        lock(&self.0.slots).values().map(Arc::clone).collect()
-    }
-
-    /// What is in the place of that name, if there is such a place.
-    pub fn occupant(&self, name: &str) -> Option<Arc<Running<L::Handle>>> {
-        lock(&self.0.slots).get(name)?.current()
-    }
-
-    /// The process of that id, in a place or on its way out of one.
-    pub fn find(&self, id: &str) -> Option<Arc<Running<L::Handle>>> {
-        let known = self.current().into_iter().chain(self.leaving());
-        known.into_iter().find(|running| L::id(&running.handle) == id)
-    }
-
     /// Lets a process that is in no place any more finish what it has and ends it, beside whatever goes
     /// on.
     pub fn retire(&self, old: Arc<Running<L::Handle>>, why: &'static str) {
         let pool = self.clone();
-        lock(&self.0.leaving).push(Arc::clone(&old));
+        self.places().leaves(&old);
         tokio::spawn(
             async move {
                 pool.level().retire(&old, why).await;
-                lock(&pool.0.leaving).retain(|leaving| !Arc::ptr_eq(leaving, &old));
+                pool.places().has_left(&old);
             }
             .in_current_span(),
         );
-    }
-
-    fn current(&self) -> Vec<Arc<Running<L::Handle>>> {
-        self.slots().into_iter().filter_map(|slot| slot.current()).collect()
-    }
-
-    pub(crate) fn leaving(&self) -> Vec<Arc<Running<L::Handle>>> {
-        lock(&self.0.leaving).clone()
     }
 
     fn running(handle: L::Handle) -> Arc<Running<L::Handle>> {
@@ -170,18 +149,18 @@ impl<L: Level> Pool<L> {
         wanted: &Wanted,
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let turn = Arc::clone(&slot.alone).lock_owned().await;
-        let place = Place { pool: self, slot: &slot, stale: None };
+        let place = Place { places: self.places(), slot: &slot, stale: None };
         let running = Self::running(self.level().bring_up(place, wanted).await?);
         // Known, so that it is looked after and adopted for nobody.
-        lock(&self.0.leaving).push(Arc::clone(&running));
-        if let Some(adopted) = self.occupant(&slot.name)
+        self.places().leaves(&running);
+        if let Some(adopted) = self.places().occupant(&slot.name)
             && L::id(&adopted.handle) == L::id(&running.handle)
         {
             slot.forget(&adopted);
         }
         let (pool, beside) = (self.clone(), Arc::clone(&running));
         let settle = move || {
-            lock(&pool.0.leaving).retain(|leaving| !Arc::ptr_eq(leaving, &beside));
+            pool.places().has_left(&beside);
             // It has shown that it works, and serves everybody where nothing else does.
             if !beside.is_lost() && !slot.fill(&beside) {
                 pool.retire(beside, "which one request had for itself");
@@ -213,7 +192,7 @@ impl<L: Level> Pool<L> {
         {
             return Ok(Arc::clone(running));
         }
-        let place = Place { pool: self, slot, stale: answering.as_ref() };
+        let place = Place { places: self.places(), slot, stale: answering.as_ref() };
         let running = Self::running(self.level().bring_up(place, wanted).await?);
         let replaced = slot.set(Some(Arc::clone(&running)));
         let id = L::id(&running.handle);
@@ -250,17 +229,6 @@ impl<L: Level> Pool<L> {
             drop(turn);
         });
     }
-
-    /// Keeps no place for what is not to be had.
-    fn forget_unused(&self, slot: Arc<Slot<L::Handle>>) {
-        let mut slots = lock(&self.0.slots);
-        let (name, is_empty) = (slot.name.clone(), slot.current().is_none());
-        drop(slot);
-        // Whoever else waits for it holds it, and forgets it in turn.
-        if is_empty && slots.get(&name).is_some_and(|slot| Arc::strong_count(slot) == 1) {
-            slots.remove(&name);
-        }
-    }
 }
 
 /// Who answers in a process's name now has its jobs, or fetches them.
@@ -275,7 +243,12 @@ impl<L: Level> Source for Pool<L> {
         path: &str,
         failed: usize,
     ) -> Result<(RequestBuilder, Held<L::Handle>), ErrorBody> {
-        self.level().reach(self, at, method, path, failed).await
+        if let Some(reached) = self.level().reach(self.places(), at, &method, path).await {
+            return reached;
+        }
+        let wanted = Wanted { distrust: failed > 0, ..Wanted::default() };
+        let (handle, busy) = self.acquire(at, wanted).await?;
+        Ok((self.level().request(&handle, method, path), L::hold(busy)))
     }
 }
 
@@ -294,8 +267,4 @@ impl<L: Level> fmt::Debug for Pool<L> {
 /// What a level narrates of its processes: `hive_stale`.
 pub(crate) fn narration<L: Level>(what: &str, human: String) -> Narration {
     Narration::new(L::NARRATOR, format!("{}_{what}", L::PROCESS), human)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

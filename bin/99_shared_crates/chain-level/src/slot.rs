@@ -10,8 +10,6 @@ use std::{
 use daemon_lifecycle::Identity;
 use tokio::sync::watch;
 
-use crate::Renewed;
-
 /// How long after one look at a process's freshness the next may follow, when nobody waits for it.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -47,6 +45,24 @@ pub struct Running<T> {
     /// What the process said of itself when it was last asked: others may use it too.
     reported: AtomicU32,
     used: Mutex<Instant>,
+}
+
+/// What a process says when its lease is renewed.
+#[derive(Debug, Clone, Default)]
+pub struct Renewed {
+    /// How many requests it says that it answers, whoever sent them.
+    pub requests: u32,
+    /// Who answered, where that may be another generation than the one that is remembered.
+    pub by: Option<Identity>,
+}
+
+/// Why a process that answers has not renewed its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lapse {
+    /// It takes no requests, as one does that only finishes what it has.
+    Refused(String),
+    /// It says itself that what it does comes to no end.
+    Stuck,
 }
 
 /// Counts a request as under way on a process, until it is dropped.

@@ -63,7 +63,7 @@ pub(in crate::http) async fn tags(State(queen): State<Queen>) -> Result<Response
 }
 
 pub(in crate::http) async fn running(State(queen): State<Queen>) -> Response {
-    let workers = queen.hives.workers(&queen.pool).await.workers;
+    let workers = queen.hives.workers(queen.pool.places()).await.workers;
     Json(ollama::running(&workers)).into_response()
 }
 

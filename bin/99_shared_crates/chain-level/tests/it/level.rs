@@ -86,7 +86,7 @@ struct Script {
     is_stale: AtomicBool,
     /// The address of the one that hangs, and how.
     hung: watch::Sender<Option<(String, Hung)>>,
-    renewals: AtomicUsize,
+    renewals: watch::Sender<usize>,
     started: AtomicUsize,
     ended: AtomicUsize,
 }
@@ -127,10 +127,17 @@ impl Script {
         address.to_string()
     }
 
+    /// How many renewals were asked for before.
+    fn nth_renewal(&self) -> usize {
+        let mut nth = 0;
+        self.renewals.send_modify(|renewals| nth = std::mem::replace(renewals, *renewals + 1));
+        nth
+    }
+
     async fn renew(&self, counter: &Counter) -> Result<Renewed, Lapse> {
         let hung = self.hung.borrow().clone().filter(|(address, _)| *address == counter.1.address);
         match hung {
-            Some((_, Hung::NowAndThen)) if self.renewals.fetch_add(1, SeqCst).is_multiple_of(3) => {
+            Some((_, Hung::NowAndThen)) if self.nth_renewal().is_multiple_of(3) => {
                 Ok(Renewed::default())
             }
             Some((_, Hung::Silent | Hung::NowAndThen)) => std::future::pending().await,
@@ -169,7 +176,7 @@ impl World {
             allowed: watch::Sender::new(allowed),
             is_stale: AtomicBool::new(false),
             hung: watch::Sender::new(None),
-            renewals: AtomicUsize::new(0),
+            renewals: watch::Sender::new(0),
             started: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
         });
@@ -271,7 +278,7 @@ async fn a_process_that_hangs_is_ended_and_its_streams_go_on_with_the_next() {
             let frame = body.frame().await.unwrap().unwrap();
             said += str::from_utf8(frame.data_ref().unwrap()).unwrap();
         }
-        let hung = world.pool.occupant("a").unwrap().handle.1.address.clone();
+        let hung = world.pool.places().occupant("a").unwrap().handle.1.address.clone();
         world.script.hung.send_replace(Some((hung, how)));
         let pool = world.pool.clone();
         let keeping =
@@ -286,17 +293,13 @@ async fn a_process_that_hangs_is_ended_and_its_streams_go_on_with_the_next() {
 async fn a_process_that_misses_a_renewal_now_and_then_stays() {
     let world = World::new(LAST);
     world.answer(&[]).await;
-    let running = world.pool.occupant("a").unwrap();
+    let running = world.pool.places().occupant("a").unwrap();
     let hung = (running.handle.1.address.clone(), Hung::NowAndThen);
     world.script.hung.send_replace(Some(hung));
-    let renewed = async {
-        while world.script.renewals.load(SeqCst) < 9 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
+    let mut renewals = world.script.renewals.subscribe();
     tokio::select! {
         never = world.pool.keep(Duration::from_millis(5), || true) => never,
-        () = renewed => {}
+        renewed = renewals.wait_for(|renewals| *renewals >= 9) => drop(renewed.unwrap()),
     }
     assert_eq!(world.script.ended.load(SeqCst), 0);
 }
@@ -305,7 +308,7 @@ async fn a_process_that_misses_a_renewal_now_and_then_stays() {
 async fn only_the_process_that_serves_ends_one_that_hangs() {
     let world = World::new(LAST);
     world.answer(&[]).await;
-    let hung = world.pool.occupant("a").unwrap().handle.1.address.clone();
+    let hung = world.pool.places().occupant("a").unwrap().handle.1.address.clone();
     world.script.hung.send_replace(Some((hung, Hung::Stuck)));
     let rounds = world.pool.keep(Duration::from_millis(5), || false);
     drop(tokio::time::timeout(Duration::from_millis(100), rounds).await);
@@ -317,7 +320,7 @@ async fn only_the_process_that_serves_ends_one_that_hangs() {
 async fn a_process_that_only_finishes_what_it_has_is_not_taken_to_hang() {
     let world = World::new(LAST);
     world.answer(&[]).await;
-    let leaving = world.pool.occupant("a").unwrap().handle.1.address.clone();
+    let leaving = world.pool.places().occupant("a").unwrap().handle.1.address.clone();
     world.script.hung.send_replace(Some((leaving, Hung::Leaving)));
     let rounds = world.pool.keep(Duration::from_millis(5), || true);
     drop(tokio::time::timeout(Duration::from_millis(100), rounds).await);

@@ -1,0 +1,58 @@
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use daemon_lifecycle::Waits;
+use job_server::JobEmitter;
+use rbee_api::ModelReach;
+use reqwest::Method;
+
+/// What a request wants of the process that answers it.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Whether a process that runs a stale binary will not do.
+    pub fresh: bool,
+    /// Whether the process that is remembered has failed this request already.
+    pub distrust: bool,
+    /// Whether it is to be a process that answers nobody else meanwhile.
+    pub alone: bool,
+    /// Who waits for it to be built, if it must.
+    pub waits: Waits,
+    /// Which models whoever asks may name.
+    pub reach: ModelReach,
+    /// Told of downloads.
+    pub job: Option<JobEmitter>,
+}
+
+impl Default for Wanted {
+    /// What a program wants of whatever runs.
+    fn default() -> Self {
+        let (waits, reach) = (Waits::Program, ModelReach::Any);
+        Self { fresh: false, distrust: false, alone: false, waits, reach, job: None }
+    }
+}
+
+impl Wanted {
+    /// A request that only fresh processes may answer is a person's.
+    pub fn of(fresh: bool, distrust: bool) -> Self {
+        let waits = if fresh { Waits::Person } else { Waits::Program };
+        Self { fresh, distrust, waits, ..Self::default() }
+    }
+}
+
+/// A completion, or something else that a model's worker answers, to be had from some process of the
+/// next level.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    pub method: Method,
+    /// The endpoint's, with the query that it is asked with.
+    pub path: Cow<'static, str>,
+    pub model: String,
+    /// Whether only processes with fresh binaries may answer.
+    pub fresh: bool,
+    /// Whether the answer is to be a stream, with narration and progress.
+    pub events: bool,
+    /// Which models the client may name.
+    pub reach: ModelReach,
+    /// The client's body, passed on as it came.
+    pub body: Bytes,
+}
