@@ -101,6 +101,12 @@ async fn what_failed_is_not_started_when_the_good_one_dies_or_is_stopped() {
     world.install(json!({ "version": "bad", "die_after_serving_ms": 100 }));
     let bad = manager().spawn().await.unwrap();
     eventually("it has failed", async || world.processes() == [good.id()]).await;
+    // Whoever stood by for it writes that down a moment after it has died.
+    let is_known = || {
+        let files = fs::read_dir(world.run_dir().join("fake")).unwrap().flatten();
+        files.map(|file| file.file_name()).any(|name| name.as_encoded_bytes().starts_with(b"bad-"))
+    };
+    eventually("that is recorded", async || is_known()).await;
     assert_ne!(bad.id(), good.id());
     for ends in ["killed", "stopped"] {
         if ends == "killed" {
