@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error as _, time::Duration};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_guard::ApiError;
-use rbee_api::{ErrorBody, ErrorCode};
+use rbee_api::{ErrorBody, ErrorCode, error_kind};
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json, value::RawValue};
 
@@ -147,13 +147,9 @@ pub(crate) fn said_error(said: &Value, status: u16) -> Option<ErrorBody> {
         },
     };
     let code = detail.get("code").filter(|code| !code.is_null()).cloned();
-    let kind = match status {
-        400..500 => "invalid_request_error",
-        _ => "server_error",
-    };
     let error = json!({
         "message": message,
-        "type": detail.get("type").and_then(Value::as_str).unwrap_or(kind),
+        "type": detail.get("type").and_then(Value::as_str).unwrap_or(error_kind(status)),
         "code": code.unwrap_or_else(|| json!(status)),
         "param": detail.get("param").and_then(Value::as_str),
         "status": status,

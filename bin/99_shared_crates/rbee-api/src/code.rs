@@ -108,7 +108,7 @@ pub struct ForeignCode(Box<str>);
 impl ErrorCode {
     /// OpenAI's class of the error, which its clients match on.
     pub fn kind(&self) -> &'static str {
-        kind(self.status())
+        error_kind(self.status())
     }
 
     fn read(name: &str) -> Self {
@@ -118,7 +118,7 @@ impl ErrorCode {
 }
 
 /// OpenAI's class of an error with that status.
-pub(crate) fn kind(status: u16) -> &'static str {
+pub fn error_kind(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
         403 | 421 => "permission_error",

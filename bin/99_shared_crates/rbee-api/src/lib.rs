@@ -19,7 +19,7 @@ mod workers; // processes that serve one model
 
 pub use crate::{
     causes::causes, // (&dyn Error) -> String
-    code::{ErrorCode, ForeignCode},
+    code::{ErrorCode, ForeignCode, error_kind},
     error::{ErrorBody, ErrorDetail},
     health::{Health, Status},
     hives::{Capabilities, Device, Hive, HiveList, HiveState},
