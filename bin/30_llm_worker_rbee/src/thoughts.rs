@@ -9,7 +9,7 @@ pub(crate) struct Tags {
     pub(crate) close: &'static str,
 }
 
-const KNOWN: [Tags; 5] = [
+const KNOWN: [Tags; 6] = [
     // DeepSeek, Qwen, and many others.
     Tags { open: "<think>", close: "</think>" },
     // Mistral.
@@ -19,12 +19,18 @@ const KNOWN: [Tags; 5] = [
     Tags { open: "<seed:think>", close: "</seed:think>" },
     // Gemma 4.
     Tags { open: "<|channel>thought", close: "<channel|>" },
+    // gpt-oss.
+    Tags { open: "<|channel|>analysis<|message|>", close: "<|end|>" },
 ];
 
 impl Tags {
     /// Those that a chat template names; `None` for a model that does not think.
     pub(crate) fn of_template(source: &str) -> Option<Self> {
-        KNOWN.into_iter().find(|tags| source.contains(tags.close))
+        KNOWN.into_iter().find(|tags| match tags.close {
+            // Other models end their turns so.
+            "<|end|>" => source.contains("<|channel|>analysis"),
+            close => source.contains(close),
+        })
     }
 
     /// What of them may be control tokens.
@@ -194,6 +200,9 @@ mod tests {
         // With thinking switched off.
         assert_reads(THINK, false, "<think>\n\n</think>\n\nParis.", "", "Paris.");
         assert_reads(KNOWN[1], false, "[THINK]Hm.[/THINK]Well.", "Hm.", "Well.");
+        let gpt = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Well.";
+        let aloud = "<|start|>assistant<|channel|>final<|message|>Well.";
+        assert_reads(KNOWN[5], false, gpt, "Hm.", aloud);
         assert_reads(KNOWN[4], false, "<|channel>thought\nHm.\n<channel|>Well.", "Hm.", "Well.");
     }
 
@@ -215,7 +224,8 @@ mod tests {
     #[test]
     fn a_template_names_the_tags_and_a_prompt_may_open_them() {
         assert_eq!(Tags::of_template("{{ x.split('</think>') }}"), Some(THINK));
-        assert_eq!(Tags::of_template("{{ messages }}"), None);
+        assert_eq!(Tags::of_template("{{ messages + '<|end|>' }}"), None);
+        assert_eq!(Tags::of_template("'<|channel|>analysis<|message|>'"), Some(KNOWN[5]));
         assert!(THINK.opened_in("<|Assistant|><think>\n"));
         assert!(!THINK.opened_in("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
     }

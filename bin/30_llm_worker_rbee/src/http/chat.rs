@@ -38,7 +38,8 @@ pub(super) async fn create(
         let logprobs = logprobs(&fields)?;
         let tools = Tools::read(&fields)?;
         let notation = model.notation();
-        let calls = tools.any().then(|| CallStream::new(notation, &tools.tools));
+        let is_read = tools.any() || notation.is_everywhere();
+        let calls = is_read.then(|| CallStream::new(notation, &tools.tools));
         let constraint = tools.constraint(notation, params.sampling.grammar.is_some())?;
         let context = messages::template_context(&fields, tools, model.template_knows_tools())?;
         let fits = |bytes| engine.require_room(bytes).map_err(|error| rejected(error, "messages"));

@@ -275,6 +275,32 @@ mod tests {
         assert_reads(Notation::Named(Named::Mistral), &answer, "", &calls);
     }
 
+    /// As gpt-oss writes them, behind its thoughts.
+    #[test]
+    fn channels_are_text_or_calls() {
+        let channel = Notation::Named(Named::Channel);
+        for text in [
+            "<|channel|>final<|message|>Well, <b>.",
+            "<|start|>assistant<|channel|>final<|message|>Well, <b>.",
+            "Well, <b>.",
+        ] {
+            assert_reads(channel, text, "Well, <b>.", &[]);
+        }
+        let calls = [("get_weather", PARIS)];
+        for call in [
+            format!(
+                "<|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{PARIS}<|call|>"
+            ),
+            format!(" to=functions.get_weather<|channel|>commentary json<|message|>{PARIS}"),
+        ] {
+            assert_reads(channel, &call, "", &calls);
+        }
+        let both = format!(
+            "<|channel|>commentary<|message|>Let me look.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{PARIS}"
+        );
+        assert_reads(channel, &both, "Let me look.", &calls);
+    }
+
     #[test]
     fn what_names_no_tool_stays_text() {
         for (named, answer) in [

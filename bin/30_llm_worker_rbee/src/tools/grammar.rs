@@ -89,6 +89,10 @@ pub(crate) fn of_opened<E>(
                         "\"function<\u{ff5c}tool\u{2581}sep\u{ff5c}>{name}\\n```json\\n\" {rule}"
                     ),
                 ],
+                Named::Channel => vec![
+                    format!("\"{name} <|constrain|>json<|message|>\" {rule}"),
+                    format!("\"{name}<|channel|>commentary json<|message|>\" {rule}"),
+                ],
                 _ => vec![format!("\"{name}>\" {rule}")],
             });
             let heads: Vec<_> = heads.collect();
@@ -121,6 +125,9 @@ fn of_named<E>(
         ),
         Named::Function => format!("\"<function={name}>\" {rule} \"</function>\""),
         Named::Recipient => format!("\"{name}\\n\" {rule}"),
+        Named::Channel => format!(
+            "\"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>\" {rule}"
+        ),
         Named::Mistral => format!("\"[TOOL_CALLS]{name}[ARGS]\" {rule}"),
         Named::Gemma4 => format!("\"<|tool_call>call:{name}\" {rule} \"<tool_call|>\""),
         Named::FunctionGemma => {
@@ -128,6 +135,8 @@ fn of_named<E>(
         }
     });
     let calls = calls.collect::<Vec<_>>().join(" | ");
+    // What ends one of these ends the answer.
+    let more = if named == Named::Channel { 0 } else { more };
     let (begin, between, end) = match named {
         Named::DeepSeek => (
             "\"<\u{ff5c}tool\u{2581}calls\u{2581}begin\u{ff5c}>\"",

@@ -20,6 +20,9 @@ pub(crate) enum Named {
     /// `>>>NAME\n{..}`, and `>>>all\n` before text, of which the prompt has the first `>>>`:
     /// functionary 3.2.
     Recipient,
+    /// `<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{..}`, or with the recipient
+    /// before the channel; text is `<|channel|>final<|message|>TEXT`: gpt-oss.
+    Channel,
     /// `[TOOL_CALLS]NAME[ARGS]{..}`, perhaps with `[CALL_ID]` and an id before that: Mistral Small 3.2 and
     /// Devstral.
     Mistral,
@@ -36,6 +39,7 @@ impl Named {
             Self::DeepSeek => "<\u{ff5c}tool\u{2581}call\u{2581}begin\u{ff5c}>",
             Self::Function => "<function=",
             Self::Recipient => ">>>",
+            Self::Channel => "to=functions.",
             Self::Mistral => "[TOOL_CALLS]",
             Self::Gemma4 => "<|tool_call>",
             Self::FunctionGemma => "<start_function_call>",
@@ -48,17 +52,30 @@ impl Named {
             Self::DeepSeek => &["```", "<\u{ff5c}tool\u{2581}call\u{2581}end\u{ff5c}>"],
             Self::Function => &["</function>"],
             Self::Recipient | Self::Mistral => &[],
+            Self::Channel => &["<|call|>"],
             Self::Gemma4 => &["<tool_call|>"],
             Self::FunctionGemma => &["<end_function_call>"],
         }
     }
 
-    /// What stands around all calls and means nothing.
+    /// Whether its marks stand in every answer, so that one without tools is read too.
+    pub(crate) fn is_everywhere(self) -> bool {
+        matches!(self, Self::Recipient | Self::Channel)
+    }
+
+    /// What stands around calls, or around text, and means nothing.
     pub(super) fn outer(self) -> &'static [&'static str] {
         match self {
             Self::DeepSeek => &[
                 "<\u{ff5c}tool\u{2581}calls\u{2581}begin\u{ff5c}>",
                 "<\u{ff5c}tool\u{2581}calls\u{2581}end\u{ff5c}>",
+            ],
+            Self::Channel => &[
+                "<|start|>assistant",
+                "<|channel|>commentary",
+                "<|channel|>final",
+                "<|message|>",
+                "<|end|>",
             ],
             _ => &[],
         }
@@ -84,6 +101,9 @@ impl Named {
                 "<\u{ff5c}tool\u{2581}calls\u{2581}end\u{ff5c}>",
             ],
             Self::Function | Self::Recipient => &[],
+            Self::Channel => {
+                &["<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>"]
+            }
             Self::Mistral => &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
             Self::Gemma4 => &["<|tool_call>", "<tool_call|>", "<|\"|>"],
             Self::FunctionGemma => &["<start_function_call>", "<end_function_call>", "<escape>"],
@@ -103,6 +123,7 @@ impl Named {
             }
             Self::Function => head.trim_end().trim_end_matches('>'),
             Self::Recipient => head.trim(),
+            Self::Channel => head.split([' ', '<']).next().unwrap_or_default(),
             Self::Mistral => head.split('[').next().unwrap_or_default().trim(),
             Self::Gemma4 | Self::FunctionGemma => {
                 head.trim().strip_prefix("call:").unwrap_or_default().trim()

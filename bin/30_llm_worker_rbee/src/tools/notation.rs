@@ -17,6 +17,7 @@ impl Notation {
             ("<|tool_call>", Named::Gemma4),
             ("<start_function_call>", Named::FunctionGemma),
             (">>>all", Named::Recipient),
+            ("<|channel|>commentary", Named::Channel),
             ("[ARGS]", Named::Mistral),
         ];
         if let Some((_, named)) = named.iter().find(|(mark, _)| source.contains(mark)) {
@@ -35,6 +36,11 @@ impl Notation {
             Self::Object(format) => format.opener(),
             Self::Named(named) => named.opener(),
         }
+    }
+
+    /// Whether its marks stand in every answer, so that one without tools is read too.
+    pub(crate) fn is_everywhere(self) -> bool {
+        matches!(self, Self::Named(named) if named.is_everywhere())
     }
 
     /// What of its calls may be control tokens.
@@ -73,6 +79,7 @@ mod tests {
             ),
             ("{{ '<function=' + name + '>' }}", Notation::Named(Named::Function)),
             ("{{ '>>>all\\n' }}", Notation::Named(Named::Recipient)),
+            ("{{ '<|channel|>commentary to=' }}", Notation::Named(Named::Channel)),
             ("{{ '<|tool_call>call:' }}", Notation::Named(Named::Gemma4)),
         ] {
             assert_eq!(Notation::of_template(source), notation, "{source}");
