@@ -154,3 +154,27 @@ fn docs_apis_md_lists_every_route() {
     routes.sort();
     assert_eq!(listed, routes);
 }
+
+/// The hive's job goes on although its stream broke, and so does the client's.
+#[tokio::test]
+async fn a_stream_of_any_api_goes_on_where_the_hive_s_broke_off() {
+    const JOB: &str = "0199f5a0-0000-7000-8000-000000000001";
+    let said = |id: u8, piece: &str| {
+        let chunk = json!({ "choices": [{ "delta": { "content": piece } }] });
+        format!("id: {id}\ndata: {chunk}\n\n")
+    };
+    let end = "id: 4\ndata: [DONE]\n\nid: 5\nevent: end\ndata: {\"state\":\"completed\"}\n\n";
+    for path in [paths::MESSAGES, paths::OLLAMA_CHAT, paths::RESPONSES] {
+        let (world, hive) = World::one().await;
+        hive.on(CHAT, Reply::stream_of(JOB, &(said(1, "one ") + &said(2, "two "))));
+        let rest = format!("GET {}", paths::job_stream(JOB));
+        hive.on(&rest, Reply::stream_of(JOB, &(said(3, "three") + end)));
+        let body = r#"{"model":"m","stream":true,"max_tokens":5,"input":"Hi","messages":[{"role":"user","content":"Hi"}]}"#;
+        let answer = world.post(path, &[], body).await;
+        assert!(!answer.cut, "{path}: {answer:?}");
+        let places = ["one ", "two ", "three"].map(|piece| answer.body.find(piece).unwrap());
+        assert!(places.is_sorted(), "{path}: {answer:?}");
+        assert_eq!(hive.seen(&rest)[0].headers["last-event-id"], "2", "{path}");
+        assert_eq!(hive.seen(CHAT).len(), 1, "{path}");
+    }
+}

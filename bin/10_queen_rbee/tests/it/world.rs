@@ -13,7 +13,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use daemon_lifecycle::{Daemon, Identity, Outcome};
@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
 use job_server::{JobServer, Limits};
 use queen_rbee::{Hosts, Queen, router};
+use rbee_api::HEADER_JOB;
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
 use router_client::RouterClient;
 use tokio::{net::TcpListener, sync::watch};
@@ -55,7 +56,13 @@ struct Script {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Reply(u16, &'static str, String);
+pub(crate) struct Reply {
+    status: u16,
+    kind: &'static str,
+    body: String,
+    /// The id of the job that it is the stream of.
+    job: Option<&'static str>,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -237,11 +244,15 @@ impl Script {
             Some(replies) => replies.front().cloned(),
             None => None,
         };
-        let Some(Reply(status, kind, body)) = reply else {
+        let Some(Reply { status, kind, body, job }) = reply else {
             return StatusCode::NOT_IMPLEMENTED.into_response();
         };
         let status = StatusCode::from_u16(status).unwrap();
-        (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
+        if let Some(job) = job {
+            response.headers_mut().insert(HEADER_JOB, HeaderValue::from_static(job));
+        }
+        response
     }
 }
 
@@ -253,11 +264,16 @@ impl Seen {
 
 impl Reply {
     pub(crate) fn json(status: u16, body: &str) -> Self {
-        Self(status, "application/json", body.to_owned())
+        Self { status, kind: "application/json", body: body.to_owned(), job: None }
     }
 
     pub(crate) fn stream(body: &str) -> Self {
-        Self(200, "text/event-stream", body.to_owned())
+        Self { status: 200, kind: "text/event-stream", body: body.to_owned(), job: None }
+    }
+
+    /// The same of a job that goes on when the stream breaks off.
+    pub(crate) fn stream_of(job: &'static str, body: &str) -> Self {
+        Self { job: Some(job), ..Self::stream(body) }
     }
 }
 
