@@ -49,6 +49,13 @@ def check_anthropic():
     assert text and text == final.content[0].text == whole.content[0].text, (text, final, whole)
     assert final.usage.output_tokens == whole.usage.output_tokens, (final, whole)
 
+    stop = text[len(text) // 2:][:2]
+    stopped = client.messages.create(
+        model=model, max_tokens=16, messages=[turn], system="Be brief.", stop_sequences=[stop],
+        **steady,
+    )
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", stop), stopped
+
     tool = {"name": "look_up", "description": "Looks a city up.", "input_schema": schema}
     called = client.messages.create(
         model=model, max_tokens=64, messages=[turn], tools=[tool],

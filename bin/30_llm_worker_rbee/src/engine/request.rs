@@ -103,6 +103,8 @@ pub struct TokenLogprob {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finish {
     pub reason: FinishReason,
+    /// The stop string that came.
+    pub stop: Option<String>,
     pub usage: Usage,
 }
 

@@ -128,9 +128,9 @@ impl Sequence {
         if !pushed.text.is_empty() && self.send(pushed.text) == Step::Ended {
             return Step::Ended;
         }
-        if pushed.stopped {
+        if pushed.stopped.is_some() {
             self.logprobs.clear();
-            return self.end(FinishReason::Stop);
+            return self.end(FinishReason::Stop, pushed.stopped);
         }
         if self.generated as usize >= self.limit {
             return self.finish(FinishReason::Length);
@@ -152,10 +152,10 @@ impl Sequence {
         if (!rest.is_empty() || !self.logprobs.is_empty()) && self.send(rest) == Step::Ended {
             return Step::Ended;
         }
-        self.end(reason)
+        self.end(reason, None)
     }
 
-    fn end(&self, reason: FinishReason) -> Step {
+    fn end(&self, reason: FinishReason, stop: Option<String>) -> Step {
         let first = self.first_token.unwrap_or_else(Instant::now);
         let usage = Usage {
             prompt_tokens: u32::try_from(self.job.request.prompt.len()).unwrap_or(u32::MAX),
@@ -164,7 +164,7 @@ impl Sequence {
             prompt_time: first - self.began,
             completion_time: first.elapsed(),
         };
-        drop(self.job.events.try_send(Event::End(Finish { reason, usage })));
+        drop(self.job.events.try_send(Event::End(Finish { reason, stop, usage })));
         Step::Ended
     }
 

@@ -20,8 +20,8 @@ pub(crate) struct TextStream {
 pub(crate) struct Pushed {
     /// What can be sent now; often empty.
     pub(crate) text: String,
-    /// Whether a stop string was completed. Nothing follows it, and it is not in the text.
-    pub(crate) stopped: bool,
+    /// The stop string that was completed. Nothing follows it, and it is not in the text.
+    pub(crate) stopped: Option<String>,
 }
 
 impl TextStream {
@@ -34,17 +34,20 @@ impl TextStream {
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Pushed {
         let decoded = self.decode(bytes);
         if self.stops.is_empty() {
-            return Pushed { text: decoded, stopped: false };
+            return Pushed { text: decoded, stopped: None };
         }
         self.held.push_str(&decoded);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        let found =
+            self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+        if let Some((at, stop)) = found.min_by_key(|(at, _)| *at) {
+            let stopped = Some(stop.clone());
             let mut text = std::mem::take(&mut self.held);
             text.truncate(at);
-            return Pushed { text, stopped: true };
+            return Pushed { text, stopped };
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
         let held = self.held.split_off(self.held.len() - keep);
-        Pushed { text: std::mem::replace(&mut self.held, held), stopped: false }
+        Pushed { text: std::mem::replace(&mut self.held, held), stopped: None }
     }
 
     /// What was held back when no more tokens come; a character left incomplete becomes U+FFFD.
@@ -87,18 +90,22 @@ fn is_unfinished(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Pushes each piece; the texts sent, whether it stopped, and what `finish` gave.
-    fn stream(stops: &[&str], pieces: &[&[u8]]) -> (Vec<String>, bool, String) {
+    /// Pushes each piece; the texts sent, by what it stopped, and what `finish` gave.
+    fn stream(stops: &[&str], pieces: &[&[u8]]) -> (Vec<String>, Option<String>, String) {
         let mut stream = TextStream::new(stops.iter().map(|&stop| stop.to_owned()).collect());
         let mut texts = Vec::new();
         for piece in pieces {
             let pushed = stream.push(piece);
             texts.push(pushed.text);
-            if pushed.stopped {
-                return (texts, true, String::new());
+            if pushed.stopped.is_some() {
+                return (texts, pushed.stopped, String::new());
             }
         }
-        (texts, false, stream.finish())
+        (texts, None, stream.finish())
+    }
+
+    fn by(stop: &str) -> Option<String> {
+        Some(stop.to_owned())
     }
 
     fn texts(expected: &[&str]) -> Vec<String> {
@@ -127,32 +134,32 @@ mod tests {
     #[test]
     fn a_stop_string_over_three_tokens_is_never_sent() {
         let (sent, stopped, _) = stream(&["<end>"], &[b"one <", b"en", b"d> two"]);
-        assert_eq!((sent, stopped), (texts(&["one ", "", ""]), true));
+        assert_eq!((sent, stopped), (texts(&["one ", "", ""]), by("<end>")));
     }
 
     #[test]
     fn what_looked_like_a_stop_string_is_sent_when_it_is_none() {
         let (sent, stopped, rest) = stream(&["<end>"], &[b"one <", b"en", b"ough"]);
-        assert_eq!((sent, stopped, rest.as_str()), (texts(&["one ", "", "<enough"]), false, ""));
+        assert_eq!((sent, stopped, rest.as_str()), (texts(&["one ", "", "<enough"]), None, ""));
         assert_eq!(stream(&["<end>"], &[b"a<e"]).2, "<e");
     }
 
     #[test]
     fn the_earliest_stop_string_wins() {
         let (sent, stopped, _) = stream(&["cd", "bcx", "b"], &[b"abcd"]);
-        assert_eq!((sent, stopped), (texts(&["a"]), true));
+        assert_eq!((sent, stopped), (texts(&["a"]), by("b")));
     }
 
     #[test]
     fn a_stop_string_that_repeats_itself_is_found() {
         let (sent, stopped, _) = stream(&["aab"], &[b"a", b"a", b"a", b"b"]);
-        assert_eq!((sent, stopped), (texts(&["", "", "a", ""]), true));
+        assert_eq!((sent, stopped), (texts(&["", "", "a", ""]), by("aab")));
     }
 
     #[test]
     fn a_stop_string_may_begin_within_a_character_of_its_own() {
         let stop = "\u{e9}\u{e8}";
         let (sent, stopped, _) = stream(&[stop], &[b"x\xc3", b"\xa9\xc3", b"\xa8y"]);
-        assert_eq!((sent, stopped), (texts(&["x", "", ""]), true));
+        assert_eq!((sent, stopped), (texts(&["x", "", ""]), by(stop)));
     }
 }

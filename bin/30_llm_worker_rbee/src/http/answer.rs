@@ -132,7 +132,9 @@ impl Answer {
             let logprobs = voice.kept_logprobs(kind);
             let calls = voice.reader.has_calls();
             let finish = voice.finish.as_ref().map(|finish| wire::finish_reason(finish, calls));
-            Choice { index, content: voice.content(kind), logprobs, finish_reason: finish }
+            let stop_reason = voice.finish.as_ref().and_then(|finish| finish.stop.clone());
+            let content = voice.content(kind);
+            Choice { index, content, logprobs, finish_reason: finish, stop_reason }
         });
         let choices: Vec<_> = choices.collect();
         let mut body = self.chunk(&choices);
@@ -140,7 +142,7 @@ impl Answer {
             Kind::Chat => "chat.completion",
             Kind::Completion => "text_completion",
         };
-        body.usage = Some(wire::usage(&usage));
+        body.usage = Some(Some(wire::usage(&usage)));
         body.timings = Some(wire::timings(&usage));
         Ok(Json(body).into_response())
     }
@@ -209,7 +211,7 @@ impl Answer {
         }
         if self.include_usage {
             let mut chunk = self.chunk(&[]);
-            chunk.usage = Some(wire::usage(&self.usage()));
+            chunk.usage = Some(Some(wire::usage(&self.usage())));
             send(&job, &chunk);
         }
         job.send(StreamEvent::Done);
@@ -272,7 +274,8 @@ impl Answer {
         let calls = self.voices[at].reader.has_calls();
         let finish_reason = finish.map(|finish| wire::finish_reason(finish, calls));
         let index = u32::try_from(at).unwrap_or(u32::MAX);
-        let choice = Choice { index, content, logprobs, finish_reason };
+        let stop_reason = finish.and_then(|finish| finish.stop.clone());
+        let choice = Choice { index, content, logprobs, finish_reason, stop_reason };
         let mut chunk = self.chunk(std::slice::from_ref(&choice));
         chunk.timings = finish.map(|finish| wire::timings(&finish.usage));
         send(job, &chunk);
@@ -289,7 +292,7 @@ impl Answer {
             model: &self.model,
             system_fingerprint: &self.fingerprint,
             choices,
-            usage: None,
+            usage: self.include_usage.then_some(None),
             timings: None,
         }
     }

@@ -16,8 +16,9 @@ pub(super) struct Chunk<'a> {
     pub(super) model: &'a str,
     pub(super) system_fingerprint: &'a str,
     pub(super) choices: &'a [Choice<'a>],
+    /// Null in the chunks before it, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) usage: Option<TokenUsage>,
+    pub(super) usage: Option<Option<TokenUsage>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) timings: Option<Timings>,
 }
@@ -29,6 +30,9 @@ pub(super) struct Choice<'a> {
     pub(super) content: Content<'a>,
     pub(super) logprobs: Option<Logprobs>,
     pub(super) finish_reason: Option<&'static str>,
+    /// The stop string that came, as vLLM tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stop_reason: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -63,8 +63,9 @@ async fn usage_comes_last_in_a_stream_when_it_is_asked_for() {
         "messages": ask("Hi"), "stream": true, "stream_options": { "include_usage": true }, "max_tokens": 2,
     });
     let chunks = post_json(&routes(&engine), CHAT, body).await.chunks();
-    let last = chunks.last().unwrap();
+    let (last, before) = chunks.split_last().unwrap();
     assert_eq!((&last["choices"], &last["usage"]["completion_tokens"]), (&json!([]), &json!(2)));
+    assert!(before.iter().all(|chunk| chunk.get("usage") == Some(&Value::Null)), "{before:?}");
 }
 
 #[tokio::test]

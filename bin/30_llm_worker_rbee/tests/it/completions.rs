@@ -49,6 +49,10 @@ async fn a_stream_is_text_completions_and_ends_with_its_reason() {
         (text.as_str(), &chunks.last().unwrap()["choices"][0]["finish_reason"]),
         (" ", &json!("stop"))
     );
+    assert_eq!(chunks.last().unwrap()["choices"][0]["stop_reason"], "Paris");
+    body["stream"] = json!(false);
+    let whole = post_json(&routes, PATH, body).await.json();
+    assert_eq!(whole["choices"][0]["stop_reason"], "Paris");
     let body =
         json!({ "prompt": "The capital of France is", "temperature": 0, "ignore_eos": true });
     assert_eq!(post_json(&routes, PATH, body).await.json()["usage"]["completion_tokens"], 16);

@@ -177,8 +177,10 @@ async fn a_stop_string_that_spans_tokens_ends_the_text_before_it() {
     assert!(stop.len() > 4 && text.find(&stop) == Some(at(7) + 1), "`{stop}` in `{text}`");
 
     let stopped =
-        generate(&engine, Request { stop: vec!["\u{1f41d}".to_owned(), stop], ..request }).await;
+        generate(&engine, Request { stop: vec!["\u{1f41d}".to_owned(), stop.clone()], ..request })
+            .await;
     assert_eq!(stopped.finish.reason, FinishReason::Stop);
+    assert_eq!(stopped.finish.stop.as_ref(), Some(&stop));
     assert_eq!(stopped.text(), text[..=at(7)]);
     assert_eq!(stopped.finish.usage.completion_tokens, 11);
 }
