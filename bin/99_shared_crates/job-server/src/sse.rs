@@ -11,7 +11,6 @@ use http_guard::ApiError;
 use rbee_api::{ErrorBody, ErrorCode, HEADER_OWNER, JobEnd, StreamEvent, event};
 
 use crate::{
-    error::Error,
     event::{End, Event, JobState},
     frames::{Encoder, Ends, frames_response},
     subscription::Subscription,
