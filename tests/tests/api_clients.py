@@ -56,6 +56,10 @@ def check_anthropic():
     )
     assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", stop), stopped
 
+    begun = {"role": "assistant", "content": "The capital of France is"}
+    goes_on = client.messages.create(model=model, max_tokens=4, messages=[turn, begun], **steady)
+    assert "Paris" in goes_on.content[0].text, goes_on
+
     tool = {"name": "look_up", "description": "Looks a city up.", "input_schema": schema}
     called = client.messages.create(
         model=model, max_tokens=64, messages=[turn], tools=[tool],

@@ -39,6 +39,8 @@ pub(crate) struct ChatRequest {
     pub(crate) parallel_tool_calls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response_format: Option<ResponseFormat>,
+    #[serde(flatten)]
+    pub(crate) last: Last,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_effort: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,6 +50,15 @@ pub(crate) struct ChatRequest {
 /// Whether the answer is a stream; its usage is then asked for too.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Stream(pub(crate) bool);
+
+/// What becomes of a last message that is the assistant's; nothing is said where it is not.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Last {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continue_final_message: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add_generation_prompt: Option<bool>,
+}
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Sampling {
@@ -179,12 +190,28 @@ impl ChatRequest {
         });
     }
 
+    /// Has the answer go on with a last message of the assistant's, or be another one.
+    pub(crate) fn go_on(&mut self, goes_on: bool) {
+        if self.messages.last().is_some_and(|last| last.role == "assistant") {
+            self.last = Last {
+                continue_final_message: Some(goes_on),
+                add_generation_prompt: Some(!goes_on),
+            };
+        }
+    }
+
     pub(crate) fn write(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a request holds only strings, numbers and JSON")
     }
 }
 
 impl Message {
+    /// Whether it is an answer that can be gone on with.
+    pub(crate) fn is_begun_answer(&self) -> bool {
+        let is_text = matches!(&self.content, Some(Content::Text(text)) if !text.is_empty());
+        self.role == "assistant" && is_text && self.tool_calls.is_empty()
+    }
+
     pub(crate) fn text(role: &'static str, text: String) -> Self {
         Self { role, content: Some(Content::Text(text)), ..Self::default() }
     }

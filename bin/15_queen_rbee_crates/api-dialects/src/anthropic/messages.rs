@@ -71,16 +71,10 @@ pub(super) fn messages(turns: Vec<Turn>) -> Result<Vec<Message>, ErrorBody> {
         return Err(invalid("messages", "`messages` is empty"));
     }
     let mut messages = Vec::with_capacity(turns.len());
-    let last = turns.len() - 1;
     for (index, Turn { role, content }) in turns.into_iter().enumerate() {
         let at = format!("messages[{index}]");
         match role.as_str() {
             "user" => user(content, &at, &mut messages)?,
-            "assistant" if index == last => {
-                let message = "the last of `messages` is the assistant's: an answer that has begun \
-                               is not gone on with";
-                return Err(unsupported("messages", message));
-            }
             "assistant" => messages.push(assistant(content, &at)?),
             "system" => {
                 let content = Content::of(texts(content, &format!("{at}.content"))?);
@@ -92,6 +86,10 @@ pub(super) fn messages(turns: Vec<Turn>) -> Result<Vec<Message>, ErrorBody> {
                 return Err(invalid(&at, message));
             }
         }
+    }
+    if messages.last().is_some_and(|last| last.role == "assistant" && !last.is_begun_answer()) {
+        let message = "the last of `messages` is the assistant's, and no text to go on with";
+        return Err(invalid("messages", message));
     }
     Ok(messages)
 }

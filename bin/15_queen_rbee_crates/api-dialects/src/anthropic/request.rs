@@ -84,6 +84,7 @@ pub(super) fn read(body: &[u8]) -> Result<(ChatRequest, String, Vec<String>), Er
     };
     request.messages.extend(system(fields.take::<Blocks>("system")?)?);
     request.messages.extend(messages(fields.require::<Vec<Turn>>("messages")?)?);
+    request.go_on(true);
     tools(&mut fields, &mut request)?;
     thinking(&mut fields, &mut request)?;
     let hints =

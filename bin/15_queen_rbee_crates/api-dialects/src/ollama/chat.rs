@@ -63,6 +63,8 @@ pub fn translate(body: &[u8]) -> Result<Translated<Lines>, ErrorBody> {
         return common.load(Kind::Chat);
     }
     common.request.messages = messages(given)?;
+    let goes_on = common.request.messages.last().is_some_and(Message::is_begun_answer);
+    common.request.go_on(goes_on);
     common.request.tools = tools
         .into_iter()
         .map(|GivenTool { function: ToolFunction { name, description, parameters } }| {

@@ -70,6 +70,7 @@ pub fn translate(body: &[u8]) -> Result<Translated<Responses>, ErrorBody> {
     let system = instructions.clone().map(|text| Message::text("system", text));
     let said = messages(fields.require::<Input>("input")?)?;
     request.messages = system.into_iter().chain(said).collect();
+    request.go_on(false);
     let echo = Echo {
         instructions,
         model: request.model.clone(),

@@ -164,8 +164,9 @@ fn what_is_not_supported_is_refused_by_name() {
             "messages[0].role",
         ),
         (
-            json!({ "messages": [{ "role": "user", "content": "x" }, { "role": "assistant", "content": "y" }] }),
-            UnsupportedParameter,
+            json!({ "messages": [{ "role": "assistant",
+                "content": [{ "type": "tool_use", "id": "t", "name": "f", "input": {} }] }] }),
+            InvalidValue,
             "messages",
         ),
         (json!({ "stream": "yes" }), InvalidType, "stream"),
@@ -340,4 +341,14 @@ fn tokens_are_counted_of_the_same_request_without_a_bound() {
     assert_eq!(body["tools"][0]["function"]["name"], "f");
     let counted = answered(translated.answer, &json!({ "tokens": [1, 2, 3], "count": 3 }));
     assert_eq!(counted, json!({ "input_tokens": 3 }));
+}
+
+#[test]
+fn an_answer_goes_on_with_a_last_message_of_the_assistant_s() {
+    let begun =
+        json!([{ "role": "user", "content": "Hi" }, { "role": "assistant", "content": "He" }]);
+    let body = sent(&translate(&with(json!({ "messages": begun }))).unwrap());
+    assert_eq!(body["messages"][1], json!({ "role": "assistant", "content": "He" }));
+    let said = (&body["continue_final_message"], &body["add_generation_prompt"]);
+    assert_eq!(said, (&json!(true), &json!(false)));
 }

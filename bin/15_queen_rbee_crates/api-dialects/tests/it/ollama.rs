@@ -393,3 +393,15 @@ fn vectors_are_asked_for_as_openai_s_and_told_as_ollama_s() {
     assert_eq!(refused(r#"{"model":"m","input":1}"#).as_deref(), Some("input"));
     assert_eq!(refused(r#"{"input":"a"}"#).as_deref(), Some("model"));
 }
+
+#[test]
+fn an_answer_goes_on_with_a_last_message_of_the_assistant_s() {
+    for (last, goes_on) in [
+        (json!({ "role": "assistant", "content": "He" }), json!(true)),
+        (json!({ "role": "assistant", "content": "" }), json!(false)),
+        (json!({ "role": "user", "content": "Hi" }), Value::Null),
+    ] {
+        let body = sent(&translate_chat(&chat(json!({ "messages": [last] }))).unwrap());
+        assert_eq!(body["continue_final_message"], goes_on, "{last}");
+    }
+}

@@ -262,3 +262,11 @@ fn the_model_s_name_is_the_answer_s_where_the_request_had_none() {
     let message = json!({ "role": "assistant", "content": "Hi" });
     assert_eq!(answered(answer, &whole(message, "stop"))["model"], "m");
 }
+
+#[test]
+fn a_last_message_of_the_assistant_s_is_answered_by_another() {
+    let body = with(json!({ "input": [{ "role": "assistant", "content": "Hi" }] }));
+    let body = sent(&translate(&body).unwrap());
+    let said = (&body["continue_final_message"], &body["add_generation_prompt"]);
+    assert_eq!(said, (&json!(false), &json!(true)));
+}
