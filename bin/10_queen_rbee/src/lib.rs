@@ -10,9 +10,11 @@ mod hosts; // where hives are brought up
 mod hives; // hives by alias
 mod work; // what a job does
 mod http; // routes
+mod tls; // what goes before HTTP, for other machines
 
 pub use crate::{
     hosts::Hosts,
     http::router, // (Queen, port) -> Router
     queen::Queen, // the parts of a queen, put together
+    tls::Tls,     // (LiveConfig)
 };

@@ -76,13 +76,12 @@ pub fn supervise_queen(config: &RbeeConfig) -> Result<Supervisor, Error> {
 }
 
 pub(crate) fn manager(config: &RbeeConfig) -> Result<DaemonManager, daemon_lifecycle::Error> {
-    let port = config.queen.port;
-    let spec = Spec {
-        binary: QUEEN,
-        instance: instance(config),
-        args: vec!["--port".to_owned(), port.to_string()],
-        takeover: config.queen.takeover,
-    };
+    let mut args = vec!["--port".to_owned(), config.queen.port.to_string()];
+    if !config.queen.bind.is_loopback() || config.queen.bind.is_ipv6() {
+        args.extend(["--bind".to_owned(), config.queen.bind.to_string()]);
+    }
+    let spec =
+        Spec { binary: QUEEN, instance: instance(config), args, takeover: config.queen.takeover };
     chain_daemon::manager(config, spec)
 }
 

@@ -7,4 +7,5 @@ mod apis; // other APIs than OpenAI's chat completions
 mod hung; // hives that do not answer
 mod jobs; // work that is begun by name
 mod refusals; // what nobody is let do
+mod tls; // what goes before HTTP
 mod world; // a queen between a client and scripted hives

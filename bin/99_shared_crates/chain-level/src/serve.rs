@@ -1,7 +1,7 @@
 use axum::{Extension, Router};
 use daemon_lifecycle::{Connection, Daemon, Error, Listener};
-use http_guard::Peer;
-use tower::Layer as _;
+use http_guard::{Peer, ReachedAt};
+use tower::{Layer as _, util::option_layer};
 
 /// Answers by `routes` until the daemon is to end, and tells them whose connection a request came on.
 ///
@@ -13,7 +13,14 @@ pub async fn serve(
     listener: impl Into<Listener>,
     routes: Router,
 ) -> Result<(), Error> {
-    daemon.serve_each(listener, |from| Extension(peer(from)).layer(routes.clone())).await
+    let service_for = |from| {
+        let at = match from {
+            Connection::Tcp { local, .. } => Some(Extension(ReachedAt(local))),
+            Connection::Unix => None,
+        };
+        (Extension(peer(from)), option_layer(at)).layer(routes.clone())
+    };
+    daemon.serve_each(listener, service_for).await
 }
 
 fn peer(from: Connection) -> Peer {

@@ -101,8 +101,8 @@ pub use auto_update::Hurry;
 
 pub use crate::{
     daemon::{
-        Connection, Daemon, HttpService, Listener, Shutdown, ShutdownReason, ShutdownSignal,
-        TcpListener, UnixListener, Work,
+        Connection, Daemon, Handshake, HttpService, Listener, Shaking, Shutdown, ShutdownReason,
+        ShutdownSignal, Stream, TcpListener, UnixListener, Work,
     },
     error::{Error, LogTail},
     identity::Identity,

@@ -128,7 +128,8 @@ impl Guard {
 
     fn check_host(&self, request: &Request) -> Result<(), ApiError> {
         let names = self.names.as_deref().map(|names| names as &dyn Fn() -> Names);
-        self.hosts.check_host(request.uri(), request.headers(), names)
+        let at = request.extensions().get().copied();
+        self.hosts.check_host(request.uri(), request.headers(), at, names)
     }
 
     fn check(&self, request: &mut Request, is_listed: bool) -> Result<(), ApiError> {

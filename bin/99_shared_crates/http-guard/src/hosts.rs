@@ -1,3 +1,5 @@
+use std::net::{IpAddr, SocketAddr};
+
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use rbee_api::ErrorCode;
 
@@ -33,6 +35,28 @@ impl Names {
     }
 }
 
+/// The address at which a connection was accepted, among its requests' extensions.
+///
+/// A client may name it: a page whose name was pointed there names itself, and never an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReachedAt(pub SocketAddr);
+
+impl ReachedAt {
+    fn is_named(self, host: &[u8]) -> bool {
+        let Ok(host) = str::from_utf8(host) else { return false };
+        let without_brackets = |text: &str| {
+            let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            inner.unwrap_or(text).parse::<IpAddr>().ok()
+        };
+        let (address, port) = match host.parse::<SocketAddr>() {
+            Ok(named) => (Some(named.ip()), Some(named.port())),
+            Err(_) => (without_brackets(host), None),
+        };
+        let is_same = address.is_some_and(|ip| ip.to_canonical() == self.0.ip().to_canonical());
+        is_same && port.is_none_or(|port| port == self.0.port())
+    }
+}
+
 /// `host` of `host:8500`; an address in brackets has colons of its own.
 fn without_port(host: &[u8]) -> &[u8] {
     let Some(at) = host.iter().rposition(|&byte| byte == b':') else { return host };
@@ -62,6 +86,7 @@ impl Hosts {
         &self,
         uri: &Uri,
         headers: &HeaderMap,
+        at: Option<ReachedAt>,
         names: Option<&dyn Fn() -> Names>,
     ) -> Result<(), ApiError> {
         let mut named = false;
@@ -71,12 +96,12 @@ impl Hosts {
             if nth > 0 {
                 return Err(ApiError::new(ErrorCode::HostAmbiguous, "more than one `Host` header"));
             }
-            self.check_name(host, names)?;
+            self.check_name(host, at, names)?;
             named = true;
         }
         // A request line with a whole URL names a host of its own, and some servers prefer it.
         if let Some(host) = authority {
-            self.check_name(host, names)?;
+            self.check_name(host, at, names)?;
             named = true;
         }
         if !named && !self.optional {
@@ -116,7 +141,15 @@ impl Hosts {
         Ok(())
     }
 
-    fn check_name(&self, host: &[u8], names: Option<&dyn Fn() -> Names>) -> Result<(), ApiError> {
+    fn check_name(
+        &self,
+        host: &[u8],
+        at: Option<ReachedAt>,
+        names: Option<&dyn Fn() -> Names>,
+    ) -> Result<(), ApiError> {
+        if at.is_some_and(|at| at.is_named(host)) {
+            return Ok(());
+        }
         let is_portless = || self.portless.iter().any(|own| own.as_bytes() == host);
         if self.allows(host) || names.is_some_and(|names| is_portless() || names().has_host(host)) {
             return Ok(());
@@ -131,5 +164,27 @@ impl Hosts {
 
     fn allows(&self, host: &[u8]) -> bool {
         self.allowed.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_name_the_address_that_it_reached() {
+        let v4 = ReachedAt("192.168.1.5:8500".parse().unwrap());
+        let mapped = ReachedAt("[::ffff:192.168.1.5]:8500".parse().unwrap());
+        for at in [v4, mapped] {
+            for host in ["192.168.1.5:8500", "192.168.1.5", "[::ffff:c0a8:105]:8500"] {
+                assert!(at.is_named(host.as_bytes()), "{host}");
+            }
+            for host in ["192.168.1.6:8500", "192.168.1.5:80", "192.168.1.5.example", "", "nas"] {
+                assert!(!at.is_named(host.as_bytes()), "{host}");
+            }
+        }
+        let v6 = ReachedAt("[fd00::5]:8500".parse().unwrap());
+        assert!(v6.is_named(b"[fd00::5]:8500") && v6.is_named(b"[fd00::5]"));
+        assert!(!v6.is_named(b"[fd00::6]"));
     }
 }

@@ -26,7 +26,7 @@ pub use crate::{
     error::ApiError,
     extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
     guard::{Guard, GuardLayer, Guarded},
-    hosts::Names,
+    hosts::{Names, ReachedAt},
     keys::{Key, Keys, KeysError},
     peer::Peer,
     token::{Token, TokenError},

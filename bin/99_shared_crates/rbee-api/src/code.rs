@@ -51,6 +51,7 @@ codes! {
     BodyUnreadable = "body_unreadable", 400;
     HostMissing = "host_missing", 400;
     HostAmbiguous = "host_ambiguous", 400;
+    TlsRequired = "tls_required", 400;
     TokenMissing = "token_missing", 401;
     TokenWrong = "token_wrong", 401;
     KeyMissing = "key_missing", 401;

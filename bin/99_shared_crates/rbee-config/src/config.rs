@@ -2,6 +2,7 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,6 +14,7 @@ use crate::{
     file::{Entries, Source},
     hives::{self, HiveEntry},
     layers::{ConfigValue, Layers},
+    listen::{self, Tls},
     nearest::nearest,
     origin::Origin,
     paths::{self, Paths},
@@ -104,6 +106,10 @@ pub struct Queen {
     /// A queen that somebody else runs on this machine: the keeper asks it, and neither starts
     /// nor replaces one.
     pub url: Option<QueenUrl>,
+    /// Which of this machine's addresses it listens at besides 127.0.0.1.
+    pub bind: IpAddr,
+    /// What keeps that secret which goes to other machines.
+    pub tls: Tls,
     /// Who needs no key on this machine.
     pub local: LocalUse,
     /// Names besides its own by which it may be addressed, each with a port or without.
@@ -180,6 +186,7 @@ impl RbeeConfig {
             )?,
             profile: layers.get("auto_update.profile", ProfileName("dev".into()))?.0,
         };
+        let (bind, tls) = listen::read(&mut layers)?;
         let queen = Queen {
             port: layers.get_or_flag("queen.port", ("--queen-port", overrides.queen_port), 8500)?,
             url: layers.get_or_flag(
@@ -187,6 +194,8 @@ impl RbeeConfig {
                 ("--queen-url", overrides.queen_url.clone().map(Some)),
                 None,
             )?,
+            bind,
+            tls,
             local: layers.get("queen.local", LocalUse::SameUser)?,
             hosts: layers.get("queen.hosts", ListOf::<HostName>::none())?.texts,
             origins: layers.get("queen.origins", ListOf::<WebOrigin>::none())?.texts,

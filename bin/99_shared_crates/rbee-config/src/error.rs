@@ -1,4 +1,4 @@
-use std::{io, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 use crate::origin::Origin;
 
@@ -21,6 +21,16 @@ pub enum Error {
     DuplicateHive { alias: String, origin: Origin },
     #[error("`{first}` and `{second}` are both {port} ({origin})")]
     SharedPort { first: String, second: String, port: u16, origin: Origin },
+    #[error(
+        "`queen.bind` is {bind}, which other machines reach, and keys and answers would go there in the \
+         clear: name a certificate and its key as `queen.tls.cert` and `queen.tls.key`, or set \
+         `queen.tls.proxy = true` where something in front of the queen sees to that ({origin})"
+    )]
+    InTheClear { bind: IpAddr, origin: Origin },
+    #[error(
+        "`queen.tls` needs both `cert` and `key`, or `proxy = true` and neither of them ({origin})"
+    )]
+    HalfTls { origin: Origin },
     #[error("no hive is called `{alias}`{}; configured: {}", did_you_mean(nearest.as_deref()), list(known))]
     UnknownHive { alias: String, known: Vec<String>, nearest: Option<String> },
     #[error("the environment variable `{name}` is not valid UTF-8")]

@@ -17,6 +17,7 @@
 //! ```
 
 mod config; // the values, and the one list of keys with their defaults
+mod listen; // where the queen listens, and what keeps that secret
 mod live; // the values of a process that outlives edits of the file
 mod environment; // the only place that reads the process's environment
 mod origin; // where a value came from
@@ -39,6 +40,7 @@ pub use crate::{
     error::Error,
     hives::HiveEntry,
     layers::ConfigValue,
+    listen::Tls,
     live::LiveConfig,
     origin::Origin,
     paths::Paths,

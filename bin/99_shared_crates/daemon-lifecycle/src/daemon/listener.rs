@@ -1,10 +1,13 @@
 use std::{
+    fmt,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,14 +15,48 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use tokio::{io::Interest, net};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest},
+    net,
+};
 
 /// Between two looks whether a socket file is there.
 const FILE_CHECK: Duration = Duration::from_millis(500);
 
 /// A listener that [`crate::Daemon::serve`] serves.
 #[derive(Debug)]
-pub struct Listener(pub(super) Kind);
+pub struct Listener {
+    pub(super) kind: Kind,
+    pub(super) handshake: Option<Arc<dyn Handshake>>,
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    Tcp {
+        /// The address at which it was accepted.
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// Over a Unix socket: the listener's own, or the control socket, which only this user's
+    /// processes reach.
+    Unix,
+}
+
+/// What goes before HTTP on each TCP connection of a listener, such as TLS.
+pub trait Handshake: fmt::Debug + Send + Sync {
+    /// Gives the stream on which HTTP is spoken then; an error closes the connection. What is not done
+    /// after ten seconds is given up.
+    fn shake(&self, stream: net::TcpStream, from: Connection) -> Shaking<'_>;
+}
+
+/// A handshake under way.
+pub type Shaking<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
+/// Whatever HTTP is spoken on.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -75,9 +112,20 @@ impl UnixListener {
 }
 
 impl Listener {
+    /// Has each TCP connection begin with `handshake`.
+    #[must_use]
+    pub fn with_handshake(mut self, handshake: Arc<dyn Handshake>) -> Self {
+        self.handshake = Some(handshake);
+        self
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, handshake: None }
+    }
+
     /// Waits until the socket file is gone, as after a cleaner, and binds it anew.
     pub(super) async fn anew(&self) -> Self {
-        let Kind::Unix(_, Some(path)) = &self.0 else { return std::future::pending().await };
+        let Kind::Unix(_, Some(path)) = &self.kind else { return std::future::pending().await };
         loop {
             tokio::time::sleep(FILE_CHECK).await;
             if path.exists() {
@@ -96,25 +144,25 @@ impl Listener {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self(Kind::Tcp(listener.0))
+        Self::of(Kind::Tcp(listener.0))
     }
 }
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self(Kind::Unix(listener.listener, Some(listener.path)))
+        Self::of(Kind::Unix(listener.listener, Some(listener.path)))
     }
 }
 
 impl From<net::TcpListener> for Listener {
     fn from(listener: net::TcpListener) -> Self {
-        Self(Kind::Tcp(listener))
+        Self::of(Kind::Tcp(listener))
     }
 }
 
 impl From<net::UnixListener> for Listener {
     fn from(listener: net::UnixListener) -> Self {
-        Self(Kind::Unix(listener, None))
+        Self::of(Kind::Unix(listener, None))
     }
 }
 

@@ -19,9 +19,8 @@ mod serve; // HTTP on a listener
 mod successor; // from the generation before
 
 pub use self::{
-    listener::{Listener, TcpListener, UnixListener},
+    listener::{Connection, Handshake, Listener, Shaking, Stream, TcpListener, UnixListener},
     phase::{Shutdown, ShutdownReason},
-    serve::Connection,
     service::HttpService,
     shutdown::ShutdownSignal,
 };

@@ -1,6 +1,6 @@
 use std::{
+    future::ready,
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 
 use super::{
     core::Core,
-    listener::{Kind, Listener},
+    listener::{Connection, Kind, Listener},
     open::Open,
     phase::ShutdownReason,
     service::HttpService,
@@ -39,25 +39,15 @@ const IDLE_LIMIT: Duration = Duration::from_secs(120);
 /// What one connection may hold of what it has read, a request's head above all.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// From a connection to the first word of HTTP, where something goes before that.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
 /// After a hand-over an idle connection is closed when it has been quiet this long: until then
 /// its next request is answered, with `Connection: close`.
 const LAME_DUCK: Duration = Duration::from_secs(5);
 
 /// After accepting has failed, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Where a connection comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
-    Tcp {
-        /// The address at which it was accepted.
-        local: SocketAddr,
-        remote: SocketAddr,
-    },
-    /// Over a Unix socket: the listener's own, or the control socket, which only this user's
-    /// processes reach.
-    Unix,
-}
 
 /// How far the end has come, for the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,9 +130,16 @@ async fn accept<F, S>(
                 connections.answer_once(stream, service_for(Connection::Unix));
             }
             accepted = accept_one(&listener, &connections.open), if phase.accepts() => match accepted {
-                Ok(Accepted::Tcp { stream, from }) => connections.spawn(stream, service_for(from)),
+                Ok(Accepted::Tcp { stream, from }) => match &listener.handshake {
+                    Some(handshake) => {
+                        let handshake = Arc::clone(handshake);
+                        let shaken = async move { handshake.shake(stream, from).await };
+                        connections.spawn(shaken, service_for(from));
+                    }
+                    None => connections.spawn(ready(Ok(stream)), service_for(from)),
+                },
                 Ok(Accepted::Unix(stream)) => {
-                    connections.spawn(stream, service_for(Connection::Unix));
+                    connections.spawn(ready(Ok(stream)), service_for(Connection::Unix));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -160,7 +157,7 @@ enum Accepted {
 
 async fn accept_one(listener: &Listener, open: &Open) -> io::Result<Accepted> {
     open.room().await;
-    match &listener.0 {
+    match &listener.kind {
         Kind::Tcp(listener) => {
             let (stream, remote) = listener.accept().await?;
             // A token is a small packet, and it is wanted now.
@@ -232,7 +229,7 @@ impl Connections {
         self.tracker.spawn(until_cut(self.ending.clone(), connection));
     }
 
-    fn spawn<I, S>(&self, stream: I, service: S)
+    fn spawn<I, S>(&self, stream: impl Future<Output = io::Result<I>> + Send + 'static, service: S)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: HttpService,
@@ -241,6 +238,17 @@ impl Connections {
         let lame = Arc::clone(&self.lame);
         let place = self.open.take();
         self.tracker.spawn(async move {
+            let mut closing_seen = ending.clone();
+            let stream = tokio::select! {
+                stream = tokio::time::timeout(HANDSHAKE_LIMIT, stream) => {
+                    match stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                        Ok(stream) => stream,
+                        Err(error) => return tracing::debug!(%error, "no handshake"),
+                    }
+                }
+                () = place.wanted() => return,
+                _ = closing_seen.wait_for(|ending| *ending >= Ending::Closing) => return,
+            };
             let asked = place.clone();
             let answer = service_fn(move |request| {
                 let service = service.clone();
@@ -262,7 +270,6 @@ impl Connections {
                 .max_buf_size(BUFFER_BYTES)
                 .serve_connection(TokioIo::new(stream), answer);
             tokio::pin!(connection);
-            let mut closing_seen = ending.clone();
             let ended = async {
                 tokio::select! {
                     ended = connection.as_mut() => return ended,

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use narration_core::{Level, lines};
 
@@ -46,7 +46,7 @@ pub(super) async fn replace(
         }
         // The old one listens there itself and does not hand that over.
         Err(Failure::Circumstances(Error::AddressInUse { address, .. }))
-            if from.address.ends_with(&address) =>
+            if is_in_the_way(&from.address, &address) =>
         {
             crate::instance::remove(&instance.socket(generation));
             return stop_and_start(spec, instance, binary, from).await;
@@ -87,6 +87,19 @@ async fn try_replace(
     let identity = launched.serves(limits, instance).await.map_err(Failure::of)?;
     launched.take().await.map_err(Failure::of)?;
     Ok(identity)
+}
+
+/// Whether a daemon that answers at `own` is who listens where `wanted` cannot be bound: an address
+/// that stands for all of a machine's has every other in the way.
+fn is_in_the_way(own: &str, wanted: &str) -> bool {
+    let parsed = |text: &str| text.parse::<SocketAddr>().ok();
+    match (parsed(own), parsed(wanted)) {
+        (Some(own), Some(wanted)) => {
+            let is_any = own.ip().is_unspecified() || wanted.ip().is_unspecified();
+            own.port() == wanted.port() && (is_any || own.ip() == wanted.ip())
+        }
+        _ => own.ends_with(wanted),
+    }
 }
 
 impl Failure {

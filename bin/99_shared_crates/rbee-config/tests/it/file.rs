@@ -307,3 +307,36 @@ fn tables_of_the_user_s_own_names_are_checked_like_all_others() {
         assert!(refusal.contains(wanted), "{toml}: {refusal}");
     }
 }
+
+#[test]
+fn nothing_goes_to_other_machines_in_the_clear_by_mistake() {
+    for text in [
+        "bind = \"0.0.0.0\"",
+        "bind = \"::\"",
+        "bind = \"192.168.1.5\"",
+        "bind = \"0.0.0.0\"\ntls = { proxy = false }",
+    ] {
+        let error = Home::with(&format!("[queen]\n{text}")).refusal();
+        assert!(error.contains("would go there in the clear"), "{error}");
+        assert!(error.contains("config.toml:2"), "{error}");
+    }
+    for text in [
+        "bind = \"::1\"",
+        "bind = \"0.0.0.0\"\ntls = { proxy = true }",
+        "bind = \"0.0.0.0\"\ntls = { cert = \"/c.pem\", key = \"/k.pem\" }",
+        "[queen.tls]\nproxy = true",
+    ] {
+        Home::with(&format!("[queen]\n{text}")).load().unwrap();
+    }
+    for text in
+        ["tls = { cert = \"/c.pem\" }", "tls = { cert = \"/c\", key = \"/k\", proxy = true }"]
+    {
+        let error = Home::with(&format!("[queen]\n{text}")).refusal();
+        assert!(error.contains("`queen.tls` needs both `cert` and `key`"), "{error}");
+    }
+    for text in
+        ["bind = \"localhost\"", "tls = { cert = \"c.pem\", key = \"/k.pem\" }", "tls = \"yes\""]
+    {
+        assert!(Home::with(&format!("[queen]\n{text}")).load().is_err(), "{text}");
+    }
+}

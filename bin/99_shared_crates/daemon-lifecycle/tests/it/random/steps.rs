@@ -106,10 +106,17 @@ impl Step {
             Self::Signal(signal) => signal.send(scene, random).await,
             Self::Remove(what) => {
                 let path = scene.world.run_dir().join(what);
-                let removed =
-                    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-                // It may be on its way back since the last time.
-                assert!(removed.is_ok() || !scene.world.run_dir().join(what).exists());
+                // It may be on its way back since the last time, and somebody may write into it.
+                for _ in 0..100 {
+                    let removed = match path.is_dir() {
+                        true => fs::remove_dir_all(&path),
+                        false => fs::remove_file(&path),
+                    };
+                    if removed.is_ok() || !path.exists() {
+                        return;
+                    }
+                }
+                panic!("`{}` cannot be removed", path.display());
             }
             Self::StopAndStart { now } => {
                 let mode =
