@@ -11,7 +11,11 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer},
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, pem::PemObject as _},
+    },
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -22,12 +26,28 @@ struct World {
     listener: TcpListener,
 }
 
-/// Makes a certificate for `name` and its key in `home`; gives what a client has to know of it.
-fn certify(home: &Path, name: &str) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    fs::write(home.join("cert.pem"), made.cert.pem()).unwrap();
-    fs::write(home.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    made.cert.der().clone()
+/// A self-signed certificate for `queen.test`, good for a hundred years, and its key, which is no
+/// secret.
+struct Certificate {
+    cert: &'static str,
+    key: &'static str,
+}
+
+const FIRST: Certificate = Certificate {
+    cert: include_str!("certificates/first.pem"),
+    key: include_str!("certificates/first.key.pem"),
+};
+
+const RENEWED: Certificate = Certificate {
+    cert: include_str!("certificates/renewed.pem"),
+    key: include_str!("certificates/renewed.key.pem"),
+};
+
+/// Puts the certificate where the queen looks; gives what a client has to know of it.
+fn certify(home: &Path, Certificate { cert, key }: Certificate) -> CertificateDer<'static> {
+    fs::write(home.join("cert.pem"), cert).unwrap();
+    fs::write(home.join("key.pem"), key).unwrap();
+    CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()
 }
 
 impl World {
@@ -95,7 +115,7 @@ async fn securely(stream: TcpStream, root: CertificateDer<'static>) -> io::Resul
 #[tokio::test]
 async fn from_afar_only_tls_is_spoken_and_here_both() {
     let world = World::with_files().await;
-    let root = certify(world.home.path(), "queen.test");
+    let root = certify(world.home.path(), FIRST);
     for remote in [AFAR, HERE, "[::ffff:127.0.0.1]:50000"] {
         let client = async |stream| securely(stream, root.clone()).await;
         let (answer, begun) = world.echo(remote, client).await;
@@ -111,10 +131,10 @@ async fn from_afar_only_tls_is_spoken_and_here_both() {
 #[tokio::test]
 async fn a_certificate_that_was_renewed_is_shown_from_then_on() {
     let world = World::with_files().await;
-    let first = certify(world.home.path(), "queen.test");
+    let first = certify(world.home.path(), FIRST);
     let client = async |stream| securely(stream, first.clone()).await;
     assert!(world.echo(AFAR, client).await.0.is_ok());
-    let renewed = certify(world.home.path(), "queen.test");
+    let renewed = certify(world.home.path(), RENEWED);
     let client = async |stream| securely(stream, renewed.clone()).await;
     assert_eq!(world.echo(AFAR, client).await.0.unwrap(), "word");
     let client = async |stream| securely(stream, first.clone()).await;
@@ -125,7 +145,7 @@ async fn a_certificate_that_was_renewed_is_shown_from_then_on() {
 async fn without_its_files_nobody_gets_through_from_afar_and_here_everybody() {
     let world = World::with_files().await;
     let elsewhere = tempfile::tempdir().unwrap();
-    let root = certify(elsewhere.path(), "queen.test");
+    let root = certify(elsewhere.path(), FIRST);
     let client = async |stream| securely(stream, root.clone()).await;
     let (answer, begun) = world.echo(AFAR, client).await;
     assert!(answer.is_err() && !begun);

@@ -267,3 +267,50 @@ async fn make_do(
     );
     start(spec, instance, &binary, outcome).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binary(exe_hash: &str) -> Binary {
+        Binary {
+            exe: "/x/d".into(),
+            shown: "d".into(),
+            exe_hash: exe_hash.into(),
+            source_root: Some("/x".into()),
+            replaces_others: true,
+        }
+    }
+
+    #[test]
+    fn a_daemon_of_another_protocol_hands_over_as_any_other() {
+        for protocol in [0, 1, 2, 1_000_000] {
+            let said = serde_json::json!({
+                "protocol": protocol,
+                "identity": Identity {
+                    exe_hash: "old".into(),
+                    source_root: Some("/x".into()),
+                    ..Identity::default()
+                },
+                "state": "serving",
+                "hands_over": true,
+                "of_a_later_version": { "and": ["more"] },
+            });
+            let hello: Hello = serde_json::from_value(said).unwrap();
+            let decided = decide(&hello, &binary("new"), "", None, false, Again::No);
+            assert_eq!(decided, Decision::HandOver, "{protocol}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_say_that_it_can_hand_over_is_stopped_and_started() {
+        let said = serde_json::json!({
+            "protocol": 1,
+            "identity": Identity { exe_hash: "old".into(), ..Identity::default() },
+            "state": "serving",
+        });
+        let hello: Hello = serde_json::from_value(said).unwrap();
+        let decided = decide(&hello, &binary("new"), "", None, false, Again::No);
+        assert_eq!(decided, Decision::StopAndStart);
+    }
+}
