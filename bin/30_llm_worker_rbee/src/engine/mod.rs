@@ -13,6 +13,7 @@ mod gate; // when a grammar holds
 mod places; // how many requests are taken at a time
 mod request; // what goes in and what comes out
 mod sampler; // choosing tokens
+mod job; // a request on its way to the thread
 mod sequence; // one request on its way
 mod start; // a thread, from its start to its end
 mod text; // bytes of tokens to text
@@ -28,7 +29,7 @@ pub use self::{
     request::{Event, Finish, FinishReason, Holds, Request, Sampling, TokenLogprob, Usage},
     start::EngineThread,
 };
-use self::{places::Places, request::Job, sampler::Sampler, start::Message, watch::Watch};
+use self::{job::Job, places::Places, sampler::Sampler, start::Message, watch::Watch};
 use crate::model::{LoadError, Model};
 
 /// What [`Engine::start`] needs besides the model.

@@ -1,9 +1,5 @@
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-
-use super::sampler::Sampler;
-
 /// What to generate.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -127,13 +123,4 @@ pub struct Usage {
     pub prompt_time: Duration,
     /// From the first token to the last.
     pub completion_time: Duration,
-}
-
-/// A request on its way to the engine's thread.
-pub(super) struct Job {
-    pub(super) request: Request,
-    pub(super) sampler: Sampler,
-    pub(super) events: mpsc::Sender<Event>,
-    /// Its place among the bounded number of requests, given back when the job is dropped.
-    pub(super) _place: OwnedSemaphorePermit,
 }

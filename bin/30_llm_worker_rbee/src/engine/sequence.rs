@@ -7,7 +7,8 @@ use llama_cpp_2::{context::LlamaContext, token::LlamaToken};
 use tokio::sync::mpsc;
 
 use super::{
-    request::{Event, Finish, FinishReason, Job, TokenLogprob, Usage},
+    job::Job,
+    request::{Event, Finish, FinishReason, TokenLogprob, Usage},
     sampler::{self, NoToken},
     text::TextStream,
 };

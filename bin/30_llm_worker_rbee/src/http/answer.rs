@@ -20,7 +20,7 @@ use super::{
     params::Params,
     reader::Part,
     voice::Voice,
-    wire::{self, CallPart, Choice, Chunk, Content, Delta, FunctionPart, Logprobs},
+    wire::{self, CallPart, Choice, Chunk, Content, Delta, FunctionPart, Kind, Logprobs},
 };
 use crate::{
     engine::{Event, Finish, TokenLogprob, Usage},
@@ -30,12 +30,6 @@ use crate::{
 /// How long a failure before the first token is answered by a status of its own. After that the
 /// stream begins without one, so that nobody on the way takes the worker for dead.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Chat,
-    Completion,
-}
 
 /// An answer on its way to the client.
 pub(super) struct Answer {

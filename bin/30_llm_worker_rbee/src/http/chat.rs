@@ -5,7 +5,7 @@ use http_guard::{ApiBytes, ApiError};
 
 use super::{
     Service,
-    answer::{Answer, Kind},
+    answer::Answer,
     blocking,
     error::{invalid_value, rejected},
     fields::Fields,
@@ -15,6 +15,7 @@ use super::{
     reasoning,
     tools::{Constraint, Tools},
     voice::Voice,
+    wire::Kind,
 };
 use crate::{
     Model,

@@ -8,13 +8,14 @@ use serde::Deserialize;
 
 use super::{
     Service,
-    answer::{Answer, Kind},
+    answer::Answer,
     blocking,
     error::{invalid_value, rejected, unsupported},
     fields::Fields,
     params::{CHOICES_MAX, Params, TOP_LOGPROBS_MAX},
     reader::Reader,
     voice::Voice,
+    wire::Kind,
 };
 use crate::{Engine, Model, engine::Request};
 

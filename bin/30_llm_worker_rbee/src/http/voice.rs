@@ -1,9 +1,8 @@
 use tokio::sync::mpsc;
 
 use super::{
-    answer::Kind,
     reader::{Part, Reader},
-    wire::{self, Call, Content, Function, Logprobs, Message},
+    wire::{self, Call, Content, Function, Kind, Logprobs, Message},
 };
 use crate::{
     engine::{Event, Finish, TokenLogprob},

@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::answer::Kind;
 use crate::engine::{Finish, FinishReason, TokenLogprob, Usage};
+
+/// Which of the two endpoints answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Chat,
+    Completion,
+}
 
 /// One `data:` frame of a stream.
 #[derive(Serialize)]

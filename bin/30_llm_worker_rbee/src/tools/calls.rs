@@ -1,20 +1,4 @@
-use super::{Tool, named::NamedStream, notation::Notation, stream::ObjectStream};
-
-/// A part of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Piece {
-    Text(String),
-    /// A call of a function begins.
-    Call {
-        index: usize,
-        name: String,
-    },
-    /// More of the JSON text of a call's arguments.
-    Arguments {
-        index: usize,
-        text: String,
-    },
-}
+use super::{Tool, named::NamedStream, notation::Notation, piece::Piece, stream::ObjectStream};
 
 /// Finds the calls in an answer while it comes.
 ///

@@ -8,6 +8,7 @@ mod notation; // how calls are written
 mod format; // calls that are objects
 mod named; // calls whose function is named before their arguments
 mod gemma; // arguments that are not JSON
+mod piece; // a part of an answer
 mod calls; // text to text and calls
 mod stream; // the same, for objects
 mod object; // one call's JSON, piece by piece
@@ -15,9 +16,10 @@ mod grammar; // what calls must look like
 mod told; // for templates that show no tools
 
 pub(crate) use self::{
-    calls::{CallStream, Piece},
+    calls::CallStream,
     grammar::{of_calls, of_opened},
     notation::Notation,
+    piece::Piece,
     told::tell,
 };
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Tool, calls::Piece, gemma};
+use super::{Tool, gemma, piece::Piece};
 use crate::{json::Extent, overlap::overlap};
 
 /// No name with what surrounds it is longer.

@@ -2,9 +2,9 @@ use std::collections::HashSet;
 
 use super::{
     Tool,
-    calls::Piece,
     format::{Between, Format},
     object::{CallObject, Found, Reading},
+    piece::Piece,
 };
 use crate::overlap::overlap;
 
