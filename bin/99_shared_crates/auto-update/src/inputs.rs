@@ -3,9 +3,9 @@
 mod depinfo; // what the compiler read
 mod graph; // manifests, and through which packages one reaches the binary
 mod script; // what a build script watches
-mod suspects; // what cargo wrongly took for unchanged
+mod overlooked; // what cargo wrongly took for unchanged
 mod units; // one compilation or one run of a build script
-mod wishes; // what is to be recorded
+mod set; // what is to be recorded
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -27,8 +27,8 @@ use crate::{
 };
 use graph::Graph;
 pub(crate) use graph::path_dependencies;
+use set::InputSet;
 use units::{ScriptRun, Units};
-use wishes::Wishes;
 
 pub(crate) use units::{is_of_elsewhere, mark_of, twins};
 
@@ -59,7 +59,7 @@ pub(crate) struct Gathered {
 
 /// What is known when the inputs are gathered.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Scene<'a> {
+pub(crate) struct BuildContext<'a> {
     pub(crate) package: &'a Package,
     pub(crate) world: World<'a>,
     pub(crate) metadata: Option<&'a Metadata>,
@@ -93,11 +93,11 @@ impl Before {
         world: World<'_>,
         sysroot: Option<&Path>,
     ) -> Self {
-        let mut deciding = Wishes::default();
+        let mut deciding = InputSet::default();
         add_deciding(&mut deciding, world, sysroot);
         let state = |(path, look): (PathBuf, Look)| {
-            let state = if look.follows() { stat(&path) } else { lstat(&path) };
-            ((path, look.follows()), state.ok().flatten().unwrap_or(StatVector::NONE))
+            let state = look.state(&path);
+            ((path, look.follows()), state)
         };
         let states = known.chain(deciding.wanted.into_keys()).map(state).collect();
         Self { clock, first: first.unwrap_or(clock), is_shared, states }
@@ -135,78 +135,78 @@ impl Before {
 }
 
 /// What decides how anything is built: cargo's configuration and the toolchain.
-fn add_deciding(wishes: &mut Wishes, world: World<'_>, sysroot: Option<&Path>) {
-    world.config.looked_for.iter().for_each(|path| wishes.add(path, InputKind::Config));
+fn add_deciding(set: &mut InputSet, world: World<'_>, sysroot: Option<&Path>) {
+    world.config.looked_for.iter().for_each(|path| set.add(path, InputKind::Config));
     let tools = toolchain::files(world.folder, sysroot, world.config, world.environment);
-    tools.settings.iter().for_each(|path| wishes.add(path, InputKind::Toolchain));
+    tools.settings.iter().for_each(|path| set.add(path, InputKind::Toolchain));
     for path in &tools.programs {
-        wishes.add_as(path, Look::Program, InputKind::Toolchain);
+        set.add_as(path, Look::Program, InputKind::Toolchain);
     }
-    tools.links.iter().for_each(|path| wishes.add_as(path, Look::Link, InputKind::Toolchain));
+    tools.links.iter().for_each(|path| set.add_as(path, Look::Link, InputKind::Toolchain));
 }
 
 /// Lists and records everything that the build reported by `report` depends on.
 pub(crate) fn gather(
-    scene: Scene<'_>,
+    context: BuildContext<'_>,
     report: &Report,
     hashes: &mut Hashes,
 ) -> Result<Gathered, Error> {
-    let mut wishes = Wishes::default();
+    let mut set = InputSet::default();
     let known_then = hashes.clone();
-    let units = Units::of(report, scene);
-    let graph = Graph::read(scene.package, &units.local_dirs(scene.package), scene.metadata);
-    wishes.opaque.clone_from(&units.opaque);
+    let units = Units::of(report, context);
+    let graph = Graph::read(context.package, &units.local_dirs(context.package), context.metadata);
+    set.opaque.clone_from(&units.opaque);
 
     for unit in &units.compiled {
         for file in &unit.files {
-            let generated = file.starts_with(scene.world.target_dir) || units.is_output(file);
-            wishes.add(file, if generated { InputKind::Generated } else { InputKind::Source });
+            let generated = file.starts_with(context.world.target_dir) || units.is_output(file);
+            set.add(file, if generated { InputKind::Generated } else { InputKind::Source });
         }
     }
-    let built = built_places(scene, report);
+    let built = built_places(context, report);
     for run in &units.scripts {
         let watching = run.package_name();
-        run.watched.iter().for_each(|path| wishes.add_watched(path, watching, &built));
+        run.watched.iter().for_each(|path| set.add_watched(path, watching, &built));
     }
     let listed = units.listed();
-    hashes.look_through(&listed, scene.world);
+    hashes.look_through(&listed, context.world);
     for dir in &listed {
         if let Some(files) = hashes.files_of(dir) {
             let name = dir.file_name().unwrap_or_default().to_string_lossy();
-            wishes.add_package(&name, &files);
+            set.add_package(&name, &files);
         }
     }
-    graph.manifests.iter().for_each(|path| wishes.add(path, InputKind::Manifest));
-    graph.listed.iter().for_each(|dir| wishes.add_as(dir, Look::Listing, InputKind::Manifest));
+    graph.manifests.iter().for_each(|path| set.add(path, InputKind::Manifest));
+    graph.listed.iter().for_each(|dir| set.add_as(dir, Look::Listing, InputKind::Manifest));
     for path in &graph.autodiscovered {
-        wishes.add_absence(path, InputKind::Manifest);
+        set.add_absence(path, InputKind::Manifest);
     }
-    add_deciding(&mut wishes, scene.world, scene.sysroot);
+    add_deciding(&mut set, context.world, context.sysroot);
 
     let mut gathered = Gathered {
         entries: Vec::new(),
         packages: graph.packages,
-        variables: variables(&units.variables, scene.world),
+        variables: variables(&units.variables, context.world),
         marks: units.marks(),
-        sysroot: scene.sysroot.map(Path::to_owned),
-        toolchain: scene.world.environment.get(toolchain::OVERRIDE).map(OsStr::to_owned),
+        sysroot: context.sysroot.map(Path::to_owned),
+        toolchain: context.world.environment.get(toolchain::OVERRIDE).map(OsStr::to_owned),
         listed,
-        tools: toolchain::found(scene.world.config, scene.world.environment),
-        leads: toolchain::leads(scene.world.config, scene.world.environment),
-        opaque: wishes.opaque,
+        tools: toolchain::found(context.world.config, context.world.environment),
+        leads: toolchain::leads(context.world.config, context.world.environment),
+        opaque: set.opaque,
         overlooked: BTreeSet::new(),
         changed_during: None,
         is_scripts_own: false,
     };
-    for ((path, look), kind) in wishes.wanted {
+    for ((path, look), kind) in set.wanted {
         let owner = owner_of(&path, kind, &gathered.packages);
         let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) else {
             continue;
         };
         if gathered.changed_during.is_none()
-            && scene.before.may_differ(&entry, scene.world.root, &units)
+            && context.before.may_differ(&entry, context.world.root, &units)
         {
-            let writer = units.writer_of(&entry.path, entry.stat, scene.before.clock);
+            let writer = units.writer_of(&entry.path, entry.stat, context.before.clock);
             // What a script makes for the compiler it makes anew each time that it runs.
             let is_made = writer.is_some_and(|run| entry.path.starts_with(&run.out_dir));
             if !is_made && !is_settled(&entry, writer, &known_then) {
@@ -216,7 +216,7 @@ pub(crate) fn gather(
         }
         gathered.entries.push(entry);
     }
-    gathered.overlooked = suspects::find(&units, scene, &gathered.entries, hashes);
+    gathered.overlooked = overlooked::find(&units, context, &gathered.entries, hashes);
     Ok(gathered)
 }
 
@@ -226,13 +226,13 @@ fn is_settled(entry: &Entry, writer: Option<&ScriptRun>, then: &Hashes) -> bool 
 }
 
 /// The folders that cargo writes to.
-fn built_places(scene: Scene<'_>, report: &Report) -> Vec<PathBuf> {
-    let mut places = vec![scene.world.target_dir.to_owned()];
-    places.extend(scene.metadata.and_then(|metadata| metadata.build_directory.clone()));
+fn built_places(context: BuildContext<'_>, report: &Report) -> Vec<PathBuf> {
+    let mut places = vec![context.world.target_dir.to_owned()];
+    places.extend(context.metadata.and_then(|metadata| metadata.build_directory.clone()));
     for artifact in &report.artifacts {
         for dir in artifact.filenames.iter().filter_map(|file| file.parent()) {
             let is_known = places.iter().any(|place| place == dir);
-            if !is_known && dir.starts_with(scene.world.target_dir) {
+            if !is_known && dir.starts_with(context.world.target_dir) {
                 places.push(dir.to_owned());
             }
         }
@@ -243,40 +243,39 @@ fn built_places(scene: Scene<'_>, report: &Report) -> Vec<PathBuf> {
 /// Records what a failed build can have been made from: everything in the packages of the
 /// workspace, whether it was read or not.
 pub(crate) fn gather_all(
-    scene: Scene<'_>,
+    context: BuildContext<'_>,
     report: &Report,
     hashes: &mut Hashes,
 ) -> Result<Gathered, Error> {
-    let mut gathered = gather(scene, report, hashes)?;
-    let mut wishes = Wishes::default();
-    let members = scene.metadata.into_iter().flat_map(|metadata| &metadata.packages);
+    let mut gathered = gather(context, report, hashes)?;
+    let mut set = InputSet::default();
+    let members = context.metadata.into_iter().flat_map(|metadata| &metadata.packages);
     let mut dirs: Vec<&Path> = members.filter_map(|member| member.manifest_path.parent()).collect();
     dirs.extend(gathered.packages.iter().map(|package| package.dir.as_path()));
-    dirs.push(&scene.package.dir);
+    dirs.push(&context.package.dir);
     dirs.sort_unstable();
     dirs.dedup();
     for dir in dirs {
-        wishes.add_all(dir, scene.world.target_dir)?;
+        set.add_all(dir, context.world.target_dir)?;
     }
-    if let Some(last) = scene.last {
+    if let Some(last) = context.last {
         for entry in last.entries() {
-            wishes
-                .wanted
-                .entry((entry.absolute(scene.world.root), entry.look))
+            set.wanted
+                .entry((entry.absolute(context.world.root), entry.look))
                 .or_insert(entry.kind);
         }
     }
-    let units = Units::of(report, scene);
+    let units = Units::of(report, context);
     let known: HashSet<(PathBuf, Look)> =
         gathered.entries.iter().map(|entry| (entry.path.clone(), entry.look)).collect();
-    for ((path, look), kind) in wishes.wanted {
+    for ((path, look), kind) in set.wanted {
         if known.contains(&(path.clone(), look)) {
             continue;
         }
         let owner = owner_of(&path, kind, &gathered.packages);
         let look = if look == Look::Absent { Look::File } else { look };
         if let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) {
-            if scene.before.may_differ(&entry, scene.world.root, &units) {
+            if context.before.may_differ(&entry, context.world.root, &units) {
                 gathered.changed_during = Some(entry.path.clone());
             }
             gathered.entries.push(entry);

@@ -42,6 +42,23 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The binary of that name, as cargo builds it by itself.
+    pub(crate) fn of(binary: String) -> Self {
+        Self {
+            binary,
+            is_example: false,
+            profile: "dev".to_owned(),
+            target: None,
+            features: Vec::new(),
+            all_features: false,
+            no_default_features: false,
+            folder: None,
+            target_dir: None,
+            config: Vec::new(),
+            further: Vec::new(),
+        }
+    }
+
     /// What follows `cargo build`.
     ///
     /// The package is always named: without it, features that other members turn on would be
@@ -68,9 +85,7 @@ impl Options {
         }
         arguments
     }
-}
 
-impl Options {
     /// The arguments of any cargo command that say where it reads and writes.
     pub(crate) fn places(&self, package: &Package) -> Vec<String> {
         let mut arguments = Vec::new();

@@ -94,6 +94,7 @@ mod workspace; // the package, its workspace, its binaries
 mod config; // cargo's configuration
 mod toolchain; // which compiler is used
 mod layout; // one binary with its options, and where it lies
+mod subject; // the same, as it is asked about
 mod stat; // the state of a file
 mod hash; // the content of a file
 mod files; // a package's files by cargo's rules

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     freshness::InputKind,
     hash::{ArtifactHash, Digest},
-    stat::StatVector,
+    stat::{StatVector, lstat, stat},
 };
 
 pub(crate) use decode::{EntryRef, Group, Receipt};
@@ -116,6 +116,12 @@ impl Look {
         Self::Program,
         Self::Rules,
     ];
+
+    /// The state of what is at `path`, or of what that leads to; none where it cannot be told.
+    pub(crate) fn state(self, path: &Path) -> StatVector {
+        let state = if self.follows() { stat(path) } else { lstat(path) };
+        state.ok().flatten().unwrap_or(StatVector::NONE)
+    }
 
     pub(crate) fn follows(self) -> bool {
         !matches!(self, Self::File | Self::Link | Self::Absent)

@@ -118,7 +118,7 @@ pub(crate) fn recall(layout: &Layout, artifact: &Artifact) -> Option<RunEnvironm
         vars.insert("CARGO".into(), sysroot.join("bin/cargo").into());
     }
     let vars = vars.into_iter().collect();
-    let facts = || toolchain::facts(layout, &triple);
+    let facts = || toolchain::facts(layout.folder(), &layout.config, &layout.environment, &triple);
     let runner = layout.config.runner(&triple, &layout.environment, facts);
     let program = if is_in_place(artifact, &record.target) {
         artifact.target_path.clone()

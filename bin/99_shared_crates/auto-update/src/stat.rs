@@ -7,6 +7,8 @@ use rustix::{
     path::Arg,
 };
 
+use crate::error::{Error, on};
+
 /// What the file system says of a file without opening it: device, inode, size, mode, mtime and
 /// ctime, in that order, eight bytes each.
 ///
@@ -117,4 +119,12 @@ pub(crate) fn lstat(path: &Path) -> Result<Option<StatVector>, Errno> {
 /// Of the file that the path leads to.
 pub(crate) fn stat(path: &Path) -> Result<Option<StatVector>, Errno> {
     stat_at(CWD, path, true)
+}
+
+/// What `look` says, [`stat`] or [`lstat`]; an error names the path.
+pub(crate) fn state_of(
+    path: &Path,
+    look: fn(&Path) -> Result<Option<StatVector>, Errno>,
+) -> Result<Option<StatVector>, Error> {
+    look(path).map_err(|errno| on("look at", path)(errno.into()))
 }

@@ -25,7 +25,7 @@ use crate::{
     lock::Lock,
     receipt::Look,
     records,
-    stat::{StatVector, lstat},
+    stat::{StatVector, lstat, state_of},
 };
 
 /// How the name of a copy begins while it is made.
@@ -157,7 +157,7 @@ impl Store {
             kept?;
         }
         mark_used(dir);
-        let state = lstat(&path).map_err(|error| on("look at", &path)(error.into()))?;
+        let state = state_of(&path, lstat)?;
         state.ok_or_else(|| on("look at", &path)(io::ErrorKind::NotFound.into()))
     }
 
@@ -195,7 +195,7 @@ fn keep(from: &Path, draft: &Path, hash: ArtifactHash, hashed: StatVector) -> Re
     // What cannot be run as it is needs rights of its own.
     let is_program = hashed.mode() & 0o100 != 0;
     if !is_cloned && is_program && link().is_ok() {
-        let now = lstat(draft).map_err(|error| on("look at", draft)(error.into()))?;
+        let now = state_of(draft, lstat)?;
         let is_same = now.is_some_and(|now| is_unwritten(now, hashed));
         return if is_same { Ok(()) } else { Err(changed()) };
     }

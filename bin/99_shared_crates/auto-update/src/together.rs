@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    build::Attempts,
     check::{self, Checked, Holding},
     freshness::{Change, Freshness, InputKind, StaleReason},
     layout::Layout,
     receipt::Receipt,
-    updater::AutoUpdater,
+    subject::Subject,
 };
 
 /// A binary that is compiled along.
@@ -23,8 +22,8 @@ pub(crate) struct Companion {
 /// Those of `others` that are stale as well, and can be compiled in the same call.
 ///
 /// One that was never built may never be wanted, and one that cannot be built fails again.
-pub(crate) fn companions(layout: &Layout, others: &[AutoUpdater]) -> Vec<Companion> {
-    let companion = |other: &AutoUpdater| {
+pub(crate) fn companions(layout: &Layout, others: &[Subject]) -> Vec<Companion> {
+    let companion = |other: &Subject| {
         let other = other.layout().ok().filter(|other| can_join(layout, other))?;
         let Checked { freshness: Freshness::Stale(reasons), receipt: Some(last), .. } =
             check::check(&other, Holding::Nothing)
@@ -62,14 +61,15 @@ pub(crate) fn arguments(layout: &Layout, companions: &[Companion]) -> Vec<String
 /// fro between two variants. While manifests, configuration and environment are what they were,
 /// each binary built alone would be of the variant that it was; so one of that variant can be taken
 /// from the call for several, see [`crate::units`]. Any other is taken from a call of its own.
-pub(crate) fn is_exact(attempts: &Attempts<'_>, companions: &[Companion]) -> bool {
+///
+/// `reasons` are those of the binary that is asked for, `None` where they are not all known.
+pub(crate) fn is_exact(reasons: Option<&[StaleReason]>, companions: &[Companion]) -> bool {
     let keeps_variants = |reasons: &[StaleReason]| {
         reasons.iter().all(|reason| {
             matches!(reason.kind, InputKind::Source | InputKind::BuildScript | InputKind::Generated)
         })
     };
-    attempts.is_compared
-        && keeps_variants(&attempts.reasons)
+    reasons.is_some_and(keeps_variants)
         && companions.iter().all(|companion| keeps_variants(&companion.reasons))
 }
 

@@ -12,7 +12,6 @@ use crate::{
     config::CargoConfig,
     environment::BuildEnvironment,
     hash::{Digest, hash_parts},
-    layout::Layout,
 };
 
 /// The toolchain that rustup was told to use by a variable, which it also sets for its children.
@@ -139,11 +138,16 @@ pub(crate) fn host(sysroot: &Path) -> Option<String> {
 }
 
 /// What the compiler says of a target, one fact a line; empty where it says nothing.
-pub(crate) fn facts(layout: &Layout, triple: &str) -> String {
-    let mut command = Command::new(program(Tool::Rustc, &layout.config, &layout.environment));
+pub(crate) fn facts(
+    folder: &Path,
+    config: &CargoConfig,
+    environment: &BuildEnvironment,
+    triple: &str,
+) -> String {
+    let mut command = Command::new(program(Tool::Rustc, config, environment));
     command.args(["--print", "cfg", "--target", triple]);
-    command.current_dir(layout.folder()).stdin(Stdio::null());
-    command.env_clear().envs(layout.environment.vars());
+    command.current_dir(folder).stdin(Stdio::null());
+    command.env_clear().envs(environment.vars());
     let output = command.output().ok().filter(|output| output.status.success());
     output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default()
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cargo::{ArtifactMessage, Report, ScriptMessage},
     error::Error,
-    inputs::{self, Scene},
+    inputs::{self, BuildContext},
     receipt::Receipt,
     records,
 };
@@ -40,8 +40,12 @@ struct Compiled {
 }
 
 /// Keeps which units a call for one binary consisted of.
-pub(crate) fn write(records: &Path, report: &Report, scene: Scene<'_>) -> Result<(), Error> {
-    let Some(mark) = mark(report, scene) else { return Ok(()) };
+pub(crate) fn write(
+    records: &Path,
+    report: &Report,
+    context: BuildContext<'_>,
+) -> Result<(), Error> {
+    let Some(mark) = mark(report, context) else { return Ok(()) };
     let units = Units {
         mark,
         compiled: report.artifacts.iter().map(compiled).collect(),
@@ -57,7 +61,7 @@ pub(crate) fn alone(
     records: &Path,
     last: &Receipt,
     joint: &Report,
-    scene: Scene<'_>,
+    context: BuildContext<'_>,
 ) -> Option<Report> {
     let units: Units = serde_json::from_slice(&fs::read(path(records)).ok()?).ok()?;
     let was_linked_so = last.head.marks.iter().any(|trace| trace.path == units.mark);
@@ -72,13 +76,13 @@ pub(crate) fn alone(
     };
     let is_whole = report.artifacts.len() == units.compiled.len()
         && report.scripts.len() == units.scripts.len();
-    let is_same = is_whole && was_linked_so && mark(&report, scene)? == units.mark;
+    let is_same = is_whole && was_linked_so && mark(&report, context)? == units.mark;
     is_same.then_some(report)
 }
 
-fn mark(report: &Report, scene: Scene<'_>) -> Option<PathBuf> {
+fn mark(report: &Report, context: BuildContext<'_>) -> Option<PathBuf> {
     let binary = report.artifacts.iter().rfind(|artifact| artifact.executable.is_some())?;
-    inputs::mark_of(binary, scene)
+    inputs::mark_of(binary, context)
 }
 
 fn path(records: &Path) -> PathBuf {

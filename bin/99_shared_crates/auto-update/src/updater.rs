@@ -3,20 +3,20 @@ use std::{
     future::Future,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::Arc,
     thread,
 };
 
 use serde::Serialize;
 
 use crate::{
-    build::{self, BuildEvent, Manner},
+    build::{self, BuildEvent, BuildOptions},
     check::{self, Holding},
     compare,
     environment::BuildEnvironment,
     error::Error,
     freshness::{Artifact, Freshness, InputKind, lossy},
-    layout::{Layout, Options},
+    layout::Options,
     lock::Wanted,
     pending::Pending,
     receipt::EntryRef,
@@ -25,6 +25,7 @@ use crate::{
     selection::{self, Selection},
     stat::StatVector,
     store::Store,
+    subject::Subject,
     watch::Watcher,
     workspace::Package,
 };
@@ -35,13 +36,9 @@ use crate::{
 /// is looked up each time. Clones share nothing but memory.
 #[derive(Debug, Clone)]
 pub struct AutoUpdater {
-    package: Package,
-    options: Options,
-    environment: BuildEnvironment,
-    manner: Manner,
-    others: Arc<[Self]>,
-    /// Found on first use, and again when cargo's configuration changes.
-    layout: Arc<RwLock<Option<Arc<Layout>>>>,
+    subject: Subject,
+    options: BuildOptions,
+    others: Arc<[Subject]>,
 }
 
 impl AutoUpdater {
@@ -97,32 +94,8 @@ impl AutoUpdater {
     }
 
     fn of(package: Package, binary: String) -> Self {
-        Self {
-            package,
-            options: Options {
-                binary,
-                is_example: false,
-                profile: "dev".to_owned(),
-                target: None,
-                features: Vec::new(),
-                all_features: false,
-                no_default_features: false,
-                folder: None,
-                target_dir: None,
-                config: Vec::new(),
-                further: Vec::new(),
-            },
-            environment: BuildEnvironment::capture(),
-            manner: Manner {
-                idle: false,
-                colours: false,
-                force: false,
-                automatic: false,
-                store_limit: Store::DEFAULT_LIMIT,
-            },
-            others: Arc::default(),
-            layout: Arc::default(),
-        }
+        let subject = Subject::new(package, binary);
+        Self { subject, options: BuildOptions::default(), others: Arc::default() }
     }
 
     /// Builds with this cargo profile; `dev` unless set.
@@ -193,10 +166,8 @@ impl AutoUpdater {
 
     /// Builds, and judges, under these variables instead of this process's own.
     #[must_use]
-    pub fn environment(mut self, environment: BuildEnvironment) -> Self {
-        self.environment = environment;
-        self.layout = Arc::default();
-        self
+    pub fn environment(self, environment: BuildEnvironment) -> Self {
+        Self { subject: self.subject.with_environment(environment), ..self }
     }
 
     /// Lets builds run only while nothing else wants the processor and the disk: nobody waits for
@@ -204,14 +175,14 @@ impl AutoUpdater {
     /// [`hurry`](Self::hurry).
     #[must_use]
     pub fn idle_priority(mut self, idle: bool) -> Self {
-        self.manner.idle = idle;
+        self.options.idle = idle;
         self
     }
 
     /// Has cargo colour the lines that observers get.
     #[must_use]
     pub fn colours(mut self, colours: bool) -> Self {
-        self.manner.colours = colours;
+        self.options.colours = colours;
         self
     }
 
@@ -219,14 +190,14 @@ impl AutoUpdater {
     /// environment, not long ago, is not compiled again but fails with the same words.
     #[must_use]
     pub fn automatic(mut self, automatic: bool) -> Self {
-        self.manner.automatic = automatic;
+        self.options.automatic = automatic;
         self
     }
 
     /// Asks cargo even where nothing changed, and builds again what has failed as it is.
     #[must_use]
     pub fn force(mut self, force: bool) -> Self {
-        self.manner.force = force;
+        self.options.force = force;
         self
     }
 
@@ -234,7 +205,7 @@ impl AutoUpdater {
     /// newest or running stays in any case.
     #[must_use]
     pub fn store_limit(mut self, bytes: u64) -> Self {
-        self.manner.store_limit = bytes;
+        self.options.store_limit = bytes;
         self
     }
 
@@ -247,7 +218,7 @@ impl AutoUpdater {
     /// built.
     #[must_use]
     pub fn together_with(mut self, others: impl IntoIterator<Item = Self>) -> Self {
-        self.others = others.into_iter().collect();
+        self.others = others.into_iter().map(|other| other.subject).collect();
         self
     }
 
@@ -267,7 +238,7 @@ impl AutoUpdater {
 
     /// [`check`](Self::check), and how many inputs were compared.
     pub fn inspect(&self) -> Result<Inspection, Error> {
-        let checked = check::check(&*self.layout()?, Holding::Nothing);
+        let checked = check::check(&*self.subject.layout()?, Holding::Nothing);
         Ok(Inspection { freshness: checked.freshness, inputs: checked.inputs })
     }
 
@@ -275,15 +246,15 @@ impl AutoUpdater {
     ///
     /// Blocks until it is done. If somebody else is building it, waits for them and takes theirs.
     pub fn rebuild(&self) -> Result<(), Error> {
-        let colours = self.manner.colours || io::stderr().is_terminal();
-        let manner = Manner { force: true, colours, ..self.manner };
+        let colours = self.options.colours || io::stderr().is_terminal();
+        let options = BuildOptions { force: true, colours, ..self.options };
         let mut print = |event| {
             if let BuildEvent::Line(line) = event {
                 // A closed stderr is no reason to fail a build.
                 writeln!(io::stderr(), "{line}").unwrap_or(());
             }
         };
-        build::ensure(&*self.layout()?, manner, &[], &mut print).map(drop)
+        build::ensure(&*self.subject.layout()?, options, &[], &mut print).map(drop)
     }
 
     /// A binary that is what its inputs say, built if it must be.
@@ -292,7 +263,7 @@ impl AutoUpdater {
     /// thread of its own, so this can be awaited on any executor; dropping the future does not
     /// stop a build that has begun.
     pub fn ensure_built(&self) -> impl Future<Output = Result<Artifact, Error>> + Send + 'static {
-        let (pending, answer) = Pending::new(self.options.binary.clone());
+        let (pending, answer) = Pending::new(self.subject.binary().to_owned());
         let updater = self.clone();
         thread::spawn(move || answer.give(updater.ensure_built_with(|_| {})));
         pending
@@ -303,7 +274,7 @@ impl AutoUpdater {
         &self,
         mut observer: impl FnMut(BuildEvent) + Send,
     ) -> Result<Artifact, Error> {
-        build::ensure(&*self.layout()?, self.manner, &self.others, &mut observer)
+        build::ensure(&*self.subject.layout()?, self.options, &self.others, &mut observer)
     }
 
     /// Says, for as long as the answer lives, that somebody waits: what is being built for nobody in
@@ -312,33 +283,33 @@ impl AutoUpdater {
     /// Whoever makes sure of a binary says so by itself. This is for those who wait for another one
     /// that does.
     pub fn hurry(&self) -> Result<Hurry, Error> {
-        Ok(Hurry { _wanted: Wanted::say(&self.layout()?.builder()) })
+        Ok(Hurry { _wanted: Wanted::say(&self.subject.layout()?.builder()) })
     }
 
     /// What `cargo run` gives to the program besides its arguments.
     ///
     /// Known from the build; where its record is lost, cargo is asked once more.
     pub fn run_environment(&self, artifact: &Artifact) -> Result<RunEnvironment, Error> {
-        let layout = self.layout()?;
+        let layout = self.subject.layout()?;
         if let Some(known) = running::recall(&layout, artifact) {
             return Ok(known);
         }
-        let manner = Manner { force: true, ..self.manner };
-        let artifact = build::ensure(&layout, manner, &[], &mut |_| {})?;
+        let options = BuildOptions { force: true, ..self.options };
+        let artifact = build::ensure(&layout, options, &[], &mut |_| {})?;
         let known = running::recall(&layout, &artifact);
-        known.ok_or_else(|| Error::NoExecutable { binary: self.options.binary.clone() })
+        known.ok_or_else(|| Error::NoExecutable { binary: self.subject.binary().to_owned() })
     }
 
     /// Watches the inputs, for a process that asks often.
     pub fn watch(&self) -> Watcher {
-        Watcher::new(self.clone())
+        Watcher::new(self.subject.clone())
     }
 
     /// Every input that the last build is known to have had, sorted by folder.
     ///
     /// Empty where no build is recorded.
     pub fn inputs(&self) -> Result<Vec<Input>, Error> {
-        let layout = self.layout()?;
+        let layout = self.subject.layout()?;
         let receipt = records::read(&records::current(&layout.records), &layout.key).receipt();
         let Some(receipt) = receipt else { return Ok(Vec::new()) };
         let input = |entry: EntryRef<'_>| Input {
@@ -352,57 +323,58 @@ impl AutoUpdater {
 
     /// The name of the package that has the binary.
     pub fn package_name(&self) -> &str {
-        &self.package.name
+        &self.subject.package.name
     }
 
     /// The name of the binary.
     pub fn name(&self) -> &str {
-        &self.options.binary
+        self.subject.binary()
     }
 
     /// The folder of the binary's package.
     pub fn package_dir(&self) -> &Path {
-        &self.package.dir
+        &self.subject.package.dir
     }
 
     /// The folder from which cargo is run.
     pub fn workspace_root(&self) -> &Path {
-        &self.package.workspace_root
+        &self.subject.package.workspace_root
     }
 
     /// Where cargo puts what it builds.
     pub fn target_dir(&self) -> Result<PathBuf, Error> {
-        Ok(self.layout()?.target_dir.clone())
+        Ok(self.subject.layout()?.target_dir.clone())
     }
 
     /// Where cargo puts the binary, whether it has been built or not.
     pub fn target_path(&self) -> Result<PathBuf, Error> {
-        Ok(self.layout()?.target_path.clone())
+        Ok(self.subject.layout()?.target_path.clone())
     }
 
     /// The store that the binary's builds are kept in.
     pub fn store(&self) -> Result<Store, Error> {
-        Ok(Store::new(self.layout()?.home()))
+        Ok(Store::new(self.subject.layout()?.home()))
     }
 
     /// The last build that succeeded, whatever has changed since, if it is still whole.
     pub fn last_good(&self) -> Result<Option<Artifact>, Error> {
-        let layout = self.layout()?;
+        let layout = self.subject.layout()?;
         Ok(check::last_good(&layout))
     }
 
     /// The variables that a daemon with a cleared environment needs in order to judge and build
     /// every binary of this workspace as this process does.
     pub fn child_environment(&self) -> Result<Vec<(OsString, OsString)>, Error> {
-        let layout = self.layout()?;
+        let layout = self.subject.layout()?;
         let named = records::named_variables(&layout.home());
         let mut vars: Vec<(OsString, OsString)> = self
-            .environment
+            .subject
+            .environment()
             .travelling()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         for name in named {
-            if let Some(value) = self.environment.get(&name)
+            if let Some(value) = self.subject.environment().get(&name)
                 && !vars.iter().any(|(known, _)| *known == name)
             {
                 vars.push((name, value.to_owned()));
@@ -411,24 +383,8 @@ impl AutoUpdater {
         Ok(vars)
     }
 
-    fn with_options(mut self, change: impl FnOnce(&mut Options)) -> Self {
-        change(&mut self.options);
-        self.layout = Arc::default();
-        self
-    }
-
-    pub(crate) fn layout(&self) -> Result<Arc<Layout>, Error> {
-        let known = self.layout.read().unwrap_or_else(|poison| poison.into_inner()).clone();
-        if let Some(layout) = known
-            && layout.is_current()
-        {
-            return Ok(layout);
-        }
-        let (package, options) = (self.package.clone(), self.options.clone());
-        let layout = Arc::new(Layout::find(package, options, self.environment.clone())?);
-        let mut slot = self.layout.write().unwrap_or_else(|poison| poison.into_inner());
-        *slot = Some(layout.clone());
-        Ok(layout)
+    fn with_options(self, change: impl FnOnce(&mut Options)) -> Self {
+        Self { subject: self.subject.with_options(change), ..self }
     }
 }
 

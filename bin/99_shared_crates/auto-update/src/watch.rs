@@ -24,7 +24,7 @@ use crate::{
     receipt::{Look, Outcome, Output, Receipt},
     stat::{lstat, stat},
     store::Store,
-    updater::AutoUpdater,
+    subject::Subject,
 };
 use inotify::{Events, Heard};
 
@@ -37,10 +37,10 @@ const MAX_ATTEMPTS: usize = 3;
 /// Watches the inputs of one binary, so that asking costs microseconds while nothing happens.
 ///
 /// It only ever saves work: on any event, doubt, or file system that does not tell of changes, it
-/// answers with a full [`AutoUpdater::check`]. It may be shared by several threads.
+/// answers with a full [`AutoUpdater::check`](crate::AutoUpdater::check). It may be shared by several threads.
 #[derive(Debug)]
 pub struct Watcher {
-    updater: AutoUpdater,
+    subject: Subject,
     armed: Mutex<Option<Armed>>,
 }
 
@@ -56,11 +56,11 @@ struct Armed {
 }
 
 impl Watcher {
-    pub(crate) fn new(updater: AutoUpdater) -> Self {
-        Self { updater, armed: Mutex::new(None) }
+    pub(crate) fn new(subject: Subject) -> Self {
+        Self { subject, armed: Mutex::new(None) }
     }
 
-    /// The same verdict as [`AutoUpdater::check`], in microseconds while nothing has happened.
+    /// The same verdict as [`AutoUpdater::check`](crate::AutoUpdater::check), in microseconds while nothing has happened.
     pub fn check(&self) -> Result<Freshness, Error> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = &mut *armed
@@ -69,7 +69,7 @@ impl Watcher {
             return Ok(Freshness::Fresh(held.artifact.clone()));
         }
         *armed = None;
-        let layout = self.updater.layout()?;
+        let layout = self.subject.layout()?;
         let (freshness, now_armed) = arm(&layout);
         *armed = now_armed;
         Ok(freshness)
@@ -106,11 +106,6 @@ impl Watcher {
     /// Whether the last verdict is being watched. If not, each question is answered in full.
     pub fn is_watching(&self) -> bool {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// The binary that is watched.
-    pub fn updater(&self) -> &AutoUpdater {
-        &self.updater
     }
 }
 

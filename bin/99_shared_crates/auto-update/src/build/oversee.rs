@@ -1,11 +1,11 @@
 //! What becomes of a build while it runs: raised when somebody waits, ended when overtaken.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use super::talk::Talk;
+use super::progress::Progress;
 use crate::{
     cargo::{Halt, Oversee, Said},
     compare::Hashes,
@@ -15,7 +15,7 @@ use crate::{
     lock::Wanted,
     priority::{Priority, Running},
     receipt::{Look, Receipt},
-    stat::{StatVector, lstat, stat},
+    stat::StatVector,
 };
 
 /// How often the inputs are looked at, and how much of the time at most.
@@ -49,7 +49,7 @@ impl Baseline {
             if is_cargos {
                 return None;
             }
-            let now = state(&path, entry.look);
+            let now = entry.look.state(&path);
             let hash = hashes.content(&path, entry.look, now).ok().flatten();
             Some((path, entry.look, now, hash.map(|(_, hash)| hash)))
         });
@@ -67,7 +67,7 @@ impl Baseline {
     /// What there is now counts from now on.
     pub(super) fn renew(&mut self) {
         for (path, look, then, hash) in &mut self.0 {
-            let now = state(path, *look);
+            let now = look.state(path);
             if now != *then {
                 let content = Hashes::default().content(path, *look, now).ok().flatten();
                 (*then, *hash) = (now, content.map(|(_, hash)| hash));
@@ -79,7 +79,7 @@ impl Baseline {
     pub(super) fn is_overtaken(&mut self) -> bool {
         let mut hashes = Hashes::default();
         self.0.iter_mut().any(|(path, look, then, hash)| {
-            let now = state(path, *look);
+            let now = look.state(path);
             if now == *then {
                 return false;
             }
@@ -94,13 +94,8 @@ impl Baseline {
     }
 }
 
-fn state(path: &Path, look: Look) -> StatVector {
-    let state = if look.follows() { stat(path) } else { lstat(path) };
-    state.ok().flatten().unwrap_or(StatVector::NONE)
-}
-
 pub(super) struct Overseer<'a, 'o, 'r> {
-    talk: &'a mut Talk<'o, 'r>,
+    progress: &'a mut Progress<'o, 'r>,
     layout: &'a Layout,
     /// `None` where what is edited meanwhile is no reason to end it.
     baseline: Option<&'a mut Baseline>,
@@ -115,13 +110,13 @@ pub(super) struct Overseer<'a, 'o, 'r> {
 impl<'a, 'o, 'r> Overseer<'a, 'o, 'r> {
     pub(super) fn new(
         layout: &'a Layout,
-        talk: &'a mut Talk<'o, 'r>,
+        progress: &'a mut Progress<'o, 'r>,
         baseline: Option<&'a mut Baseline>,
         kept: Option<&'a mut Vec<String>>,
     ) -> Self {
         let now = Instant::now();
         Self {
-            talk,
+            progress,
             layout,
             baseline,
             kept,
@@ -165,9 +160,9 @@ impl<'a, 'o, 'r> Overseer<'a, 'o, 'r> {
 impl Oversee for Overseer<'_, '_, '_> {
     fn said(&mut self, said: Said) {
         match (said, &mut self.kept) {
-            (Said::Progress { done, total, now }, _) => self.talk.progress(done, total, now),
-            (Said::Line(line), Some(kept)) if !Talk::is_progress(&line) => kept.push(line),
-            (Said::Line(line), _) => self.talk.line(line),
+            (Said::Progress { done, total, now }, _) => self.progress.count(done, total, now),
+            (Said::Line(line), Some(kept)) if !Progress::is_progress(&line) => kept.push(line),
+            (Said::Line(line), _) => self.progress.line(line),
         }
     }
 
@@ -177,7 +172,7 @@ impl Oversee for Overseer<'_, '_, '_> {
         }
         let due = self.due(running);
         if due > running.priority {
-            self.talk.raised();
+            self.progress.raised();
             if !running.raise(due) {
                 return Some(Halt::TooSlow(due));
             }

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Scene, depinfo::DepInfo, script::Watches};
+use super::{BuildContext, depinfo::DepInfo, script::Watches};
 use crate::{
     cargo::{ArtifactMessage, Report, ScriptMessage},
     environment::is_set_by_cargo,
@@ -69,15 +69,15 @@ pub(crate) struct ScriptRun {
 }
 
 impl Units {
-    pub(crate) fn of(report: &Report, scene: Scene<'_>) -> Self {
+    pub(crate) fn of(report: &Report, context: BuildContext<'_>) -> Self {
         let mut units = Self::default();
-        let immutable = Immutable::of(scene);
+        let immutable = Immutable::of(context);
         for artifact in &report.artifacts {
             let dir = artifact.manifest_path.parent().unwrap_or(Path::new("/"));
             if !immutable.holds(dir) && !units.local_dirs.iter().any(|known| known == dir) {
                 units.local_dirs.push(dir.to_owned());
             }
-            units.add_compiled(artifact, dir, report, scene, &immutable);
+            units.add_compiled(artifact, dir, report, context, &immutable);
         }
         for script in &report.scripts {
             units.outputs.push(script.out_dir.clone());
@@ -143,10 +143,10 @@ impl Units {
         artifact: &ArtifactMessage,
         dir: &Path,
         report: &Report,
-        scene: Scene<'_>,
+        context: BuildContext<'_>,
         immutable: &Immutable,
     ) {
-        let found = dep_infos(artifact, scene);
+        let found = dep_infos(artifact, context);
         if found.is_empty() && !immutable.holds(dir) {
             self.opaque.get_or_insert_with(|| {
                 format!(
@@ -155,7 +155,7 @@ impl Units {
                 )
             });
         }
-        let root = scene.world.root;
+        let root = context.world.root;
         // The compiler is started in the workspace for its members, in the package for others.
         let base = if dir.starts_with(root) { root } else { dir };
         for path in found {
@@ -252,8 +252,8 @@ impl Mark {
 struct Immutable(Vec<PathBuf>);
 
 impl Immutable {
-    fn of(scene: Scene<'_>) -> Self {
-        let home = scene.world.environment.cargo_home();
+    fn of(context: BuildContext<'_>) -> Self {
+        let home = context.world.environment.cargo_home();
         Self(home.into_iter().flat_map(|home| [home.join("registry"), home.join("git")]).collect())
     }
 
@@ -267,13 +267,13 @@ fn modified(path: &Path) -> Option<i64> {
 }
 
 /// What stands for the variant that a binary was linked as, where there is one candidate.
-pub(crate) fn mark_of(binary: &ArtifactMessage, scene: Scene<'_>) -> Option<PathBuf> {
-    let found = dep_infos(binary, scene);
+pub(crate) fn mark_of(binary: &ArtifactMessage, context: BuildContext<'_>) -> Option<PathBuf> {
+    let found = dep_infos(binary, context);
     (found.len() == 1).then(|| found.into_iter().next())?
 }
 
 /// The dep-info files of one compilation.
-fn dep_infos(artifact: &ArtifactMessage, scene: Scene<'_>) -> Vec<PathBuf> {
+fn dep_infos(artifact: &ArtifactMessage, context: BuildContext<'_>) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for file in &artifact.filenames {
         if let Some(beside) = dep_info_of(file)
@@ -292,7 +292,7 @@ fn dep_infos(artifact: &ArtifactMessage, scene: Scene<'_>) -> Vec<PathBuf> {
     }
     // What cargo puts where a person finds it is a link to what was linked, or a copy of it.
     for file in artifact.executable.iter().chain(&artifact.filenames) {
-        let twins = twins(file, scene);
+        let twins = twins(file, context);
         found.extend(twins.iter().filter_map(|twin| dep_info_of(twin)));
         if !found.is_empty() {
             return found;
@@ -303,7 +303,7 @@ fn dep_infos(artifact: &ArtifactMessage, scene: Scene<'_>) -> Vec<PathBuf> {
         return found;
     };
     let is_candidate = |name: &str| name.strip_prefix(&prefix).is_some_and(|hash| hash.len() == 16);
-    let dirs = linked_dirs(first, scene);
+    let dirs = linked_dirs(first, context);
     dirs.iter().flat_map(|dir| dep_info_in(dir, is_candidate)).collect()
 }
 
@@ -327,10 +327,10 @@ pub(crate) fn is_of_elsewhere(executable: &Path, dir: &Path) -> bool {
 }
 
 /// Where cargo may keep what it links before it puts it beside `executable`.
-fn linked_dirs(executable: &Path, scene: Scene<'_>) -> Vec<PathBuf> {
+fn linked_dirs(executable: &Path, context: BuildContext<'_>) -> Vec<PathBuf> {
     let dir = executable.parent().unwrap_or(executable);
     let mut bases = vec![dir.to_owned()];
-    if let Some(metadata) = scene.metadata
+    if let Some(metadata) = context.metadata
         && let Some(build_dir) = &metadata.build_directory
         && let Ok(within) = dir.strip_prefix(&metadata.target_directory)
         && *build_dir != metadata.target_directory
@@ -384,9 +384,9 @@ fn dep_info_in(dir: &Path, is_candidate: impl Fn(&str) -> bool) -> Vec<PathBuf> 
 
 /// The files that cargo made `executable` from: links to the same file, or where the two lie in
 /// different file systems what has the same bytes.
-pub(crate) fn twins(executable: &Path, scene: Scene<'_>) -> Vec<PathBuf> {
+pub(crate) fn twins(executable: &Path, context: BuildContext<'_>) -> Vec<PathBuf> {
     let files: Vec<PathBuf> =
-        linked_dirs(executable, scene).iter().flat_map(|dir| entries_of(dir)).collect();
+        linked_dirs(executable, context).iter().flat_map(|dir| entries_of(dir)).collect();
     let links: Vec<PathBuf> =
         files.iter().filter(|path| are_same_file(path, executable)).cloned().collect();
     let Ok(Some(own)) = stat(executable) else { return links };

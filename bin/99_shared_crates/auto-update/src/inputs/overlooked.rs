@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    Scene,
+    BuildContext,
     units::{Mark, ScriptRun, Units},
 };
 use crate::{
@@ -37,15 +37,15 @@ use crate::{
 /// `entries` are the inputs as they are now.
 pub(crate) fn find(
     units: &Units,
-    scene: Scene<'_>,
+    context: BuildContext<'_>,
     entries: &[Entry],
     hashes: &mut Hashes,
 ) -> BTreeSet<String> {
     let now = entries.iter().filter(|entry| has_content(entry.look));
     let sight = Sight {
-        scene,
+        context,
         now: now.map(|entry| (entry.path.as_path(), entry.hash)).collect(),
-        last: scene.last.map(|last| Memory::of(last, scene.world.root)),
+        last: context.last.map(|last| Memory::of(last, context.world.root)),
         files: units
             .listed()
             .into_iter()
@@ -62,7 +62,7 @@ pub(crate) fn find(
     let run = units.scripts.iter().filter(|run| {
         run.watched.iter().any(|path| sight.missed(path, &run.mark) || sight.missed_in(path, run))
             || run.is_silent && package_changed_unseen(run, &sight)
-            || run.mark.at < scene.before.first.ctime() && sight.is_anybodys(&run.mark)
+            || run.mark.at < context.before.first.ctime() && sight.is_anybodys(&run.mark)
     });
     compiled.map(|unit| &unit.package_id).chain(run.map(|run| &run.package_id)).cloned().collect()
 }
@@ -109,7 +109,7 @@ impl Memory {
 
 /// What cargo can and cannot have seen.
 struct Sight<'a> {
-    scene: Scene<'a>,
+    context: BuildContext<'a>,
     /// The content of each input.
     now: HashMap<&'a Path, Digest>,
     last: Option<Memory>,
@@ -123,11 +123,11 @@ impl Sight<'_> {
     /// What was recorded when this was done.
     fn memory_of(&self, mark: &Mark) -> Option<&Memory> {
         let others = || {
-            let World { root, target_dir, .. } = self.scene.world;
+            let World { root, target_dir, .. } = self.context.world;
             let receipts = records::all(&home_in(target_dir));
             // Where another checkout builds as well, what it made is not this one's.
             let are_ours =
-                |receipt: &Receipt| receipt.head.root == root || !self.scene.before.is_shared;
+                |receipt: &Receipt| receipt.head.root == root || !self.context.before.is_shared;
             receipts.filter(are_ours).map(|receipt| Memory::of(&receipt, root)).collect()
         };
         let last = self.last.iter().find(|last| last.knows(mark));
@@ -137,8 +137,8 @@ impl Sight<'_> {
     /// Several checkouts build in the same target directory, cargo takes what lies in either for the
     /// same package, and nothing tells whose this is.
     fn is_anybodys(&self, mark: &Mark) -> bool {
-        self.scene.before.is_shared
-            && mark.package_dir.starts_with(self.scene.world.root)
+        self.context.before.is_shared
+            && mark.package_dir.starts_with(self.context.world.root)
             && self.memory_of(mark).is_none()
     }
 
@@ -172,7 +172,7 @@ impl Sight<'_> {
         // package may be suspected for that: it costs a compilation at most. Those above change all
         // the time.
         let is_inside = |dir: &Path| {
-            let (package, target) = (&mark.package_dir, self.scene.world.target_dir);
+            let (package, target) = (&mark.package_dir, self.context.world.target_dir);
             dir != package && dir.starts_with(package) && !dir.starts_with(target)
         };
         let is_other = |dir: &Path| moved(dir) || (changed || is_inside(dir)) && later(dir);
@@ -191,7 +191,7 @@ impl Sight<'_> {
     }
 
     fn folders_of<'p>(&self, path: &'p Path) -> impl Iterator<Item = &'p Path> {
-        let above_root = self.scene.world.root.parent();
+        let above_root = self.context.world.root.parent();
         path.ancestors().skip(1).take_while(move |dir| Some(*dir) != above_root)
     }
 }

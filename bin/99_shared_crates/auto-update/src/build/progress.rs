@@ -53,7 +53,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) type Observer<'a> = &'a mut (dyn FnMut(BuildEvent) + Send);
 
 /// Tells the observer what is worth telling, in order.
-pub(super) struct Talk<'o, 'r> {
+pub(super) struct Progress<'o, 'r> {
     observer: Observer<'o>,
     /// Lines printed before it was known that something is compiled.
     held: Vec<String>,
@@ -65,7 +65,7 @@ pub(super) struct Talk<'o, 'r> {
     reasons: Option<&'r Vec<StaleReason>>,
 }
 
-impl<'o, 'r> Talk<'o, 'r> {
+impl<'o, 'r> Progress<'o, 'r> {
     pub(super) fn new(observer: Observer<'o>, reasons: &'r Vec<StaleReason>) -> Self {
         let (held, waits) = (Vec::new(), Vec::new());
         let began = Instant::now();
@@ -95,7 +95,7 @@ impl<'o, 'r> Talk<'o, 'r> {
         }
     }
 
-    pub(super) fn progress(&mut self, done: u32, total: u32, now: String) {
+    pub(super) fn count(&mut self, done: u32, total: u32, now: String) {
         let is_due = self.progressed.elapsed() >= PROGRESS_INTERVAL;
         if self.reasons.is_none() && is_due {
             self.progressed = Instant::now();

@@ -17,12 +17,12 @@ const MAX_LISTED: usize = 500_000;
 
 /// What is to be recorded.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct InputSet {
     pub(super) wanted: BTreeMap<(PathBuf, Look), InputKind>,
     pub(super) opaque: Option<String>,
 }
 
-impl Wishes {
+impl InputSet {
     /// Whatever is at `path`: a file, a link and what it leads to, or nothing.
     pub(super) fn add(&mut self, path: &Path, kind: InputKind) {
         match lstat(path) {
