@@ -33,7 +33,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         choice: Choice,
         #[command(flatten)]
-        manner: Manner,
+        options: BuildOptions,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -43,7 +43,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         choice: Choice,
         #[command(flatten)]
-        manner: Manner,
+        options: BuildOptions,
         /// What the binary is given
         #[arg(trailing_var_arg = true)]
         arguments: Vec<OsString>,
@@ -53,7 +53,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         choice: Choice,
         #[command(flatten)]
-        manner: Manner,
+        options: BuildOptions,
         #[command(flatten)]
         watch: WatchArgs,
         /// What the binary is given
@@ -168,7 +168,7 @@ pub(crate) struct Choice {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Manner {
+pub(crate) struct BuildOptions {
     /// Ask cargo even if nothing changed
     #[arg(long)]
     pub(crate) force: bool,

@@ -10,7 +10,7 @@ use std::{
 use auto_update::{AutoUpdater, BuildEvent, Error, RunEnvironment, Selection};
 
 use crate::{
-    args::{Args, Choice, Colour, Command, Manner, StoreCommand},
+    args::{Args, BuildOptions, Choice, Colour, Command, StoreCommand},
     report::{self, Built},
     watch::{self, WatchArgs},
 };
@@ -44,10 +44,10 @@ impl Failure {
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Check { choice, json } => check(&choice, json),
-        Command::Build { choice, manner, json } => build(&choice, &manner, json),
-        Command::Run { choice, manner, arguments } => run_binary(&choice, &manner, &arguments),
-        Command::Watch { choice, manner, watch, arguments } => {
-            watch_binary(&choice, &manner, watch, arguments)
+        Command::Build { choice, options, json } => build(&choice, &options, json),
+        Command::Run { choice, options, arguments } => run_binary(&choice, &options, &arguments),
+        Command::Watch { choice, options, watch, arguments } => {
+            watch_binary(&choice, &options, watch, arguments)
         }
         Command::WithSockets { command } => {
             let Some((program, arguments)) = command.split_first() else {
@@ -75,14 +75,14 @@ fn check(choice: &Choice, json: bool) -> Result<ExitCode, Failure> {
     Ok(if inspection.freshness.is_fresh() { ExitCode::SUCCESS } else { ExitCode::from(STALE) })
 }
 
-fn build(choice: &Choice, manner: &Manner, json: bool) -> Result<ExitCode, Failure> {
-    if let Some(given) = only_cargos(manner) {
-        return Err(become_cargo("build", &given, choice, manner, &[]));
+fn build(choice: &Choice, options: &BuildOptions, json: bool) -> Result<ExitCode, Failure> {
+    if let Some(given) = only_cargos(options) {
+        return Err(become_cargo("build", &given, choice, options, &[]));
     }
-    let updater = built_so(updater(choice)?, choice, manner);
+    let updater = built_so(updater(choice)?, choice, options);
     // Looked at for the answer alone: whoever runs a program pays for one check.
-    let asked_cargo = json && (manner.force || !updater.check()?.is_fresh());
-    let built = ensure(&updater, manner)?;
+    let asked_cargo = json && (options.force || !updater.check()?.is_fresh());
+    let built = ensure(&updater, options)?;
     if json {
         print(&report::built_json(&updater, &built, asked_cargo))?;
     }
@@ -91,14 +91,14 @@ fn build(choice: &Choice, manner: &Manner, json: bool) -> Result<ExitCode, Failu
 
 fn run_binary(
     choice: &Choice,
-    manner: &Manner,
+    options: &BuildOptions,
     arguments: &[OsString],
 ) -> Result<ExitCode, Failure> {
-    if let Some(given) = only_cargos(manner) {
-        return Err(become_cargo("run", &given, choice, manner, arguments));
+    if let Some(given) = only_cargos(options) {
+        return Err(become_cargo("run", &given, choice, options, arguments));
     }
-    let updater = built_so(updater(choice)?, choice, manner);
-    let artifact = ensure(&updater, manner)?.artifact;
+    let updater = built_so(updater(choice)?, choice, options);
+    let artifact = ensure(&updater, options)?.artifact;
     let mut command = program(&updater.run_environment(&artifact)?, arguments);
     let path = command.get_program().into();
     let source = command.exec();
@@ -107,14 +107,14 @@ fn run_binary(
 
 fn watch_binary(
     choice: &Choice,
-    manner: &Manner,
+    options: &BuildOptions,
     args: WatchArgs,
     arguments: Vec<OsString>,
 ) -> Result<ExitCode, Failure> {
-    if let Some(given) = only_cargos(manner) {
+    if let Some(given) = only_cargos(options) {
         return Err(Failure::NotWatched { given: given.join(" ") });
     }
-    let find = || Ok(built_so(updater(choice)?, choice, manner));
+    let find = || Ok::<_, Failure>(built_so(updater(choice)?, choice, options));
     let prepare = |updater: &AutoUpdater| -> watch::Prepare {
         let updater = updater.clone();
         Box::new(move |artifact| match updater.run_environment(artifact) {
@@ -126,7 +126,7 @@ fn watch_binary(
             }
         })
     };
-    watch::watch(find, prepare, args, manner.quiet)
+    watch::watch(find, prepare, args, options.quiet)
 }
 
 /// The program as `cargo run` starts it.
@@ -145,11 +145,11 @@ fn program(environment: &RunEnvironment, arguments: &[OsString]) -> process::Com
 }
 
 /// Flags whose answer only cargo can give.
-fn only_cargos(manner: &Manner) -> Option<Vec<String>> {
+fn only_cargos(options: &BuildOptions) -> Option<Vec<String>> {
     let mut given = Vec::new();
-    given.extend(manner.message_format.iter().map(|format| format!("--message-format={format}")));
-    given.extend(manner.timings.then(|| "--timings".to_owned()));
-    given.extend(manner.unstable.iter().map(|flag| format!("-Z{flag}")));
+    given.extend(options.message_format.iter().map(|format| format!("--message-format={format}")));
+    given.extend(options.timings.then(|| "--timings".to_owned()));
+    given.extend(options.unstable.iter().map(|flag| format!("-Z{flag}")));
     (!given.is_empty()).then_some(given)
 }
 
@@ -158,11 +158,11 @@ fn become_cargo(
     verb: &str,
     given: &[String],
     choice: &Choice,
-    manner: &Manner,
+    options: &BuildOptions,
     arguments: &[OsString],
 ) -> Failure {
     let mut command = process::Command::new("cargo");
-    command.arg(verb).args(given).args(further(choice, manner));
+    command.arg(verb).args(given).args(further(choice, options));
     let values = [
         ("--package", &choice.package),
         ("--bin", &choice.bin),
@@ -192,7 +192,7 @@ fn become_cargo(
         ("--release", choice.release),
         ("--all-features", choice.all_features),
         ("--no-default-features", choice.no_default_features),
-        ("--quiet", manner.quiet),
+        ("--quiet", options.quiet),
     ];
     command.args(switches.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag));
     if !arguments.is_empty() {
@@ -203,23 +203,26 @@ fn become_cargo(
 }
 
 /// Arguments of `cargo build` that do not change what it makes.
-fn further(choice: &Choice, manner: &Manner) -> Vec<String> {
+fn further(choice: &Choice, options: &BuildOptions) -> Vec<String> {
     let switches = [
         ("--locked", choice.locked),
         ("--offline", choice.offline),
         ("--frozen", choice.frozen),
         ("--ignore-rust-version", choice.ignore_rust_version),
-        ("--keep-going", manner.keep_going),
+        ("--keep-going", options.keep_going),
     ];
     let mut further: Vec<String> =
         switches.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag.to_owned()).collect();
-    further.extend(manner.jobs.iter().map(|jobs| format!("--jobs={jobs}")));
-    further.extend((0..manner.verbose).map(|_| "--verbose".to_owned()));
+    further.extend(options.jobs.iter().map(|jobs| format!("--jobs={jobs}")));
+    further.extend((0..options.verbose).map(|_| "--verbose".to_owned()));
     further
 }
 
-fn built_so(updater: AutoUpdater, choice: &Choice, manner: &Manner) -> AutoUpdater {
-    updater.force(manner.force).idle_priority(manner.idle).cargo_arguments(further(choice, manner))
+fn built_so(updater: AutoUpdater, choice: &Choice, options: &BuildOptions) -> AutoUpdater {
+    updater
+        .force(options.force)
+        .idle_priority(options.idle)
+        .cargo_arguments(further(choice, options))
 }
 
 fn explain(choice: &Choice, json: bool, files: &[PathBuf]) -> Result<ExitCode, Failure> {
@@ -278,8 +281,8 @@ fn updater(choice: &Choice) -> Result<AutoUpdater, Failure> {
     })
 }
 
-fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
-    let colours = match manner.color {
+fn ensure(updater: &AutoUpdater, options: &BuildOptions) -> Result<Built, Failure> {
+    let colours = match options.color {
         Colour::Auto => io::stderr().is_terminal(),
         Colour::Always => true,
         Colour::Never => false,
@@ -308,7 +311,7 @@ fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
                 identical = same;
                 None
             }
-            BuildEvent::Failed { diagnostics, .. } if manner.quiet => {
+            BuildEvent::Failed { diagnostics, .. } if options.quiet => {
                 let lines = diagnostics.lines().filter(|line| !is_status(line));
                 // Whoever is quiet about the build is not about why there is none.
                 let lines = lines.collect::<Vec<_>>().join("\n");
@@ -320,7 +323,7 @@ fn ensure(updater: &AutoUpdater, manner: &Manner) -> Result<Built, Failure> {
             }
             _ => None,
         };
-        if let Some(line) = line.filter(|_| !manner.quiet) {
+        if let Some(line) = line.filter(|_| !options.quiet) {
             // A closed stderr is no reason to fail a build.
             writeln!(io::stderr(), "{line}").unwrap_or(());
         }

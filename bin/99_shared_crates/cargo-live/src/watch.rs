@@ -14,7 +14,8 @@ mod states; // which files have changed
 mod follower; // waits for changes and builds
 mod tell; // what is said
 mod keys; // what is pressed
-mod conductor; // which process runs
+mod processes; // those of the program
+mod conductor; // which of them runs
 
 use std::{io, process::ExitCode, sync::mpsc as orders, thread};
 
@@ -30,6 +31,7 @@ use self::{
     follower::Follower,
     keys::Keys,
     launch::{Launcher, Terminal},
+    processes::Processes,
     sockets::Sockets,
     tell::Teller,
 };
@@ -53,12 +55,12 @@ pub(crate) enum Error {
 }
 
 /// Runs the program of `updater` and follows its sources until a person or a signal ends it.
-pub(crate) fn watch(
-    find: impl FnOnce() -> Result<AutoUpdater, crate::commands::Failure>,
+pub(crate) fn watch<E: From<Error>>(
+    find: impl FnOnce() -> Result<AutoUpdater, E>,
     prepare: impl FnOnce(&AutoUpdater) -> Prepare,
     args: WatchArgs,
     quiet: bool,
-) -> Result<ExitCode, crate::commands::Failure> {
+) -> Result<ExitCode, E> {
     // Before anything else is opened.
     let sockets = Sockets::open(&args.listen).map_err(Error::from)?;
     let updater = find()?;
@@ -100,7 +102,8 @@ async fn follow(
     let (sender, mut news) = mpsc::channel(QUEUE);
     let (outcome, mut outcomes) = mpsc::channel(QUEUE);
     let name = updater.name().to_owned();
-    let mut conductor = Conductor::new(teller, launcher, args, order, outcome);
+    let processes = Processes::new(launcher, args, outcome);
+    let mut conductor = Conductor::new(teller, processes, order);
     conductor.announce(&name);
     let follower = Follower::new(updater, orders, sender);
     thread::spawn(move || follower.run());

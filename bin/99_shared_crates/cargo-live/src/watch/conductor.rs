@@ -1,120 +1,58 @@
 //! Which process of the program runs, and what becomes of it when there is a new one.
 
 use std::{
-    collections::HashSet,
-    process::ExitStatus,
-    sync::{Arc, mpsc::Sender as OrderSender},
+    collections::HashSet, path::PathBuf, process::ExitStatus, sync::mpsc::Sender as OrderSender,
     time::Duration,
 };
 
 use auto_update::{Artifact, ArtifactHash, BuildEvent};
 use rustix::process::Signal;
-use tokio::{
-    sync::mpsc::Sender,
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
 
 use super::{
     follower::{News, Order},
     keys::{HELP, Key},
-    launch::{Launcher, Run},
-    options::WatchArgs,
-    ready::{self, Sign},
+    processes::{Lead, Outcome, Processes},
+    ready::Sign,
     tell::{Event, Teller, how, milliseconds},
 };
 
 /// A process that took over and fails within this time gives way to the program before it.
 const PROBATION: Duration = Duration::from_secs(10);
 
-/// What has come of a process.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Ready {
-        number: u32,
-        sign: Sign,
-    },
-    NotReady {
-        number: u32,
-    },
-    Ended {
-        number: u32,
-        status: ExitStatus,
-    },
-    /// The process `before` accepts nothing more, and `pid` does.
-    LetGo {
-        before: u32,
-        pid: u32,
-        hash: ArtifactHash,
-        sign: Sign,
-        after_ms: u64,
-    },
-    /// The one that was told to go has gone.
-    Gone {
-        number: u32,
-    },
-}
-
-/// The process that runs, or the one that is to take over.
-struct Lead {
-    run: Arc<Run>,
-    is_ready: bool,
-    /// Waits for the process to be ready.
-    waits: JoinHandle<()>,
-}
-
 pub(super) struct Conductor {
     pub(super) teller: Teller,
-    launcher: Launcher,
-    args: WatchArgs,
+    processes: Processes,
     orders: OrderSender<Order>,
-    outcomes: Sender<Outcome>,
-    count: u32,
     serving: Option<Lead>,
     coming: Option<Lead>,
-    /// Told to go, and not gone yet.
-    leaving: Vec<Arc<Run>>,
     /// Starts once the one that runs has gone.
     next: Option<Artifact>,
     /// What ran well before the program that runs.
     before: Option<Artifact>,
     /// What failed when it was started; it is not tried again by itself.
     bad: HashSet<ArtifactHash>,
-    /// Some process has said that it is ready, so the next ones are waited for to say so.
-    says_so: bool,
     is_paused: bool,
-    files: Vec<std::path::PathBuf>,
+    files: Vec<PathBuf>,
 }
 
 impl Conductor {
-    pub(super) fn new(
-        teller: Teller,
-        launcher: Launcher,
-        args: WatchArgs,
-        orders: OrderSender<Order>,
-        outcomes: Sender<Outcome>,
-    ) -> Self {
+    pub(super) fn new(teller: Teller, processes: Processes, orders: OrderSender<Order>) -> Self {
         Self {
             teller,
-            launcher,
-            args,
+            processes,
             orders,
-            outcomes,
-            count: 0,
             serving: None,
             coming: None,
-            leaving: Vec::new(),
             next: None,
             before: None,
             bad: HashSet::new(),
-            says_so: false,
             is_paused: false,
             files: Vec::new(),
         }
     }
 
     pub(super) fn announce(&self, binary: &str) {
-        for socket in self.launcher.sockets.all() {
+        for socket in self.processes.sockets() {
             self.teller.tell(&Event::Listening { address: &socket.address });
         }
         self.teller.tell(&Event::Watching { binary });
@@ -172,15 +110,13 @@ impl Conductor {
     /// Puts the program into the place of what runs.
     fn run(&mut self, artifact: Artifact) {
         let Some(serving) = &self.serving else { return self.start_alone(artifact) };
-        let uses_sockets = !self.launcher.sockets.is_empty()
-            && (serving.is_ready || ready::uses(&serving.run, self.launcher.sockets.all()));
+        let uses_sockets = !self.processes.sockets().is_empty()
+            && (serving.is_ready || self.processes.uses_sockets(serving));
         if self.next.is_none() && uses_sockets {
             self.start_beside(artifact);
         } else if self.next.replace(artifact).is_none() {
             // It holds what the next one needs, so it goes first.
-            let run = serving.run.clone();
-            let limit = self.args.stop_timeout();
-            drop(tokio::spawn(async move { run.end(Signal::TERM, limit).await }));
+            self.processes.stop(serving);
         }
     }
 
@@ -198,46 +134,14 @@ impl Conductor {
     }
 
     fn start(&mut self, artifact: Artifact, before: Option<u32>) -> Option<Lead> {
-        self.count += 1;
-        let number = self.count;
-        let (run, said) = match self.launcher.start(artifact, number) {
-            Ok(started) => started,
+        match self.processes.start(artifact, before) {
+            Ok(lead) => Some(lead),
             Err(error) => {
-                let (error, still_running) =
-                    (format!("it cannot be started: {error}"), before.is_some());
-                self.teller.tell(&Event::Failed { error, still_running });
-                return None;
+                let error = format!("it cannot be started: {error}");
+                self.teller.tell(&Event::Failed { error, still_running: before.is_some() });
+                None
             }
-        };
-        let run = Arc::new(run);
-        let (outcomes, ending) = (self.outcomes.clone(), run.clone());
-        drop(tokio::spawn(async move {
-            let status = ending.ended().await;
-            // Nobody is there to be told only when all is over.
-            drop(outcomes.send(Outcome::Ended { number, status }).await);
-        }));
-        let (outcomes, pid) = (self.outcomes.clone(), run.pid);
-        let sockets = self.launcher.sockets.all().to_vec();
-        let (url, only_said) = (self.args.ready_url.clone(), self.says_so);
-        let limit = before.map(|_| self.args.ready_timeout());
-        let waits = tokio::spawn(async move {
-            let ready = ready::ready(pid, &said, url.as_ref(), &sockets, only_said, before);
-            let sign = match limit {
-                Some(limit) => timeout(limit, ready).await.ok(),
-                None => Some(ready.await),
-            };
-            let outcome = match sign {
-                Some(sign) => Outcome::Ready { number, sign },
-                None => Outcome::NotReady { number },
-            };
-            drop(outcomes.send(outcome).await);
-            // A program that accepts may say later that it was not ready before.
-            if sign.is_some_and(|sign| sign != Sign::Said) {
-                ready::says_so(&said).await;
-                drop(outcomes.send(Outcome::Ready { number, sign: Sign::Said }).await);
-            }
-        });
-        Some(Lead { run, is_ready: false, waits })
+        }
     }
 
     pub(super) fn outcome(&mut self, outcome: Outcome) {
@@ -246,7 +150,7 @@ impl Conductor {
         };
         match outcome {
             Outcome::Ready { number, sign } => {
-                self.says_so |= sign == Sign::Said;
+                self.processes.says_so |= sign == Sign::Said;
                 if is(&self.coming, number) {
                     self.take_over(sign);
                 } else if is(&self.serving, number) {
@@ -254,13 +158,12 @@ impl Conductor {
                 }
             }
             Outcome::NotReady { number } if is(&self.coming, number) => {
-                let limit = self.args.ready_timeout();
-                let sockets = self.launcher.sockets.all();
+                let limit = self.processes.args.ready_timeout();
                 let accepts =
-                    self.coming.as_ref().is_some_and(|lead| ready::uses(&lead.run, sockets));
-                if accepts && self.args.ready_url.is_none() {
+                    self.coming.as_ref().is_some_and(|lead| self.processes.uses_sockets(lead));
+                if accepts && self.processes.args.ready_url.is_none() {
                     // It no longer says so, as the one before did.
-                    self.says_so = false;
+                    self.processes.says_so = false;
                     return self.take_over(Sign::Accepts);
                 }
                 self.keep(format!("it was not ready within {} s", limit.as_secs_f32()));
@@ -275,7 +178,7 @@ impl Conductor {
                 let sign = sign.to_string();
                 self.teller.tell(&Event::Replaced { pid, hash, before, sign, after_ms });
             }
-            Outcome::Gone { number } => self.leaving.retain(|run| run.number != number),
+            Outcome::Gone { number } => self.processes.gone(number),
         }
     }
 
@@ -293,22 +196,11 @@ impl Conductor {
     fn take_over(&mut self, sign: Sign) {
         let Some(mut lead) = self.coming.take() else { return };
         lead.is_ready = true;
-        let (pid, hash) = (lead.run.pid, lead.run.artifact.hash);
-        let after_ms = milliseconds(lead.run.began.elapsed());
-        let Some(old) = self.serving.replace(lead) else { return };
-        old.waits.abort();
-        let before = old.run.pid;
-        self.before = Some(old.run.artifact.clone());
-        self.leaving.push(old.run.clone());
-        let (sockets, limit) = (self.launcher.sockets.all().to_vec(), self.args.stop_timeout());
-        let outcomes = self.outcomes.clone();
-        drop(tokio::spawn(async move {
-            old.run.let_go(&sockets, limit).await;
-            // Nobody is there to be told only when all is over.
-            drop(outcomes.send(Outcome::LetGo { before, pid, hash, sign, after_ms }).await);
-            old.run.gone(limit).await;
-            drop(outcomes.send(Outcome::Gone { number: old.run.number }).await);
-        }));
+        if let Some(old) = self.serving.take() {
+            self.before = Some(old.run.artifact.clone());
+            self.processes.let_go(old, &lead, sign);
+        }
+        self.serving = Some(lead);
     }
 
     /// The new one has failed, and the old one goes on.
@@ -322,24 +214,15 @@ impl Conductor {
     }
 
     fn drop_coming(&mut self) {
-        let Some(coming) = self.coming.take() else { return };
-        coming.waits.abort();
-        let (run, limit) = (coming.run, self.args.stop_timeout());
-        self.leaving.push(run.clone());
-        let outcomes = self.outcomes.clone();
-        drop(tokio::spawn(async move {
-            run.end(Signal::TERM, limit).await;
-            drop(outcomes.send(Outcome::Gone { number: run.number }).await);
-        }));
+        if let Some(coming) = self.coming.take() {
+            self.processes.give_up(coming);
+        }
     }
 
     /// The process that ran has ended: as it was told to, or by itself.
     fn lost(&mut self, status: ExitStatus) {
         let Some(lost) = self.serving.take() else { return };
-        lost.waits.abort();
-        // What it has left of its group goes too.
-        let run = lost.run.clone();
-        drop(tokio::spawn(async move { run.end(Signal::TERM, Duration::ZERO).await }));
+        self.processes.clear_away(&lost);
         if let Some(coming) = self.coming.take() {
             // Nothing to wait for: the sockets are held, and the new one is on its way to them.
             let (pid, hash) = (coming.run.pid, coming.run.artifact.hash);
@@ -352,7 +235,7 @@ impl Conductor {
             self.teller.tell(&Event::Stopped { pid: lost.run.pid });
             return self.start_alone(next);
         }
-        let is_early = lost.run.began.elapsed() < PROBATION && !self.launcher.sockets.is_empty();
+        let is_early = lost.run.began.elapsed() < PROBATION && !self.processes.sockets().is_empty();
         let before = self.before.take().filter(|before| {
             is_early && before.hash != lost.run.artifact.hash && before.path.is_file()
         });
@@ -412,28 +295,12 @@ impl Conductor {
 
     /// Ends everything that runs.
     pub(super) async fn end(&mut self, signal: Signal) {
-        let mut runs: Vec<Arc<Run>> = self.leaving.drain(..).collect();
-        for lead in [self.serving.take(), self.coming.take()].into_iter().flatten() {
-            lead.waits.abort();
-            runs.push(lead.run);
-        }
-        let limit = self.args.stop_timeout();
-        let ends: Vec<_> = runs
-            .into_iter()
-            .map(|run| tokio::spawn(async move { run.end(signal, limit).await }))
-            .collect();
-        for end in ends {
-            // It ends even if its task could not be asked.
-            drop(end.await);
-        }
-        sleep(Duration::ZERO).await;
+        let leads = [self.serving.take(), self.coming.take()].into_iter().flatten();
+        self.processes.end(leads, signal).await;
     }
 
     /// Ends everything at once.
     pub(super) fn kill(&self) {
-        let leads = [&self.serving, &self.coming].into_iter().flatten();
-        for run in leads.map(|lead| &lead.run).chain(&self.leaving) {
-            run.signal(Signal::KILL);
-        }
+        self.processes.kill([&self.serving, &self.coming].into_iter().flatten());
     }
 }
