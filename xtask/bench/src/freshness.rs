@@ -7,9 +7,9 @@ use std::{
 use anyhow::{Context as _, ensure};
 use auto_update::{AutoUpdater, Freshness, Watcher};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
-use serde::Serialize;
 
 use crate::{
+    figures::Figures,
     plot,
     programs::{self, BUILD},
     samples::{Samples, shown, verdict},
@@ -44,18 +44,6 @@ pub(crate) struct Args {
     /// Where to draw them
     #[arg(long)]
     svg: Option<PathBuf>,
-}
-
-/// Medians for one workspace, in seconds.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Figures {
-    /// What the receipt lists, absences included.
-    pub(crate) inputs: usize,
-    pub(crate) check: f64,
-    pub(crate) bare_loop: f64,
-    pub(crate) watched: f64,
-    pub(crate) cargo_build: f64,
-    pub(crate) git_status: f64,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod endpoint; // one completion, from whichever server
+mod figures; // medians of verdicts
 mod follow; // from an edit to its answers
 mod fresh_run; // a whole process that ends in the program
 mod freshness; // one verdict against the least it can cost, cargo and git

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use crate::{freshness::Figures, samples::shown};
+use crate::{figures::Figures, samples::shown};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 440.0;

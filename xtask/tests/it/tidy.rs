@@ -198,6 +198,29 @@ fn a_path_of_this_machine() {
 }
 
 #[test]
+fn files_that_use_each_other_in_a_circle() {
+    let made = Made::new();
+    let src = "bin/99_shared_crates/rbee-api/src";
+    made.write(format!("{src}/lib.rs"), "//! Made up.\nmod a;\nmod b;\n");
+    made.write(format!("{src}/a.rs"), "use crate::b::one;\npub fn two() {}\n");
+    made.write(format!("{src}/b.rs"), "use crate::a::two;\npub fn one() {}\n");
+    made.finds(&format!("{src}: `a.rs`, `b.rs` use each other in a circle"));
+}
+
+#[test]
+fn what_the_wire_has_is_written_once() {
+    let made = Made::new();
+    made.write(
+        "bin/99_shared_crates/rbee-api/src/code.rs",
+        "codes! { TooLate = \"too_late\", 409; }\n",
+    );
+    let main = "bin/10_queen_rbee/src/main.rs";
+    made.append(main, "const A: &str = \"/v1/jobs\";\nconst B: &str = \"too_late\";\n");
+    made.finds(&format!("{main}:3: a path of the wire"));
+    made.finds(&format!("{main}:4: an error code"));
+}
+
+#[test]
 fn archives_and_old_versions() {
     let made = Made::new();
     made.write("docs/archive/a.md", "what was\n");

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::tasks::setup::need::{Tool, output_of};
+use crate::tasks::setup::tool::{Tool, output_of};
 
 /// The oldest libclang that bindgen works with.
 const OLDEST: u32 = 9;

@@ -6,6 +6,7 @@
 //! so a build by hand and a build by a daemon get the same tools. What `--vllm` brings besides is for
 //! running, not for building.
 
+mod tool; // one that is there
 mod need; // what must be there, and where it is
 mod libclang; // a libclang that bindgen accepts
 mod python; // python3 with pip, and what it brings
@@ -23,7 +24,7 @@ use anyhow::{Context as _, bail};
 use crate::tasks::setup::need::{Look, Need};
 
 pub use crate::tasks::setup::python::Python;
-pub(crate) use crate::tasks::setup::{need::output_of, packages::ensure_programs};
+pub(crate) use crate::tasks::setup::{packages::ensure_programs, tool::output_of};
 
 /// The folder of a checkout that holds what setup installed.
 pub(crate) const TOOLS: &str = ".tools";

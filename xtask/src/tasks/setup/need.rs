@@ -1,10 +1,9 @@
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::{Path, PathBuf};
 
-use crate::tasks::setup::{TOOLS, libclang};
+use crate::tasks::setup::{
+    TOOLS, libclang,
+    tool::{Tool, output_of},
+};
 
 /// The oldest CMake that llama.cpp's build accepts.
 const OLDEST_CMAKE: (u32, u32) = (3, 14);
@@ -45,15 +44,6 @@ impl Need {
     }
 }
 
-/// A tool that is there.
-#[derive(Debug, Clone)]
-pub(super) struct Tool {
-    /// For the person: what, which version, where.
-    pub(super) description: String,
-    /// What the build must be told to use it.
-    pub(super) environment: Vec<(&'static str, String)>,
-}
-
 /// What is there and what is not.
 #[derive(Debug)]
 pub(super) struct Look {
@@ -84,12 +74,6 @@ impl Look {
         }
         Self { found, missing }
     }
-}
-
-/// What the program prints to stdout; `None` if it is not there or does not succeed.
-pub(crate) fn output_of<I: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[I]) -> Option<String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn compiler(name: &str) -> Option<Tool> {

@@ -2,10 +2,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::bail;
 
-use crate::tasks::setup::{
-    names,
-    need::{Need, output_of},
-};
+use crate::tasks::setup::{names, need::Need, tool::output_of};
 
 /// A package manager: the program, what to call before, how to install, and its names for what is
 /// needed.

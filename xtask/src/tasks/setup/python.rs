@@ -6,7 +6,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::tasks::setup::{TOOLS, need::output_of};
+use crate::tasks::setup::{TOOLS, tool::output_of};
 
 /// A python3 that has pip.
 #[derive(Debug, Clone)]

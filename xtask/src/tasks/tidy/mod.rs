@@ -1,11 +1,14 @@
 //! `./rbee tidy`: checks of the source tree that neither compiler nor lints make.
 
 mod arrows; // which crate may use which
+mod circles; // which files use each other
 mod features; // one variant of each dependency
 mod lockfile; // how many packages there are
 mod manifests; // what a member's manifest must and must not say
 mod names; // folders, crates, ARCHITECTURE.md
+mod rust; // the tokens of a source file
 mod text; // plain text, without what belongs elsewhere
+mod wire; // paths and error codes, written once
 
 use std::{
     fmt,
@@ -69,6 +72,8 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<Violation>> {
     let mut violations = Vec::new();
     violations.extend(manifests::check(&tree)?);
     violations.extend(arrows::check(&tree));
+    violations.extend(circles::check(&tree)?);
+    violations.extend(wire::check(&tree)?);
     violations.extend(names::check(&tree)?);
     violations.extend(lockfile::check(&tree)?);
     violations.extend(text::check(&tree)?);

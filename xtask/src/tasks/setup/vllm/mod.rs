@@ -20,8 +20,8 @@ use rbee_config::SETUP_VLLM;
 
 use crate::tasks::setup::{
     TOOLS, lock,
-    need::output_of,
     python::Python,
+    tool::output_of,
     vllm::release::{Build, PYTHONS, VERSION},
 };
 

@@ -1,6 +1,6 @@
 use std::ops::RangeInclusive;
 
-use crate::tasks::setup::need::output_of;
+use crate::tasks::setup::tool::output_of;
 
 /// The release that the worker for vLLM is tried with.
 pub(super) const VERSION: &str = "0.32.0";
