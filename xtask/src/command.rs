@@ -36,10 +36,14 @@ package manager where that asks for no password.")]
     /// Build and run every test
     #[command(after_help = "\
 Examples:
-  ./rbee test                          everything
+  ./rbee test                          everything but the test with vLLM
+  ./rbee test --vllm                   that one; gets vLLM first, as `setup --vllm` does
   ./rbee test -p auto-update           the tests of one crate
   ./rbee test -E 'test(stale)'         those whose name holds `stale`")]
     Test {
+        /// Run the test with a real vLLM, and no other
+        #[arg(long)]
+        vllm: bool,
         /// Arguments of `cargo nextest run`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
@@ -111,7 +115,8 @@ fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
         Task::Setup { check: true, vllm: false } => setup::check(root),
         Task::Setup { check: false, vllm: true } => setup::vllm::ensure(root).map(drop),
         Task::Setup { check: false, vllm: false } => setup::run(root),
-        Task::Test { args } => test::run(root, &args),
+        Task::Test { vllm: true, args } => test::run_vllm(root, &args),
+        Task::Test { vllm: false, args } => test::run(root, &args),
         Task::Tidy => tidy::run(root),
         Task::Bench { name, args } => bench::run(&workspace, name.as_deref(), &args),
         Task::FuzzFreshness { steps, seed } => fuzz_freshness::run(root, steps, seed),

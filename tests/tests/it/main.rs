@@ -1,7 +1,9 @@
 //! The chain as a person uses it: `./rbee` in a checkout, with a home of its own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod engines; // processes beside workers
 mod other_engines; // vLLM, and any server
+mod real_vllm; // itself, not a stand-in: for `./rbee test --vllm`
 mod first_run; // from nothing to tokens; and again, with nothing to do
 mod edits; // what an edit rebuilds and replaces
 mod broken_builds; // what a syntax error leaves alone

@@ -1,19 +1,16 @@
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::Command,
 };
 
 use chain_tests::Chain;
 use rbee_api::{HiveList, WorkerKind};
 
-const LEVELS: [&str; 4] = ["rbee-keeper", "queen-rbee", "rbee-hive", "vllm-worker"];
+use crate::engines::{Infer, engine, folders, is_python, server, wait_until};
 
-/// From an event to what it leads to, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LEVELS: [&str; 4] = ["rbee-keeper", "queen-rbee", "rbee-hive", "vllm-worker"];
 
 const STAND_IN: &str = "bin/30_llm_worker_rbee/engine-adapter/tests/it/stand_in.py";
 
@@ -36,56 +33,9 @@ fn chain() -> Chain {
     chain
 }
 
-/// Those of the engines that run, or are just ending.
-fn folders(chain: &Chain) -> Vec<PathBuf> {
-    let entries = fs::read_dir(chain.home().join("run/engines")).unwrap().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-}
-
-/// The processes of the one engine that runs: its server and what that has started.
-fn engine(chain: &Chain) -> BTreeSet<u32> {
-    wait_until("not one engine runs", || folders(chain).len() == 1);
-    let folder = folders(chain).remove(0);
-    let record = fs::read(folder.join("engine.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-    let leader = record["program"]["pid"].as_u64().unwrap();
-    let mut members = BTreeSet::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let Some((before, after)) = stat.rsplit_once(") ") else { continue };
-        let pid: u32 = before.split(' ').next().unwrap().parse().unwrap();
-        let is_member = after.split(' ').nth(3) == Some(&leader.to_string());
-        // What the guard starts for a moment is none of the engine's.
-        if is_member && is_python(pid) {
-            members.insert(pid);
-        }
-    }
-    members
-}
-
-fn is_python(pid: u32) -> bool {
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"))
-}
-
-fn server(engine: &BTreeSet<u32>) -> u32 {
-    *engine.first().expect("an engine has processes")
-}
-
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < LIMIT, "{what}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
 fn words(count: usize) -> String {
     (0..count).map(|word| format!("w{word} ")).collect::<String>().trim_end().to_owned()
 }
-
-/// `./rbee infer`, with its words in a file that can be looked at meanwhile.
-struct Infer(Child, PathBuf);
 
 /// A file for as long as this lives, so that a test that fails does not wait for what it holds.
 struct Mark(PathBuf);
@@ -93,19 +43,6 @@ struct Mark(PathBuf);
 impl Drop for Mark {
     fn drop(&mut self) {
         drop(fs::remove_file(&self.0));
-    }
-}
-
-impl Infer {
-    fn start(chain: &Chain, count: usize, name: &str) -> Self {
-        let out = chain.home().join(name);
-        let mut command = chain.command(&["infer", "--model", "tiny", &format!("held {count}")]);
-        command.stdout(fs::File::create(&out).unwrap()).stderr(Stdio::null());
-        Self(command.spawn().unwrap(), out)
-    }
-
-    fn text(&self) -> String {
-        fs::read_to_string(&self.1).unwrap()
     }
 }
 
@@ -134,8 +71,8 @@ fn an_edit_of_a_shared_crate_replaces_vllm_s_worker_and_every_other_level_and_no
     let held = chain.home().join("model/marks/held");
     fs::write(&held, "").unwrap();
     let held = Mark(held);
-    let mut streams: Vec<_> =
-        (0..2).map(|n| Infer::start(&chain, 400, &format!("stream-{n}"))).collect();
+    let start = |n| Infer::start(&chain, &["--model", "tiny", "held 400"], &format!("stream-{n}"));
+    let mut streams: Vec<_> = (0..2).map(start).collect();
     for stream in &streams {
         wait_until("a stream begins", || stream.text().contains("w1 "));
     }
@@ -204,4 +141,42 @@ fn an_upgraded_engine_replaces_the_old_one_and_one_that_fails_does_not() {
     wait_until("another worker is still there", || {
         chain.processes().iter().filter(|process| process.name == "vllm-worker").count() == 1
     });
+}
+
+#[test]
+fn an_edit_of_one_worker_s_own_files_leaves_the_other_s_fresh_and_llama_cpp_is_in_one_only() {
+    const LLAMACPP: &str = "bin/30_llm_worker_rbee/src/main.rs";
+    const ADAPTER: &str = "bin/30_llm_worker_rbee/engine-adapter/src/run.rs";
+    let chain = chain();
+    // Nothing is built but by the two who ask for answers.
+    chain.configure("[auto_update]\nwatch = false");
+    chain.succeed(&["infer", "--model", "tiny", "count 1"]);
+    chain.succeed(&["infer", "one"]);
+    let stale = || {
+        let report = chain.rbee(&["update", "--check", "--json"]).stdout;
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let levels = report["levels"].as_array().unwrap().clone();
+        let stale = levels.iter().filter(|level| level["freshness"] != "fresh");
+        stale.map(|level| level["binary"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(stale(), [""; 0]);
+    chain.checkout().edit(LLAMACPP, "a stand-in loads nothing", "it loads nothing");
+    assert_eq!(stale(), ["llamacpp-worker"]);
+    chain.checkout().edit(LLAMACPP, "it loads nothing", "a stand-in loads nothing");
+    assert_eq!(stale(), [""; 0]);
+    chain.checkout().edit(ADAPTER, "the worker is ready", "the worker is up");
+    assert_eq!(stale(), ["vllm-worker"]);
+
+    let compiled = |package: &str| {
+        let tree = Command::new("cargo")
+            .args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output()
+            .unwrap();
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        String::from_utf8(tree.stdout).unwrap()
+    };
+    assert!(compiled("llm-worker-rbee").contains("llama-cpp-sys"));
+    let adapter = compiled("engine-adapter");
+    assert!(adapter.contains("daemon-lifecycle") && !adapter.contains("llama-cpp"), "{adapter}");
 }

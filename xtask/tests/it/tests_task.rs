@@ -1,4 +1,4 @@
-use crate::world::{Ended, World};
+use crate::world::{Ended, World, executable};
 
 const MODEL: &str = "target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf";
 
@@ -39,6 +39,28 @@ fn arguments_are_nextests_and_leave_the_examples_out() {
     test(&world, &["-p", "auto-update", "--no-capture"]).with(0);
     let calls = world.calls();
     assert_eq!(calls[3..], ["cargo-nextest nextest run -p auto-update --no-capture"]);
+}
+
+#[test]
+fn the_test_with_vllm_runs_alone_and_is_told_where_it_is() {
+    let world = checkout("echo \"vllm: $RBEE_TEST_VLLM\"");
+    test(&world, &[])
+        .with(0)
+        .says("skipped: the test with a real vLLM, which `./rbee test --vllm`");
+    let environment = world.root().join(".tools/vllm");
+    let python = world.root().join(".tools/vllm-0.32.0-cpu/bin/python");
+    executable(&python, "#!/bin/sh\necho 0.32.0+cpu\n");
+    std::os::unix::fs::symlink("vllm-0.32.0-cpu", &environment).unwrap();
+    let ended = test(&world, &["--vllm", "--no-capture"]).with(0);
+    assert_eq!(ended.stdout, format!("vllm: {}\n", environment.display()));
+    let last = world.calls().pop().unwrap();
+    let expected = "cargo-nextest nextest run --package chain-tests --ignore-default-filter \
+                    --filterset test(real_vllm::) --no-capture";
+    assert_eq!(last, expected);
+
+    // Asked for, it is not passed over.
+    std::fs::remove_file(&environment).unwrap();
+    test(&world, &["--vllm"]).with(1).says("vLLM needs Python 3.11 to 3.14");
 }
 
 #[test]
