@@ -169,7 +169,7 @@ async fn events(worker: &Worker, id: JobId, after: Option<u64>) -> Response {
 }
 
 async fn cancel(State(worker): State<Worker>, Path(id): Path<String>) -> StatusCode {
-    match id.parse().map(|id| worker.jobs.cancel(&id)) {
+    match id.parse().map(|id| worker.jobs.cancel(&id, None)) {
         Ok(Ok(())) => StatusCode::NO_CONTENT,
         _ => StatusCode::NOT_FOUND,
     }
