@@ -17,7 +17,8 @@ pub(crate) use self::{
     system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
 };
 
-const ABOUT: &str = "Serves language models from your machine; each process is what its sources say.";
+const ABOUT: &str =
+    "Serves language models from your machine; each process is what its sources say.";
 
 const AFTER_HELP: &str = "\
 Workspace tasks (of xtask, before the keeper is started):

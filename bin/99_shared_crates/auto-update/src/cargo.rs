@@ -46,6 +46,8 @@ pub(crate) struct Report {
 pub(crate) enum Halt {
     /// What it builds from is not there any more.
     Overtaken,
+    /// The workspace itself is not there any more.
+    TreeGone,
     /// Somebody waits for it, and it can be no faster unless it is started again.
     TooSlow(Priority),
 }

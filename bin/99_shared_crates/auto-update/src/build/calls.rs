@@ -108,6 +108,9 @@ fn oversee(
         match report.halted {
             None => return unless_interrupted(known.layout, report).map(Some),
             Some(Halt::Overtaken) => return Ok(None),
+            Some(Halt::TreeGone) => {
+                return Err(Error::NoWorkspace { path: layout.root().to_owned() });
+            }
             // Cargo keeps what it has compiled.
             Some(Halt::TooSlow(priority)) => build.priority = priority,
         }

@@ -22,6 +22,9 @@ use crate::{
 const INPUTS_INTERVAL: Duration = Duration::from_millis(200);
 const LARGEST_PART: u32 = 50;
 
+/// In so many looks in a row, a tree that is not there is gone.
+const MISSING_LOOKS: u32 = 3;
+
 /// A build that has had less than a tenth of a processor for so long asks for more.
 const AGE: Duration = Duration::from_secs(60);
 
@@ -103,6 +106,9 @@ pub(super) struct Overseer<'a, 'o, 'r> {
     kept: Option<&'a mut Vec<String>>,
     looked: Instant,
     pause: Duration,
+    tree_looked: Instant,
+    /// How many looks in a row have found no workspace.
+    missing: u32,
     aged: Instant,
     cpu_time: Duration,
 }
@@ -122,6 +128,8 @@ impl<'a, 'o, 'r> Overseer<'a, 'o, 'r> {
             kept,
             looked: now,
             pause: INPUTS_INTERVAL,
+            tree_looked: now,
+            missing: 0,
             aged: now,
             cpu_time: Duration::ZERO,
         }
@@ -137,6 +145,17 @@ impl<'a, 'o, 'r> Overseer<'a, 'o, 'r> {
         self.pause = INPUTS_INTERVAL.max(began.elapsed() * LARGEST_PART);
         self.looked = Instant::now();
         is_overtaken
+    }
+
+    /// Whether the workspace was moved or deleted. Whoever writes its manifest anew may remove it for a
+    /// moment.
+    fn is_tree_gone(&mut self) -> bool {
+        if self.tree_looked.elapsed() > INPUTS_INTERVAL {
+            self.tree_looked = Instant::now();
+            let is_there = self.layout.root().join("Cargo.toml").exists();
+            self.missing = if is_there { 0 } else { self.missing + 1 };
+        }
+        self.missing >= MISSING_LOOKS
     }
 
     /// The priority that it is to have from now on.
@@ -167,6 +186,9 @@ impl Oversee for Overseer<'_, '_, '_> {
     }
 
     fn look(&mut self, running: &mut Running) -> Option<Halt> {
+        if self.is_tree_gone() {
+            return Some(Halt::TreeGone);
+        }
         if self.is_overtaken() {
             return Some(Halt::Overtaken);
         }

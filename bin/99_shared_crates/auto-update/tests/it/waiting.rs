@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, sync::mpsc, thread, time::Duration};
 
-use auto_update::BuildEvent;
+use auto_update::{BuildEvent, Error};
 
 use crate::world::{World, printed};
 
@@ -155,4 +155,25 @@ fn a_build_that_writes_what_it_is_built_from_comes_to_an_end() {
     world.write("app/text", "two");
     let built = world.ensure();
     assert!(built.events.iter().filter(|event| **event == BuildEvent::Overtaken).count() <= 5);
+}
+
+#[test]
+fn a_build_ends_when_its_workspace_is_moved_away() {
+    for has_been_built in [false, true] {
+        let world = may_hang();
+        if has_been_built {
+            world.ensure();
+        }
+        world.write("app/text", "two");
+        let away = tempfile::tempdir().unwrap();
+        let error = thread::scope(|scope| {
+            let updater = world.updater();
+            let builder = scope.spawn(move || updater.ensure_built_with(|_| {}));
+            fs::read(world.path("started")).unwrap();
+            fs::rename(world.root(), away.path().join("moved")).unwrap();
+            builder.join().unwrap().unwrap_err()
+        });
+        fs::rename(away.path().join("moved"), world.root()).unwrap();
+        assert!(matches!(error, Error::NoWorkspace { .. }), "{error}");
+    }
 }
