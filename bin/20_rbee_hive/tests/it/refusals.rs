@@ -22,10 +22,10 @@ async fn what_changes_something_needs_the_token() {
 }
 
 #[tokio::test]
-async fn an_embedding_request_brings_up_no_worker() {
+async fn what_no_route_answers_brings_up_no_worker() {
     let world = World::new();
-    let body = format!(r#"{{"model":"{}","input":"x"}}"#, world.model("a"));
-    let answer = world.ask("POST", "/v1/embeddings", &[], &body).await;
+    let body = format!(r#"{{"model":"{}","query":"x","documents":["y"]}}"#, world.model("a"));
+    let answer = world.ask("POST", "/v1/rerank", &[], &body).await;
     assert_eq!(answer.refusal(), (404, "unknown_path".into()));
     assert!(world.machine.state(|machine| machine.spawned.is_empty()));
 }

@@ -1,7 +1,8 @@
 //! Choosing tokens, by llama.cpp's samplers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use cpu_time::ThreadTime;
 use llama_cpp_2::{
     GrammarError,
     context::LlamaContext,
@@ -140,7 +141,8 @@ fn choose(
     }
     if !allows(grammar, token) {
         let mut candidates = context.token_data_array_ith(index);
-        let began = Instant::now();
+        // Of this thread's own work: a machine that is busy with other things is no fault of the grammar.
+        let began = ThreadTime::now();
         constrain(grammar, &mut candidates.data, || match began.elapsed() {
             _ if !is_wanted() => Err(NoToken::IsWanted),
             took if took > GRAMMAR_STEP_MAX => Err(NoToken::ComesInTime),
