@@ -68,7 +68,7 @@ pub(crate) fn ensure(
         let attempt = Attempts::new(Known::new(layout, options, checked), others);
         match attempt.run(overtaken < MAX_OVERTAKEN, observer)? {
             Some(artifact) => return Ok(artifact),
-            None if !layout.root().join("Cargo.toml").exists() => {
+            None if layout.is_gone() => {
                 return Err(Error::NoWorkspace { path: layout.root().to_owned() });
             }
             None => continue,

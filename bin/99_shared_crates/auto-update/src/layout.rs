@@ -222,6 +222,11 @@ impl Layout {
         &self.package.workspace_root
     }
 
+    /// Whether the workspace was moved or deleted.
+    pub(crate) fn is_gone(&self) -> bool {
+        !self.root().join("Cargo.toml").exists()
+    }
+
     /// Where cargo is started: what it finds there and above configures it.
     pub(crate) fn folder(&self) -> &Path {
         self.options.folder.as_deref().unwrap_or_else(|| self.root())

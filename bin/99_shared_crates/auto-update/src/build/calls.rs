@@ -106,6 +106,10 @@ fn oversee(
         let mut overseer = Overseer::new(layout, progress, baseline, kept.as_deref_mut());
         let report = build.run(&mut overseer)?;
         match report.halted {
+            // What it failed by is that.
+            None if !report.status.success() && layout.is_gone() => {
+                return Err(Error::NoWorkspace { path: layout.root().to_owned() });
+            }
             None => return unless_interrupted(known.layout, report).map(Some),
             Some(Halt::Overtaken) => return Ok(None),
             Some(Halt::TreeGone) => {

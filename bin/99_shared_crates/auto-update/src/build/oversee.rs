@@ -152,8 +152,7 @@ impl<'a, 'o, 'r> Overseer<'a, 'o, 'r> {
     fn is_tree_gone(&mut self) -> bool {
         if self.tree_looked.elapsed() > INPUTS_INTERVAL {
             self.tree_looked = Instant::now();
-            let is_there = self.layout.root().join("Cargo.toml").exists();
-            self.missing = if is_there { 0 } else { self.missing + 1 };
+            self.missing = if self.layout.is_gone() { self.missing + 1 } else { 0 };
         }
         self.missing >= MISSING_LOOKS
     }
