@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    phase::{self, Event, Phase, ShutdownReason},
+    phase::{self, Event, Phase, Shutdown, ShutdownReason},
     session::{Session, Successor},
     shutdown::ShutdownSignal,
 };
@@ -26,6 +26,9 @@ use crate::{
 
 /// How long a signal from outside lets requests run, where the starter has said nothing.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+
+/// A few bytes go into a socket.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Requests of starters waiting for [`crate::Daemon::serve`] to be called.
 const HTTP_QUEUE_LEN: usize = 8;
@@ -42,11 +45,9 @@ pub(super) struct Held {
 pub(super) enum ToPredecessor {
     /// End the probation now; answered when it has ended. One that is silent gets so much time
     /// before it is asked whether it lives.
-    Settle {
-        settled: oneshot::Sender<()>,
-        patience: Duration,
-    },
-    Leaving,
+    Settle { settled: oneshot::Sender<()>, patience: Duration },
+    /// This generation was told to stop; answered when that has been said.
+    Leaving { said: Option<oneshot::Sender<()>> },
 }
 
 /// The generation that would resume if this one failed.
@@ -213,8 +214,26 @@ impl Core {
         if reason != ShutdownReason::Replaced
             && let Some(predecessor) = lock(&self.predecessor).as_ref()
         {
-            drop(predecessor.commands.try_send(ToPredecessor::Leaving));
+            drop(predecessor.commands.try_send(ToPredecessor::Leaving { said: None }));
         }
+    }
+
+    /// Makes sure that whoever would resume knows that this generation was told to stop: it takes one
+    /// that is gone without a word to have died.
+    pub(super) async fn say_farewell(&self) {
+        let is_replaced = |end: Shutdown| end.reason == ShutdownReason::Replaced;
+        if self.phase().end().is_none_or(is_replaced) {
+            return;
+        }
+        let Some(before) = lock(&self.predecessor).clone() else { return };
+        let (said, saying) = oneshot::channel();
+        let farewell = async {
+            if before.commands.send(ToPredecessor::Leaving { said: Some(said) }).await.is_ok() {
+                // That the task ends is an answer too.
+                drop(saying.await);
+            }
+        };
+        drop(tokio::time::timeout(FAREWELL_LIMIT, farewell).await);
     }
 
     /// Tells the starter; it may have gone.

@@ -149,16 +149,23 @@ async fn stand(
                 _ => return Outcome::Alone,
             },
             Some(command) = asked.recv() => {
+                let mut told = None;
                 let request = match command {
                     ToPredecessor::Settle { settled, patience } => {
                         settling.push(settled);
                         overdue = overdue.min(Instant::now() + patience);
                         Request::Settle
                     }
-                    ToPredecessor::Leaving => Request::Leaving,
+                    ToPredecessor::Leaving { said } => {
+                        told = said;
+                        Request::Leaving
+                    }
                 };
                 if session.send(&request).await.is_err() {
                     return Outcome::Alone;
+                }
+                if let Some(told) = told {
+                    told.send(()).ok();
                 }
             }
             () = tokio::time::sleep_until(overdue.into()) => match predecessor {

@@ -96,6 +96,7 @@ where
         () = answering => {}
     }
     last.await;
+    core.say_farewell().await;
     core.servers.send_modify(|servers| *servers -= 1);
     if *core.servers.borrow() == 0 {
         edge::passed("daemon.drained");
