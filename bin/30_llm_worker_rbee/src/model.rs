@@ -107,6 +107,13 @@ impl Model {
         Self::open(path)?.load()
     }
 
+    /// A token with which any text may begin, for a first run that touches every weight.
+    pub(crate) fn any_token(&self) -> LlamaToken {
+        let vocab = self.llama.vocab();
+        let special = [vocab.bos(), vocab.eos()].into_iter().find(|token| token.0 >= 0);
+        special.unwrap_or(LlamaToken::new(0))
+    }
+
     /// Opens the file at `path`, to be loaded later.
     pub fn open(path: &Path) -> Result<ModelFile, LoadError> {
         ModelFile::open(path)

@@ -12,11 +12,19 @@ use std::{
     sync::Arc,
 };
 
-use llama_cpp_2::{DecodeError, context::LlamaContext, llama_batch::LlamaBatch};
+use llama_cpp_2::{
+    DecodeError,
+    context::{LlamaContext, params::LlamaContextParams},
+    llama_batch::LlamaBatch,
+};
 use llama_cpp_sys_2 as sys;
 use tokio::sync::mpsc;
 
-use super::watch::Watch;
+use super::{EngineConfig, watch::Watch};
+use crate::{
+    llama_log,
+    model::{LoadError, Model, backend},
+};
 
 /// How long a thread without work looks for more before it sleeps, in llama.cpp's unit of 131,072
 /// pauses of the processor: some milliseconds. More passes between two tokens of no stream, and
@@ -58,12 +66,37 @@ struct Hook<T> {
 struct Pool(NonNull<sys::ggml_threadpool>);
 
 impl<'m, T> Compute<'m, T> {
-    /// `None` where the threads cannot be made.
+    /// A context with these parameters, and with what every one here has: the configured threads, and
+    /// one cache for all sequences.
     pub(super) fn new(
-        context: LlamaContext<'m>,
-        threads: NonZeroU32,
+        model: &'m Model,
+        config: EngineConfig,
         watch: Arc<Watch>,
-    ) -> Option<Self> {
+        parameters: LlamaContextParams,
+    ) -> Result<Self, LoadError> {
+        let threads = i32::try_from(config.threads.get()).unwrap_or(i32::MAX);
+        let parameters = parameters
+            .with_kv_unified(true)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_no_perf(true);
+        let backend = backend()?;
+        let (made, errors) =
+            llama_log::with_errors(|| model.llama.new_context(backend, parameters));
+        let failed = |reason| LoadError::Context {
+            context: config.context,
+            parallel: config.parallel,
+            reason,
+        };
+        let made = made.map_err(|error| {
+            failed(if errors.is_empty() { error.to_string() } else { errors.join("; ") })
+        })?;
+        Self::on(made, config.threads, watch)
+            .ok_or_else(|| failed("its threads cannot be made".to_owned()))
+    }
+
+    /// `None` where the threads cannot be made.
+    fn on(context: LlamaContext<'m>, threads: NonZeroU32, watch: Arc<Watch>) -> Option<Self> {
         let raw = raw(&context)?;
         let pool = Pool::new(threads)?;
         let hook =

@@ -1,9 +1,10 @@
 //! A thread that computes, from its start to its end.
 
-use std::{fmt, thread::JoinHandle};
+use std::{fmt, sync::Arc, thread::JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::watch::Watch;
 use crate::model::LoadError;
 
 /// To a thread that computes.
@@ -11,6 +12,12 @@ pub(super) enum Message<J> {
     Job(Box<J>),
     /// Take nothing more and end.
     Stop,
+}
+
+/// What a thread that computes is sent.
+pub(super) struct Inbox<J> {
+    messages: mpsc::Receiver<Message<J>>,
+    watch: Arc<Watch>,
 }
 
 /// A thread that computes, to wait for.
@@ -43,6 +50,36 @@ pub(super) async fn start<J: Send + 'static>(
         }
     };
     Ok((jobs, EngineThread { handle, stop: Box::new(stop) }))
+}
+
+impl<J> Inbox<J> {
+    pub(super) fn new(messages: mpsc::Receiver<Message<J>>, watch: Arc<Watch>) -> Self {
+        Self { messages, watch }
+    }
+
+    /// What has come, in its order; waits for more where there is nothing to do. `None` when nothing
+    /// will come then.
+    pub(super) fn receive(&mut self, idle: bool) -> Option<Vec<J>> {
+        let mut jobs = Vec::new();
+        if idle {
+            self.watch.rest();
+            let message = self.messages.blocking_recv()?;
+            self.take(message, &mut jobs);
+        }
+        self.watch.beat();
+        while let Ok(message) = self.messages.try_recv() {
+            self.take(message, &mut jobs);
+        }
+        Some(jobs)
+    }
+
+    fn take(&mut self, message: Message<J>, jobs: &mut Vec<J>) {
+        match message {
+            Message::Job(job) => jobs.push(*job),
+            // What was sent before is still received.
+            Message::Stop => self.messages.close(),
+        }
+    }
 }
 
 impl EngineThread {

@@ -2,13 +2,8 @@
 
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Instant};
 
-use llama_cpp_2::{
-    DecodeError, context::params::LlamaContextParams, llama_batch::LlamaBatch, token::LlamaToken,
-};
-use tokio::sync::{
-    mpsc::{self, error::TryRecvError},
-    oneshot,
-};
+use llama_cpp_2::{DecodeError, context::params::LlamaContextParams, llama_batch::LlamaBatch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     EngineConfig,
@@ -19,13 +14,10 @@ use super::{
     places::Places,
     request::Event,
     sequence::{Sequence, Step},
-    start::Message,
+    start::{Inbox, Message},
     watch::Watch,
 };
-use crate::{
-    llama_log,
-    model::{LoadError, Model, backend},
-};
+use crate::model::{LoadError, Model};
 
 /// Runs until every sender of `jobs` is gone and what came by it has ended.
 ///
@@ -59,8 +51,7 @@ pub(super) fn run(
         context,
         config,
         places,
-        watch,
-        jobs,
+        inbox: Inbox::new(jobs, watch),
         batch: LlamaBatch::new(BATCH_LEN + slots, 1),
         slots: Slots::new(config.parallel, shares),
         running: (0..slots).map(|_| None).collect(),
@@ -80,36 +71,20 @@ fn make_context(
     config: EngineConfig,
     watch: Arc<Watch>,
 ) -> Result<Compute<'_, Event>, LoadError> {
-    let threads = i32::try_from(config.threads.get()).unwrap_or(i32::MAX);
     let batch = u32::try_from(BATCH_LEN).unwrap_or(u32::MAX) + config.parallel;
     let parameters = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(config.context))
         .with_n_batch(batch)
         .with_n_ubatch(batch)
-        .with_n_seq_max(config.parallel)
-        .with_kv_unified(true)
-        .with_n_threads(threads)
-        .with_n_threads_batch(threads)
-        .with_no_perf(true);
-    let backend = backend()?;
-    let (made, errors) = llama_log::with_errors(|| model.llama.new_context(backend, parameters));
-    let failed =
-        |reason| LoadError::Context { context: config.context, parallel: config.parallel, reason };
-    let made = made.map_err(|error| {
-        failed(if errors.is_empty() { error.to_string() } else { errors.join("; ") })
-    })?;
-    Compute::new(made, config.threads, watch)
-        .ok_or_else(|| failed("its threads cannot be made".to_owned()))
+        .with_n_seq_max(config.parallel);
+    Compute::new(model, config, watch, parameters)
 }
 
 /// Decodes one token, which touches every weight, and forgets it.
 fn warm_up(model: &Model, context: &mut Compute<'_, Event>) -> Result<(), LoadError> {
-    let vocab = model.llama.vocab();
-    let token =
-        [vocab.bos(), vocab.eos(), LlamaToken::new(0)].into_iter().find(|token| token.0 >= 0);
     let mut batch = LlamaBatch::new(1, 1);
     batch
-        .add(token.unwrap_or(LlamaToken::new(0)), 0, &[0], true)
+        .add(model.any_token(), 0, &[0], true)
         .map_err(|source| LoadError::WarmUp { source: source.into() })?;
     context
         .decode(&mut batch, Vec::new())
@@ -123,8 +98,7 @@ struct Loop<'m> {
     context: Compute<'m, Event>,
     config: EngineConfig,
     places: &'m Places,
-    watch: Arc<Watch>,
-    jobs: mpsc::Receiver<Message<Job>>,
+    inbox: Inbox<Job>,
     batch: LlamaBatch<'static>,
     slots: Slots,
     /// The sequence of each slot.
@@ -147,28 +121,9 @@ impl Loop<'_> {
     /// Takes in what has come, waiting when there is nothing to do; false when nothing will come.
     fn receive(&mut self) -> bool {
         let idle = self.waiting.is_empty() && self.running.iter().all(Option::is_none);
-        if idle {
-            self.watch.rest();
-            match self.jobs.blocking_recv() {
-                Some(message) => self.take(message),
-                None => return false,
-            }
-        }
-        self.watch.beat();
-        loop {
-            match self.jobs.try_recv() {
-                Ok(message) => self.take(message),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
-            }
-        }
-    }
-
-    fn take(&mut self, message: Message<Job>) {
-        match message {
-            Message::Job(job) => self.enqueue(*job),
-            // What was sent before is still received.
-            Message::Stop => self.jobs.close(),
-        }
+        let Some(jobs) = self.inbox.receive(idle) else { return false };
+        jobs.into_iter().for_each(|job| self.enqueue(job));
+        true
     }
 
     fn enqueue(&mut self, job: Job) {

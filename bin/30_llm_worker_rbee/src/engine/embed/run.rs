@@ -3,11 +3,7 @@ use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Instant};
 use llama_cpp_2::{
     context::params::LlamaContextParams, llama_batch::LlamaBatch, token::LlamaToken,
 };
-use tokio::sync::{
-    OwnedSemaphorePermit,
-    mpsc::{self, error::TryRecvError},
-    oneshot,
-};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{Embedded, Job, turns};
 use crate::{
@@ -16,11 +12,10 @@ use crate::{
         batch::BATCH_LEN,
         compute::{Compute, Decoded},
         places::Places,
-        start::Message,
+        start::{Inbox, Message},
         watch::Watch,
     },
-    llama_log,
-    model::{LoadError, Model, Pooling, backend},
+    model::{LoadError, Model, Pooling},
 };
 
 /// Texts in one batch at most.
@@ -48,8 +43,7 @@ pub(super) fn run(
         Ok(context) => Loop {
             context,
             shape,
-            watch,
-            jobs,
+            inbox: Inbox::new(jobs, watch),
             places,
             batch: LlamaBatch::new(shape.batch, 1),
             waiting: VecDeque::new(),
@@ -60,11 +54,7 @@ pub(super) fn run(
         }
     };
     // This touches every weight.
-    let vocab = model.llama.vocab();
-    let first =
-        [vocab.bos(), vocab.eos(), LlamaToken::new(0)].into_iter().find(|token| token.0 >= 0);
-    let first = vec![first.unwrap_or(LlamaToken::new(0)).0];
-    if let Err(reason) = maker.vectors(&[first], &[]) {
+    if let Err(reason) = maker.vectors(&[vec![model.any_token().0]], &[]) {
         drop(ready.send(Err(LoadError::FirstVector { reason: reason.unwrap_or_default() })));
         return;
     }
@@ -103,35 +93,21 @@ fn make_context(
     shape: Shape,
     watch: Arc<Watch>,
 ) -> Result<Compute<'_, Embedded>, LoadError> {
-    let threads = i32::try_from(config.threads.get()).unwrap_or(i32::MAX);
     let batch = u32::try_from(shape.batch).unwrap_or(u32::MAX);
     let parameters = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(config.context.max(batch)))
         .with_n_batch(batch)
         .with_n_ubatch(batch)
         .with_n_seq_max(TEXTS_MAX)
-        .with_kv_unified(true)
         .with_embeddings(true)
-        .with_pooling_type(pooling.llama())
-        .with_n_threads(threads)
-        .with_n_threads_batch(threads)
-        .with_no_perf(true);
-    let backend = backend()?;
-    let (made, errors) = llama_log::with_errors(|| model.llama.new_context(backend, parameters));
-    let failed =
-        |reason| LoadError::Context { context: config.context, parallel: config.parallel, reason };
-    let made = made.map_err(|error| {
-        failed(if errors.is_empty() { error.to_string() } else { errors.join("; ") })
-    })?;
-    Compute::new(made, config.threads, watch)
-        .ok_or_else(|| failed("its threads cannot be made".to_owned()))
+        .with_pooling_type(pooling.llama());
+    Compute::new(model, config, watch, parameters)
 }
 
 struct Loop<'m> {
     context: Compute<'m, Embedded>,
     shape: Shape,
-    watch: Arc<Watch>,
-    jobs: mpsc::Receiver<Message<Job>>,
+    inbox: Inbox<Job>,
     places: &'m Places,
     batch: LlamaBatch<'static>,
     /// The next one in turn first.
@@ -155,38 +131,16 @@ type NoVectors = Option<String>;
 impl Loop<'_> {
     /// Takes in what has come, waiting when there is nothing to do; false when nothing will come.
     fn receive(&mut self) -> bool {
-        if self.waiting.is_empty() {
-            self.watch.rest();
-            match self.jobs.blocking_recv() {
-                Some(message) => self.take(message),
-                None => return false,
-            }
-        }
-        self.watch.beat();
-        loop {
-            match self.jobs.try_recv() {
-                Ok(message) => self.take(message),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
-            }
-        }
-    }
-
-    fn take(&mut self, message: Message<Job>) {
-        match message {
-            Message::Job(job) => {
-                let Job { texts, answer, _place } = *job;
-                self.waiting.push_back(Request {
-                    lengths: texts.iter().map(Vec::len).collect(),
-                    vectors: Vec::with_capacity(texts.len()),
-                    texts,
-                    answer,
-                    began: Instant::now(),
-                    _place,
-                });
-            }
-            // What was sent before is still received.
-            Message::Stop => self.jobs.close(),
-        }
+        let Some(jobs) = self.inbox.receive(self.waiting.is_empty()) else { return false };
+        self.waiting.extend(jobs.into_iter().map(|Job { texts, answer, _place }| Request {
+            lengths: texts.iter().map(Vec::len).collect(),
+            vectors: Vec::with_capacity(texts.len()),
+            texts,
+            answer,
+            began: Instant::now(),
+            _place,
+        }));
+        true
     }
 
     /// Makes the vectors of one batch, and answers the requests whose last one it has.
