@@ -8,10 +8,11 @@ pub(super) mod ollama; // Ollama's routes
 use api_dialects::{Answer, Endpoint, Translated, anthropic, responses};
 use axum::{
     Extension,
-    extract::State,
+    extract::{FromRequest, FromRequestParts as _, Request},
     http::{HeaderMap, HeaderValue, header},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use chain_level::{Begun, Head, begun, of_job};
 use http_guard::{ApiBytes, ApiError};
 use job_server::frames_response;
@@ -24,66 +25,77 @@ use crate::Queen;
 /// How many bytes the list of what was ignored may have.
 const IGNORED_MAX: usize = 1024;
 
-pub(super) async fn messages(
-    State(queen): State<Queen>,
-    Extension(reach): Extension<ModelReach>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> Result<Response, ApiError> {
-    let version = headers.get(anthropic::VERSION_HEADER).map(HeaderValue::as_bytes);
-    anthropic::require_version(version)?;
-    answer(&queen, reach, &headers, anthropic::translate(&body)?).await
-}
-
-pub(super) async fn count_tokens(
-    State(queen): State<Queen>,
-    Extension(reach): Extension<ModelReach>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> Result<Response, ApiError> {
-    let version = headers.get(anthropic::VERSION_HEADER).map(HeaderValue::as_bytes);
-    anthropic::require_version(version)?;
-    answer(&queen, reach, &headers, anthropic::translate_count(&body)?).await
-}
-
-pub(super) async fn responses(
-    State(queen): State<Queen>,
-    Extension(reach): Extension<ModelReach>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> Result<Response, ApiError> {
-    answer(&queen, reach, &headers, responses::translate(&body)?).await
-}
-
-/// Has the chain answer the translated request.
-async fn answer<A: Answer>(
-    queen: &Queen,
+/// A request in another API's words.
+pub(super) struct Asked {
+    queen: Queen,
     reach: ModelReach,
-    headers: &HeaderMap,
-    Translated { endpoint, body, mut answer, ignored }: Translated<A>,
-) -> Result<Response, ApiError> {
-    let path = match endpoint {
-        Endpoint::ChatCompletions => paths::CHAT_COMPLETIONS,
-        Endpoint::Completions => paths::COMPLETIONS,
-        Endpoint::Embeddings => paths::EMBEDDINGS,
-        Endpoint::Tokenize => paths::TOKENIZE,
-    };
-    let head = Head::read(headers, &body)?;
-    let id = queen.relays.complete("completion", path, head, reach, body.into())?;
-    let response = match begun(queen.relays.jobs(), id).await {
-        Ok(Begun::Stream(events)) => {
-            frames_response(events, A::CONTENT_TYPE, Translating::of(answer))
-        }
-        Ok(Begun::Whole(body)) => match answer.whole(&body) {
-            Ok(body) => {
-                let json = HeaderValue::from_static("application/json");
-                ([(header::CONTENT_TYPE, json)], body).into_response()
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl FromRequest<Queen> for Asked {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, queen: &Queen) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let reach = Extension::from_request_parts(&mut parts, queen).await;
+        let Extension(reach) = reach.map_err(IntoResponse::into_response)?;
+        let headers = parts.headers.clone();
+        let body = ApiBytes::from_request(Request::from_parts(parts, body), queen).await;
+        let ApiBytes(body) = body.map_err(IntoResponse::into_response)?;
+        Ok(Self { queen: queen.clone(), reach, headers, body })
+    }
+}
+
+impl Asked {
+    /// Has the chain answer what `translate` makes of it.
+    async fn answer<A: Answer>(
+        &self,
+        translate: impl FnOnce(&[u8]) -> Result<Translated<A>, ErrorBody>,
+    ) -> Result<Response, ApiError> {
+        let Translated { endpoint, body, mut answer, ignored } = translate(&self.body)?;
+        let path = match endpoint {
+            Endpoint::ChatCompletions => paths::CHAT_COMPLETIONS,
+            Endpoint::Completions => paths::COMPLETIONS,
+            Endpoint::Embeddings => paths::EMBEDDINGS,
+            Endpoint::Tokenize => paths::TOKENIZE,
+        };
+        let head = Head::read(&self.headers, &body)?;
+        let id = self.queen.relays.complete("completion", path, head, self.reach, body.into())?;
+        let response = match begun(self.queen.relays.jobs(), id).await {
+            Ok(Begun::Stream(events)) => {
+                frames_response(events, A::CONTENT_TYPE, Translating::of(answer))
             }
-            Err(unreadable) => ApiError::from(ErrorBody::from(unreadable)).into_response(),
-        },
-        Err(refusal) => refusal.into_response(),
-    };
-    Ok(list_ignored(&ignored, of_job(id, response)))
+            Ok(Begun::Whole(body)) => match answer.whole(&body) {
+                Ok(body) => {
+                    let json = HeaderValue::from_static("application/json");
+                    ([(header::CONTENT_TYPE, json)], body).into_response()
+                }
+                Err(unreadable) => ApiError::from(ErrorBody::from(unreadable)).into_response(),
+            },
+            Err(refusal) => refusal.into_response(),
+        };
+        Ok(list_ignored(&ignored, of_job(id, response)))
+    }
+
+    fn require_anthropic_version(&self) -> Result<(), ErrorBody> {
+        let version = self.headers.get(anthropic::VERSION_HEADER).map(HeaderValue::as_bytes);
+        anthropic::require_version(version)
+    }
+}
+
+pub(super) async fn messages(asked: Asked) -> Result<Response, ApiError> {
+    asked.require_anthropic_version()?;
+    asked.answer(anthropic::translate).await
+}
+
+pub(super) async fn count_tokens(asked: Asked) -> Result<Response, ApiError> {
+    asked.require_anthropic_version()?;
+    asked.answer(anthropic::translate_count).await
+}
+
+pub(super) async fn responses(asked: Asked) -> Result<Response, ApiError> {
+    asked.answer(responses::translate).await
 }
 
 /// Says in a header what had no effect.

@@ -2,55 +2,34 @@ use std::time::Duration;
 
 use api_dialects::ollama::{self, LINES, Named, Pull, Pulled, VERSION, Version};
 use axum::{
-    Extension, Json,
+    Json,
     extract::State,
-    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http_guard::{ApiBytes, ApiError};
 use job_server::{Encoder, End, Ends, Event, JobState, Subscription, frames_response};
-use rbee_api::{ErrorBody, ErrorCode, JobRequest, ModelReach, StreamEvent};
+use rbee_api::{ErrorBody, ErrorCode, JobRequest, StreamEvent};
 use serde::{Deserialize, Serialize};
 
-use super::{answer, list_ignored};
+use super::{Asked, list_ignored};
 use crate::{Queen, http::models};
 
-pub(in crate::http) async fn chat(
-    State(queen): State<Queen>,
-    Extension(reach): Extension<ModelReach>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> Result<Response, ApiError> {
-    answer(&queen, reach, &headers, ollama::translate_chat(&body)?).await
+pub(in crate::http) async fn chat(asked: Asked) -> Result<Response, ApiError> {
+    asked.answer(ollama::translate_chat).await
 }
 
-pub(in crate::http) async fn generate(
-    State(queen): State<Queen>,
-    Extension(reach): Extension<ModelReach>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> Result<Response, ApiError> {
-    answer(&queen, reach, &headers, ollama::translate_generate(&body)?).await
+pub(in crate::http) async fn generate(asked: Asked) -> Result<Response, ApiError> {
+    asked.answer(ollama::translate_generate).await
 }
 
-pub(in crate::http) async fn embed(
-    State(queen): State<Queen>,
-    Extension(reach): Extension<ModelReach>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> Result<Response, ApiError> {
-    answer(&queen, reach, &headers, ollama::translate_embed(&body)?).await
+pub(in crate::http) async fn embed(asked: Asked) -> Result<Response, ApiError> {
+    asked.answer(ollama::translate_embed).await
 }
 
-pub(in crate::http) async fn embeddings(
-    State(queen): State<Queen>,
-    Extension(reach): Extension<ModelReach>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> Result<Response, ApiError> {
-    answer(&queen, reach, &headers, ollama::translate_embeddings(&body)?).await
+pub(in crate::http) async fn embeddings(asked: Asked) -> Result<Response, ApiError> {
+    asked.answer(ollama::translate_embeddings).await
 }
 
 pub(in crate::http) async fn version() -> Json<Version> {
