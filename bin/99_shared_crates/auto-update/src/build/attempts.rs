@@ -18,9 +18,11 @@ use crate::{
     compare::Hashes,
     error::Error,
     freshness::{Artifact, Change},
-    inputs::{self, Before},
+    inputs::{self, Before, Gathered},
     layout::Layout,
-    members, records, running,
+    members,
+    receipt::Look,
+    records, running,
     stat::StatVector,
     subject::Subject,
     together::{self, Companion},
@@ -81,6 +83,8 @@ impl<'a> Attempts<'a> {
         }
         let mut first = None;
         let mut rewritten: Option<PathBuf> = None;
+        // Who changes it may be the build itself, so that counts but once.
+        let mut failed_beside_a_change = false;
         let is_shared = known.is_shared();
         let mut listed = known.last.as_ref().map_or_else(Vec::new, |last| known.listed(last));
         listed.extend(companions.iter().flat_map(|companion| known.listed(&companion.last)));
@@ -118,7 +122,22 @@ impl<'a> Attempts<'a> {
                 report.include(joint);
             }
             if !report.status.success() {
-                return Err(outcome::failed(known, &report, metadata.as_ref(), &before, progress));
+                // What was compiled may be half of what somebody was writing.
+                if may_be_overtaken && baseline.is_overtaken() {
+                    return Ok(overtaken(&mut baseline, progress));
+                }
+                let failure = outcome::read_by_failure(known, &report, metadata.as_ref(), &before);
+                let changed =
+                    failure.as_ref().is_some_and(|inputs| inputs.changed_during.is_some());
+                if !changed || failed_beside_a_change || attempt == MAX_ATTEMPTS {
+                    return Err(outcome::failed(known, &report, failure, progress));
+                }
+                progress.overtaken();
+                pause(QUIET);
+                failed_beside_a_change = true;
+                listed = failure.map_or_else(Vec::new, looks);
+                attempt += 1;
+                continue;
             }
             let sysroot = known.sysroot();
             let context = known.context(metadata.as_ref(), sysroot.as_deref(), &before);
@@ -165,8 +184,8 @@ impl<'a> Attempts<'a> {
                 break (report, metadata, gathered, linked);
             }
             attempt += 1;
-            rewritten = gathered.changed_during;
-            listed = gathered.entries.into_iter().map(|entry| (entry.path, entry.look)).collect();
+            rewritten = gathered.changed_during.take();
+            listed = looks(gathered);
         };
         let sysroot = gathered.sysroot.clone();
         let identical = known.last_hash() == Some(linked.hash);
@@ -177,6 +196,11 @@ impl<'a> Attempts<'a> {
         progress.end(identical || !compiled, self.began.elapsed(), identical);
         Ok(Some(artifact))
     }
+}
+
+/// Where to look next time.
+fn looks(gathered: Gathered) -> Vec<(PathBuf, Look)> {
+    gathered.entries.into_iter().map(|entry| (entry.path, entry.look)).collect()
 }
 
 /// Lets whoever edits finish.

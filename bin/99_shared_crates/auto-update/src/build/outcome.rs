@@ -113,37 +113,38 @@ pub(super) fn fail(
     Error::BuildFailed { binary: layout.options.binary.clone(), diagnostics, remembered }
 }
 
+/// What a build that failed can have been made from, as it is now.
+pub(super) fn read_by_failure(
+    known: &Known<'_>,
+    report: &Report,
+    metadata: Option<&Metadata>,
+    before: &Before,
+) -> Option<Gathered> {
+    let sysroot = known.sysroot();
+    let context = known.context(metadata, sysroot.as_deref(), before);
+    inputs::gather_all(context, report, &mut Hashes::default()).ok()
+}
+
 /// The end of a build that failed; where the sources are at fault it is remembered.
 pub(super) fn failed(
     known: &Known<'_>,
     report: &Report,
-    metadata: Option<&Metadata>,
-    before: &Before,
+    gathered: Option<Gathered>,
     mut progress: Progress<'_, '_>,
 ) -> Error {
     progress.announce();
-    if is_the_sources_fault(&report.text) {
+    if let Some(gathered) = gathered.filter(|_| is_the_sources_fault(&report.text)) {
         // Only an optimisation: what is not remembered is compiled again.
-        remember_failure(known, report, metadata, before).unwrap_or(());
+        remember_failure(known.layout, report, gathered).unwrap_or(());
     }
     fail(known.layout, report.text.clone(), false, progress.observer())
 }
 
-fn remember_failure(
-    known: &Known<'_>,
-    report: &Report,
-    metadata: Option<&Metadata>,
-    before: &Before,
-) -> Result<(), Error> {
-    let sysroot = known.sysroot();
-    let context = known.context(metadata, sysroot.as_deref(), before);
-    let mut hashes = Hashes::default();
-    let mut gathered = inputs::gather_all(context, report, &mut hashes)?;
+fn remember_failure(layout: &Layout, report: &Report, mut gathered: Gathered) -> Result<(), Error> {
     if gathered.opaque.is_some() || gathered.changed_during.is_some() {
         return Ok(());
     }
     let outcome = Outcome::Failed { diagnostics: report.text.clone() };
-    let layout = known.layout;
     let key = check::failure_key(layout);
     let head = Head { key, ..head(layout, &mut gathered, outcome) };
     records::write_failed(&layout.records, &head, &mut gathered.entries, layout.root())

@@ -5,13 +5,17 @@ use std::{
     path::PathBuf,
     pin::pin,
     process::Command,
-    sync::{Arc, Barrier, Mutex, mpsc},
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     task::{Context, Poll, Wake},
     thread,
     time::Duration,
 };
 
-use auto_update::BuildEvent;
+use auto_update::{BuildEvent, Error};
 
 use crate::world::{World, printed};
 
@@ -186,6 +190,59 @@ fn edits_at_any_moment_of_a_build_are_never_lost() {
         assert_eq!(world.prints(), after, "round {round}");
         world.assert_fresh();
     }
+}
+
+/// Builds, and writes the whole of what was half written as soon as cargo complains of it.
+fn build_while_it_is_written(world: &World, complaint: &str, whole: impl Fn() + Sync) -> String {
+    let complaints = AtomicUsize::new(0);
+    let built = world.updater().ensure_built_with(|event| {
+        if let BuildEvent::Line(line) = event
+            && line.contains(complaint)
+        {
+            complaints.fetch_add(1, Ordering::Relaxed);
+            whole();
+        }
+    });
+    assert!(complaints.into_inner() > 0, "it was never half");
+    printed(&built.unwrap().path)
+}
+
+#[test]
+fn a_build_that_fails_by_half_a_file_is_repeated_with_the_whole() {
+    let world = World::chain();
+    let half = "pub fn text() -> String { \"th";
+    // The first build, of which nothing is known.
+    world.write("leaf/src/lib.rs", half);
+    let whole = || world.leaf_says("three");
+    assert_eq!(build_while_it_is_written(&world, "could not compile `leaf`", whole), "three");
+    world.write("leaf/src/lib.rs", half);
+    let whole = || world.leaf_says("four");
+    assert_eq!(build_while_it_is_written(&world, "could not compile `leaf`", whole), "four");
+    let manifest = world.read("leaf/Cargo.toml");
+    world.leaf_says("five");
+    world.write("leaf/Cargo.toml", &manifest[..manifest.len() / 2]);
+    let whole = || world.write("leaf/Cargo.toml", &manifest);
+    assert_eq!(build_while_it_is_written(&world, "error", whole), "five");
+    world.assert_fresh();
+}
+
+#[test]
+fn a_build_that_fails_and_changes_its_own_sources_ends() {
+    let world = World::chain();
+    world.ensure();
+    world.write(
+        "mid/build.rs",
+        "fn main() {
+            let n = std::fs::read_to_string(\"count\").map_or(0, |n| n.parse::<u32>().unwrap());
+            std::fs::write(\"count\", (n + 1).to_string()).unwrap();
+        }
+",
+    );
+    world.write("mid/src/lib.rs", "pub fn text() -> String { 5 }\n");
+    let failed = world.updater().ensure_built_with(|_| {});
+    assert!(matches!(failed, Err(Error::BuildFailed { .. })), "{failed:?}");
+    let runs: u32 = world.read("mid/count").parse().unwrap();
+    assert!(runs <= 2, "built {runs} times");
 }
 
 #[test]

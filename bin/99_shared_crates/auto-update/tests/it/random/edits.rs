@@ -21,6 +21,9 @@ pub(crate) struct Edited {
     pub(crate) tampered: bool,
     /// Another variant is asked for, so what is compared with may have been built long ago.
     pub(crate) elsewhere: bool,
+    /// A file is gone from a package that counts as a whole. Cargo looks for the newest time in it,
+    /// and that is often another file's.
+    pub(crate) unlisted: bool,
 }
 
 impl Edited {
@@ -389,7 +392,10 @@ impl Edit {
                 edited.add("RUSTC");
             }
             Self::HiddenFile => write("silent/.hidden", &format!("h{n}")),
-            Self::IgnoredFile => toggle(scene, "silent/run.log", "", edited),
+            Self::IgnoredFile => {
+                edited.unlisted |= !scene.in_git && world.path("silent/run.log").exists();
+                toggle(scene, "silent/run.log", "", edited);
+            }
             Self::TrackedAnew if scene.in_git => {
                 scene.git(&["add", "-A"]);
                 edited.add(world.path(".git"));
@@ -453,7 +459,12 @@ impl Edit {
                     command.args(["-R", mode]).arg(target).status().unwrap();
                 }
             }
-            Self::WentBack => scene.go_back(n, |path| edited.add(path)),
+            Self::WentBack => {
+                let log = world.path("silent/run.log");
+                let was_there = !scene.in_git && log.exists();
+                scene.go_back(n, |path| edited.add(path));
+                edited.unlisted |= was_there && !log.exists();
+            }
         }
     }
 }
