@@ -22,6 +22,9 @@ pub(crate) struct Answer {
     /// `stop`, `length`, ...
     pub(crate) finish_reason: Option<String>,
     pub(crate) usage: Option<Value>,
+    /// Which build of which program gave it, where it says so.
+    #[serde(skip)]
+    pub(crate) build: Option<String>,
 }
 
 /// Whether the text goes to standard output as it comes.
@@ -67,6 +70,7 @@ impl Answer {
         }
         let chunk: Chunk = serde_json::from_str(chunk).context("cannot read the answer's chunk")?;
         self.model = chunk.model.or(self.model.take());
+        self.build = chunk.system_fingerprint.or(self.build.take());
         self.usage = chunk.usage.or(self.usage.take());
         let Some(choice) = chunk.choices.into_iter().next() else { return Ok(String::new()) };
         self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
@@ -81,6 +85,7 @@ struct Chunk {
     model: Option<String>,
     #[serde(default)]
     choices: Vec<Choice>,
+    system_fingerprint: Option<String>,
     usage: Option<Value>,
 }
 

@@ -83,12 +83,22 @@ impl App {
             let client = self.client(url.as_str())?;
             return match client.health().await {
                 Ok(_) => Ok(Some(client)),
-                Err(ClientError::Unreachable { source, .. }) if source.is_connect() => Ok(None),
+                Err(ClientError::Unreachable { is_refused: true, .. }) => Ok(None),
                 Err(error) => Err(error.into()),
             };
         }
         let found = Box::pin(find_queen(&self.config)).await.map_err(lifecycle_failure)?;
         found.map(|handle| self.client(handle.base_url())).transpose()
+    }
+
+    /// That there is no queen, and what to do about it.
+    pub(crate) fn no_queen(&self) -> String {
+        match &self.config.queen.url {
+            Some(url) => {
+                format!("No queen answers at `{url}`, which `queen.url` or `--queen-url` names")
+            }
+            None => "No queen runs; `./rbee serve` or a first prompt starts the chain".to_owned(),
+        }
     }
 
     /// Names the job that [`Self::take_current`] gives to whoever cancels it.

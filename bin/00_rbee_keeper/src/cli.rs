@@ -4,17 +4,20 @@ mod generate; // infer, chat
 mod manage; // queen, hive, worker, model, key
 mod store; // built binaries
 mod system; // update, dev, logs, doctor, service, completions
+mod words; // run, stop: short words for other verbs
 
 use clap::{Parser, Subcommand};
 use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
 
 pub(crate) use self::{
-    generate::{ChatArgs, InferArgs, message},
+    generate::{ChatArgs, InferArgs, Sampling, message},
     manage::{
-        HiveArgs, HiveVerb, KeyVerb, ModelArgs, ModelVerb, OfHive, QueenVerb, Scope, WorkerVerb,
+        HiveAddArgs, HiveArgs, HiveVerb, KeyVerb, ModelArgs, ModelListArgs, ModelVerb, OfHive,
+        OutputArgs, QueenVerb, Scope, WorkerVerb,
     },
     store::StoreVerb,
     system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
+    words::{Run, RunArgs, StopArgs},
 };
 
 const ABOUT: &str =
@@ -32,6 +35,7 @@ Workspace tasks (of xtask, before the keeper is started):
 
 Examples:
   ./rbee infer \"Write a haiku about bees\"
+  ./rbee run smollm2:135m
   git diff | ./rbee infer --system \"Write a commit message\"
   ./rbee status
   ./rbee logs hive -f
@@ -44,6 +48,9 @@ Exit codes:
   4    a daemon could not be started or reached
   130  interrupted
 
+`status` exits with 1 when something that should run has failed or hangs, and with 4 when no queen
+runs.
+
 Answers and lists go to standard output, everything else to standard error. When the reader of
 standard output leaves early, what was asked for is cancelled and the exit code is 0.";
 
@@ -54,7 +61,6 @@ standard output leaves early, what was asked for is cancelled and the exit code 
     version,
     about = ABOUT,
     after_help = AFTER_HELP,
-    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub struct Cli {
@@ -109,7 +115,12 @@ impl Globals {
 pub(crate) enum Verb {
     Infer(InferArgs),
     Chat(ChatArgs),
+    Run(RunArgs),
     Status(StatusArgs),
+    /// Start the chain in the background: short for `queen start`
+    #[command(after_help = "Examples:\n  ./rbee serve\n  ./rbee stop")]
+    Serve(OutputArgs),
+    Stop(StopArgs),
     /// Start, stop or look at the queen
     #[command(subcommand)]
     Queen(QueenVerb),
@@ -122,6 +133,18 @@ pub(crate) enum Verb {
     /// Get, list or remove models
     #[command(subcommand)]
     Model(ModelVerb),
+    /// Bring a model into a hive's store: short for `model pull`
+    #[command(after_help = "Examples:\n  ./rbee pull smollm2:135m")]
+    Pull(ModelArgs),
+    /// List the models of a hive's store and of the catalogue: short for `model list`
+    #[command(visible_alias = "ls", after_help = "Examples:\n  ./rbee list\n  ./rbee list --json")]
+    List(ModelListArgs),
+    /// Remove a model from a hive's store: short for `model rm`
+    #[command(after_help = "Examples:\n  ./rbee rm smollm2:135m")]
+    Rm(ModelArgs),
+    /// List the loaded models: short for `worker list`
+    #[command(after_help = "Examples:\n  ./rbee ps\n  ./rbee ps --json")]
+    Ps(OutputArgs),
     /// Make, list or revoke keys for other users and programs
     #[command(subcommand)]
     Key(KeyVerb),
@@ -141,9 +164,16 @@ pub(crate) enum Verb {
 
 /// Show every level of the chain: what runs, from which build, and whether it is fresh
 ///
-/// Starts nothing and builds nothing.
+/// Starts nothing and builds nothing. What is stale serves all the same and is no failure here:
+/// `update --check` says by its exit code whether anything is.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  ./rbee status\n  ./rbee status --json | jq .levels")]
+#[command(after_help = "\
+Examples:
+  ./rbee status
+  ./rbee status --json | jq .levels
+  ./rbee status >/dev/null 2>&1 || ./rbee serve
+
+Exit codes: 0 when the chain serves, 1 when a level has failed or hangs, 4 when no queen runs.")]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) output: Output,

@@ -4,8 +4,9 @@ use std::{convert::Infallible, time::Duration};
 
 use job_client::{EventStream, NotRead, Source};
 use rbee_api::{
-    ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobRequest,
-    KeyCreated, KeyList, KeyRequest, ModelList, ModelRemoved, Origin, WorkerList, paths,
+    ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobList,
+    JobRequest, KeyCreated, KeyList, KeyRequest, ModelList, ModelRemoved, Origin, WorkerList,
+    paths,
 };
 use reqwest::{
     Method, RequestBuilder, Response,
@@ -60,6 +61,10 @@ impl QueenClient {
 
     pub(crate) async fn hives(&self) -> Result<HiveList, ClientError> {
         self.json(Method::GET, paths::HIVES).await
+    }
+
+    pub(crate) async fn jobs(&self) -> Result<JobList, ClientError> {
+        self.json(Method::GET, paths::JOBS).await
     }
 
     pub(crate) async fn workers(&self) -> Result<WorkerList, ClientError> {
@@ -210,7 +215,7 @@ impl QueenClient {
     }
 
     fn unreachable(&self, source: reqwest::Error) -> ClientError {
-        ClientError::Unreachable { url: self.base_url.clone(), source }
+        ClientError::unreachable(&self.base_url, &source)
     }
 }
 

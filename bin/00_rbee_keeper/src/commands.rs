@@ -19,14 +19,24 @@ mod worker;
 
 use serde::Serialize;
 
-pub(crate) use self::status::Row;
+pub(crate) use self::{logs::Logs, status::Row};
 
-use crate::{app::App, cli::Verb, failure::Failure};
+use crate::{
+    app::App,
+    cli::{ModelVerb, QueenVerb, Verb, WorkerVerb},
+    failure::Failure,
+};
 
 /// Runs any verb but those that `run` handles itself.
 pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Infer(args) => infer::run(app, args).await,
+        Verb::Serve(args) => queen::serve(app, args).await,
+        Verb::Stop(args) => queen::run(app, QueenVerb::Stop(args)).await,
+        Verb::Pull(args) => model::run(app, ModelVerb::Pull(args)).await,
+        Verb::List(args) => model::run(app, ModelVerb::List(args)).await,
+        Verb::Rm(args) => model::run(app, ModelVerb::Rm(args)).await,
+        Verb::Ps(args) => worker::run(app, WorkerVerb::List(args)).await,
         Verb::Status(args) => status::run(app, args).await,
         Verb::Queen(verb) => queen::run(app, verb).await,
         Verb::Hive(verb) => hive::run(app, verb).await,
@@ -39,7 +49,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
         Verb::Config(args) => config::run(app, &args),
         Verb::Service(verb) => service::run(app, verb).await,
         Verb::Doctor(args) => doctor::run(app, &args).await,
-        Verb::Chat(_) | Verb::Completions(_) | Verb::Dev(_) => {
+        Verb::Chat(_) | Verb::Run(_) | Verb::Completions(_) | Verb::Dev(_) => {
             unreachable!("`run` handles these itself")
         }
     }

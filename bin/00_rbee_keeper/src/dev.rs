@@ -3,12 +3,14 @@
 //! [`Model`] decides and is plain data, so that a test can tell it what happens; the verb moves
 //! what happens between it, the chain and the screen.
 
+mod ear; // changes of files, as they happen
 mod model; // what is known of each level, and whether to build
 mod screen; // the model as a picture
 mod watch; // edits, as verdicts on each binary
 
 pub(crate) use self::{
-    model::{Event, Model, QUIET},
-    screen::{Key, Screen},
+    ear::{Below, Ear},
+    model::{Event, Model},
+    screen::{Key, Screen, View},
     watch::watch,
 };

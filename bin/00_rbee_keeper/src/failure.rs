@@ -1,4 +1,5 @@
 use anyhow::Error;
+use rbee_api::ErrorCode;
 
 use crate::render::Paint;
 
@@ -22,11 +23,13 @@ pub struct Failure {
     /// `None` when there is nothing to say, such as after Ctrl-C.
     pub error: Option<Error>,
     pub hints: Vec<String>,
+    /// The queen's code for it, where it was the queen's.
+    pub code: Option<ErrorCode>,
 }
 
 impl Failure {
     pub(crate) fn new(kind: Kind, error: impl Into<Error>) -> Self {
-        Self { kind, error: Some(error.into()), hints: Vec::new() }
+        Self { kind, error: Some(error.into()), hints: Vec::new(), code: None }
     }
 
     pub(crate) fn usage(message: impl std::fmt::Display) -> Self {
@@ -38,12 +41,12 @@ impl Failure {
     }
 
     pub(crate) fn interrupted() -> Self {
-        Self { kind: Kind::Interrupted, error: None, hints: Vec::new() }
+        Self { kind: Kind::Interrupted, error: None, hints: Vec::new(), code: None }
     }
 
     /// A non-zero exit whose reason has been printed already, as a table or as JSON.
     pub(crate) fn said(kind: Kind) -> Self {
-        Self { kind, error: None, hints: Vec::new() }
+        Self { kind, error: None, hints: Vec::new(), code: None }
     }
 
     #[must_use]
@@ -64,8 +67,16 @@ impl Failure {
         let mut lines = Vec::new();
         if let Some(error) = &self.error {
             let mut chain = error.chain().map(ToString::to_string);
-            lines.extend(chain.next().map(|first| format!("{} {first}", paint.bad("error:"))));
-            lines.extend(chain.map(|cause| format!("  caused by: {cause}")));
+            let first = chain.next().unwrap_or_default();
+            lines.push(format!("{} {first}", paint.bad("error:")));
+            let mut said = first;
+            for cause in chain {
+                // Some repeat what they were caused by.
+                if !said.contains(&cause) {
+                    lines.push(format!("  caused by: {cause}"));
+                    said = cause;
+                }
+            }
         }
         let mark = paint.doubtful("hint:");
         lines.extend(self.hints.iter().map(|hint| format!("{mark} {hint}")));
@@ -104,6 +115,13 @@ mod tests {
                 "hint: `./rbee queen start`"
             ]
         );
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow!("refused").context("cannot connect: refused").context("no queen");
+        let lines = Failure::new(Kind::Failed, error).lines(Paint::Plain);
+        assert_eq!(lines, ["error: no queen", "  caused by: cannot connect: refused"]);
     }
 
     #[test]

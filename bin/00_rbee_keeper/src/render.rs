@@ -1,5 +1,6 @@
 //! Values to text; nothing here reads or writes.
 
+mod log;
 mod narration;
 mod progress;
 mod table;
@@ -7,8 +8,9 @@ mod units;
 
 pub use self::narration::Paint;
 pub(crate) use self::{
+    log::{LogLine, log_lines},
     narration::narration_line,
     progress::{ProgressSteps, bar_style, progress_json},
     table::Table,
-    units::{age, bytes, short_hash},
+    units::{age, bytes, fit_path, minutes, short_hash},
 };

@@ -1,4 +1,8 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use narration_core::{Level, Narration, NarrationLayer, TARGET};
@@ -15,7 +19,7 @@ use tracing_subscriber::{
 
 use crate::{
     app::{App, CurrentJob},
-    cli::{Cli, Verb},
+    cli::{Cli, Run, Verb},
     commands,
     failure::{Failure, Kind},
     terminal::{LogWriter, Terminal},
@@ -69,13 +73,14 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 async fn drive(app: &App, verb: Verb) -> Result<(), Failure> {
     let mut interrupts = signal(SignalKind::interrupt()).context("cannot listen for interrupts")?;
     let result = match verb {
+        Verb::Run(args) => match args.meaning(!io::stdin().is_terminal()) {
+            Run::Chat(args) => commands::chat::run(app, &args, &mut interrupts).await,
+            Run::Infer(args) => until_interrupt(app, Verb::Infer(args), &mut interrupts).await,
+        },
         // Ctrl-C means something else there.
         Verb::Chat(args) => commands::chat::run(app, &args, &mut interrupts).await,
         Verb::Dev(args) => Box::pin(commands::dev::run(app, &args, &mut interrupts)).await,
-        verb => tokio::select! {
-            result = Box::pin(commands::run(app, verb)) => result,
-            _ = interrupts.recv() => Err(Failure::interrupted()),
-        },
+        verb => until_interrupt(app, verb, &mut interrupts).await,
     };
     app.terminal.end_progress();
     if let Err(Failure { kind: Kind::Interrupted | Kind::Closed, .. }) = &result
@@ -84,6 +89,13 @@ async fn drive(app: &App, verb: Verb) -> Result<(), Failure> {
         cancel(job, &mut interrupts).await;
     }
     result
+}
+
+async fn until_interrupt(app: &App, verb: Verb, interrupts: &mut Signal) -> Result<(), Failure> {
+    tokio::select! {
+        result = Box::pin(commands::run(app, verb)) => result,
+        _ = interrupts.recv() => Err(Failure::interrupted()),
+    }
 }
 
 /// Tells the queen that nobody waits for the job; a further interrupt leaves at once.

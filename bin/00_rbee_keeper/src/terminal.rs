@@ -21,6 +21,11 @@ use crate::{
 /// Between two lines about one build, where none can be drawn over the one before.
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 
+const SPIN_INTERVAL: Duration = Duration::from_millis(120);
+
+/// What no download and no build is called.
+const WAITING: &str = "";
+
 /// Standard output and standard error: data to the one, everything else to the other.
 ///
 /// All writing goes through here, so that lines, bars and tokens never garble one another.
@@ -144,6 +149,18 @@ impl Terminal {
             NarrationMode::Human => self.say_step(progress, |line| line),
             NarrationMode::Json => self.say_step(progress, |_| progress_json(progress)),
         }
+    }
+
+    /// Shows that something is awaited, until there is something else to show.
+    pub(crate) fn wait(&self) {
+        if self.narration != NarrationMode::Human || self.bars.is_hidden() || self.is_taken() {
+            return;
+        }
+        let style = ProgressStyle::with_template("{spinner} {elapsed}");
+        let bar = ProgressBar::new_spinner().with_style(style.expect("the template is valid"));
+        let bar = self.bars.add(bar);
+        bar.enable_steady_tick(SPIN_INTERVAL);
+        self.state().bars.insert(WAITING.to_owned(), bar);
     }
 
     /// Removes the bars.

@@ -131,6 +131,9 @@ fn what_needs_the_worker_needs_setup_first() {
     world.write(".tools/config.toml", "[env]\n");
     let ended = keeper(&world, &["infer", "hi"]).with(0);
     assert!(!ended.stderr.contains("setup:"), "{}", ended.stderr);
+    // Who waits for the first build is told what for, and nobody else.
+    assert!(ended.stderr.starts_with("rbee: nothing is built here yet."), "{}", ended.stderr);
+    assert_eq!(keeper(&world, &["infer", "hi"]).with(0).stderr, "");
 
     // A tool that setup had found is gone.
     world.write(".tools/config.toml", "[env]\nCMAKE = \"/nowhere/cmake\"\n");

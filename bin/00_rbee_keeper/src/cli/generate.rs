@@ -3,6 +3,9 @@ use serde_json::{Value, json};
 
 use super::Output;
 
+/// An answer's length where nobody says another.
+const MAX_TOKENS: u32 = 512;
+
 /// Answer one prompt, its tokens on standard output as they come
 ///
 /// Starts, builds and replaces whatever the answer needs. Ctrl-C cancels it everywhere; a second
@@ -31,7 +34,8 @@ pub(crate) struct InferArgs {
 
 /// Talk to a model; it knows what was said before
 ///
-/// Ctrl-C cancels the answer that is under way, Ctrl-D leaves.
+/// Ctrl-C cancels the answer that is under way, Ctrl-D or `/bye` leaves, `/help` lists what else can be
+/// typed. What lies between `"""` and `"""`, and what is pasted, may have several lines.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -54,7 +58,7 @@ pub(crate) struct Sampling {
     pub(crate) system: Option<String>,
 
     /// The answer's length at most, in tokens; a small model may find no end by itself
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = MAX_TOKENS)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
 
@@ -97,6 +101,41 @@ impl Sampling {
             }
         }
         body
+    }
+
+    /// What a person may change while they talk, each with its value.
+    pub(crate) fn settings(&self) -> [(&'static str, Option<String>); 5] {
+        [
+            ("max_tokens", Some(self.max_tokens.to_string())),
+            ("temperature", self.temperature.map(|number| number.to_string())),
+            ("top_p", self.top_p.map(|number| number.to_string())),
+            ("seed", self.seed.map(|number| number.to_string())),
+            ("stop", (!self.stop.is_empty()).then(|| self.stop.join(", "))),
+        ]
+    }
+
+    /// Changes one of [`Self::settings`]; `off` leaves it to the worker, or to the default.
+    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let is_off = value == "off";
+        let whole = || value.parse::<u32>().ok().ok_or_else(|| "must be a whole number".to_owned());
+        let positive =
+            |number| if number == 0 { Err("must be 1 or more".to_owned()) } else { Ok(number) };
+        match key {
+            "max_tokens" if is_off => self.max_tokens = MAX_TOKENS,
+            "max_tokens" => self.max_tokens = whole().and_then(positive)?,
+            "temperature" => {
+                self.temperature = if is_off { None } else { Some(number_within::<2>(value)?) };
+            }
+            "top_p" => self.top_p = if is_off { None } else { Some(number_within::<1>(value)?) },
+            "seed" => self.seed = if is_off { None } else { Some(whole()?) },
+            "stop" if is_off => self.stop.clear(),
+            "stop" => self.stop = vec![value.to_owned()],
+            _ => {
+                let known = self.settings().map(|(key, _)| key).join(", ");
+                return Err(format!("is nothing that can be set; there are {known}"));
+            }
+        }
+        Ok(())
     }
 
     /// The conversation's beginning: the system text, if there is one.
@@ -155,6 +194,32 @@ mod tests {
         assert_eq!(body["top_p"], 0.5);
         assert_eq!(body["seed"], 7);
         assert_eq!(body["stop"], serde_json::json!(["a", "b"]));
+    }
+
+    #[test]
+    fn what_is_set_in_a_talk_reaches_the_body_and_nonsense_does_not() {
+        let Verb::Chat(args) = Cli::try_parse_from(["rbee", "chat"]).unwrap().verb else {
+            panic!()
+        };
+        let mut sampling = args.sampling;
+        for (key, value) in
+            [("max_tokens", "7"), ("temperature", "0.5"), ("seed", "3"), ("stop", "a")]
+        {
+            sampling.set(key, value).unwrap();
+        }
+        let body = sampling.body("m", &[]);
+        assert_eq!((&body["max_tokens"], &body["temperature"]), (&7.into(), &0.5.into()));
+        assert_eq!((&body["seed"], &body["stop"]), (&3.into(), &serde_json::json!(["a"])));
+        for (key, value) in [("max_tokens", "0"), ("top_p", "2"), ("seed", "x"), ("top_k", "1")] {
+            assert!(sampling.set(key, value).is_err(), "{key}");
+        }
+        for (key, _) in sampling.settings() {
+            sampling.set(key, "off").unwrap();
+        }
+        assert_eq!(
+            sampling.settings().map(|(_, value)| value.is_some()).iter().filter(|is| **is).count(),
+            1
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Output;
+use super::{Output, words::StopArgs};
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -11,16 +11,7 @@ pub(crate) enum QueenVerb {
     /// Start the queen; replace the one that runs if it is stale
     Start(OutputArgs),
     /// Stop queen, hives and workers; requests under way end first
-    Stop {
-        /// Stop the queen alone; hives and workers go on
-        #[arg(long)]
-        keep_hives: bool,
-        /// Cut the requests under way
-        #[arg(long)]
-        now: bool,
-        #[command(flatten)]
-        output: Output,
-    },
+    Stop(StopArgs),
     /// Show whether the queen runs, and from which build
     Status(OutputArgs),
     /// Replace the queen, by the same binary where it is up to date; no request is lost
@@ -37,6 +28,7 @@ pub(crate) struct OutputArgs {
 #[command(after_help = "\
 Examples:
   ./rbee hive list
+  ./rbee hive add my-hive
   ./rbee hive start my-hive")]
 pub(crate) enum HiveVerb {
     /// Start a hive; replace the one that runs if it is stale
@@ -53,6 +45,22 @@ pub(crate) enum HiveVerb {
     Status(HiveArgs),
     /// List the configured hives
     List(OutputArgs),
+    /// Write a hive into the configuration; its comments stay
+    Add(HiveAddArgs),
+    /// Take a hive out of the configuration
+    Remove {
+        /// The hive's alias
+        alias: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HiveAddArgs {
+    /// At most 64 characters from a-z, 0-9, `.`, `_` and `-`
+    pub(crate) alias: String,
+    /// Where it listens; without it the next free one after the other hives'
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -84,12 +92,7 @@ pub(crate) enum ModelVerb {
     /// Bring a model into a hive's store
     Pull(ModelArgs),
     /// List the models of a hive's store and of the catalogue
-    List {
-        #[command(flatten)]
-        hive: OfHive,
-        #[command(flatten)]
-        output: Output,
-    },
+    List(ModelListArgs),
     /// Remove a model from a hive's store
     Rm(ModelArgs),
 }
@@ -98,6 +101,14 @@ pub(crate) enum ModelVerb {
 pub(crate) struct ModelArgs {
     /// Name, `hf:ORG/REPO[/FILE]`, URL or path
     pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) hive: OfHive,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelListArgs {
     #[command(flatten)]
     pub(crate) hive: OfHive,
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub(crate) struct UpdateArgs {
 ///
 /// Builds and replaces what an edit made stale, as soon as the sources have been still for a
 /// moment. What does not build is tried again after the next edit; what runs goes on meanwhile.
-/// Ctrl-C or `q` leaves, and the chain goes on.
+/// Ctrl-C or `q` leaves, and the chain goes on; `?` lists the keys.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ./rbee dev\n  ./rbee dev --no-tui 2>dev.log")]
 pub(crate) struct DevArgs {
@@ -32,24 +32,41 @@ pub(crate) struct DevArgs {
     pub(crate) no_tui: bool,
 }
 
-/// Show what a level has logged
+/// Show what the chain has logged, the levels merged by time
+///
+/// Times are this machine's local ones. What ran before is in the files that `./rbee config` shows as
+/// `paths.logs`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  ./rbee logs
   ./rbee logs queen -n 200
-  ./rbee logs hive -f")]
+  ./rbee logs hive -f
+  ./rbee logs --json | jq 'select(.severity == \"WARN\")'")]
 pub(crate) struct LogsArgs {
-    /// Whose logs
+    /// Whose logs; without it those of all levels
     #[arg(value_enum)]
-    pub(crate) level: Level,
+    pub(crate) level: Option<Level>,
 
     /// Go on with what is being logged, until Ctrl-C
     #[arg(long, short)]
     pub(crate) follow: bool,
 
-    /// How many of the last lines of each file to begin with
+    /// How many of the last lines to begin with
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     pub(crate) lines: usize,
+
+    /// Times in UTC
+    #[arg(long)]
+    pub(crate) utc: bool,
+
+    /// Lines as they are in the files
+    #[arg(long, conflicts_with_all = ["utc", "json"])]
+    pub(crate) raw: bool,
+
+    /// Print a JSON object for each line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

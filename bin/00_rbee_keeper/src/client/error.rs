@@ -1,3 +1,5 @@
+use std::{error::Error, io};
+
 use anyhow::anyhow;
 use rbee_api::{ErrorCode, ErrorDetail};
 
@@ -8,8 +10,14 @@ use crate::failure::{Failure, Kind};
 pub(crate) enum ClientError {
     #[error("cannot prepare an HTTP client")]
     Build(#[source] reqwest::Error),
-    #[error("cannot reach the queen at `{url}`")]
-    Unreachable { url: String, source: reqwest::Error },
+    #[error("no queen answers at `{url}`: {cause}")]
+    Unreachable {
+        url: String,
+        /// The one thing that went wrong; what lies between is the HTTP client's.
+        cause: String,
+        /// Nobody listens there.
+        is_refused: bool,
+    },
     #[error("what answers at `{url}` is not rbee's queen: {answer}")]
     Stranger { url: String, answer: String },
     #[error("{}", detail.message)]
@@ -19,6 +27,21 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
+    pub(super) fn unreachable(url: &str, source: &reqwest::Error) -> Self {
+        let mut root: &dyn Error = source;
+        while let Some(cause) = root.source() {
+            root = cause;
+        }
+        let cause = match (source.is_timeout(), root.downcast_ref::<io::Error>()) {
+            (true, _) => "it took too long".to_owned(),
+            (_, Some(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                "nobody listens there".to_owned()
+            }
+            _ => root.to_string(),
+        };
+        Self::Unreachable { url: url.to_owned(), cause, is_refused: source.is_connect() }
+    }
+
     /// Whether another try may find a queen that answers: one was being replaced, or died.
     pub(crate) fn is_worth_another_try(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
@@ -56,7 +79,10 @@ pub(crate) fn from_detail(detail: ErrorDetail, status: Option<u16>) -> Failure {
         (_, Some(400 | 404)) => Kind::Usage,
         _ => Kind::Failed,
     };
-    let failure = Failure::new(kind, anyhow!("{}", detail.message));
+    let failure = Failure {
+        code: Some(detail.code.clone()),
+        ..Failure::new(kind, anyhow!("{}", detail.message))
+    };
     match (&detail.code, status) {
         (ErrorCode::ModelNotFound | ErrorCode::InvalidModel, _) => {
             failure.hint("`./rbee model list` shows the models")

@@ -1,9 +1,13 @@
+use anyhow::Context as _;
+use narration_core::Narration;
 use rbee_api::{Capabilities, Hive, HiveList, HiveState, JobRequest};
+use rbee_config::HiveEntry;
 
 use crate::{
     app::App,
-    cli::{HiveArgs, HiveVerb},
+    cli::{HiveAddArgs, HiveArgs, HiveVerb},
     commands::{print, worker},
+    edit,
     failure::Failure,
     job::Job,
     render::{Table, age, bytes, short_hash},
@@ -22,6 +26,8 @@ pub(crate) async fn run(app: &App, verb: HiveVerb) -> Result<(), Failure> {
         HiveVerb::List(args) => {
             print(app, args.output.json, &list(app).await?, |list| table(&list.hives))
         }
+        HiveVerb::Add(args) => add(app, &args),
+        HiveVerb::Remove { alias } => remove(app, &alias).await,
     }
 }
 
@@ -39,9 +45,71 @@ pub(crate) fn known(app: &App, alias: Option<String>) -> Result<Option<String>, 
     if app.config.queen.url.is_none()
         && let Err(error) = app.config.hive(alias.as_deref())
     {
-        return Err(Failure::usage(error).hint("`./rbee hive list` shows the hives"));
+        return Err(unknown(app, alias.as_deref().unwrap_or_default(), error));
     }
     Ok(alias)
+}
+
+/// What there is, or how the alias that was meant comes to be.
+fn unknown(app: &App, alias: &str, error: rbee_config::Error) -> Failure {
+    let is_misspelt = matches!(&error, rbee_config::Error::UnknownHive { nearest: Some(_), .. });
+    let failure = Failure::usage(error).hint("`./rbee hive list` shows the hives");
+    match HiveEntry::beside(&app.config.hives, app.config.queen.port, alias, None) {
+        Ok(hive) if !is_misspelt => {
+            let lines = edit::hive_lines(&hive).trim_end().replace('\n', "\n  ");
+            let path = app.config.paths.config_file.display();
+            failure.hint(format!("`./rbee hive add {alias}` writes this into `{path}`:\n  {lines}"))
+        }
+        _ => failure,
+    }
+}
+
+fn add(app: &App, args: &HiveAddArgs) -> Result<(), Failure> {
+    app.is_ours_to("configure")?;
+    let hives = &app.config.hives;
+    let hive = HiveEntry::beside(hives, app.config.queen.port, &args.alias, args.port)
+        .map_err(Failure::usage)?;
+    let path = &app.config.paths.config_file;
+    let text = edit::read(path)?;
+    // The hive that is there without a word must be written once there are others.
+    let unwritten = if edit::has_hives(&text)? { &[][..] } else { hives };
+    let added: Vec<_> = unwritten.iter().chain([&hive]).cloned().collect();
+    let text = edit::with_hives(&text, &added)
+        .with_context(|| format!("cannot add a hive to `{}`", path.display()))?;
+    edit::write(path, &text)?;
+    let names: Vec<_> = added.iter().map(|hive| format!("`{}`", hive.alias)).collect();
+    let human = format!("Wrote {} into `{}`", names.join(" and "), path.display());
+    Narration::new("keeper", "hive_add", human).about(&hive.alias).emit();
+    app.terminal.say(&format!("`./rbee hive start {}` starts it", hive.alias));
+    Ok(())
+}
+
+async fn remove(app: &App, alias: &str) -> Result<(), Failure> {
+    app.is_ours_to("configure")?;
+    app.config
+        .hive(Some(alias))
+        .map_err(|error| Failure::usage(error).hint("`./rbee hive list` shows the hives"))?;
+    let runs = list(app).await?.hives.into_iter().any(|hive| {
+        hive.alias == alias && matches!(hive.state, HiveState::Ready | HiveState::Starting)
+    });
+    if runs {
+        return Err(Failure::usage(format_args!("the hive `{alias}` runs"))
+            .hint(format!("`./rbee hive stop {alias}` first; its workers stop with it")));
+    }
+    let path = &app.config.paths.config_file;
+    let text = edit::without_hive(&edit::read(path)?, alias)
+        .with_context(|| format!("cannot take a hive out of `{}`", path.display()))?;
+    let Some(text) = text else {
+        return Err(Failure::usage(format_args!(
+            "the hive `{alias}` is there because `{}` names no other",
+            path.display()
+        ))
+        .hint("`./rbee hive add` writes another one"));
+    };
+    edit::write(path, &text)?;
+    let human = format!("Took `{alias}` out of `{}`", path.display());
+    Narration::new("keeper", "hive_remove", human).about(alias).emit();
+    Ok(())
 }
 
 /// Makes sure of a hive, with what that takes told as it happens.
@@ -61,7 +129,7 @@ async fn job(
 }
 
 fn configured(app: &App) -> Vec<Hive> {
-    let stopped = |hive: &rbee_config::HiveEntry| Hive {
+    let stopped = |hive: &HiveEntry| Hive {
         alias: hive.alias.clone(),
         host: hive.host.clone(),
         port: hive.port,

@@ -3,7 +3,7 @@ use rbee_api::{JobRequest, Model, ModelList};
 
 use crate::{
     app::App,
-    cli::{ModelArgs, ModelVerb, OfHive},
+    cli::{ModelArgs, ModelListArgs, ModelVerb, OfHive},
     commands::{hive, print},
     failure::Failure,
     job::Job,
@@ -13,7 +13,7 @@ use crate::{
 pub(crate) async fn run(app: &App, verb: ModelVerb) -> Result<(), Failure> {
     match verb {
         ModelVerb::Pull(args) => pull(app, args).await,
-        ModelVerb::List { hive: OfHive { alias }, output } => {
+        ModelVerb::List(ModelListArgs { hive: OfHive { alias }, output }) => {
             hive::ensure(app, alias.clone()).await?;
             let list = app.queen().await?.models(alias.as_deref()).await?;
             print(app, output.json, &list, table)

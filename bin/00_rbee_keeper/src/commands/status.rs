@@ -7,7 +7,7 @@ use crate::{
     cli::{Output, StatusArgs},
     client::QueenClient,
     commands::{hive, print, worker},
-    failure::Failure,
+    failure::{Failure, Kind},
     render::{Table, age, short_hash},
 };
 
@@ -41,7 +41,8 @@ pub(crate) struct Row {
 
 pub(crate) async fn run(app: &App, args: StatusArgs) -> Result<(), Failure> {
     let queen = app.running_queen().await?;
-    show(app, queen.as_ref(), args.output).await
+    let report = show(app, queen.as_ref(), args.output).await?;
+    verdict(&report)
 }
 
 /// The whole chain, as `queen` knows it.
@@ -49,13 +50,24 @@ pub(crate) async fn show(
     app: &App,
     queen: Option<&QueenClient>,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<Report, Failure> {
     let report = report(app, queen).await?;
-    if !report.running && !output.json {
-        app.terminal.say("No queen runs; `./rbee queen start` or a first prompt starts the chain");
-        return Ok(());
+    if report.running || output.json {
+        print(app, output.json, &report, table)?;
+    } else {
+        app.terminal.say(&app.no_queen());
     }
-    print(app, output.json, &report, table)
+    Ok(report)
+}
+
+/// The exit code that scripts go by.
+fn verdict(report: &Report) -> Result<(), Failure> {
+    let is_broken = |row: &Row| matches!(row.state, "failed" | "stuck");
+    match report {
+        Report { running: false, .. } => Err(Failure::said(Kind::Unreachable)),
+        Report { levels, .. } if levels.iter().any(is_broken) => Err(Failure::said(Kind::Failed)),
+        Report { .. } => Ok(()),
+    }
 }
 
 /// The queen alone.
@@ -69,7 +81,8 @@ pub(crate) async fn of_queen(app: &App, output: Output) -> Result<(), Failure> {
         }
         None => Report { running: false, levels: vec![stopped_queen(app)] },
     };
-    print(app, output.json, &report, table)
+    print(app, output.json, &report, table)?;
+    verdict(&report)
 }
 
 async fn report(app: &App, queen: Option<&QueenClient>) -> Result<Report, Failure> {

@@ -38,7 +38,7 @@ async fn check(app: &App, args: UpdateArgs) -> Result<(), Failure> {
 async fn update(app: &App, args: UpdateArgs) -> Result<(), Failure> {
     Job::start(app, &JobRequest::ChainUpdate {}).await?.finish().await?;
     let queen = app.queen().await?;
-    status::show(app, Some(&queen), args.output).await
+    status::show(app, Some(&queen), args.output).await.map(drop)
 }
 
 fn table(verdicts: &Verdicts) -> String {

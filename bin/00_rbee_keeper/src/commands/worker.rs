@@ -13,7 +13,7 @@ pub(crate) async fn run(app: &App, verb: WorkerVerb) -> Result<(), Failure> {
     let list = match app.running_queen().await? {
         Some(queen) => queen.workers().await?,
         None => {
-            app.terminal.say("No queen runs, so no worker is known");
+            app.terminal.say(&app.no_queen());
             WorkerList::default()
         }
     };

@@ -73,15 +73,27 @@ pub(crate) struct Shown {
     pub(crate) doing: Doing,
     pub(crate) pid: Option<u32>,
     pub(crate) exe_hash: Option<String>,
-    pub(crate) age_s: Option<u64>,
+    pub(crate) began: Option<Instant>,
     pub(crate) why: Option<String>,
+}
+
+/// A line for the person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Milliseconds since the Unix epoch; `None` for what is printed by another program.
+    pub(crate) at_ms: Option<u64>,
+    pub(crate) text: String,
 }
 
 /// Everything that `dev` knows.
 #[derive(Debug)]
 pub(crate) struct Model {
     levels: Vec<Level>,
-    lines: VecDeque<String>,
+    lines: VecDeque<Said>,
+    /// How far the build is that is under way.
+    progress: Option<String>,
+    /// Nothing is built by itself.
+    is_paused: bool,
     /// What was printed since the update began.
     compiler: Vec<String>,
     /// Why the last update failed; empty when it did not.
@@ -100,6 +112,7 @@ struct Level {
     /// What the update does with it, or that it failed.
     under_way: Option<Doing>,
     rows: Vec<Row>,
+    rows_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -118,10 +131,13 @@ impl Model {
             attempted: None,
             under_way: None,
             rows: Vec::new(),
+            rows_at: None,
         };
         Self {
             levels: binaries.iter().map(level).collect(),
             lines: VecDeque::new(),
+            progress: None,
+            is_paused: false,
             compiler: Vec::new(),
             failure: Vec::new(),
             updating: false,
@@ -139,11 +155,12 @@ impl Model {
                     self.failure.clear();
                 }
             }
-            Event::Blind(why) => self.line(format!("the sources cannot be watched: {why}")),
+            Event::Blind(why) => self.line(None, format!("the sources cannot be watched: {why}")),
             Event::Runs(rows) => {
                 for level in &mut self.levels {
                     let of_level = rows.iter().filter(|row| row.level == level.binary.level);
                     level.rows = of_level.cloned().collect();
+                    level.rows_at = Some(now);
                 }
             }
             Event::Narrated(narration) => self.narrated(&narration),
@@ -154,21 +171,52 @@ impl Model {
     /// Whether there is something to build or to replace that no update has tried yet, and no
     /// edit has been made for a [`QUIET`] moment.
     pub(crate) fn wants_update(&self, now: Instant) -> bool {
-        // All are looked at before the first, so that they are built together.
-        let seen = self.levels.iter().map(|level| level.seen.as_ref());
-        let is_quiet = |seen: &Seen| {
-            seen.verdict.freshness == Freshness::Fresh
-                || now.saturating_duration_since(seen.since) >= QUIET
+        self.update_at().is_some_and(|at| at <= now)
+    }
+
+    /// When that will be so, unless something happens before.
+    pub(crate) fn update_at(&self) -> Option<Instant> {
+        if self.updating || self.is_paused || !self.levels.iter().any(Level::is_untried) {
+            return None;
+        }
+        let quiet_at = |level: &Level| {
+            let seen = level.seen.as_ref()?;
+            let is_fresh = seen.verdict.freshness == Freshness::Fresh;
+            Some(if is_fresh { seen.since } else { seen.since + QUIET })
         };
-        !self.updating
-            && seen.into_iter().all(|seen| seen.is_some_and(is_quiet))
-            && self.levels.iter().any(Level::is_untried)
+        // All are looked at before the first, so that they are built together.
+        let all: Option<Vec<_>> = self.levels.iter().map(quiet_at).collect();
+        all?.into_iter().max()
+    }
+
+    /// Builds what there is to build now, also what was tried before.
+    pub(crate) fn try_again(&mut self) {
+        self.is_paused = false;
+        for level in &mut self.levels {
+            level.attempted = None;
+        }
+    }
+
+    pub(crate) fn pause_or_go_on(&mut self) {
+        self.is_paused = !self.is_paused;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Whether what runs is about to be something else, so that it is worth a look every second.
+    pub(crate) fn is_moving(&self) -> bool {
+        let moves = |doing| matches!(doing, Doing::Building | Doing::HandingOver | Doing::Draining);
+        self.updating || self.shown().iter().any(|shown| moves(shown.doing))
     }
 
     /// To be called when an update begins.
     pub(crate) fn begin_update(&mut self) {
         self.updating = true;
         self.compiler.clear();
+        // What failed is being mended, as far as anybody knows.
+        self.failure.clear();
         for level in &mut self.levels {
             level.attempted = level.seen.as_ref().map(|seen| seen.inputs.clone());
             level.under_way = None;
@@ -185,8 +233,13 @@ impl Model {
     }
 
     /// What has been said, the newest last.
-    pub(crate) fn lines(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
-        self.lines.iter().map(String::as_str)
+    pub(crate) fn lines(&self) -> impl DoubleEndedIterator<Item = &Said> + ExactSizeIterator {
+        self.lines.iter()
+    }
+
+    /// How far the update is.
+    pub(crate) fn progress(&self) -> Option<&str> {
+        self.progress.as_deref()
     }
 
     pub(crate) fn failure(&self) -> &[String] {
@@ -209,7 +262,12 @@ impl Model {
     }
 
     fn narrated(&mut self, narration: &Narration) {
-        self.line(human(narration));
+        if narration.level == Loudness::Progress {
+            self.progress = Some(narration.human.clone());
+            return;
+        }
+        let is_ours = narration.level != Loudness::Verbatim;
+        self.line(is_ours.then_some(narration.at_ms), human(narration));
         if narration.level == Loudness::Verbatim {
             if self.updating && self.compiler.len() < MAX_COMPILER_LINES {
                 self.compiler.push(narration.human.clone());
@@ -229,6 +287,7 @@ impl Model {
 
     fn updated(&mut self, result: Result<(), Vec<String>>) {
         self.updating = false;
+        self.progress = None;
         let is_failed = result.is_err();
         for level in &mut self.levels {
             level.under_way = level.under_way.filter(|doing| is_failed && *doing == Doing::Failed);
@@ -241,17 +300,17 @@ impl Model {
                 let mut failure =
                     first.map_or_else(Vec::new, |first| self.compiler.split_off(first));
                 failure.extend(said.iter().cloned());
-                said.into_iter().for_each(|line| self.line(line));
+                said.into_iter().for_each(|line| self.line(None, line));
                 failure
             }
         };
     }
 
-    fn line(&mut self, line: String) {
+    fn line(&mut self, at_ms: Option<u64>, text: String) {
         if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(line);
+        self.lines.push_back(Said { at_ms, text });
     }
 }
 
@@ -304,7 +363,7 @@ impl Level {
                 doing,
                 pid: None,
                 exe_hash: None,
-                age_s: None,
+                began: None,
                 why: why(),
             }];
         }
@@ -314,7 +373,10 @@ impl Level {
             doing: self.doing(row),
             pid: row.pid,
             exe_hash: row.exe_hash.clone(),
-            age_s: row.age_s,
+            began: self
+                .rows_at
+                .zip(row.age_s)
+                .and_then(|(at, age)| at.checked_sub(Duration::from_secs(age))),
             why: row.detail.clone().or_else(why),
         };
         self.rows.iter().map(shown).collect()

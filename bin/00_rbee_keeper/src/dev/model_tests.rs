@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
+use jiff::tz::TimeZone;
 use narration_core::{Level, Narration, lines};
 use ratatui::{Terminal, backend::TestBackend};
 
@@ -8,7 +9,7 @@ use super::{Doing, Event, Model, QUIET};
 use crate::{
     chain::{CHAIN, Freshness, Verdict},
     commands::Row,
-    dev::screen::draw,
+    dev::screen::{View, draw},
 };
 
 /// Far enough from the start of everything for a test to look back.
@@ -57,8 +58,13 @@ fn doings(model: &Model) -> Vec<Doing> {
 }
 
 fn picture(model: &Model) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(92, 18)).unwrap();
-    terminal.draw(|frame| draw(frame, model)).unwrap();
+    picture_of(92, 18, model, &mut View::default())
+}
+
+fn picture_of(width: u16, height: u16, model: &Model, view: &mut View) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let now = start();
+    terminal.draw(|frame| draw(frame, model, view, &TimeZone::UTC, now)).unwrap();
     let picture = terminal.backend().to_string().replace('"', "");
     // Borders in signs that source text may have.
     picture
@@ -184,16 +190,16 @@ fn each_change_is_told_once() {
 fn a_chain_at_rest_is_a_table_and_what_was_said() {
     let now = start();
     let mut model = serving(now);
-    model.apply(Event::Narrated(Narration::new("queen", "hive_ready", "`mine` is ready")), now);
+    model.apply(Event::Narrated(at(Narration::new("queen", "hive_ready", "`mine` is ready"))), now);
     assert_snapshot!(picture(&model), @r"
     +rbee dev----------------------------------------------------------------------------------+
     |LEVEL  NAME           STATE        PID      BUILD        AGE      WHY                     |
-    |queen  queen          serving      4711     one          1m 15s                           |
-    |hive   mine           serving      4711     one          1m 15s                           |
-    |worker mine           serving      4711     one          1m 15s                           |
+    |queen  queen          serving      4711     one          1m                               |
+    |hive   mine           serving      4711     one          1m                               |
+    |worker mine           serving      4711     one          1m                               |
     +------------------------------------------------------------------------------------------+
     +what happens------------------------------------------------------------------------------+
-    |[queen] hive_ready: `mine` is ready                                                       |
+    |05:59:09 [queen] hive_ready: `mine` is ready                                              |
     |                                                                                          |
     |                                                                                          |
     |                                                                                          |
@@ -203,7 +209,7 @@ fn a_chain_at_rest_is_a_table_and_what_was_said() {
     |                                                                                          |
     |                                                                                          |
     +------------------------------------------------------------------------------------------+
-     watching | q leaves, and the chain goes on
+     q leaves | ? keys | watching
     ");
 }
 
@@ -224,9 +230,9 @@ fn a_failed_build_stays_on_the_screen_until_the_sources_are_good() {
     assert_snapshot!(without_symbols(&picture(&model)), @r"
     +rbee dev----------------------------------------------------------------------------------+
     |LEVEL  NAME           STATE        PID      BUILD        AGE      WHY                     |
-    |queen  queen          failed       4711     one          1m 15s   `src/lib.rs` changed    |
-    |hive   mine           serving      4711     one          1m 15s                           |
-    |worker mine           serving      4711     one          1m 15s                           |
+    |queen  queen          failed       4711     one          1m       `src/lib.rs` changed    |
+    |hive   mine           serving      4711     one          1m                               |
+    |worker mine           serving      4711     one          1m                               |
     +------------------------------------------------------------------------------------------+
     +what happens------------------------------------------------------------------------------+
     |error: expected `;`, found `}`                                                            |
@@ -239,7 +245,7 @@ fn a_failed_build_stays_on_the_screen_until_the_sources_are_good() {
     | --> bin/10_queen_rbee/src/lib.rs:7:1                                                     |
     |error: cannot bring up the queen                                                          |
     +------------------------------------------------------------------------------------------+
-     watching | q leaves, and the chain goes on
+     q leaves | ? keys | watching
     ");
     for level in 0..3 {
         model.apply(looked(level, Freshness::Fresh, "one"), now);
@@ -252,4 +258,117 @@ fn a_failed_build_stays_on_the_screen_until_the_sources_are_good() {
 fn without_symbols(picture: &str) -> String {
     let plain = |line| if str::is_ascii(line) { line } else { "(a narration)" };
     picture.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// Told at a certain time.
+fn at(narration: Narration) -> Narration {
+    Narration { at_ms: 1_795_931_949_453, ..narration }
+}
+
+#[test]
+fn on_a_small_screen_each_level_is_a_line_and_a_failure_is_seen() {
+    let now = start();
+    let mut model = serving(now);
+    model.apply(Event::Narrated(at(Narration::new("queen", "hive_ready", "`mine` is ready"))), now);
+    let picture = picture_of(40, 8, &model, &mut View::default());
+    let lines: Vec<_> = picture.lines().map(str::trim_end).collect();
+    let expected = [
+        "queen  serving          1m",
+        "hive   serving          1m mine",
+        "worker serving          1m mine",
+        "05:59:09 [queen] hive_ready: `mine` is r",
+        "",
+        "",
+        "",
+        " q leaves | ? keys | watching",
+    ];
+    assert_eq!(lines, expected);
+    model.apply(looked(0, Freshness::Stale, "broken"), now);
+    model.begin_update();
+    model.apply(Event::Narrated(Narration::verbatim("dmn-life", "error: expected `;`")), now);
+    model.apply(Event::Updated(Err(vec!["error: no queen".to_owned()])), now);
+    let picture = picture_of(40, 8, &model, &mut View::default());
+    assert!(picture.contains("error: expected `;`"), "{picture}");
+    let mut view = View { is_helping: true, ..View::default() };
+    let picture = picture_of(40, 8, &model, &mut view);
+    assert!(picture.contains("build and replace now"), "{picture}");
+}
+
+#[test]
+fn paths_of_the_tree_are_relative_and_cut_at_their_beginning() {
+    let now = start();
+    let mut model = serving(now);
+    let Event::Looked { mut verdict, .. } = looked(0, Freshness::Stale, "two") else { panic!() };
+    verdict.reasons = vec!["`/tree/bin/10_queen_rbee/src/hives/choose.rs` changed".to_owned()];
+    model.apply(Event::Looked { level: 0, verdict, inputs: "two".to_owned() }, now);
+    let mut view = View { root: "/tree/".to_owned(), ..View::default() };
+    let picture = picture_of(92, 18, &model, &mut view);
+    assert!(picture.contains("`../choose.rs` changed"), "{picture}");
+    let picture = picture_of(140, 18, &model, &mut view);
+    assert!(picture.contains(" `bin/10_queen_rbee/src/hives/choose.rs` changed"), "{picture}");
+}
+
+#[test]
+fn an_error_is_gone_as_soon_as_what_it_was_about_is_built_again() {
+    let now = start();
+    let mut model = serving(now);
+    model.apply(looked(0, Freshness::Stale, "broken"), now);
+    model.begin_update();
+    model.apply(Event::Updated(Err(vec!["error: no".to_owned()])), now);
+    assert_eq!(model.failure(), ["error: no"]);
+    model.apply(looked(0, Freshness::Stale, "mended"), now);
+    model.begin_update();
+    assert!(model.failure().is_empty());
+}
+
+#[test]
+fn paused_nothing_is_built_until_somebody_says_so() {
+    let now = start();
+    let mut model = serving(now);
+    model.pause_or_go_on();
+    model.apply(looked(0, Freshness::Stale, "two"), now);
+    assert_eq!(model.update_at(), None);
+    assert!(picture(&model).contains("| paused"));
+    model.pause_or_go_on();
+    assert_eq!(model.update_at(), Some(now + QUIET));
+    // And what failed is tried again by whoever asks for it.
+    model.begin_update();
+    model.apply(Event::Updated(Err(vec!["error: no".to_owned()])), now);
+    assert_eq!(model.update_at(), None);
+    model.try_again();
+    assert!(model.wants_update(now + QUIET));
+}
+
+#[test]
+fn how_far_a_build_is_stands_at_the_foot_and_fills_no_lines() {
+    let now = start();
+    let mut model = serving(now);
+    model.begin_update();
+    for done in 0..9 {
+        let told = lines::compiling("rbee-hive", done, 9, "", Duration::from_secs(done.into()));
+        model.apply(Event::Narrated(told), now);
+    }
+    assert_eq!(model.lines().len(), 0);
+    assert!(picture(&model).contains("8/9") || picture(&model).contains("8 of 9"));
+    model.apply(Event::Updated(Ok(())), now);
+    assert!(picture(&model).contains("| watching"));
+}
+
+#[test]
+fn what_was_said_can_be_scrolled_back_to() {
+    let now = start();
+    let mut model = serving(now);
+    for number in 0..40 {
+        let line = Narration::verbatim("dmn-life", format!("line {number}."));
+        model.apply(Event::Narrated(line), now);
+    }
+    let mut view = View::default();
+    assert!(picture_of(92, 18, &model, &mut view).contains("line 39."));
+    view.scroll(isize::MAX);
+    let top = picture_of(92, 18, &model, &mut view);
+    assert!(top.contains("line 0.") && !top.contains("line 39."), "{top}");
+    view.scroll(-1);
+    assert!(!picture_of(92, 18, &model, &mut view).contains("line 0."));
+    view.scroll(isize::MIN);
+    assert!(picture_of(92, 18, &model, &mut view).contains("line 39."));
 }

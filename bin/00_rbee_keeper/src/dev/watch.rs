@@ -12,20 +12,31 @@ use anyhow::Context as _;
 use auto_update::{AutoUpdater, Freshness as Checked, Watcher};
 use tokio::sync::mpsc;
 
-use super::{Event, model::QUIET};
+use super::{
+    ear::{Below, Ear, is_source},
+    model::Event,
+};
 use crate::{
     chain::{Binary, Verdict},
     failure::Failure,
 };
 
-/// How long a fresh binary's watch waits before it sees whether anybody still listens.
-const LISTENING: Duration = Duration::from_secs(1);
+/// How long a watch waits before it sees whether anybody still listens.
+const LISTENING: Duration = Duration::from_secs(60);
+
+/// What makes a stale binary fresh or another one may lie elsewhere, such as in the toolchain.
+const STALE_LOOK: Duration = Duration::from_secs(10);
+
+/// The file of a receipt that a build leaves in the target directory.
+const RECEIPTS: &str = ".auto-update/receipts";
+const RECEIPT: &str = "current";
 
 /// Where the sources of the workspace are, and what stands beside them.
-const SOURCES: [&str; 3] = ["bin", "Cargo.toml", "Cargo.lock"];
+const SOURCES: &str = "bin";
+const BESIDE: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 
-/// Tells of each of `binaries` what its sources make it, now and whenever that may have changed;
-/// while one is not fresh, each [`QUIET`] moment. Ends when nobody listens.
+/// Tells of each of `binaries` what its sources make it, now and whenever that may have changed. Ends
+/// when nobody listens.
 pub(crate) fn watch(
     root: &Path,
     profile: &str,
@@ -35,9 +46,11 @@ pub(crate) fn watch(
     for (level, binary) in binaries.iter().enumerate() {
         let updater = AutoUpdater::new(binary.name, root.join(binary.source_dir))
             .with_context(|| format!("cannot watch `{}`", binary.name))?;
+        let receipts = updater.target_dir().map(|target| target.join(RECEIPTS));
+        let receipts = receipts.with_context(|| format!("cannot watch `{}`", binary.name))?;
         let watcher = updater.profile(profile).watch();
         let (root, events) = (root.to_owned(), events.clone());
-        thread::spawn(move || follow(level, binary, &root, &watcher, &events));
+        thread::spawn(move || follow(level, binary, &root, &receipts, &watcher, &events));
     }
     Ok(())
 }
@@ -46,12 +59,26 @@ fn follow(
     level: usize,
     binary: &Binary,
     root: &Path,
+    receipts: &Path,
     watcher: &Watcher,
     events: &mpsc::Sender<Event>,
 ) {
+    // Only while it is not fresh: then nothing else listens to what is not among its inputs yet.
+    let mut ear = None;
     loop {
         let checked = watcher.check();
         let is_fresh = checked.as_ref().is_ok_and(Checked::is_fresh);
+        if is_fresh {
+            ear = None;
+        } else if ear.is_none() {
+            // What happens before it listens is seen by another look.
+            ear = Some(Ear::over(vec![
+                (root.join(SOURCES), Below::Sources),
+                (root.to_owned(), Below::Beside(&BESIDE)),
+                (receipts.to_owned(), Below::Named(RECEIPT)),
+            ]));
+            continue;
+        }
         let inputs = match &checked {
             Ok(Checked::Fresh(artifact)) => artifact.hash.to_string(),
             checked => fingerprint(root, checked.as_ref().ok()),
@@ -60,15 +87,17 @@ fn follow(
         if events.blocking_send(Event::Looked { level, verdict, inputs }).is_err() {
             return;
         }
-        let waited = if is_fresh {
-            loop {
+        let waited = match &mut ear {
+            Some(ear) => {
+                ear.wait(STALE_LOOK);
+                Ok(true)
+            }
+            None => loop {
                 match watcher.wait(LISTENING) {
                     Ok(false) if !events.is_closed() => {}
                     waited => break waited,
                 }
-            }
-        } else {
-            watcher.wait(QUIET)
+            },
         };
         if let Err(error) = waited {
             events.blocking_send(Event::Blind(format!("{:#}", anyhow::Error::from(error)))).ok();
@@ -82,8 +111,9 @@ fn follow(
 /// What the last build read is not enough, since what is missing is not among it.
 fn fingerprint(root: &Path, checked: Option<&Checked>) -> String {
     let mut states = BTreeMap::new();
-    for source in SOURCES {
-        collect(&root.join(source), &mut states);
+    collect(&root.join(SOURCES), &mut states);
+    for file in BESIDE {
+        collect_file(root.join(file), &mut states);
     }
     if let Some(Checked::Stale(reasons)) = checked {
         for reason in reasons {
@@ -100,9 +130,7 @@ type States = BTreeMap<PathBuf, Option<(u64, u64, i64, i64)>>;
 fn collect(path: &Path, states: &mut States) {
     let Ok(entries) = fs::read_dir(path) else { return collect_file(path.to_owned(), states) };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        // Neither is what editors leave beside a file.
-        if name.to_string_lossy().starts_with('.') || name == "target" {
+        if !is_source(&entry.file_name().to_string_lossy()) {
             continue;
         }
         match entry.file_type() {

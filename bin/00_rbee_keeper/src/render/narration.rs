@@ -2,6 +2,10 @@ use clap::builder::styling::{AnsiColor, Style};
 use narration_core::{Level, Narration, human, json};
 use rbee_config::NarrationMode;
 
+/// The package that is most of a first build, and what to say of it.
+const LLAMA_CPP: &str = "llama-cpp-sys-2";
+const LLAMA_CPP_TAKES: &str = " (llama.cpp: 3 to 5 minutes on two cores, once)";
+
 /// Whether text may carry colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paint {
@@ -12,7 +16,15 @@ pub enum Paint {
 impl Paint {
     /// What standard error takes: colour on a terminal, unless the environment refuses it.
     pub fn of_stderr() -> Self {
-        match anstream::AutoStream::choice(&std::io::stderr()) {
+        Self::of(anstream::AutoStream::choice(&std::io::stderr()))
+    }
+
+    pub(crate) fn of_stdout() -> Self {
+        Self::of(anstream::AutoStream::choice(&std::io::stdout()))
+    }
+
+    fn of(choice: anstream::ColorChoice) -> Self {
+        match choice {
             anstream::ColorChoice::Never => Self::Plain,
             _ => Self::Ansi,
         }
@@ -52,6 +64,7 @@ pub(crate) fn narration_line(
             Level::Verbatim => plain,
             Level::Warn => paint.doubtful(&plain),
             Level::Error => paint.bad(&plain),
+            Level::Progress if plain.contains(LLAMA_CPP) => format!("{plain}{LLAMA_CPP_TAKES}"),
             Level::Info | Level::Progress => match plain.split_once(": ") {
                 Some((who, what)) => format!("{} {what}", paint.dim(&format!("{who}:"))),
                 None => plain,
@@ -86,6 +99,15 @@ mod tests {
             let stripped = anstream::adapter::strip_str(&line).to_string();
             assert_eq!(stripped, narration_core::human(&narration));
         }
+    }
+
+    #[test]
+    fn what_takes_long_says_why() {
+        let took = std::time::Duration::from_secs(7);
+        let told = |now| narration_core::lines::compiling("llamacpp-worker", 3, 9, now, took);
+        let said = |now| line(&told(now), NarrationMode::Human, Paint::Plain).unwrap();
+        assert!(said("llama-cpp-sys-2").ends_with("once)"), "{}", said("llama-cpp-sys-2"));
+        assert!(!said("serde").contains("llama.cpp"));
     }
 
     #[test]

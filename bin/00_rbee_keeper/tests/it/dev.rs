@@ -135,7 +135,7 @@ async fn a_terminal_gets_a_picture_and_is_given_back_when_q_is_pressed() {
     let mut all = Vec::new();
     let watch = async {
         queen.wait_for_all(JOBS, 1).await;
-        while !seen(&all).contains("4711") || !seen(&all).contains("watching | q leaves") {
+        while !seen(&all).contains("4711") || !seen(&all).contains("? keys | watching") {
             all.extend(pieces.recv().await.expect("the keeper has not left"));
         }
         let picture = seen(&all);
@@ -162,7 +162,7 @@ async fn a_terminal_is_given_back_when_the_process_is_told_to_end() {
     let mut pieces = screen.pieces();
     let mut all = Vec::new();
     let watch = async {
-        while !seen(&all).contains("watching | q leaves") {
+        while !seen(&all).contains("? keys | watching") {
             all.extend(pieces.recv().await.expect("the keeper has not left"));
         }
         signal(&child, Signal::TERM);

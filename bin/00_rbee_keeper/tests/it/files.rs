@@ -5,39 +5,48 @@ use serde_json::Value;
 
 use crate::keeper::Keeper;
 
-#[tokio::test]
-async fn the_last_lines_of_a_log_are_shown() {
-    let keeper = Keeper::alone();
-    keeper.write("state/logs/queen-8500.log", "one\ntwo\nthree\n");
-    keeper.write("state/logs/hive-a.log", "other\n");
-    let output = keeper.run(&["logs", "queen", "-n", "2"]).await.exits(0);
-    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("two\nthree\n", ""));
+/// A line as a daemon logs it, at the second `at`.
+fn line(at: u8, text: &str) -> String {
+    format!("2026-11-29T05:59:{at:02}.5Z  INFO rbee: {text}\n")
 }
 
 #[tokio::test]
-async fn several_logs_are_told_apart() {
-    let keeper = Keeper::alone();
-    keeper.write("state/logs/hive-a.log", "of a\n");
-    keeper.write("state/logs/hive-b.log", "of b\n");
-    let output = keeper.run(&["logs", "hive"]).await.exits(0);
-    assert_eq!(output.stdout, "of a\nof b\n");
-    assert_eq!(output.stderr, "==> hive-a.log <==\n==> hive-b.log <==\n");
+async fn the_last_lines_of_all_levels_are_merged_in_local_time() {
+    let keeper = Keeper::alone().with("TZ", "XXX-2");
+    keeper.write("state/logs/queen-8500.log", &[line(1, "one"), line(4, "four")].concat());
+    keeper.write("state/logs/hive-a.log", &[line(2, "two"), line(3, "three")].concat());
+    let output = keeper.run(&["logs", "-n", "3"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    2026-11-29 07:59:02  hive a          INFO   rbee: two
+    2026-11-29 07:59:03  hive a          INFO   rbee: three
+    2026-11-29 07:59:04  queen           INFO   rbee: four
+    ");
+    assert_eq!(output.stderr, "");
+    let output = keeper.run(&["logs", "queen", "-n", "1", "--utc"]).await.exits(0);
+    assert_snapshot!(output.stdout, @"2026-11-29 05:59:04  queen           INFO   rbee: four");
+    let output = keeper.run(&["logs", "queen", "-n", "1", "--raw"]).await.exits(0);
+    assert_eq!(output.stdout, line(4, "four"));
+    let output = keeper.run(&["logs", "queen", "-n", "1", "--json"]).await.exits(0);
+    let logged: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(logged["message"], "rbee: four");
 }
 
 #[tokio::test]
-async fn a_level_that_has_logged_nothing_is_a_failure_with_a_hint() {
+async fn who_has_logged_nothing_is_a_failure_with_a_hint() {
     let output = Keeper::alone().run(&["logs", "worker"]).await.exits(1);
     assert_snapshot!(output.stderr, @r"
     error: the worker has logged nothing yet
     hint: `./rbee status` shows what runs
     ");
+    let output = Keeper::alone().run(&["logs"]).await.exits(1);
+    assert!(output.stderr.starts_with("error: the chain has logged nothing yet\n"));
 }
 
 #[tokio::test]
 async fn a_followed_log_goes_on_until_the_interrupt() {
     let keeper = Keeper::alone();
     keeper.write("state/logs/queen-8500.log", "old\n");
-    let mut running = keeper.spawn(&["logs", "queen", "-f"]);
+    let mut running = keeper.spawn(&["logs", "queen", "-f", "--raw"]);
     running.says("old\n").await;
     let path = keeper.home().join("state/logs/queen-8500.log");
     let mut log = fs::OpenOptions::new().append(true).open(&path).unwrap();

@@ -183,8 +183,9 @@ async fn a_queen_that_is_not_there_is_exit_code_4() {
     let output = keeper.run(&["infer", "hi"]).await.exits(4);
     assert_eq!(output.stdout, "");
     let first = output.stderr_of(&keeper, &queen);
-    assert!(first.starts_with("error: cannot reach the queen at `http://127.0.0.1:"), "{first}");
-    assert!(first.ends_with("hint: `./rbee status` shows what runs\n"), "{first}");
+    assert!(first.starts_with("error: no queen answers at `http://127.0.0.1:"), "{first}");
+    let causes = "`: nobody listens there\nhint: `./rbee status` shows what runs\n";
+    assert!(first.ends_with(causes), "{first}");
 }
 
 #[tokio::test]

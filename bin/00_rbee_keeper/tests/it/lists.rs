@@ -58,7 +58,8 @@ fn json_of(stdout: &str) -> Value {
 async fn status_shows_every_level() {
     let queen = queen().await;
     let keeper = Keeper::of(&queen);
-    let output = keeper.run(&["status"]).await.exits(0);
+    // One of them has failed.
+    let output = keeper.run(&["status"]).await.exits(1);
     let port = format!("{:<5}", queen.port());
     assert_snapshot!(output.stdout.replace(&port, "PORT "), @r"
     LEVEL   NAME          STATE   PID  PORT   BUILD         AGE    FRESH  DETAIL
@@ -72,7 +73,7 @@ async fn status_shows_every_level() {
 #[tokio::test]
 async fn status_as_json_has_whole_hashes_and_plain_numbers() {
     let queen = queen().await;
-    let output = Keeper::of(&queen).run(&["status", "--json"]).await.exits(0);
+    let output = Keeper::of(&queen).run(&["status", "--json"]).await.exits(1);
     let status = json_of(&output.stdout);
     assert_eq!(status["running"], true);
     assert_eq!(status["levels"][0]["port"], queen.port());
@@ -82,21 +83,39 @@ async fn status_as_json_has_whole_hashes_and_plain_numbers() {
 }
 
 #[tokio::test]
-async fn status_of_a_queen_that_is_gone_is_no_error() {
+async fn status_where_no_queen_runs_is_exit_code_4() {
     let keeper = Keeper::alone().with("RBEE_QUEEN_URL", "http://127.0.0.1:1");
-    let output = keeper.run(&["status"]).await.exits(0);
+    let output = keeper.run(&["status"]).await.exits(4);
     assert_eq!(output.stdout, "");
-    assert_snapshot!(output.stderr, @"No queen runs; `./rbee queen start` or a first prompt starts the chain");
-    let output = keeper.run(&["status", "--json"]).await.exits(0);
+    assert_snapshot!(output.stderr, @"No queen answers at `http://127.0.0.1:1`, which `queen.url` or `--queen-url` names");
+    let output = keeper.run(&["status", "--json"]).await.exits(4);
     assert_eq!(json_of(&output.stdout)["running"], false);
+    let output = Keeper::alone().run(&["status"]).await.exits(4);
+    assert_snapshot!(output.stderr, @"No queen runs; `./rbee serve` or a first prompt starts the chain");
+    Keeper::alone().run(&["queen", "status"]).await.exits(4);
+}
+
+#[tokio::test]
+async fn status_of_a_chain_that_serves_is_exit_code_0() {
+    let queen = Queen::start().await;
+    queen.on("GET /health", Reply::Json(200, health("queen-rbee", 11)));
+    let mut hives = hives();
+    hives["hives"].as_array_mut().unwrap().truncate(1);
+    queen.on("GET /v1/hives", Reply::Json(200, hives));
+    Keeper::of(&queen).run(&["status"]).await.exits(0);
 }
 
 #[tokio::test]
 async fn where_nothing_was_ever_started_a_look_starts_and_writes_nothing() {
     let keeper = Keeper::alone();
-    for arguments in [&["status"][..], &["queen", "status"], &["worker", "list"], &["hive", "list"]]
-    {
-        keeper.run(arguments).await.exits(0);
+    for (arguments, code) in [
+        (&["status"][..], 4),
+        (&["queen", "status"], 4),
+        (&["worker", "list"], 0),
+        (&["ps"], 0),
+        (&["hive", "list"], 0),
+    ] {
+        keeper.run(arguments).await.exits(code);
     }
     let output = keeper.run(&["queen", "stop", "--json"]).await.exits(0);
     assert_eq!(json_of(&output.stdout), json!({ "stopped": [] }));
@@ -252,6 +271,102 @@ async fn an_unknown_alias_names_the_known_ones_before_anything_starts() {
     hint: `./rbee hive list` shows the hives
     ");
     assert!(!keeper.home().join("run").exists());
+}
+
+#[tokio::test]
+async fn an_alias_that_nobody_configured_comes_with_the_lines_to_add() {
+    let keeper = Keeper::alone();
+    let home = keeper.home().display().to_string();
+    let output = keeper.run(&["hive", "start", "my-hive"]).await.exits(2);
+    assert_snapshot!(output.stderr.replace(&home, "HOME"), @r#"
+    error: no hive is called `my-hive`; configured: `localhost`
+    hint: `./rbee hive list` shows the hives
+    hint: `./rbee hive add my-hive` writes this into `HOME/config.toml`:
+      [[hive]]
+      alias = "my-hive"
+      port = 8601
+    "#);
+}
+
+#[tokio::test]
+async fn hives_are_written_into_the_configuration_and_taken_out_of_it() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "# mine\n[models]\ndefault = \"m\"\n");
+    keeper.run(&["hive", "add", "my-hive"]).await.exits(0);
+    let text = || std::fs::read_to_string(keeper.home().join("config.toml")).unwrap();
+    assert_snapshot!(text(), @r#"
+    # mine
+    [models]
+    default = "m"
+
+    [[hive]]
+    alias = "localhost"
+    port = 8600
+
+    [[hive]]
+    alias = "my-hive"
+    port = 8601
+    "#);
+    let output = keeper.run(&["hive", "list"]).await.exits(0);
+    assert!(output.stdout.contains("my-hive"), "{}", output.stdout);
+    let output = keeper.run(&["hive", "add", "my-hive"]).await.exits(2);
+    assert_eq!(output.stderr, "error: two hives are called `my-hive` (flag ALIAS)\n");
+    let output = keeper.run(&["hive", "add", "b", "--port", "8601"]).await.exits(2);
+    assert!(output.stderr.contains("are both 8601"), "{}", output.stderr);
+
+    keeper.run(&["hive", "remove", "localhost"]).await.exits(0);
+    assert!(!text().contains("localhost") && text().contains("# mine"), "{}", text());
+    keeper.run(&["hive", "remove", "localhost"]).await.exits(2);
+    keeper.run(&["hive", "remove", "my-hive"]).await.exits(0);
+    let output = keeper.run(&["hive", "remove", "localhost"]).await.exits(2);
+    assert!(output.stderr.contains("names no other"), "{}", output.stderr);
+}
+
+#[tokio::test]
+async fn a_hive_that_runs_stays_in_the_configuration() {
+    let queen = queen().await;
+    let keeper = Keeper::of(&queen);
+    keeper.write("config.toml", "[[hive]]\nalias = \"my-hive\"\n");
+    // Whose hives these are, the other one's configuration says.
+    let output = keeper.run(&["hive", "remove", "my-hive"]).await.exits(2);
+    assert!(output.stderr.contains("not this keeper's to configure"), "{}", output.stderr);
+    assert!(keeper.run(&["hive", "add", "b"]).await.exits(2).stdout.is_empty());
+}
+
+#[tokio::test]
+async fn short_words_do_what_the_long_ones_do() {
+    for (short, long) in [
+        (&["pull", "m", "--json"][..], &["model", "pull", "m", "--json"][..]),
+        (&["list"], &["model", "list"]),
+        (&["ls", "--json"], &["model", "list", "--json"]),
+        (&["rm", "m"], &["model", "rm", "m"]),
+        (&["ps"], &["worker", "list"]),
+        (&["stop"], &["queen", "stop"]),
+        (&["stop", "--now"], &["queen", "stop", "--now"]),
+        (&["run", "m", "hello", "you"], &["infer", "-m", "m", "hello you"]),
+    ] {
+        let told = async |arguments| {
+            let queen = queen().await;
+            queen.on_job(job_of(&json!({ "fine": true })));
+            queen.on("GET /v1/models/store", Reply::Json(200, json!({ "models": [] })));
+            let removed = json!({ "name": "m", "freed_bytes": 1 });
+            queen.on("DELETE /v1/models/store/m", Reply::Json(200, removed));
+            queen.on(queen::CHAT, Reply::Events(queen::answer_of(1, "hi")));
+            let keeper = Keeper::of(&queen);
+            let output = keeper.run(arguments).await;
+            let asked = [queen.requests(JOBS), queen.requests(queen::CHAT)].concat();
+            let asked: Vec<_> = asked.into_iter().map(|request| request.body).collect();
+            (output.stderr_of(&keeper, &queen), output.stdout, output.code, asked)
+        };
+        assert_eq!(told(short).await, told(long).await, "{short:?}");
+    }
+}
+
+#[tokio::test]
+async fn serve_says_that_the_chain_stays_and_how_it_ends() {
+    let queen = queen().await;
+    let output = Keeper::of(&queen).run(&["serve"]).await.exits(0);
+    assert!(output.stderr.contains("`./rbee stop` ends it"), "{}", output.stderr);
 }
 
 #[tokio::test]

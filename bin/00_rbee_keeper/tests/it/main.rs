@@ -14,4 +14,5 @@ mod files; // logs, config
 mod dev; // edits of a small workspace
 mod service; // against a systemctl of its own
 mod store; // built binaries
+mod documents; // commands in documents and in the help
 mod usage; // help, completions, what is not a verb

@@ -48,6 +48,12 @@ impl Screen {
         Stdio::from(OwnedFd::from(slave))
     }
 
+    /// Whether what is typed is shown.
+    pub(crate) fn echoes(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.master).unwrap().local_modes;
+        modes.contains(rustix::termios::LocalModes::ECHO)
+    }
+
     /// What the keys would send.
     pub(crate) fn type_in(&mut self, keys: &[u8]) {
         self.master.write_all(keys).unwrap();

@@ -1,6 +1,6 @@
 use crate::keeper::Keeper;
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 21] = [
     "infer",
     "chat",
     "status",
@@ -8,6 +8,13 @@ const VERBS: [&str; 14] = [
     "hive",
     "worker",
     "model",
+    "run",
+    "serve",
+    "stop",
+    "pull",
+    "list",
+    "rm",
+    "ps",
     "update",
     "dev",
     "logs",
@@ -54,6 +61,15 @@ async fn what_is_not_a_verb_or_a_flag_is_exit_code_2() {
         assert_eq!(output.stdout, "", "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn help_of_a_verb_is_that_verbs_help() {
+    let keeper = Keeper::alone();
+    let asked = keeper.run(&["help", "infer"]).await.exits(0).stdout;
+    assert_eq!(asked, keeper.run(&["infer", "--help"]).await.exits(0).stdout);
+    let all = keeper.run(&["help"]).await.exits(0).stdout;
+    assert_eq!(all, keeper.run(&["--help"]).await.exits(0).stdout);
 }
 
 #[tokio::test]

@@ -27,6 +27,47 @@ pub struct HiveEntry {
     pub port: u16,
 }
 
+impl HiveEntry {
+    /// A hive on this host beside those there are and the queen; without a port, at the next free one
+    /// after the other hives'.
+    ///
+    /// # Errors
+    ///
+    /// When `alias` is no name for a hive, or it or the port is taken.
+    pub fn beside(
+        hives: &[Self],
+        queen_port: u16,
+        alias: &str,
+        port: Option<u16>,
+    ) -> Result<Self, Error> {
+        let flag = || Origin::Flag("--port".into());
+        let Some(Alias(alias)) = Alias::from_text(alias) else {
+            let found = format!("`{alias}`");
+            return Err(invalid::<Alias>("hive.alias", found, Origin::Flag("ALIAS".into())));
+        };
+        if hives.iter().any(|hive| hive.alias == alias) {
+            return Err(Error::DuplicateHive { alias, origin: Origin::Flag("ALIAS".into()) });
+        }
+        let of_hives = hives.iter().map(|hive| (format!("hive.{}.port", hive.alias), hive.port));
+        let taken: Vec<_> =
+            [("queen.port".to_owned(), queen_port)].into_iter().chain(of_hives).collect();
+        let is_free = |port: u16| port == 0 || taken.iter().all(|(_, other)| *other != port);
+        let port = match port {
+            Some(port) => port,
+            None => {
+                let last = hives.iter().map(|hive| hive.port).max().unwrap_or_default();
+                let from = last.max(DEFAULT_PORT - 1).saturating_add(1);
+                (from..=u16::MAX).find(|port| is_free(*port)).unwrap_or(0)
+            }
+        };
+        if let Some((first, _)) = taken.iter().find(|(_, other)| port != 0 && *other == port) {
+            let (first, second) = (first.clone(), format!("hive.{alias}.port"));
+            return Err(Error::SharedPort { first, second, port, origin: flag() });
+        }
+        Ok(Self { alias, host: DEFAULT_HOST.into(), port })
+    }
+}
+
 /// Reads the `[[hive]]` tables; without any there is one hive, on this host.
 pub(crate) fn read(layers: &mut Layers<'_>) -> Result<Vec<HiveEntry>, Error> {
     let source = layers.file.source();

@@ -340,3 +340,23 @@ fn nothing_goes_to_other_machines_in_the_clear_by_mistake() {
         assert!(Home::with(&format!("[queen]\n{text}")).load().is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_hive_to_be_added_gets_the_next_port_and_a_name_of_its_own() {
+    let config = Home::with("[[hive]]\nalias = \"a\"\nport = 8700\n").load().unwrap();
+    let added = |alias, port| {
+        HiveEntry::beside(&config.hives, config.queen.port, alias, port).map(|hive| hive.port)
+    };
+    assert_eq!(added("b", None).unwrap(), 8701);
+    assert_eq!(added("b", Some(9000)).unwrap(), 9000);
+    assert_eq!(added("b", Some(0)).unwrap(), 0);
+    for (alias, port, said) in [
+        ("a", None, "two hives are called `a`"),
+        ("b", Some(8700), "`hive.a.port` and `hive.b.port` are both 8700"),
+        ("b", Some(8500), "`queen.port` and `hive.b.port` are both 8500"),
+        ("../b", None, "`hive.alias` must be a name of at most 64 characters"),
+    ] {
+        let error = added(alias, port).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{error}");
+    }
+}
