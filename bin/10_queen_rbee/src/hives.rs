@@ -72,6 +72,11 @@ impl Hives {
         self.authorized(self.0.http.request(method, format!("{}{path}", hive.base_url)))
     }
 
+    /// The same for an answer that goes on and on.
+    pub(crate) fn streaming(&self, base_url: &str, method: Method, path: &str) -> RequestBuilder {
+        self.authorized(self.0.streams.request(method, format!("{base_url}{path}")))
+    }
+
     fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
         request.header(AUTHORIZATION, self.0.token.authorization())
     }

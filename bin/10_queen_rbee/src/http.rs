@@ -4,6 +4,7 @@ mod jobs; // work that is begun by name
 mod chain; // health, hives, workers
 mod models; // names and files
 mod keys; // who else is let in
+mod events; // what happens, and the page that shows it
 mod apis; // APIs other than OpenAI's chat completions
 
 use axum::{
@@ -48,8 +49,9 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route(paths::OLLAMA_SHOW, post(ollama::show))
         .route(paths::OLLAMA_VERSION, get(ollama::version));
     let (access, names, relays) = (queen.access(), queen.names(), queen.relays.clone());
-    let routes = managed.merge(own).merge(open).with_state(queen);
+    let (page, events) = (events::page(&queen, port), events::routes(queen.clone()));
+    let routes = managed.merge(own).merge(open).with_state(queen).merge(events);
     let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));
     let guard = Guard::loopback(port).names(names).access(access);
-    fallbacks(routes).layer(guard.layer()).layer(from_fn(apis::in_their_own_shape))
+    fallbacks(routes).layer(guard.layer()).layer(from_fn(apis::in_their_own_shape)).merge(page)
 }

@@ -9,6 +9,7 @@ mod failure; // errors as the client is told them
 mod hosts; // where hives are brought up
 mod hives; // hives by alias
 mod work; // what a job does
+mod lookout; // what happens, for whoever looks on
 mod http; // routes
 mod tls; // what goes before HTTP, for other machines
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use chain_daemon::keep_fresh;
-use chain_level::{LEASE_ROUND, narrate_into, serve};
+use chain_level::{LEASE_ROUND, Told, narrate_into, serve};
 use clap::Parser;
 use daemon_lifecycle::{Daemon, Handshake, Listener, TcpListener};
 use futures::future::try_join_all;
@@ -33,10 +33,12 @@ async fn main() -> anyhow::Result<()> {
     let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
     config.current().paths.create().context("cannot make rbee's folders")?;
     let jobs = JobServer::new(Limits::default());
-    chain_daemon::init_tracing(config.current().log.as_deref(), narrate_into(jobs.clone()));
+    let told = Told::new();
+    let narrate = narrate_into(jobs.clone(), told.clone());
+    chain_daemon::init_tracing(config.current().log.as_deref(), narrate);
     let daemon = Daemon::attach("queen-rbee")?;
     let (address, listeners) = listen(&daemon, args.bind, args.port).await?;
-    let queen = Queen::open(config.clone(), jobs, daemon.clone())?;
+    let queen = Queen::open(config.clone(), jobs, daemon.clone())?.telling(told);
     daemon.ready(address).await?;
     tracing::info!(%address, "queen is ready");
     let router = router(queen.clone(), address.port());

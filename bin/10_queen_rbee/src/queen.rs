@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chain_level::{Pool, Relays};
+use chain_level::{Pool, Relays, Told};
 use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Names, Token};
 use job_server::JobServer;
@@ -26,7 +26,8 @@ pub struct Queen {
     pub(crate) config: LiveConfig,
     pub(crate) token: Token,
     pub(crate) keys: Keys,
-    daemon: Daemon,
+    pub(crate) daemon: Daemon,
+    pub(crate) told: Told,
     since: Instant,
 }
 
@@ -57,7 +58,14 @@ impl Queen {
             .context("cannot set up the HTTP client")?;
         let pool = Pool::new(hives.clone());
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
-        Ok(Self { relays, hives, pool, config, token, keys, daemon, since: Instant::now() })
+        let (told, since) = (Told::new(), Instant::now());
+        Ok(Self { relays, hives, pool, config, token, keys, daemon, told, since })
+    }
+
+    /// The same for a queen whose narrations are heard there.
+    #[must_use]
+    pub fn telling(self, told: Told) -> Self {
+        Self { told, ..self }
     }
 
     /// Who is let in, and for what: as the configuration says it at the moment.

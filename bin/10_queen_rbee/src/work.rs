@@ -65,7 +65,8 @@ impl Queen {
         model: String,
     ) -> Result<JobId, job_server::Error> {
         let (queen, body) = (self.clone(), rbee_api::PullRequest { model });
-        self.relays.begin(operation, move |_, again| {
+        self.relays.begin(operation, move |job, again| {
+            job.about(&body.model);
             let (queen, alias, body) = (queen.clone(), alias.clone(), body.clone());
             async move {
                 let at = queen.hives.alias(alias.as_deref())?;

@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chain_level::{Pool, Relays};
+use chain_level::{Pool, Relays, Told};
 use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
@@ -26,7 +26,8 @@ pub struct Hive {
     pub(crate) models: Models,
     pub(crate) pool: Pool<Workers>,
     pub(crate) token: Token,
-    daemon: Daemon,
+    pub(crate) daemon: Daemon,
+    pub(crate) told: Told,
     pub(crate) since: Instant,
 }
 
@@ -69,7 +70,13 @@ impl Hive {
         let pool = Pool::new(workers);
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let since = Instant::now();
-        Ok(Self { relays, models, pool, token, daemon, since })
+        Ok(Self { relays, models, pool, token, daemon, told: Told::new(), since })
+    }
+
+    /// The same for a hive whose narrations are heard there.
+    #[must_use]
+    pub fn telling(self, told: Told) -> Self {
+        Self { told, ..self }
     }
 
     /// Only the same user is let in: whom else the queen lets in is for the queen to say.

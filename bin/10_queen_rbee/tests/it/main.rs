@@ -7,5 +7,6 @@ mod apis; // other APIs than OpenAI's chat completions
 mod hung; // hives that do not answer
 mod jobs; // work that is begun by name
 mod refusals; // what nobody is let do
+mod page; // the page, and what it is told
 mod tls; // what goes before HTTP
 mod world; // a queen between a client and scripted hives

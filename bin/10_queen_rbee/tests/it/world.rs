@@ -16,6 +16,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
+use chain_level::Told;
 use daemon_lifecycle::{Daemon, Identity, Outcome};
 use futures::future::BoxFuture;
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
@@ -31,6 +32,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) hives: BTreeMap<String, Hive>,
+    pub(crate) told: Told,
+    pub(crate) jobs: JobServer,
     queen: Queen,
     daemon: Daemon,
     client: RouterClient,
@@ -98,10 +101,12 @@ impl World {
         let jobs = JobServer::new(Limits::default());
         let live = LiveConfig::from_now_on(config, overrides);
         let hosts = Arc::new(Hosted(hives.clone()));
-        let queen = Queen::with_hosts(live, jobs, daemon.clone(), hosts).unwrap();
+        let told = Told::new();
+        let queen = Queen::with_hosts(live, jobs.clone(), daemon.clone(), hosts).unwrap();
+        let queen = queen.telling(told.clone());
         let token = std::fs::read_to_string(token_file).unwrap();
         let client = RouterClient::new(router(queen.clone(), 8500), 8500, &token);
-        Self { hives, queen, daemon, client, _home: home }
+        Self { hives, told, jobs, queen, daemon, client, _home: home }
     }
 
     /// Looks after the hives every `round`; to be raced against what comes of it.

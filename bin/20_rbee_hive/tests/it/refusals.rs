@@ -7,6 +7,7 @@ async fn what_changes_something_needs_the_token() {
     let world = World::new();
     for (method, path, body) in [
         ("GET", "/v1/jobs".to_owned(), ""),
+        ("GET", "/v1/events".to_owned(), ""),
         ("POST", "/v1/models/pull".to_owned(), r#"{"model":"m"}"#),
         ("DELETE", "/v1/models/store/m".to_owned(), ""),
         ("POST", "/v1/workers/update".to_owned(), ""),

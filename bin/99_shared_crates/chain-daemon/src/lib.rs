@@ -11,11 +11,13 @@ mod environment; // what they inherit
 mod fresh; // a daemon that watches itself
 mod health; // the answer to GET /health
 mod log; // a daemon's log
+mod binaries; // what the sources make of each daemon
 
 pub use crate::{
-    fresh::keep_fresh, // (&Daemon, &LiveConfig), while serving
-    health::health,    // (&Identity, since) -> Health
-    log::init_tracing, // (filter, narrate)
+    binaries::watch_binaries, // (&RbeeConfig, &Weak<T>, told), beside serving
+    fresh::keep_fresh,        // (&Daemon, &LiveConfig), while serving
+    health::health,           // (&Identity, since) -> Health
+    log::init_tracing,        // (filter, narrate)
     name::{InstanceName, UnknownName},
 };
 

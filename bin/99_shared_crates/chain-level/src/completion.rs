@@ -112,6 +112,7 @@ impl<L: Level> Relays<Pool<L>> {
         let events = head.form != Form::Json;
         let completion = Completion { method, path, model, fresh: head.fresh, events, reach, body };
         self.begin(operation, move |job, again| {
+            job.about(&completion.model);
             let (pool, completion) = (pool.clone(), completion.clone());
             async move { pool.attempt(completion, job, again).await }
         })

@@ -26,7 +26,8 @@ mod drive; // a job from its request to its end
 mod transfer; // a job on its way to a later generation
 mod relays; // all of a process's jobs
 mod routes; // what can be asked about them
-mod narration; // what is narrated on behalf of a job
+mod live; // events for whoever looks on
+mod narration; // what is narrated, into jobs and to whoever listens
 mod respond; // the job's events to the client
 mod serve; // routes on a daemon's listener
 
@@ -37,7 +38,12 @@ pub use crate::{
     held::{Held, Hold},
     keep::LEASE_ROUND,
     level::{Level, Place, Reached, to_its_end},
-    narration::narrate_into, // (JobServer) -> sink
+    live::live, // (&Daemon, frames) -> Response
+    narration::{
+        Told,
+        narrate_into, // (JobServer, Told) -> sink
+        told_routes,  // (Told, Daemon, Token) -> Router
+    },
     next::NextLevel,
     places::Places,
     pool::Pool,

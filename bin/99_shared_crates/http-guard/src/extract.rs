@@ -84,7 +84,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
 ///
 /// To be called when all routes are there: those added later answer 405 without a body.
 pub fn fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router.fallback(unknown_path).method_not_allowed_fallback(wrong_method)
+    wrong_methods(router.fallback(unknown_path))
+}
+
+/// Answers wrong methods with 405, in the envelope: for routes that are merged with others.
+pub fn wrong_methods<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.method_not_allowed_fallback(wrong_method)
 }
 
 async fn unknown_path(uri: Uri) -> ApiError {

@@ -122,11 +122,15 @@ impl Hosts {
         names().origins.iter().any(is_listed).then_some(origin)
     }
 
-    /// A browser says for which page it sends; only our own pages may, and there are none yet.
+    /// A browser says for which page it sends; only our own pages may: those of a name of this
+    /// listener's, and of the name that the request is addressed to, which has been checked.
     pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let addressed = headers.get(header::HOST).map(HeaderValue::as_bytes);
         let foreign = |origin: &[u8]| {
-            let host = origin.strip_prefix(b"http://");
-            !host.is_some_and(|host| self.allows(host))
+            let plain = origin.strip_prefix(b"http://");
+            let host = plain.or_else(|| origin.strip_prefix(b"https://"));
+            let is_addressed = host.is_some() && host == addressed;
+            !is_addressed && !plain.is_some_and(|host| self.allows(host))
         };
         if headers.get_all(header::ORIGIN).iter().any(|origin| foreign(origin.as_bytes())) {
             let message = "web pages of other origins may not use this server";

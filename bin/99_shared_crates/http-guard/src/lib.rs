@@ -24,7 +24,7 @@ pub use crate::{
     authorize::{Authorized, RequireToken, require_token, require_token_of_others},
     bodies::{BodyLimits, MAX_BODY_BYTES},
     error::ApiError,
-    extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks},
+    extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks, wrong_methods},
     guard::{Guard, GuardLayer, Guarded},
     hosts::{Names, ReachedAt},
     keys::{Key, Keys, KeysError},

@@ -65,6 +65,8 @@ pub struct End {
 pub struct JobInfo {
     pub id: JobId,
     pub operation: String,
+    /// What it is about, where that has been said.
+    pub subject: Option<String>,
     pub state: JobState,
     /// Whether somebody asked for the job to end; it runs until its writer has seen that.
     pub cancel_requested: bool,
@@ -79,6 +81,7 @@ impl From<JobInfo> for rbee_api::JobInfo {
         Self {
             job_id: info.id.to_string(),
             operation: info.operation,
+            subject: info.subject,
             state: (&info.state).into(),
             error: match info.state {
                 JobState::Failed { why } => Some(why),

@@ -1,5 +1,5 @@
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::AtomicU64},
     task::Waker,
     time::{Duration, SystemTime},
 };
@@ -20,6 +20,7 @@ use crate::{
 pub(crate) struct Job {
     pub(crate) id: JobId,
     operation: Box<str>,
+    pub(crate) subject: OnceLock<Box<str>>,
     created_at: SystemTime,
     pub(crate) cancel: CancellationToken,
     /// The latest of its owners.
@@ -80,6 +81,7 @@ impl Job {
         Self {
             id,
             operation: operation.into(),
+            subject: OnceLock::new(),
             created_at: SystemTime::now(),
             cancel: CancellationToken::new(),
             owner: AtomicU64::new(0),
@@ -97,6 +99,9 @@ impl Job {
     pub(crate) fn restored(snapshot: &Snapshot, max_bytes: usize, server: Weak<Shared>) -> Self {
         let mut job = Self::new(snapshot.id, &snapshot.operation, max_bytes, server);
         job.created_at = snapshot.created_at();
+        if let Some(subject) = &snapshot.subject {
+            job.subject = OnceLock::from(Box::<str>::from(subject.as_str()));
+        }
         job.inner.get_mut().unwrap_or_else(PoisonError::into_inner).log =
             Log::restored(max_bytes, snapshot.last_event_id(), snapshot.events());
         job
@@ -107,6 +112,7 @@ impl Job {
         JobInfo {
             id: self.id,
             operation: self.operation.as_ref().to_owned(),
+            subject: self.subject.get().map(|subject| subject.as_ref().to_owned()),
             state: inner.log.state().clone(),
             cancel_requested: self.cancel.is_cancelled(),
             last_event_id: inner.log.last_id(),
@@ -145,6 +151,7 @@ impl Job {
         let snapshot = Snapshot::new(
             self.id,
             &self.operation,
+            self.subject.get().map(AsRef::as_ref),
             self.created_at,
             watched,
             log.oldest(),

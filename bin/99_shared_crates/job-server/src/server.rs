@@ -3,6 +3,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     error::Error,
     event::JobInfo,
@@ -126,6 +128,11 @@ impl JobServer {
     /// How many jobs have not ended.
     pub fn running(&self) -> usize {
         *self.shared.running.borrow()
+    }
+
+    /// The same, to be told when it changes.
+    pub fn running_changes(&self) -> watch::Receiver<usize> {
+        self.shared.running.subscribe()
     }
 
     /// Waits until no job is running.

@@ -14,6 +14,8 @@ use crate::{event::Event, id::JobId};
 pub struct Snapshot {
     pub(crate) id: JobId,
     pub(crate) operation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
     created_at_ms: u64,
     /// Whether the job is to end when nobody reads it any more.
     pub(crate) watched: bool,
@@ -33,6 +35,7 @@ impl Snapshot {
     pub(crate) fn new<'a>(
         id: JobId,
         operation: &str,
+        subject: Option<&str>,
         created_at: SystemTime,
         watched: bool,
         first_event_id: u64,
@@ -46,6 +49,7 @@ impl Snapshot {
         Self {
             id,
             operation: operation.to_owned(),
+            subject: subject.map(str::to_owned),
             created_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             watched,
             first_event_id,
@@ -57,7 +61,7 @@ impl Snapshot {
     /// behind the event `last_event_id`, for that reader.
     pub fn survived(id: JobId, operation: &str, last_event_id: u64) -> Self {
         let none = std::iter::empty();
-        Self::new(id, operation, SystemTime::now(), true, last_event_id + 1, none)
+        Self::new(id, operation, None, SystemTime::now(), true, last_event_id + 1, none)
     }
 
     pub fn id(&self) -> JobId {

@@ -133,6 +133,11 @@ impl Encoder for SseOptions {
     }
 }
 
+/// One event without an id; `data` has no line breaks.
+pub fn frame(name: &'static str, data: &[u8]) -> Bytes {
+    encode(None, Some(name), data)
+}
+
 fn encode(id: Option<u64>, name: Option<&str>, data: &[u8]) -> Bytes {
     // Room for the field names, an id and one line.
     let mut frame = BytesMut::with_capacity(data.len() + name.map_or(0, str::len) + 48);

@@ -128,6 +128,14 @@ impl JobEmitter {
         self.id
     }
 
+    /// Says what the job is about, once.
+    pub fn about(&self, subject: &str) {
+        if let Some(job) = self.job.upgrade() {
+            // Said before: it is about the same.
+            drop(job.subject.set(subject.into()));
+        }
+    }
+
     /// Appends an event and returns its id, or `None` where the job has ended.
     pub fn emit(&self, name: Option<&'static str>, data: impl Into<Bytes>) -> Option<u64> {
         self.job.upgrade()?.emit(name, data.into())

@@ -17,6 +17,9 @@ pub struct JobList {
 pub struct JobInfo {
     pub job_id: String,
     pub operation: String,
+    /// What it is about, such as a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     pub state: JobState,
     /// Why it failed.
     pub error: Option<String>,

@@ -16,6 +16,7 @@ mod hives; // hosts, as the queen lists them
 mod keys; // who else may use the chain
 mod models; // names, files, sources
 mod workers; // processes that serve one model
+mod watch; // what whoever looks on is told
 
 pub use crate::{
     causes::causes, // (&dyn Error) -> String
@@ -28,6 +29,7 @@ pub use crate::{
     models::{Model, ModelList, ModelRemoved, PullRequest},
     request::JobRequest,
     stream::{Malformed, StreamEvent, event},
+    watch::{BinarySeen, Freshness, QueenSeen, UnderWay, seen},
     workers::{Lease, Worker, WorkerKind, WorkerList, WorkerState},
 };
 

@@ -42,6 +42,9 @@ pub const JOB_STREAM: &str = "/v1/jobs/{id}/stream";
 /// Lets a job go to a later generation of the process.
 pub const JOB_RELEASE: &str = "/v1/jobs/{id}/release";
 
+/// What happens, for whoever looks on.
+pub const EVENTS: &str = "/v1/events";
+
 pub const HIVES: &str = "/v1/hives";
 pub const CAPABILITIES: &str = "/v1/capabilities";
 

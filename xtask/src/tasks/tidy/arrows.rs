@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "worker-service"],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store", "router-client"],
-    &["auto-update", "http-guard", "job-client", "api-dialects"],
+    &["auto-update", "http-guard", "job-client", "api-dialects", "queen-page"],
     &["narration-core", "rbee-config", "rbee-api", "feature-pins", "gguf-file"],
 ];
 

@@ -33,7 +33,7 @@ use hyper::{HeaderMap, Method, body::Bytes};
 use tokio::runtime::Handle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use self::core::Core;
+use self::{core::Core, phase::Phase};
 use crate::{
     DaemonManager, Error, Identity, edge,
     protocol::{Fault, FromDaemon},
@@ -190,6 +190,15 @@ impl Daemon {
     /// Where this process is in its life.
     pub fn state(&self) -> State {
         self.core.phase().state()
+    }
+
+    /// Resolves when this generation does not accept connections any more: the next one does, or it is
+    /// to end. Whoever only looks on had better look elsewhere from then on.
+    pub async fn paused(&self) {
+        let mut phases = self.core.phases();
+        let is_past = |phase: &Phase| !phase.accepts() && *phase != Phase::Starting;
+        // The sender is in what this holds.
+        drop(phases.wait_for(is_past).await);
     }
 
     /// Resolves when this daemon is to end. [`Daemon::serve`] obeys it by itself.
