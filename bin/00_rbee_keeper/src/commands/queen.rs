@@ -134,6 +134,7 @@ mod tests {
         let job = |operation: &str, created_at_ms| JobInfo {
             job_id: "j".into(),
             operation: operation.into(),
+            subject: None,
             state: JobState::Running,
             error: None,
             last_event_id: 1,
