@@ -203,9 +203,8 @@ pub(crate) fn to_be_started(config: &WorkerConfig) -> Option<PathBuf> {
 
 fn folder_of(config: &WorkerConfig) -> Option<PathBuf> {
     let kind = WorkerType::of(&config.rbee, &config.model, &config.model_path);
-    let has_engine = kind != WorkerType::LlamaCpp;
     // The first of the flags, see there.
-    has_engine.then(|| PathBuf::from(&flags(kind, config)[1]))
+    kind.has_engine().then(|| PathBuf::from(&flags(kind, config)[1]))
 }
 
 fn runs(folder: &Path) -> bool {
@@ -226,9 +225,13 @@ pub fn memory_bytes(worker: &Identity) -> Option<u64> {
 
 /// Memory that a worker is taken to need beside its model's files, where that is not little.
 pub fn overhead_bytes(config: &WorkerConfig) -> Option<u64> {
-    let kind = WorkerType::of(&config.rbee, &config.model, &config.model_path);
-    let cache = config.rbee.worker.vllm.kv_cache.unwrap_or(VLLM_CACHE_GIB);
-    (kind == WorkerType::VLlm).then(|| VLLM_BYTES + (u64::from(cache) << 30))
+    match WorkerType::of(&config.rbee, &config.model, &config.model_path) {
+        WorkerType::VLlm => {
+            let cache = config.rbee.worker.vllm.kv_cache.unwrap_or(VLLM_CACHE_GIB);
+            Some(VLLM_BYTES + (u64::from(cache) << 30))
+        }
+        WorkerType::LlamaCpp | WorkerType::External => None,
+    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {

@@ -16,6 +16,16 @@ pub enum WorkerType {
 }
 
 impl WorkerType {
+    const ALL: [Self; 3] = [Self::LlamaCpp, Self::VLlm, Self::External];
+
+    /// Whether another program computes for it.
+    pub(crate) fn has_engine(self) -> bool {
+        match self {
+            Self::LlamaCpp => false,
+            Self::VLlm | Self::External => true,
+        }
+    }
+
     pub(crate) fn binary(self) -> Binary {
         match self {
             Self::LlamaCpp => LLAMACPP_WORKER,
@@ -39,8 +49,7 @@ impl WorkerType {
 
     /// What the worker is that calls itself so.
     pub fn of_role(role: &str) -> Self {
-        let all = [Self::LlamaCpp, Self::VLlm, Self::External];
-        all.into_iter().find(|kind| kind.binary().name == role).unwrap_or(Self::LlamaCpp)
+        Self::ALL.into_iter().find(|kind| kind.binary().name == role).unwrap_or(Self::LlamaCpp)
     }
 }
 

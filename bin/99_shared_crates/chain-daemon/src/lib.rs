@@ -34,12 +34,33 @@ pub struct Binary {
     pub source_dir: &'static str,
     /// What is told to whoever waits for it to be built for the first time.
     pub first_build: Option<&'static str>,
+    pub role: Role,
 }
 
-pub const QUEEN: Binary =
-    Binary { name: "queen-rbee", source_dir: "bin/10_queen_rbee", first_build: None };
-pub const HIVE: Binary =
-    Binary { name: "rbee-hive", source_dir: "bin/20_rbee_hive", first_build: None };
+/// What a daemon is for, which decides what it inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Builds and downloads, or has others do so.
+    Chain,
+    /// Parses strangers' files, so it is told nothing that it has no use for; and llama.cpp reads
+    /// variables of its own, and is to be configured by rbee.
+    Model,
+    /// Starts another program, which is told what such programs read.
+    Engine,
+}
+
+pub const QUEEN: Binary = Binary {
+    name: "queen-rbee",
+    source_dir: "bin/10_queen_rbee",
+    first_build: None,
+    role: Role::Chain,
+};
+pub const HIVE: Binary = Binary {
+    name: "rbee-hive",
+    source_dir: "bin/20_rbee_hive",
+    first_build: None,
+    role: Role::Chain,
+};
 pub const LLAMACPP_WORKER: Binary = Binary {
     name: "llamacpp-worker",
     source_dir: "bin/30_llm_worker_rbee",
@@ -47,14 +68,17 @@ pub const LLAMACPP_WORKER: Binary = Binary {
         "'llamacpp-worker' has not been built here before, and llama.cpp is compiled with it: that \
          takes 3 to 5 minutes on two cores, and is done once",
     ),
+    role: Role::Model,
 };
 
 /// Its package lies below the folder.
-pub const VLLM_WORKER: Binary =
-    Binary { name: "vllm-worker", source_dir: "bin/30_llm_worker_rbee", first_build: None };
+pub const VLLM_WORKER: Binary = engine_worker("vllm-worker");
 /// Its package lies below the folder.
-pub const EXTERNAL_WORKER: Binary =
-    Binary { name: "external-worker", source_dir: "bin/30_llm_worker_rbee", first_build: None };
+pub const EXTERNAL_WORKER: Binary = engine_worker("external-worker");
+
+const fn engine_worker(name: &'static str) -> Binary {
+    Binary { name, source_dir: "bin/30_llm_worker_rbee", first_build: None, role: Role::Engine }
+}
 
 /// An edit of a crate that they share makes all of them stale, so they are compiled together; those
 /// of them that have been built before.
@@ -87,7 +111,7 @@ pub fn manager(config: &RbeeConfig, spec: Spec) -> Result<DaemonManager, Error> 
 
 /// The same of any instance of `binary`.
 fn unnamed(config: &RbeeConfig, binary: Binary, args: Vec<String>) -> Result<DaemonManager, Error> {
-    let Binary { name, source_dir, first_build } = binary;
+    let Binary { name, source_dir, first_build, role } = binary;
     let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, args)
         .log_dir(&config.paths.logs)
         .drain_timeout(config.queen.drain_timeout)
@@ -96,12 +120,10 @@ fn unnamed(config: &RbeeConfig, binary: Binary, args: Vec<String>) -> Result<Dae
         Some(note) => manager.first_build(note),
         None => manager,
     };
-    // What parses strangers' files is told nothing that it has no use for; and llama.cpp reads
-    // variables of its own, and is to be configured by rbee.
-    let manager = match binary {
-        LLAMACPP_WORKER => manager.builds_nothing(),
-        VLLM_WORKER | EXTERNAL_WORKER => manager.builds_nothing().env_allow(ENGINES),
-        _ => {
+    let manager = match role {
+        Role::Model => manager.builds_nothing(),
+        Role::Engine => manager.builds_nothing().env_allow(ENGINES),
+        Role::Chain => {
             let downloads = DOWNLOADS.iter().chain(DOWNLOAD_VARIABLES).copied();
             manager.env_allow(downloads).env_allow(ENGINES)
         }
