@@ -1,6 +1,6 @@
 // The levels of the chain, of every host.
 
-import { list, make, one, show, write } from "./dom.js";
+import { list, make, one, show, write, writePath } from "./dom.js";
 import { chain, onChange } from "./store.js";
 import { age, bytes, counted, short } from "./text.js";
 
@@ -101,7 +101,7 @@ function update(row, { health, seen, state, note, used, total, memory, isBad }) 
   write(meter.nextSibling, total > 0 ? bytes(used) : bytes(memory));
   write(one(".plain", row), why ? "" : note);
   const reason = one(".why", row);
-  write(reason, why);
+  writePath(reason, why);
   reason.classList.toggle("bad", word === "failed" || word === "rolled back");
   one(".plain", row).classList.toggle("failed", Boolean(isBad));
 }

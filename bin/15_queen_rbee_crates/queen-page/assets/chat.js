@@ -154,7 +154,8 @@ function beginTalk(talk) {
   const onIt = make("button", { type: "button", class: "on", hidden: true, onclick: () => goOn(talk) }, "Go on");
   const shut = make("button", { type: "button", class: "plain shut", "aria-label": "Close this talk", onclick: () => close(talk) }, "\u00d7");
   const said = make("div", { class: "said", tabIndex: 0, role: "log", "aria-label": "Talk" });
-  return make("article", { class: "talk", data: { id: String(talk.id) } }, make("div", { class: "head" }, choose, onIt, stopIt, shut), said);
+  const empty = make("p", { class: "empty" }, "What is asked below is asked here. An answer goes on while the chain is replaced, and says by which builds it came.");
+  return make("article", { class: "talk", data: { id: String(talk.id) } }, make("div", { class: "head" }, choose, onIt, stopIt, shut), empty, said);
 }
 
 function options(select, chosen) {
@@ -162,7 +163,7 @@ function options(select, chosen) {
   const names = seen.length ? seen : named;
   const all = ["", ...names, ...(chosen && !names.includes(chosen) ? [chosen] : [])];
   const now = [...select.options].map((option) => option.value);
-  if (all.join("\n") !== now.join("\n")) {
+  if (all.length !== now.length || all.join("\n") !== now.join("\n")) {
     select.replaceChildren(...all.map((name) => make("option", { value: name }, name || "the default model")));
   }
   if (select.value !== chosen) select.value = chosen;
@@ -175,6 +176,8 @@ function updateTalk(element, talk) {
   const last = talk.turns.at(-1);
   const turns = talk.turns.length ? talk.turns.map((turn, at) => ({ turn, at })) : [];
   list(said, turns, ({ turn, at }) => at + turn.role, ({ turn }) => beginTurn(turn), (line, { turn }) => updateTurn(line, turn));
+  show(one(".empty", element), talk.turns.length === 0);
+  show(said, talk.turns.length > 0);
   show(one(".stop", element), isRunning(talk));
   show(one(".on", element), ["stopped", "failed", "cancelled"].includes(last?.state));
   show(one(".shut", element), talks.length > 1);

@@ -21,6 +21,13 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// The same, which may be broken behind each slash.
+export function writePath(element, text) {
+  if (element.textContent === text) return;
+  const parts = text.split("/");
+  element.replaceChildren(...parts.flatMap((part, at) => (at < parts.length - 1 ? [part + "/", document.createElement("wbr")] : [part])));
+}
+
 export function show(element, is) {
   if (element.hidden === is) element.hidden = !is;
 }

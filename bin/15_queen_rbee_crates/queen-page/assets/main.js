@@ -71,8 +71,9 @@ function refused({ code, message }) {
     chat.nameModels();
     return;
   }
-  link("refused", message);
-  login.ask(message);
+  const why = code === "key_missing" ? "This server lets in who has a key." : code === "key_wrong" ? "This key is not, or no longer, one of this server\u2019s." : message;
+  link("refused", why);
+  login.ask(why);
 }
 
 function begin() {
