@@ -299,6 +299,8 @@ def an_edit_is_shown(browser, world, page):
     world.narrate("output", "   Compiling rbee-hive v0.1.0", level="verbatim")
     expect(page.locator("tr[data-level=hive] .word")).to_have_text("building")
     expect(page.locator("#events")).to_contain_text("Compiling rbee-hive")
+    world.narrate("build_progress", "Compiling 'rbee-hive': 3 of 4 (2 s), rbee-hive", "rbee-hive", level="progress")
+    expect(page.locator("tr[data-level=hive] .why")).to_have_text("Compiling 'rbee-hive': 3 of 4 (2 s), rbee-hive")
     browser.shot(page, "building")
     world.narrate("auto_rebuild", "\u2705 Rebuild complete", "rbee-hive")
     world.tell("binary", world.binary("rbee-hive", built="d4" * 32))
@@ -308,7 +310,7 @@ def an_edit_is_shown(browser, world, page):
     expect(page.locator("tr[data-level=hive] .build")).to_have_text("d4d4d4d4")
     # A new one that fails: the one before serves on, and that is said.
     world.tell("binary", world.binary("rbee-hive", built="e5" * 32))
-    world.narrate("replace", "'rbee-hive' was rolled back: it exited with 1", "rbee-hive", level="warn")
+    world.narrate("replace", "The new 'rbee-hive' failed, so process 7 goes on serving: it exited with 1", "rbee-hive", level="warn")
     expect(page.locator("tr[data-level=hive] .word")).to_have_text("rolled back")
     expect(page.locator("tr[data-level=hive] .why")).to_contain_text("it exited with 1")
     browser.shot(page, "rolled-back")

@@ -13,11 +13,12 @@ const WORDS = {
 // Handing over ends when the new build is seen, or was never seen.
 const LONGEST_DOING_MS = 120_000;
 
-function judged(health, state) {
-  const binary = chain.binaries.get(health?.role);
-  let doing = chain.doing.get(health?.role);
+function judged(health, state, level) {
+  const role = health?.role ?? (level === "hive" ? "rbee-hive" : undefined);
+  const binary = chain.binaries.get(role);
+  let doing = chain.doing.get(role);
   if (doing && Date.now() - doing.since > LONGEST_DOING_MS && doing.is !== "failed") doing = undefined;
-  if (!health) return { word: state, why: "" };
+  if (!health) return state === "starting" && doing ? { word: doing.is, why: doing.why } : { word: state, why: "" };
   if (health.status !== "ok") return { word: health.status, why: "" };
   const isOld = binary?.freshness === "fresh" && binary.exe_hash && binary.exe_hash !== health.exe_hash;
   const isStale = binary?.freshness === "stale";
@@ -75,8 +76,8 @@ function begin({ level, name }) {
     make("td", { class: "note" }, make("span", { class: "plain" }), make("span", { class: "why" })));
 }
 
-function update(row, { health, seen, state, note, used, total, memory, isBad }) {
-  const { word, why } = judged(health, state);
+function update(row, { level, health, seen, state, note, used, total, memory, isBad }) {
+  const { word, why } = judged(health, state, level);
   const cell = one(".state", row);
   cell.dataset.is = WORDS[word] ?? "off";
   write(one(".word", row), word);
@@ -109,7 +110,7 @@ function update(row, { health, seen, state, note, used, total, memory, isBad }) 
 function verdict(all) {
   const count = new Map();
   for (const row of all) {
-    const { word } = judged(row.health, row.state);
+    const { word } = judged(row.health, row.state, row.level);
     count.set(word, (count.get(word) ?? 0) + 1);
   }
   const bad = ["rolled back", "failed", "stuck", "building", "handing over", "stale", "starting"].filter((word) => count.has(word));

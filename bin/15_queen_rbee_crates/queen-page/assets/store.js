@@ -72,17 +72,16 @@ function tookRequests(list) {
 
 // What a narration says of the binary that it is about.
 function tookNarration({ action, human, level, target }) {
-  if (!target || level === "verbatim" || level === "progress") return;
+  if (!target || level === "verbatim") return;
+  const binary = target.slice(target.lastIndexOf("/") + 1);
   const isLoud = level === "warn" || level === "error";
-  const since = Date.now();
-  if (action === "auto_rebuild") {
-    const is = isLoud ? "failed" : /Rebuilding/.test(human) ? "building" : "handing over";
-    chain.doing.set(target, { is, why: isLoud ? human : "", since });
-  } else if (action === "replace") {
-    chain.doing.set(target, { is: isLoud ? "rolled back" : "handing over", why: isLoud ? human : "", since });
-  } else if (action === "spawn") {
-    chain.doing.set(target, { is: "handing over", why: "", since });
-  }
+  const done = (is, why = "") => chain.doing.set(binary, { is, why, since: Date.now() });
+  if (action === "build_progress") done("building", human);
+  else if (action === "auto_rebuild" && isLoud) done("failed", "it does not build: what the compiler says stands below");
+  else if (action === "auto_rebuild") done(/Rebuilding/.test(human) ? "building" : "handing over");
+  else if (action === "replace") done(isLoud && /failed/.test(human) ? "rolled back" : "handing over", isLoud ? human : "");
+  else if (action === "spawn") done("handing over");
+  else if (isLoud && (action === "heal" || action === "supervise")) done("failed", human);
 }
 
 export function take(name, data) {
