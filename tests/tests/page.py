@@ -291,7 +291,7 @@ def first_load(browser, assets):
 
 
 def an_edit_is_shown(browser, world, page):
-    reason = "`bin/20_rbee_hive/src/room.rs` changed (in rbee-hive)"
+    reason = "`/src/rbee/bin/20_rbee_hive/src/room.rs` changed (in rbee-hive)"
     world.tell("binary", world.binary("rbee-hive", False, [reason, "`b` changed"]))
     expect(page.locator("tr[data-level=hive] .word")).to_have_text("stale")
     expect(page.locator("tr[data-level=hive] .why")).to_have_text("bin/20_rbee_hive/src/room.rs changed (in rbee-hive); and 1 more")

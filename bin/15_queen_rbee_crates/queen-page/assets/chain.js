@@ -32,7 +32,8 @@ function judged(health, state, level) {
 function reasons(binary) {
   const [first, ...more] = binary?.reasons ?? [];
   if (!first) return "";
-  return first.replaceAll("`", "") + (more.length ? "; and " + counted(more.length, "more", "more") : "");
+  const root = chain.queen?.health.source_root;
+  return (root ? first.replaceAll(root + "/", "") : first).replaceAll("`", "") + (more.length ? "; and " + counted(more.length, "more", "more") : "");
 }
 
 function rows() {

@@ -19,7 +19,7 @@ function update(row, model) {
   const where = loaded ? "loaded" : model.local ? "in the store" : "to be fetched";
   write(one(".where", row), where);
   const act = one(".act", row);
-  show(act, chain.mayManage && !(model.local && loaded));
+  show(act, chain.mayManage && !loaded);
   act.dataset.does = model.local ? "remove" : "fetch";
   if (!act.disabled && act.dataset.sure !== "1") write(act, model.local ? "Remove" : "Fetch");
 }
@@ -72,9 +72,10 @@ export function start() {
   onChange(() => {
     const all = models();
     list(body, all, (model) => model.name, begin, update);
-    const here = all.filter((model) => model.local).length;
+    const loaded = new Set(workers().map((worker) => worker.model));
+    const here = all.filter((model) => model.local || loaded.has(model.name)).length;
     const none = chain.aliases.length ? "no hive runs; the first prompt starts one" : "";
-    write(one("#models-count"), all.length ? counted(here, "is", "are") + " in the store, " + (all.length - here) + " can be fetched" : none);
+    write(one("#models-count"), all.length ? counted(here, "is", "are") + " here, " + (all.length - here) + " can be fetched" : none);
     show(one("#models"), all.length > 0);
     show(one("#models-box"), chain.link !== "refused");
     show(one("#pull"), chain.mayManage);
