@@ -13,7 +13,7 @@ pub(crate) use self::{
     generate::{ChatArgs, InferArgs, Sampling, message},
     manage::{
         HiveAddArgs, HiveArgs, HiveVerb, KeyVerb, ModelArgs, ModelListArgs, ModelVerb, OfHive,
-        OutputArgs, QueenVerb, Scope, WorkerVerb,
+        OutputArgs, QueenVerb, Scope, SetArgs, WorkerVerb,
     },
     store::StoreVerb,
     system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
@@ -130,7 +130,7 @@ pub(crate) enum Verb {
     /// Look at workers
     #[command(subcommand)]
     Worker(WorkerVerb),
-    /// Get, list or remove models
+    /// Get, look at, load, set up or remove models
     #[command(subcommand)]
     Model(ModelVerb),
     /// Bring a model into a hive's store: short for `model pull`

@@ -5,8 +5,8 @@ use std::{convert::Infallible, time::Duration};
 use job_client::{EventStream, NotRead, Source};
 use rbee_api::{
     ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_JOB, Health, HiveList, JobCreated, JobList,
-    JobRequest, KeyCreated, KeyList, KeyRequest, ModelList, ModelRemoved, Origin, WorkerList,
-    paths,
+    JobRequest, KeyCreated, KeyList, KeyRequest, Model, ModelList, ModelRemoved, ModelUnloaded,
+    Origin, UnloadRequest, WorkerList, paths,
 };
 use reqwest::{
     Method, RequestBuilder, Response,
@@ -74,6 +74,31 @@ impl QueenClient {
     /// The models of a hive's store and of the catalogue; of the first hive when `hive` is `None`.
     pub(crate) async fn models(&self, hive: Option<&str>) -> Result<ModelList, ClientError> {
         self.json(Method::GET, &paths::of_hive(paths::MODEL_STORE, hive)).await
+    }
+
+    /// One of them, by any of its spellings; `None` where there is none.
+    pub(crate) async fn model(
+        &self,
+        name: &str,
+        hive: Option<&str>,
+    ) -> Result<Option<Model>, ClientError> {
+        let path = paths::of_hive(&paths::stored_model(name), hive);
+        match self.json(Method::GET, &path).await {
+            Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    pub(crate) async fn unload_model(
+        &self,
+        model: &str,
+        hive: Option<&str>,
+    ) -> Result<ModelUnloaded, ClientError> {
+        let path = paths::of_hive(paths::MODEL_UNLOAD, hive);
+        let body = UnloadRequest { model: model.to_owned() };
+        let request = self.request(Method::POST, &path).timeout(ANSWER_DEADLINE).json(&body);
+        let response = self.send(request).await?;
+        self.decode(&path, response).await
     }
 
     pub(crate) async fn remove_model(

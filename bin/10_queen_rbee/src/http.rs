@@ -26,12 +26,16 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route(paths::STORED_MODEL, delete(models::remove))
         .route(paths::KEYS, get(keys::list).post(keys::add))
         .route(paths::KEY, delete(keys::revoke))
+        .route(paths::MODEL_UNLOAD, post(models::unload))
         .route(paths::OLLAMA_PULL, post(ollama::pull))
+        .route(paths::OLLAMA_COPY, post(ollama::copy))
+        .route(paths::OLLAMA_DELETE, delete(ollama::delete))
         .route_layer(require_token(queen.token.clone()));
     let own = Router::new()
         .route(paths::HIVES, get(chain::hives))
         .route(paths::WORKERS, get(chain::workers))
         .route(paths::MODEL_STORE, get(models::list))
+        .route(paths::STORED_MODEL, get(models::show))
         .route(paths::OLLAMA_PS, get(ollama::running))
         .route_layer(require_token_of_others(queen.token.clone()));
     let open = Router::new()

@@ -4,8 +4,12 @@ use bytes::Bytes;
 use chain_level::{Again, Attempt, Head, Held, Level as _, Wanted};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
-use rbee_api::{ErrorBody, JobRequest, ModelReach, paths};
+use rbee_api::{
+    ErrorBody, JobRequest, LoadRequest, ModelReach, ModelUnloaded, PullRequest, UnloadRequest,
+    paths,
+};
 use reqwest::Method;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -28,7 +32,14 @@ impl Queen {
             JobRequest::Completion { request } => {
                 self.complete_raw(operation, paths::COMPLETIONS, &request)
             }
-            JobRequest::ModelPull { hive, model } => Ok(self.pull(operation, hive, model)?),
+            JobRequest::ModelPull { hive, model } => {
+                let body = PullRequest { model: model.clone() };
+                Ok(self.of_hive(operation, hive, model, paths::MODEL_PULL, body)?)
+            }
+            JobRequest::ModelLoad { hive, model, keep_alive } => {
+                let body = LoadRequest { model: model.clone(), keep_alive };
+                Ok(self.of_hive(operation, hive, model, paths::MODEL_LOAD, body)?)
+            }
             JobRequest::HiveStart { alias } => {
                 Ok(self.relays.begin_with(operation, async move |job| {
                     let started = queen.start_hive(alias.as_deref()).await;
@@ -58,23 +69,48 @@ impl Queen {
         Ok(self.relays.complete(operation, path, Head::of_job(&body)?, ModelReach::Any, body)?)
     }
 
-    fn pull(
+    /// Has a hive do what it tells as a stream.
+    fn of_hive(
         &self,
         operation: &str,
         alias: Option<String>,
         model: String,
+        path: &'static str,
+        body: impl Serialize + Clone + Send + Sync + 'static,
     ) -> Result<JobId, job_server::Error> {
-        let (queen, body) = (self.clone(), rbee_api::PullRequest { model });
+        let queen = self.clone();
         self.relays.begin(operation, move |job, again| {
-            job.about(&body.model);
+            job.about(&model);
             let (queen, alias, body) = (queen.clone(), alias.clone(), body.clone());
             async move {
                 let at = queen.hives.alias(alias.as_deref())?;
                 let (hive, guard) = queen.hive(&at, true, again).await?;
-                let request = queen.hives.managing(&hive, Method::POST, paths::MODEL_PULL);
+                let request = queen.hives.managing(&hive, Method::POST, path);
                 Ok(Attempt { request: request.json(&body), at, guard })
             }
         })
+    }
+
+    /// Unloads the model in that hive, else in every hive that runs; starts none.
+    pub(crate) async fn unload(
+        &self,
+        alias: Option<&str>,
+        model: &str,
+    ) -> Result<ModelUnloaded, ErrorBody> {
+        let aliases = match alias {
+            Some(_) => vec![self.hives.alias(alias)?],
+            None => self.hives.running(self.pool.places()).await,
+        };
+        let mut unloaded = ModelUnloaded { name: model.to_owned(), was_loaded: false };
+        for alias in aliases {
+            let (hive, _guard) = self.hive(&alias, false, Again::default()).await?;
+            let request = self.hives.managing(&hive, Method::POST, paths::MODEL_UNLOAD);
+            let body = UnloadRequest { model: model.to_owned() };
+            let ModelUnloaded { name, was_loaded } =
+                self.hives.read(&hive, request.json(&body)).await?;
+            unloaded = ModelUnloaded { name, was_loaded: unloaded.was_loaded || was_loaded };
+        }
+        Ok(unloaded)
     }
 
     /// Brings every hive that runs, and its workers, up to date.

@@ -1,17 +1,20 @@
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use chain_level::{Pool, Relays, Told};
-use daemon_lifecycle::{Daemon, State};
+use chain_level::{Pool, Relays, Told, Wanted};
+use daemon_lifecycle::{Daemon, State, Waits};
 use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
 use model_store::{ModelStore, Sources};
+use narration_core::{Level, Narration};
 use rbee_api::Health;
 use rbee_config::LiveConfig;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     host::{Host, ThisHost},
@@ -26,6 +29,7 @@ pub struct Hive {
     pub(crate) models: Models,
     pub(crate) pool: Pool<Workers>,
     pub(crate) token: Token,
+    config: LiveConfig,
     pub(crate) daemon: Daemon,
     pub(crate) told: Told,
     pub(crate) since: Instant,
@@ -67,10 +71,11 @@ impl Hive {
             .with_context(|| format!("cannot open {}", config.paths.token.display()))?;
         let models = Models::new(store, live.clone());
         let workers = Workers::new(alias.to_owned(), live.clone(), models.clone(), host);
+        let config = live;
         let pool = Pool::new(workers);
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let since = Instant::now();
-        Ok(Self { relays, models, pool, token, daemon, told: Told::new(), since })
+        Ok(Self { relays, models, pool, token, config, daemon, told: Told::new(), since })
     }
 
     /// The same for a hive whose narrations are heard there.
@@ -94,9 +99,45 @@ impl Hive {
     }
 
     /// Renews the leases of all workers every `round` and, while this hive serves, stops idle ones and ends those that
-    /// hang. Never returns; to be run beside serving.
+    /// hang; loads what is to be there from the start. Never returns; to be run beside serving.
     pub async fn keep_workers(&self, round: Duration) -> ! {
-        self.pool.keep(round, || self.daemon.state() == State::Serving).await
+        tokio::select! {
+            never = self.pool.keep(round, || self.is_serving()) => never,
+            never = self.preload(round) => never,
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        self.daemon.state() == State::Serving
+    }
+
+    /// Loads each model once of which the configuration says so, where there is room for it.
+    async fn preload(&self, round: Duration) -> ! {
+        let (mut loaded, mut rounds) = (HashSet::new(), interval(round));
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            if !self.is_serving() {
+                continue;
+            }
+            let wanted = self.config.current();
+            let wanted = wanted.model.iter().filter(|(_, entry)| entry.preload);
+            let wanted: HashSet<String> = wanted.map(|(name, _)| name.clone()).collect();
+            loaded.retain(|name| wanted.contains(name));
+            for name in wanted {
+                if loaded.insert(name.clone()) {
+                    self.load_for_nobody(&name).await;
+                }
+            }
+        }
+    }
+
+    async fn load_for_nobody(&self, name: &str) {
+        let wanted = Wanted { waits: Waits::Nobody, ..Wanted::default() };
+        if let Err(body) = self.pool.acquire(name, wanted).await {
+            let why = format!("`{name}` is not loaded ahead: {}", body.error.message);
+            Narration::new("hive", "worker_preload", why).about(name).level(Level::Warn).emit();
+        }
     }
 
     /// Once this hive has been replaced: has the next one, which answers at `address`, go on with

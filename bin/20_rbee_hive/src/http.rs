@@ -18,13 +18,16 @@ pub fn router(hive: Hive, port: u16) -> Router {
     let managed = Router::new()
         .route(paths::MODEL_PULL, post(models::pull))
         .route(paths::STORED_MODEL, delete(models::remove))
+        .route(paths::MODEL_LOAD, post(models::load))
+        .route(paths::MODEL_UNLOAD, post(models::unload))
         .route(paths::WORKERS_UPDATE, post(host::update_workers))
         .route_layer(require_token(hive.token.clone()));
     let open = Router::new()
         .route(paths::HEALTH, get(host::health))
         .route(paths::CAPABILITIES, get(host::capabilities))
         .route(paths::WORKERS, get(host::workers))
-        .route(paths::MODEL_STORE, get(models::list));
+        .route(paths::MODEL_STORE, get(models::list))
+        .route(paths::STORED_MODEL, get(models::show));
     let access = hive.access();
     let relays = hive.relays.clone();
     let told = told_routes(hive.told.clone(), hive.daemon.clone(), hive.token.clone());

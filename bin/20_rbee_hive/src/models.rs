@@ -10,12 +10,14 @@ use http_guard::ApiError;
 use job_server::JobEmitter;
 use model_store::{ModelStore, NameKind, PullEvent, spelled};
 use narration_core::{Level, Narration};
-use rbee_api::{ErrorBody, ModelList, ModelReach, ModelRemoved, Progress, StreamEvent, causes};
-use rbee_config::LiveConfig;
+use rbee_api::{
+    ErrorBody, Model, ModelList, ModelReach, ModelRemoved, Progress, StreamEvent, causes,
+};
+use rbee_config::{LiveConfig, ModelEntry, RbeeConfig};
 use tracing::Span;
 use worker_lifecycle::WorkerType;
 
-use crate::failure;
+use crate::{failure, room};
 
 /// The host's model store, for asynchronous callers.
 #[derive(Debug, Clone)]
@@ -30,7 +32,33 @@ impl Models {
     }
 
     pub(crate) async fn list(&self) -> Result<ModelList, ErrorBody> {
-        self.blocking(|store| store.list()).await.map(|models| ModelList { models })
+        let config = self.config.current();
+        let mut models = self.blocking(move |store| listed(store, &config)).await?;
+        for model in &mut models {
+            model.memory_bytes = (model.size_bytes > 0).then(|| room::needed(model.size_bytes));
+        }
+        Ok(ModelList { models })
+    }
+
+    /// One of them, by any of its spellings.
+    pub(crate) async fn show(&self, name: &str) -> Result<Model, ErrorBody> {
+        let spelling = self.spelling(name)?;
+        let found = self.list().await?.models.into_iter().find(|model| model.name == spelling);
+        found.ok_or_else(|| {
+            failure::model(&model_store::Error::NotInStore { name: model_store::shown(name) })
+        })
+    }
+
+    /// The name under which a worker serves the model.
+    pub(crate) fn spelling(&self, name: &str) -> Result<String, ErrorBody> {
+        match self.place(name) {
+            Place::Named { configured: Some(name), .. } | Place::Unneeded { configured: name } => {
+                Ok(name)
+            }
+            Place::Named { source, .. } => {
+                spelled(&source).map(|(name, _)| name).map_err(|error| failure::model(&error))
+            }
+        }
     }
 
     pub(crate) async fn remove(&self, name: String) -> Result<ModelRemoved, ErrorBody> {
@@ -49,15 +77,15 @@ impl Models {
     ) -> Result<String, ErrorBody> {
         let place = self.place(name);
         let (spelled, kind) = match &place {
-            Place::Named { source, is_configured } => {
-                let told = spelled(source).map_err(|error| failure::model(&error))?;
-                if *is_configured { (name.to_owned(), told.1) } else { told }
+            Place::Named { source, configured } => {
+                let (spelled, kind) = spelled(source).map_err(|error| failure::model(&error))?;
+                (configured.clone().unwrap_or(spelled), kind)
             }
-            Place::Unneeded => return Ok(name.to_owned()),
+            Place::Unneeded { configured } => return Ok(configured.clone()),
         };
         // Those that the configuration names are there for everybody, wherever they lie.
         let is_configured = || {
-            if matches!(place, Place::Named { is_configured: true, .. }) {
+            if matches!(place, Place::Named { configured: Some(_), .. }) {
                 return true;
             }
             let default = model_store::spelled(&self.config.current().models.default);
@@ -78,7 +106,7 @@ impl Models {
     pub(crate) async fn find(&self, name: String) -> Result<Option<PathBuf>, ErrorBody> {
         match self.place(&name) {
             Place::Named { source, .. } => self.blocking(move |store| store.find(&source)).await,
-            Place::Unneeded => Ok(Some(PathBuf::new())),
+            Place::Unneeded { .. } => Ok(Some(PathBuf::new())),
         }
     }
 
@@ -86,18 +114,18 @@ impl Models {
     /// the name.
     fn place(&self, name: &str) -> Place {
         let config = self.config.current();
-        let Some(entry) = config.model.get(name) else {
-            return Place::Named { source: name.to_owned(), is_configured: false };
+        let Some((own, entry)) = configured(&config, name) else {
+            return Place::Named { source: name.to_owned(), configured: None };
         };
         if let Some(source) = entry.source.clone() {
-            return Place::Named { source, is_configured: true };
+            return Place::Named { source, configured: Some(own.to_owned()) };
         }
-        let kind = WorkerType::of(&config, name, Path::new(""));
-        if kind == WorkerType::External && spelled(name).is_err() {
+        let kind = WorkerType::of(&config, own, Path::new(""));
+        if kind == WorkerType::External && spelled(own).is_err() {
             // Its server knows where its model is.
-            return Place::Unneeded;
+            return Place::Unneeded { configured: own.to_owned() };
         }
-        Place::Named { source: name.to_owned(), is_configured: true }
+        Place::Named { source: own.to_owned(), configured: Some(own.to_owned()) }
     }
 
     /// The model's file, downloaded if need be. What goes on is told to `job`; dropping the future
@@ -158,13 +186,23 @@ impl Models {
     }
 }
 
+/// The table that the configuration has for a model, by any spelling of its name.
+fn configured<'c>(config: &'c RbeeConfig, name: &str) -> Option<(&'c str, &'c ModelEntry)> {
+    let spelling = || {
+        let (name, _) = spelled(name).ok()?;
+        let is_it = |own: &&String| spelled(own).is_ok_and(|(own, _)| own == name);
+        config.model.keys().find(is_it).map(String::as_str)
+    };
+    config.model_called(name).or_else(|| config.model_called(spelling()?))
+}
+
 /// Where a model is to be had.
 enum Place {
-    /// By that name, as the store knows names; `is_configured` where a table of the configuration
-    /// says so.
-    Named { source: String, is_configured: bool },
+    /// By that name, as the store knows names; where a table of the configuration says so, with the
+    /// table's name.
+    Named { source: String, configured: Option<String> },
     /// Nowhere, and whatever serves it needs no file.
-    Unneeded,
+    Unneeded { configured: String },
 }
 
 /// Whether the files are whole, and of a format that such a worker reads.
@@ -197,6 +235,42 @@ fn hidden<T>(name: &str, outcome: Result<T, model_store::Error>) -> Result<T, mo
         }
         (_, outcome) => outcome,
     }
+}
+
+/// The store's models, and those that have a table of their own.
+fn listed(store: &ModelStore, config: &RbeeConfig) -> Result<Vec<Model>, model_store::Error> {
+    let mut models = store.list()?;
+    for (name, entry) in &config.model {
+        if models.iter().any(|model| model.name == *name) {
+            continue;
+        }
+        let source = entry.source.as_ref().unwrap_or(name);
+        let is_external = spelled(source).is_err();
+        let path = store.find(source).ok().flatten();
+        let same = path.as_ref().and_then(|path| {
+            let path = path.display().to_string();
+            models.iter().find(|model| model.path.as_ref() == Some(&path)).cloned()
+        });
+        let size_bytes = path.as_deref().map_or(0, room::bytes_of);
+        models.push(Model {
+            name: name.clone(),
+            size_bytes,
+            is_approximate: false,
+            memory_bytes: None,
+            local: is_external || path.is_some(),
+            path: path.map(|path| path.display().to_string()),
+            sha256: same.as_ref().and_then(|model| model.sha256.clone()),
+            license: same.and_then(|model| model.license),
+            // Who may only chat is told of no path.
+            description: match spelled(source) {
+                Ok((_, NameKind::Path)) => None,
+                Ok((source, _)) => Some(source),
+                Err(_) => Some("by a server of its own".to_owned()),
+            },
+        });
+    }
+    models.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(models)
 }
 
 struct StopOnDrop(Arc<AtomicBool>);

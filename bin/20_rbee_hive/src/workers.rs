@@ -2,6 +2,8 @@
 
 mod bring_up; // from a model's name to a worker that answers
 mod level; // what the pool asks
+mod turn; // memory for one more
+mod stay; // how long a model stays loaded
 
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use rbee_api::{Worker, WorkerState};
 use rbee_config::LiveConfig;
 use worker_lifecycle::{WorkerHandle, WorkerType};
 
+use self::{stay::Stays, turn::Turns};
 use crate::{host::Host, models::Models};
 
 #[derive(Debug, Clone)]
@@ -22,6 +25,8 @@ struct Inner {
     config: LiveConfig,
     models: Models,
     host: Arc<dyn Host>,
+    turns: Turns,
+    stays: Stays,
 }
 
 impl Workers {
@@ -31,7 +36,8 @@ impl Workers {
         models: Models,
         host: Arc<dyn Host>,
     ) -> Self {
-        Self(Arc::new(Inner { hive, config, models, host }))
+        let (turns, stays) = (Turns::default(), Stays::default());
+        Self(Arc::new(Inner { hive, config, models, host, turns, stays }))
     }
 
     async fn stop(&self, worker: &WorkerHandle, why: &str) {
@@ -43,6 +49,7 @@ impl Workers {
         if let Err(error) = self.0.host.stop(&config, &worker.id, drain).await {
             tracing::error!(error = rbee_api::causes(&error), "a worker does not end");
         }
+        self.0.stays.forget(&worker.id);
     }
 
     async fn told(&self, running: &Running<WorkerHandle>) -> Worker {
@@ -59,6 +66,7 @@ impl Workers {
             state,
             active_requests: running.active(),
             memory_bytes: self.0.host.memory_of(&running.handle.identity),
+            unloads_in_s: self.unloads_in(running),
             detail,
             health: health.ok(),
         }

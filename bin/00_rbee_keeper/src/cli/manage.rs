@@ -1,4 +1,5 @@
 use clap::{Args, Subcommand, ValueEnum};
+use rbee_api::KeepAlive;
 
 use super::{Output, words::StopArgs};
 
@@ -85,16 +86,87 @@ pub(crate) enum WorkerVerb {
 #[command(after_help = "\
 Examples:
   ./rbee model list
-  ./rbee model pull smollm2:135m
+  ./rbee model search llama
+  ./rbee model show qwen3:4b
   ./rbee model pull hf:ORG/REPO/FILE.gguf
+  ./rbee model load smollm2:135m --keep-alive 1h
+  ./rbee model set qwen3:4b context=16384 keep_alive=1h
+  ./rbee model cp qwen3:4b writer
   ./rbee model rm smollm2:135m")]
 pub(crate) enum ModelVerb {
     /// Bring a model into a hive's store
     Pull(ModelArgs),
     /// List the models of a hive's store and of the catalogue
     List(ModelListArgs),
+    /// List those of them whose name, licence or description has all these words
+    Search {
+        /// Words, in whichever case
+        #[arg(required = true)]
+        words: Vec<String>,
+        #[command(flatten)]
+        hive: OfHive,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one of them, with what the configuration sets for it
+    Show(ModelArgs),
+    /// List the models that are loaded
+    Ps(OutputArgs),
+    /// Load a model, fetching it first if need be
+    Load {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// How long it stays when nobody uses it: `5m`, seconds, 0, or -1 for ever
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        keep_alive: Option<KeepAlive>,
+    },
+    /// Unload a model when it has answered what it has
+    Unload(ModelArgs),
+    /// Give a model another name, with settings of its own
+    Cp {
+        /// Name, `hf:ORG/REPO[/FILE]`, URL or path
+        from: String,
+        /// The other name
+        to: String,
+        #[command(flatten)]
+        hive: OfHive,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write settings of a model into the configuration; a running chain follows
+    Set(SetArgs),
     /// Remove a model from a hive's store
     Rm(ModelArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ./rbee model set qwen3:4b context=16384 parallel=2
+  ./rbee model set writer 'aliases=[\"gpt-4o\"]' pinned=true
+  ./rbee model set writer --unset pinned
+
+The keys are those of a `[model.\"NAME\"]` table; comments and order of the file stay.")]
+pub(crate) struct SetArgs {
+    /// The model's name, as requests use it
+    pub(crate) model: String,
+    /// What is to be set; a value is TOML, or else text
+    #[arg(value_name = "KEY=VALUE", value_parser = setting, required_unless_present = "unset")]
+    pub(crate) settings: Vec<(String, String)>,
+    /// A key that is to be removed
+    #[arg(long, value_name = "KEY")]
+    pub(crate) unset: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("KEY=VALUE is wanted, such as `context=4096`".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

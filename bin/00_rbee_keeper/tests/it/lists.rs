@@ -17,7 +17,8 @@ fn health(role: &str, pid: u32) -> Value {
 fn worker() -> Value {
     json!({
         "id": "w-1", "model": "smollm2:135m", "kind": "llama_cpp", "device": "cpu",
-        "state": "ready", "active_requests": 2, "memory_bytes": 150_000_000, "detail": null,
+        "state": "ready", "active_requests": 2, "memory_bytes": 150_000_000,
+        "unloads_in_s": 300, "detail": null,
         "health": health("llamacpp-worker", 13),
     })
 }
@@ -202,7 +203,8 @@ async fn workers_are_listed() {
 async fn models_are_listed_and_removed() {
     let model = json!({
         "name": "smollm2:135m", "size_bytes": 98_123_456, "local": true, "path": "/m", "sha256": null,
-        "license": "Apache-2.0", "description": "small",
+        "license": "Apache-2.0", "description": "small", "is_approximate": false,
+        "memory_bytes": 386_000_000,
     });
     let queen = Queen::start().await;
     let list = json!({ "models": [model] });
@@ -213,8 +215,8 @@ async fn models_are_listed_and_removed() {
     let keeper = Keeper::of(&queen);
     let output = keeper.run(&["model", "list", "--hive", "b"]).await.exits(0);
     assert_snapshot!(output.stdout, @r"
-    NAME          SIZE     HERE  LICENCE     DESCRIPTION
-    smollm2:135m  98.1 MB  yes   Apache-2.0  small
+    NAME          SIZE     MEMORY    HERE  LICENCE     DESCRIPTION
+    smollm2:135m  98.1 MB  386.0 MB  yes   Apache-2.0  small
     ");
     let output = keeper.run(&["model", "list", "--hive", "b", "--json"]).await.exits(0);
     assert_eq!(json_of(&output.stdout), list);
@@ -225,6 +227,114 @@ async fn models_are_listed_and_removed() {
     let started = queen.requests(JOBS);
     assert_eq!(started[0].body, json!({ "operation": "hive_start", "alias": "b" }));
     assert_eq!(started[2].body, json!({ "operation": "hive_start", "alias": null }));
+}
+
+fn model(name: &str, description: &str) -> Value {
+    json!({
+        "name": name, "size_bytes": 5_030_000_000_u64, "is_approximate": true,
+        "memory_bytes": 6_300_000_000_u64, "local": false, "path": null, "sha256": null,
+        "license": "Apache-2.0", "description": description,
+    })
+}
+
+#[tokio::test]
+async fn models_are_searched_by_words() {
+    let queen = Queen::start().await;
+    let list = [model("qwen3:8b", "thinks"), model("gemma3:4b", "Text only")];
+    queen.on_job(job_of(&json!(null)));
+    queen.on("GET /v1/models/store", Reply::Json(200, json!({ "models": list })));
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["model", "search", "text", "GEMMA"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    NAME       SIZE     MEMORY  HERE  LICENCE     DESCRIPTION
+    gemma3:4b  ~5.0 GB  6.3 GB  no    Apache-2.0  Text only
+    ");
+    let output = keeper.run(&["model", "search", "nothing", "--json"]).await.exits(0);
+    assert_eq!(json_of(&output.stdout), json!({ "models": [] }));
+    keeper.run(&["model", "search"]).await.exits(2);
+}
+
+#[tokio::test]
+async fn a_model_is_shown_with_its_settings_and_where_it_is_loaded() {
+    let queen = Queen::start().await;
+    queen.on_job(job_of(&json!(null)));
+    queen.on("GET /v1/models/store/Qwen3-8B", Reply::Json(200, model("qwen3:8b", "thinks")));
+    let mut loaded = worker();
+    loaded["model"] = json!("qwen3:8b");
+    (loaded["active_requests"], loaded["unloads_in_s"]) = (json!(0), json!(240));
+    queen.on("GET /v1/workers", Reply::Json(200, json!({ "workers": [loaded] })));
+    let keeper = Keeper::of(&queen);
+    keeper.write("config.toml", "[model.\"qwen3:8b\"]\ncontext = 4096\n");
+    let output = keeper.run(&["model", "show", "Qwen3-8B"]).await.exits(0);
+    for line in ["qwen3:8b", "~5.0 GB", "about 6.3 GB", "yes, for 4m 0s more", "4096"] {
+        assert!(output.stdout.contains(line), "{line}: {}", output.stdout);
+    }
+    let output = keeper.run(&["model", "show", "Qwen3-8B", "--json"]).await.exits(0);
+    let shown = json_of(&output.stdout);
+    assert_eq!(
+        (&shown["settings"]["context"], &shown["name"]),
+        (&json!("4096"), &json!("qwen3:8b"))
+    );
+    queen
+        .on("GET /v1/models/store/x", Reply::Json(404, queen::error(404, "model_not_found", "no")));
+    let output = keeper.run(&["model", "show", "x"]).await.exits(2);
+    assert_snapshot!(output.stderr, @r"
+    error: no model is called `x`
+    hint: `./rbee model list` shows the names
+    ");
+}
+
+#[tokio::test]
+async fn what_is_loaded_is_listed_with_how_long_it_stays() {
+    let queen = queen().await;
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["model", "ps"]).await.exits(0);
+    assert_snapshot!(output.stdout, @r"
+    NAME          MEMORY    DEVICE  BUSY  UNTIL
+    smollm2:135m  150.0 MB  cpu     2     answering
+    ");
+    let output = Keeper::alone().run(&["model", "ps"]).await.exits(0);
+    assert_snapshot!(output.stderr, @"No queen runs, so no model is loaded");
+}
+
+#[tokio::test]
+async fn a_model_is_unloaded() {
+    let queen = queen().await;
+    let unloaded = json!({ "name": "m:1b", "was_loaded": true });
+    queen.on("POST /v1/models/unload", Reply::Json(200, unloaded.clone()));
+    let keeper = Keeper::of(&queen);
+    let output = keeper.run(&["model", "unload", "M", "--json"]).await.exits(0);
+    assert_eq!(queen.requests("POST /v1/models/unload")[0].body, json!({ "model": "M" }));
+    assert_eq!(json_of(&output.stdout), unloaded);
+    assert_snapshot!(output.stderr, @"[keeper] model_unload: Unloaded m:1b");
+}
+
+#[tokio::test]
+async fn settings_of_a_model_are_written_and_unknown_ones_refused() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "# mine\n[model.\"Writer\"]\ncontext = 1 # few\n");
+    let set = ["model", "set", "writer", "context=4096", "pinned=true", "--json"];
+    let output = keeper.run(&set).await.exits(0);
+    assert_eq!(
+        json_of(&output.stdout),
+        json!({ "name": "Writer", "set": { "context": "4096", "pinned": "true" }, "unset": [] })
+    );
+    let file = || std::fs::read_to_string(keeper.home().join("config.toml")).unwrap();
+    let written = "# mine\n[model.\"Writer\"]\ncontext = 4096 # few\npinned = true\n";
+    assert_eq!(file(), written);
+    let output = keeper.run(&["model", "set", "Writer", "contxt=1"]).await.exits(2);
+    assert!(
+        output.stderr.contains("did you mean `model.\"Writer\".context`?"),
+        "{}",
+        output.stderr
+    );
+    keeper.run(&["model", "set", "Writer", "nothing"]).await.exits(2);
+    keeper.run(&["model", "set", "Writer"]).await.exits(2);
+    let output = keeper.run(&["model", "set", "Writer", "--unset", "system"]).await.exits(2);
+    assert!(output.stderr.contains("`system` is not set for `Writer`"), "{}", output.stderr);
+    assert_eq!(file(), written);
+    keeper.run(&["model", "set", "Writer", "--unset", "pinned"]).await.exits(0);
+    assert!(!file().contains("pinned"));
 }
 
 #[tokio::test]
@@ -242,6 +352,14 @@ async fn management_jobs_name_their_operation_and_print_their_result() {
         (
             &["model", "pull", "m", "--hive", "h", "--json"],
             json!({ "operation": "model_pull", "hive": "h", "model": "m" }),
+        ),
+        (
+            &["model", "load", "m", "--json"],
+            json!({ "operation": "model_load", "hive": null, "model": "m" }),
+        ),
+        (
+            &["model", "load", "m", "--keep-alive", "-1", "--json"],
+            json!({ "operation": "model_load", "hive": null, "model": "m", "keep_alive": -1 }),
         ),
     ] {
         let queen = Queen::start().await;

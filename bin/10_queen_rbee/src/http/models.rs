@@ -6,8 +6,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use chain_level::{Busy, Wanted};
-use http_guard::{ApiError, ApiPath, ApiQuery};
-use rbee_api::{ErrorBody, ErrorCode, Model, ModelList, ModelRemoved, paths};
+use http_guard::{ApiError, ApiJson, ApiPath, ApiQuery};
+use rbee_api::{
+    ErrorBody, ErrorCode, Model, ModelList, ModelRemoved, ModelUnloaded, UnloadRequest, paths,
+};
+use rbee_config::{ConfigFile, ModelEntry};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -33,13 +36,16 @@ pub(super) struct OpenAiModel {
     owned_by: &'static str,
 }
 
-/// The models that a request can name: those on disk, and those that would be fetched for it. In
+/// The models that are on a disk, and the one for requests that name none: what a program offers its
+/// user is not to begin with a download. The others of the catalogue can be named all the same. In
 /// Anthropic's form for who names a version of that API.
 pub(super) async fn public_list(
     State(queen): State<Queen>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let all = all(&queen).await?;
+    let default = queen.config.current().models.default.clone();
+    let is_offered = |model: &Model| model.local || model.name.eq_ignore_ascii_case(&default);
+    let all: Vec<Model> = all(&queen).await?.into_iter().filter(is_offered).collect();
     if headers.contains_key(anthropic::VERSION_HEADER) {
         let names = all.iter().map(|model| model.name.as_str());
         return Ok(Json(anthropic::models(names)).into_response());
@@ -90,15 +96,76 @@ pub(super) async fn list(
     Ok(Json(queen.hives.get(&hive, paths::MODEL_STORE).await?))
 }
 
+pub(super) async fn show(
+    State(queen): State<Queen>,
+    ApiPath(name): ApiPath<String>,
+    ApiQuery(of): ApiQuery<OfHive>,
+) -> Result<Json<Model>, ApiError> {
+    Ok(Json(stored(&queen, of.hive.as_deref(), &name).await?))
+}
+
+/// The model as a hive knows it, by any of its spellings.
+async fn stored(queen: &Queen, alias: Option<&str>, name: &str) -> Result<Model, ErrorBody> {
+    let alias = queen.hives.alias(alias)?;
+    let (hive, _guard) = reach(queen, &alias).await?;
+    queen.hives.get(&hive, &paths::stored_model(name)).await
+}
+
 pub(super) async fn remove(
     State(queen): State<Queen>,
     ApiPath(name): ApiPath<String>,
     ApiQuery(of): ApiQuery<OfHive>,
 ) -> Result<Json<ModelRemoved>, ApiError> {
-    let alias = queen.hives.alias(of.hive.as_deref())?;
-    let (hive, _guard) = reach(&queen, &alias).await?;
-    let request = queen.hives.managing(&hive, Method::DELETE, &paths::stored_model(&name));
-    Ok(Json(queen.hives.read(&hive, request).await?))
+    Ok(Json(remove_stored(&queen, of.hive.as_deref(), &name).await?))
+}
+
+pub(super) async fn remove_stored(
+    queen: &Queen,
+    alias: Option<&str>,
+    name: &str,
+) -> Result<ModelRemoved, ErrorBody> {
+    let alias = queen.hives.alias(alias)?;
+    let (hive, _guard) = reach(queen, &alias).await?;
+    let request = queen.hives.managing(&hive, Method::DELETE, &paths::stored_model(name));
+    queen.hives.read(&hive, request).await
+}
+
+pub(super) async fn unload(
+    State(queen): State<Queen>,
+    ApiQuery(of): ApiQuery<OfHive>,
+    ApiJson(UnloadRequest { model }): ApiJson<UnloadRequest>,
+) -> Result<Json<ModelUnloaded>, ApiError> {
+    Ok(Json(queen.unload(of.hive.as_deref(), &model).await?))
+}
+
+/// Makes `to` a second name of `from`: a table of the configuration.
+pub(super) async fn copy(queen: &Queen, from: &str, to: &str) -> Result<(), ApiError> {
+    let from = stored(queen, None, from).await?.name;
+    match stored(queen, None, to).await {
+        Ok(there) => {
+            let message = format!("there is a model `{}` already", there.name);
+            return Err(ApiError::new(ErrorCode::InvalidModel, message).param("destination"));
+        }
+        Err(body) if body.error.code != ErrorCode::ModelNotFound => return Err(body.into()),
+        Err(_) => {}
+    }
+    let mut file = ConfigFile::open(&queen.config.current()).map_err(ApiError::internal)?;
+    file.copy(&from, to);
+    file.save().map_err(ApiError::internal)
+}
+
+/// Removes the table of a second name; `false` where the name is of no such table.
+pub(super) fn remove_copy(queen: &Queen, name: &str) -> Result<bool, ApiError> {
+    let config = queen.config.current();
+    let is_copy = |(own, entry): &(&str, &ModelEntry)| {
+        own.eq_ignore_ascii_case(name) && entry.source.is_some()
+    };
+    let copied = config.model_called(name).filter(is_copy);
+    let Some((name, _)) = copied else { return Ok(false) };
+    let mut file = ConfigFile::open(&config).map_err(ApiError::internal)?;
+    let removed = file.remove(name);
+    file.save().map_err(ApiError::internal)?;
+    Ok(removed)
 }
 
 impl OpenAiModel {

@@ -5,7 +5,7 @@ use crate::world::{CHUNKS, Reply, World};
 const ID: &str = "0199f5a0-0000-7000-8000-000000000000";
 
 /// Every route that changes something or tells of others, with a body that it takes.
-fn managed() -> [(&'static str, String, &'static str); 9] {
+fn managed() -> [(&'static str, String, &'static str); 11] {
     [
         ("GET", "/v1/jobs".to_owned(), ""),
         ("GET", "/v1/keys".to_owned(), ""),
@@ -13,6 +13,8 @@ fn managed() -> [(&'static str, String, &'static str); 9] {
         ("DELETE", "/v1/keys/a".to_owned(), ""),
         ("POST", "/v1/jobs".to_owned(), r#"{"operation":"chain_update"}"#),
         ("DELETE", "/v1/models/store/m".to_owned(), ""),
+        ("POST", "/v1/models/unload".to_owned(), r#"{"model":"m"}"#),
+        ("POST", "/v1/jobs".to_owned(), r#"{"operation":"model_load","model":"m"}"#),
         ("DELETE", format!("/v1/jobs/{ID}"), ""),
         (
             "PUT",
@@ -136,7 +138,7 @@ async fn another_user_with_a_key_may_ask_models_and_no_more() {
     assert_eq!(world.ask_as(OTHER, "GET", &job, &key, "").await.body, CHUNKS);
     let owner = world.get(&job).await.body;
     assert!(owner.contains("event: end") && owner.contains("id: 1"), "{owner}");
-    for path in ["/v1/hives", "/v1/workers", "/v1/models/store"] {
+    for path in ["/v1/hives", "/v1/workers", "/v1/models/store", "/v1/models/store/m"] {
         let answer = world.ask_as(OTHER, "GET", path, &key, "").await;
         assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{path}");
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     ops::Deref,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -37,7 +38,7 @@ pub(crate) struct World {
     queen: Queen,
     daemon: Daemon,
     client: RouterClient,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 /// One hive: whether it runs, and what it answers.
@@ -106,7 +107,12 @@ impl World {
         let queen = queen.telling(told.clone());
         let token = std::fs::read_to_string(token_file).unwrap();
         let client = RouterClient::new(router(queen.clone(), 8500), 8500, &token);
-        Self { hives, told, jobs, queen, daemon, client, _home: home }
+        Self { hives, told, jobs, queen, daemon, client, home }
+    }
+
+    /// The folder of the configuration.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Looks after the hives every `round`; to be raced against what comes of it.

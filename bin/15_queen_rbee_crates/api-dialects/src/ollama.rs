@@ -15,7 +15,7 @@ pub use crate::ollama::{
     chat::translate as translate_chat,
     embed::{Embeddings, translate as translate_embed, translate_older as translate_embeddings},
     generate::translate as translate_generate,
-    models::{Named, Pull, Pulled, Show, running, show, tags},
+    models::{Copy, Named, Pull, Pulled, Show, Unload, running, show, tags},
 };
 
 /// What lines of JSON are called.

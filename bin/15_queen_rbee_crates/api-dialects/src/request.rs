@@ -1,5 +1,6 @@
 //! OpenAI's request, as far as translations write it.
 
+use rbee_api::KeepAlive;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::Number;
 
@@ -41,6 +42,9 @@ pub(crate) struct ChatRequest {
     pub(crate) response_format: Option<ResponseFormat>,
     #[serde(flatten)]
     pub(crate) last: Last,
+    /// How long the model is to stay loaded; rbee's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keep_alive: Option<KeepAlive>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_effort: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,15 +3,24 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use chain_level::{Form, respond};
+use chain_level::{Form, Wanted, respond};
 use http_guard::{ApiError, ApiJson, ApiPath};
-use rbee_api::{ModelList, ModelRemoved, PullRequest};
+use rbee_api::{
+    LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, UnloadRequest,
+};
 use serde_json::json;
 
 use crate::Hive;
 
 pub(super) async fn list(State(hive): State<Hive>) -> Result<Json<ModelList>, ApiError> {
     Ok(Json(hive.models.list().await?))
+}
+
+pub(super) async fn show(
+    State(hive): State<Hive>,
+    ApiPath(name): ApiPath<String>,
+) -> Result<Json<Model>, ApiError> {
+    Ok(Json(hive.models.show(&name).await?))
 }
 
 pub(super) async fn remove(
@@ -38,4 +47,39 @@ pub(super) async fn pull(
         Ok(id) => respond(hive.relays.jobs(), id, Form::Events).await,
         Err(error) => ApiError::from(error).into_response(),
     }
+}
+
+/// Loads the model; answers with the events of doing so.
+pub(super) async fn load(
+    State(hive): State<Hive>,
+    ApiJson(LoadRequest { model, keep_alive }): ApiJson<LoadRequest>,
+) -> Response {
+    let pool = hive.pool.clone();
+    let begun = hive.relays.begin_with("model_load", async move |job| {
+        let wanted = Wanted { job: Some(job.emitter()), ..Wanted::of(true, false) };
+        let loaded = tokio::select! {
+            () = job.cancelled() => return job.cancelled_end(),
+            loaded = pool.acquire(&model, wanted) => loaded,
+        };
+        job.finish(loaded.map(|(worker, _busy)| {
+            if let Some(stay) = keep_alive {
+                pool.level().keep(&worker, stay);
+            }
+            json!({"model": worker.model, "worker": worker.id})
+        }));
+    });
+    match begun {
+        Ok(id) => respond(hive.relays.jobs(), id, Form::Events).await,
+        Err(error) => ApiError::from(error).into_response(),
+    }
+}
+
+/// Ends the model's worker when it has answered what it has.
+pub(super) async fn unload(
+    State(hive): State<Hive>,
+    ApiJson(UnloadRequest { model }): ApiJson<UnloadRequest>,
+) -> Result<Json<ModelUnloaded>, ApiError> {
+    let name = hive.models.spelling(&model)?;
+    let was_loaded = hive.pool.vacate(&name, "which is to be unloaded");
+    Ok(Json(ModelUnloaded { name, was_loaded }))
 }

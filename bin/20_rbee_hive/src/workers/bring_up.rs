@@ -1,17 +1,17 @@
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use chain_level::{Place, Places, Running, Slot, Wanted, to_its_end};
+use chain_level::{Place, Running, Wanted, to_its_end};
 use daemon_lifecycle::{Outcome, Waits};
 use futures::TryFutureExt as _;
 use narration_core::Narration;
-use rbee_api::{ErrorBody, ErrorCode};
+use rbee_api::ErrorBody;
 use worker_lifecycle::{WorkerConfig, WorkerHandle, worker_id};
 
-use super::Workers;
-use crate::{
-    failure,
-    room::{self, Candidate, TooLittle},
+use super::{
+    Workers,
+    turn::{Room, needed},
 };
+use crate::failure;
 
 const DEVICE: &str = "cpu";
 
@@ -19,9 +19,10 @@ impl Workers {
     /// Gets the model's file, makes room, and starts the model's worker or replaces a stale one.
     pub(super) async fn load(
         &self,
-        Place { places, slot, stale }: Place<'_, Self>,
+        place: Place<'_, Self>,
         wanted: &Wanted,
     ) -> Result<WorkerHandle, ErrorBody> {
+        let (slot, stale) = (place.slot, place.stale);
         let path = self.model_file(&slot.name, wanted).await?;
         let beside = match stale {
             Some(running) => {
@@ -30,9 +31,13 @@ impl Workers {
             }
             None => None,
         };
-        if beside.is_none() {
-            self.make_room(places, slot, &self.config_of(&slot.name, path.clone(), 0)).await?;
-        }
+        let room = match beside {
+            Some(_) => Room::none(),
+            None => {
+                let config = self.config_of(&slot.name, path.clone(), 0);
+                self.room(&place, &config, wanted.waits != Waits::Nobody).await?
+            }
+        };
         // A worker in whose place another one is put keeps its name: it is drained first. Beside
         // it, or beside those before it that still finish their streams, another name is needed.
         let config = match (stale, beside) {
@@ -40,7 +45,13 @@ impl Workers {
             _ => self.free_name(&slot.name, path),
         };
         let spawning = self.0.host.spawn(WorkerConfig { waits: wanted.waits, ..config });
-        let handle = to_its_end(spawning.map_err(|error| failure::worker(&error))).await?;
+        let spawning = async move {
+            let handle = spawning.map_err(|error| failure::worker(&error)).await;
+            // By now it is in the memory that it was given.
+            drop(room);
+            handle
+        };
+        let handle = to_its_end(spawning).await?;
         narrate(&handle);
         Ok(handle)
     }
@@ -68,40 +79,6 @@ impl Workers {
         let resident = self.0.host.memory_of(&running.handle.identity);
         let needed = needed(config).await.max(resident.unwrap_or_default());
         self.0.host.available_memory().is_some_and(|available| available >= needed)
-    }
-
-    /// Stops idle workers of other models until the model's file fits into memory.
-    async fn make_room(
-        &self,
-        places: &Places<WorkerHandle>,
-        slot: &Arc<Slot<WorkerHandle>>,
-        config: &WorkerConfig,
-    ) -> Result<(), ErrorBody> {
-        if self.0.host.shares_engine(config) {
-            return Ok(());
-        }
-        let others: Vec<_> = places
-            .slots()
-            .into_iter()
-            .filter(|other| !Arc::ptr_eq(other, slot))
-            .filter_map(|other| Some((other.current()?, other)))
-            .collect();
-        let candidates = others.iter().map(|(running, _)| Candidate {
-            id: running.handle.id.clone(),
-            memory_bytes: self.0.host.memory_of(&running.handle.identity).unwrap_or_default(),
-            busy: running.is_busy(),
-            idle_ms: running.idle().as_millis(),
-        });
-        let Some(available) = self.0.host.available_memory() else { return Ok(()) };
-        let needed = needed(config).await;
-        let evicted = room::evict(needed, available, candidates.collect())
-            .map_err(|too_little| insufficient(&slot.name, too_little))?;
-        for (running, other) in others {
-            if evicted.contains(&running.handle.id) && other.forget_idle(&running) {
-                self.stop(&running.handle, "to make room").await;
-            }
-        }
-        Ok(())
     }
 
     /// What a worker is to be started with, under a name that no living process has.
@@ -135,25 +112,4 @@ fn narrate(handle: &WorkerHandle) {
         _ => return,
     };
     Narration::new("hive", "worker_ready", human).about(&handle.model).emit();
-}
-
-/// Memory that such a worker is taken to need, in bytes.
-async fn needed(config: &WorkerConfig) -> u64 {
-    let config = config.clone();
-    let counted = tokio::task::spawn_blocking(move || {
-        let more = worker_lifecycle::overhead_bytes(&config).unwrap_or_default();
-        room::needed(room::bytes_of(&config.model_path)) + more
-    });
-    counted.await.unwrap_or_default()
-}
-
-fn insufficient(model: &str, TooLittle { needed_bytes, reachable_bytes }: TooLittle) -> ErrorBody {
-    let message = format!(
-        "`{model}` needs about {} MiB of memory; {} MiB are free or held by idle models, the rest \
-         is in use: wait for the models that are answering (`./rbee worker list`), or take a \
-         smaller one",
-        needed_bytes >> 20,
-        reachable_bytes >> 20
-    );
-    ErrorBody::new(ErrorCode::InsufficientMemory, message)
 }

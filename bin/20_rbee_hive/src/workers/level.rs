@@ -84,7 +84,11 @@ impl Level for Workers {
     }
 
     fn is_unused(&self, running: &Running<WorkerHandle>) -> bool {
-        running.idle() > self.0.config.current().worker.idle_timeout
+        running.idle() > self.stay_of(&running.handle).0
+    }
+
+    fn most_waiting(&self) -> usize {
+        self.0.config.current().worker.queue as usize
     }
 
     async fn renew(&self, worker: &WorkerHandle) -> Result<Renewed, Lapse> {
@@ -105,6 +109,9 @@ impl Level for Workers {
     }
 
     fn completion(&self, worker: &WorkerHandle, completion: &Completion) -> RequestBuilder {
+        if let Some(stay) = completion.keep_alive {
+            self.keep(worker, stay);
+        }
         match completion.events {
             true => worker.client.stream(completion.method.clone(), &completion.path),
             false => worker.client.request(completion.method.clone(), &completion.path),

@@ -4,6 +4,8 @@
 mod flood; // what refused requests leave behind
 mod reach; // what a request may name
 mod refusals; // what nobody is let do
+mod stays;
+mod turns;
 mod workers; // bringing up, replacing, making room, adopting
 mod crashes; // workers that end, and what they were answering
 mod process; // a process in its parts

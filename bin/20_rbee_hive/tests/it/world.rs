@@ -45,6 +45,8 @@ pub(crate) struct State {
     identity: Identity,
     pub(crate) available: u64,
     pub(crate) resident: u64,
+    /// Whether a worker takes its memory from what is available.
+    pub(crate) is_tight: bool,
     pub(crate) current: bool,
     /// The models for whose workers the binary was built ahead.
     pub(crate) built: Vec<String>,
@@ -87,6 +89,7 @@ impl World {
             identity: daemon.identity().clone(),
             available: 64 << 30,
             resident: 1 << 30,
+            is_tight: false,
             current: true,
             built: Vec::new(),
             spawned: Vec::new(),
@@ -361,6 +364,9 @@ impl Host for Machine {
         self.state(|state| {
             state.spawned.push(worker_id(&worker));
             state.current = true;
+            if state.is_tight {
+                state.available = state.available.checked_sub(state.resident).expect("it fits");
+            }
         });
         let handle = self.serve(worker);
         Box::pin(async { handle })
@@ -387,11 +393,17 @@ impl Host for Machine {
         id: &'a str,
         _: Duration,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        self.state(|state| {
+        let mut under_way = self.state(|state| {
             state.stopped.push(id.to_owned());
-            state.available += state.resident;
+            state.under_way.subscribe()
         });
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            // It finishes what it has.
+            let has_none = |all: &Vec<(String, String)>| all.iter().all(|(on, _)| on != id);
+            drop(under_way.wait_for(has_none).await);
+            self.state(|state| state.available += state.resident);
+            Ok(())
+        })
     }
 
     fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {

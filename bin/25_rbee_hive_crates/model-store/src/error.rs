@@ -14,8 +14,12 @@ use url::Url;
 pub enum Error {
     #[error("`{name}` names no model: {why}")]
     InvalidName { name: String, why: String },
-    #[error("no model is called `{name}`{}; known: {}, `hf:ORG/REPO`, `https://...`, a path", did_you_mean(*nearest), list(known))]
-    UnknownModel { name: String, nearest: Option<&'static str>, known: Vec<&'static str> },
+    #[error(
+        "no model is called `{name}`{}; a model is named as in `./rbee model list`, or by \
+         `hf:ORG/REPO`, `https://...` or a path",
+        did_you_mean(*nearest)
+    )]
+    UnknownModel { name: String, nearest: Option<&'static str> },
     #[error("there is no file `{path}`", path = path.display())]
     NoSuchFile { path: PathBuf },
     #[error("`{path}` is not a model's file that can be used; the log says why", path = path.display())]

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::{
-    catalogue::{self, CATALOGUE, Entry},
+    catalogue::{self, Entry},
     error::Error,
 };
 
@@ -30,7 +30,7 @@ pub(crate) enum ModelName {
 /// How a name says where its model is to be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameKind {
-    /// Content that is pinned here.
+    /// What the catalogue says; some of it is pinned, the rest is what its repository has.
     Catalogue,
     /// Whatever Hugging Face, or a URL, has under it.
     Download,
@@ -94,11 +94,7 @@ impl ModelName {
         if let Some(entry) = catalogue::find(name) {
             return Ok(Self::Catalogue(entry));
         }
-        Err(Error::UnknownModel {
-            name: shown(name),
-            nearest: catalogue::nearest(name),
-            known: CATALOGUE.iter().map(|entry| entry.name).collect(),
-        })
+        Err(Error::UnknownModel { name: shown(name), nearest: catalogue::nearest(name) })
     }
 
     /// The name of the model's folder in the store.
@@ -128,7 +124,7 @@ impl ModelName {
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Catalogue(entry) => f.write_str(entry.name),
+            Self::Catalogue(entry) => f.write_str(&entry.name),
             Self::HuggingFace(name) => {
                 write!(f, "hf:{}", name.repository)?;
                 if let Some(file) = &name.file {
@@ -143,7 +139,7 @@ impl fmt::Display for ModelName {
 }
 
 impl HuggingFaceName {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (path, quantisation) = match text.split_once(':') {
             Some((path, quantisation)) => (path, Some(quantisation)),
             None => (text, None),
@@ -203,4 +199,21 @@ pub fn shown(name: &str) -> String {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HuggingFaceName;
+    use crate::catalogue::{Source, entries};
+
+    #[test]
+    fn every_entry_of_the_catalogue_names_one_file_of_a_repository() {
+        for entry in entries() {
+            for source in entry.sources() {
+                let Source::HuggingFace(name) = source else { continue };
+                let name = HuggingFaceName::parse(name).expect(&entry.name);
+                assert!(name.file.is_some() != name.quantisation.is_some(), "{}", entry.name);
+            }
+        }
+    }
 }

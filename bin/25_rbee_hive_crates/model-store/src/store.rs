@@ -8,7 +8,7 @@ use rbee_api::{Model, ModelRemoved};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    catalogue::CATALOGUE,
+    catalogue,
     download::Partial,
     error::{Error, failed},
     folder, lock,
@@ -94,16 +94,18 @@ impl ModelStore {
                 _ => tracing::debug!(folder = %slot.folder.display(), "holds no model"),
             }
         }
-        for entry in CATALOGUE {
+        for entry in catalogue::entries() {
             if models.iter().all(|model| model.name != entry.name) {
                 models.push(Model {
-                    name: entry.name.to_owned(),
+                    name: entry.name.clone(),
                     size_bytes: entry.size,
+                    is_approximate: entry.sha256.is_none(),
+                    memory_bytes: None,
                     local: false,
                     path: None,
-                    sha256: Some(entry.sha256.to_owned()),
-                    license: Some(entry.license.to_owned()),
-                    description: Some(entry.description.to_owned()),
+                    sha256: entry.sha256.clone(),
+                    license: Some(entry.licence.clone()),
+                    description: Some(entry.description.clone()),
                 });
             }
         }
@@ -227,16 +229,18 @@ impl Record {
 }
 
 fn local_model(record: Record, slot: &Slot) -> Model {
-    let entry = CATALOGUE.iter().find(|entry| entry.name == record.name);
+    let entry = catalogue::entries().iter().find(|entry| entry.name == record.name);
     let path = record.place(slot).display().to_string();
     Model {
         name: record.name,
         size_bytes: record.size,
+        is_approximate: false,
+        memory_bytes: None,
         local: true,
         path: Some(path),
         sha256: Some(record.sha256),
-        license: entry.map(|entry| entry.license.to_owned()),
-        description: entry.map(|entry| entry.description.to_owned()),
+        license: entry.map(|entry| entry.licence.clone()),
+        description: entry.map(|entry| entry.description.clone()),
     }
 }
 

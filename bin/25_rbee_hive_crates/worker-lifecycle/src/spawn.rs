@@ -131,7 +131,8 @@ fn llama_flags(config: &WorkerConfig) -> Vec<String> {
         "--device".to_owned(),
         config.device.clone(),
     ];
-    for (flag, value) in [("--threads", rbee.worker.threads), ("--context", context)] {
+    let threads = entry.and_then(|entry| entry.threads).or(rbee.worker.threads);
+    for (flag, value) in [("--threads", threads), ("--context", context)] {
         if let Some(value) = value {
             flags.extend([flag.to_owned(), value.to_string()]);
         }

@@ -110,7 +110,8 @@ impl<L: Level> Relays<Pool<L>> {
         let pool = self.next().clone();
         let model = head.model.unwrap_or_else(|| pool.level().default_model());
         let events = head.form != Form::Json;
-        let completion = Completion { method, path, model, fresh: head.fresh, events, reach, body };
+        let (fresh, keep_alive) = (head.fresh, head.keep_alive);
+        let completion = Completion { method, path, model, fresh, events, reach, keep_alive, body };
         self.begin(operation, move |job, again| {
             job.about(&completion.model);
             let (pool, completion) = (pool.clone(), completion.clone());

@@ -1,6 +1,6 @@
 use axum::http::HeaderMap;
 use http_guard::ApiError;
-use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH};
+use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH, KeepAlive};
 use serde::Deserialize;
 
 use crate::Form;
@@ -16,6 +16,8 @@ pub struct Head {
     pub form: Form,
     /// Whether the answer must come from processes whose binaries are fresh.
     pub fresh: bool,
+    /// How long the model is to stay loaded afterwards, where the client says it.
+    pub keep_alive: Option<KeepAlive>,
 }
 
 impl Head {
@@ -40,7 +42,8 @@ impl Head {
     /// The head of a request without a body, whose model is named otherwise. It has one answer, whole.
     pub(crate) fn of_model(headers: &HeaderMap, model: Option<String>) -> Result<Self, ApiError> {
         require_short(model.as_deref())?;
-        Ok(Self { model, form: Form::Json, fresh: is_set(headers, HEADER_FRESH) })
+        let fresh = is_set(headers, HEADER_FRESH);
+        Ok(Self { model, form: Form::Json, fresh, keep_alive: None })
     }
 
     fn of(body: &[u8], events: bool, fresh: bool) -> Result<Self, ApiError> {
@@ -49,8 +52,9 @@ impl Head {
             model: Option<String>,
             #[serde(default)]
             stream: Option<bool>,
+            keep_alive: Option<serde_json::Value>,
         }
-        let Body { model, stream } = serde_json::from_slice(body).map_err(|error| {
+        let Body { model, stream, keep_alive } = serde_json::from_slice(body).map_err(|error| {
             ApiError::new(ErrorCode::InvalidJson, format!("the body cannot be read: {error}"))
         })?;
         require_short(model.as_deref())?;
@@ -59,7 +63,8 @@ impl Head {
             (true, false) => Form::OpenAiStream,
             (false, _) => Form::Json,
         };
-        Ok(Self { model, form, fresh })
+        let keep_alive = keep_alive.map(|keep| keep_alive_of(&keep)).transpose()?;
+        Ok(Self { model, form, fresh, keep_alive })
     }
 }
 
@@ -69,6 +74,13 @@ fn require_short(model: Option<&str>) -> Result<(), ApiError> {
         return Err(ApiError::new(ErrorCode::InvalidModel, message).param("model"));
     }
     Ok(())
+}
+
+fn keep_alive_of(told: &serde_json::Value) -> Result<KeepAlive, ApiError> {
+    KeepAlive::deserialize(told).map_err(|error| {
+        let message = format!("`keep_alive` cannot be read: {error}");
+        ApiError::new(ErrorCode::InvalidValue, message).param("keep_alive")
+    })
 }
 
 fn is_set(headers: &HeaderMap, name: &str) -> bool {

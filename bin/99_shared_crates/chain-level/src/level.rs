@@ -1,4 +1,4 @@
-use std::{future, sync::Arc};
+use std::{fmt, future, sync::Arc};
 
 use daemon_lifecycle::Identity;
 use rbee_api::ErrorBody;
@@ -117,6 +117,11 @@ pub trait Level: Clone + Send + Sync + 'static {
         false
     }
 
+    /// How many requests may wait for processes that are not there yet.
+    fn most_waiting(&self) -> usize {
+        usize::MAX
+    }
+
     /// Tells the process that it is still wanted. One that does not answer at all is taken to hang.
     ///
     /// # Errors
@@ -153,12 +158,29 @@ pub trait Level: Clone + Send + Sync + 'static {
 pub type Reached<T> = Result<(RequestBuilder, Held<T>), ErrorBody>;
 
 /// Where a process is to be brought up.
-#[derive(Debug)]
 pub struct Place<'a, L: Level> {
     pub places: &'a Places<L::Handle>,
     pub slot: &'a Arc<Slot<L::Handle>>,
     /// What answers there and is to be replaced.
     pub stale: Option<&'a Arc<Running<L::Handle>>>,
+    pub(crate) retire: &'a Retire<'a, L>,
+}
+
+pub(crate) type Retire<'a, L> =
+    dyn Fn(Arc<Running<<L as Level>::Handle>>, &'static str) + Send + Sync + 'a;
+
+impl<L: Level> Place<'_, L> {
+    /// Lets another process, which is in no place any more, finish what it has and ends it, beside
+    /// whatever goes on.
+    pub fn retire(&self, old: Arc<Running<L::Handle>>, why: &'static str) {
+        (self.retire)(old, why);
+    }
+}
+
+impl<L: Level> fmt::Debug for Place<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("name", &self.slot.name).finish_non_exhaustive()
+    }
 }
 
 /// Runs `work` in a task of its own: a client who goes away leaves nothing half done.

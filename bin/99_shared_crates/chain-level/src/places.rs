@@ -30,6 +30,11 @@ impl<T> Places<T> {
         lock(&self.slots).get(name)?.current()
     }
 
+    /// How many requests wait for a process, in all places.
+    pub(crate) fn waiting(&self) -> usize {
+        self.slots().iter().map(|slot| slot.waiting() as usize).sum()
+    }
+
     /// The process that `is_it`, in a place or on its way out of one.
     pub fn find(&self, is_it: impl Fn(&T) -> bool) -> Option<Arc<Running<T>>> {
         self.known().into_iter().find(|running| is_it(&running.handle))
@@ -40,7 +45,8 @@ impl<T> Places<T> {
         self.slots().into_iter().filter_map(|slot| slot.current()).collect()
     }
 
-    pub(crate) fn leaving(&self) -> Vec<Arc<Running<T>>> {
+    /// Those that are in no place any more, and finish what they have.
+    pub fn leaving(&self) -> Vec<Arc<Running<T>>> {
         lock(&self.leaving).clone()
     }
 

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use daemon_lifecycle::Waits;
 use job_client::Source;
 use narration_core::{Level as Severity, Narration};
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, ErrorCode};
 use reqwest::{Method, RequestBuilder};
 use tracing::Instrument as _;
 
@@ -51,8 +51,33 @@ impl<L: Level> Pool<L> {
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let name = self.level().admit(self.places(), name, &wanted).await?;
         let slot = self.places().slot(&name);
+        // Counted from here on, so that a process that is found is not stopped before it is held.
+        let waits = slot.wants();
+        let acquired = self.acquire_in(&slot, &wanted).await;
+        drop(waits);
+        if acquired.is_err() {
+            self.places().forget_unused(slot);
+        }
+        acquired
+    }
+
+    /// Empties the place of that name; what was in it finishes what it has, and ends.
+    ///
+    /// Says whether there was anything.
+    pub fn vacate(&self, name: &str, why: &'static str) -> bool {
+        let Some(running) = self.places().occupant(name) else { return false };
+        self.places().slot(name).forget(&running);
+        self.retire(running, why);
+        true
+    }
+
+    async fn acquire_in(
+        &self,
+        slot: &Arc<Slot<L::Handle>>,
+        wanted: &Wanted,
+    ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         if wanted.alone {
-            return self.acquire_alone(slot, &wanted).await;
+            return self.acquire_alone(Arc::clone(slot), wanted).await;
         }
         if !wanted.distrust
             && let Some(running) = slot.current()
@@ -62,20 +87,27 @@ impl<L: Level> Pool<L> {
             // Counted first, so that it is not stopped as idle while it is looked at.
             let busy = Busy::new(Arc::clone(&running));
             if !wanted.fresh {
-                self.refresh_beside(&slot);
+                self.refresh_beside(slot);
                 return Ok((running.handle.clone(), busy));
             }
             if self.level().is_current(&running.handle).await {
                 return Ok((running.handle.clone(), busy));
             }
         }
-        match self.bring_up(&slot, &wanted).await {
-            Ok(running) => Ok((running.handle.clone(), Busy::new(running))),
-            Err(body) => {
-                self.places().forget_unused(slot);
-                Err(body)
-            }
+        if self.places().waiting() > self.level().most_waiting() {
+            return Err(self.too_many());
         }
+        let running = self.bring_up(slot, wanted).await?;
+        Ok((running.handle.clone(), Busy::new(running)))
+    }
+
+    fn too_many(&self) -> ErrorBody {
+        let message = format!(
+            "{} requests wait for a {} already: try again when some are answered",
+            self.level().most_waiting(),
+            L::PROCESS
+        );
+        ErrorBody::new(ErrorCode::QueueFull, message)
     }
 
     /// Replaces every process in a place that is stale.
@@ -149,7 +181,8 @@ impl<L: Level> Pool<L> {
         wanted: &Wanted,
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let turn = Arc::clone(&slot.alone).lock_owned().await;
-        let place = Place { places: self.places(), slot: &slot, stale: None };
+        let retire = |old, why| self.retire(old, why);
+        let place = Place { places: self.places(), slot: &slot, stale: None, retire: &retire };
         let running = Self::running(self.level().bring_up(place, wanted).await?);
         // Known, so that it is looked after and adopted for nobody.
         self.places().leaves(&running);
@@ -192,7 +225,9 @@ impl<L: Level> Pool<L> {
         {
             return Ok(Arc::clone(running));
         }
-        let place = Place { places: self.places(), slot, stale: answering.as_ref() };
+        let retire = |old, why| self.retire(old, why);
+        let stale = answering.as_ref();
+        let place = Place { places: self.places(), slot, stale, retire: &retire };
         let running = Self::running(self.level().bring_up(place, wanted).await?);
         let replaced = slot.set(Some(Arc::clone(&running)));
         let id = L::id(&running.handle);

@@ -19,6 +19,8 @@ pub struct Slot<T> {
     pub name: String,
     /// Held while a process is brought up: however many ask, one does it.
     pub bringing_up: tokio::sync::Mutex<()>,
+    /// Requests that want the process in this place and have not got it yet.
+    waiting: AtomicU32,
     /// Held by the one request that has a process of its own beside this place.
     pub(crate) alone: Arc<tokio::sync::Mutex<()>>,
     current: Mutex<Option<Arc<Running<T>>>>,
@@ -41,7 +43,8 @@ pub struct Running<T> {
     /// Renewals of its lease, in a row.
     missed: AtomicU32,
     being_renewed: AtomicBool,
-    active: AtomicU32,
+    active: watch::Sender<u32>,
+    since: Instant,
     /// What the process said of itself when it was last asked: others may use it too.
     reported: AtomicU32,
     used: Mutex<Instant>,
@@ -76,6 +79,10 @@ pub struct Busy<T> {
 /// Settles what is to become of a process that one request had for itself.
 pub(crate) struct Alone(Option<Box<dyn FnOnce() + Send + Sync>>);
 
+/// A request that waits for the process in a place.
+#[derive(Debug)]
+pub(crate) struct Wants<T>(Arc<Slot<T>>);
+
 /// The right to look at a process's freshness beside the requests; one at a time.
 #[derive(Debug)]
 pub struct RefreshTurn<T>(Arc<Slot<T>>);
@@ -86,6 +93,7 @@ impl<T> Slot<T> {
         Self {
             name,
             bringing_up: tokio::sync::Mutex::default(),
+            waiting: AtomicU32::new(0),
             alone: Arc::default(),
             current: Mutex::default(),
             refreshed: Mutex::default(),
@@ -120,11 +128,22 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Empties the place if `running` is still in it and answers no request.
+    /// Counts a request as waiting for the process in this place, until that is dropped.
+    pub(crate) fn wants(self: &Arc<Self>) -> Wants<T> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Wants(Arc::clone(self))
+    }
+
+    /// How many requests want the process in this place and have not got it yet.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Empties the place if `running` is still in it, answers no request, and nobody waits for it.
     pub fn forget_idle(&self, running: &Arc<Running<T>>) -> bool {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle =
-            !running.is_busy() && current.as_ref().is_some_and(|held| Arc::ptr_eq(held, running));
+        let is_there = current.as_ref().is_some_and(|held| Arc::ptr_eq(held, running));
+        let idle = is_there && self.waiting() == 0 && !running.is_busy();
         if idle {
             *current = None;
         }
@@ -151,7 +170,8 @@ impl<T> Running<T> {
             given_up: watch::Sender::new(None),
             missed: AtomicU32::new(0),
             being_renewed: AtomicBool::new(false),
-            active: AtomicU32::new(0),
+            active: watch::Sender::new(0),
+            since: Instant::now(),
             reported: AtomicU32::new(0),
             used: Mutex::new(Instant::now()),
         })
@@ -174,7 +194,18 @@ impl<T> Running<T> {
 
     /// Requests that it is answering now.
     pub fn active(&self) -> u32 {
-        self.active.load(Ordering::SeqCst)
+        *self.active.borrow()
+    }
+
+    /// Resolves when a request has begun or ended on it since this was called.
+    pub async fn has_changed(&self) {
+        // The sender is in what this borrows.
+        let _ = self.active.subscribe().changed().await;
+    }
+
+    /// Since it was brought up, or found.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Whether it answers a request now, ours or, by its own last report, somebody else's.
@@ -227,7 +258,7 @@ impl<T> Running<T> {
 
 impl<T> Busy<T> {
     pub fn new(running: Arc<Running<T>>) -> Self {
-        running.active.fetch_add(1, Ordering::SeqCst);
+        running.active.send_modify(|active| *active += 1);
         running.touch();
         Self { running, alone: None }
     }
@@ -258,7 +289,7 @@ impl<T> Busy<T> {
 impl<T> Drop for Busy<T> {
     fn drop(&mut self) {
         self.running.touch();
-        self.running.active.fetch_sub(1, Ordering::SeqCst);
+        self.running.active.send_modify(|active| *active -= 1);
         drop(self.alone.take());
     }
 }
@@ -274,6 +305,12 @@ impl Drop for Alone {
 impl fmt::Debug for Alone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Alone").finish_non_exhaustive()
+    }
+}
+
+impl<T> Drop for Wants<T> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use daemon_lifecycle::Waits;
 use job_server::JobEmitter;
-use rbee_api::ModelReach;
+use rbee_api::{KeepAlive, ModelReach};
 use reqwest::Method;
 
 /// What a request wants of the process that answers it.
@@ -53,6 +53,8 @@ pub struct Completion {
     pub events: bool,
     /// Which models the client may name.
     pub reach: ModelReach,
+    /// How long the model is to stay loaded afterwards, where the client says it.
+    pub keep_alive: Option<KeepAlive>,
     /// The client's body, passed on as it came.
     pub body: Bytes,
 }

@@ -19,6 +19,9 @@ pub struct ApiError {
     retry_after: Option<Duration>,
 }
 
+/// When to try again what is refused because others are in front, where nobody knows better.
+const BUSY: Duration = Duration::from_secs(1);
+
 impl ApiError {
     /// Status and class follow from `code`.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
@@ -97,7 +100,8 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(&body)).into_response();
         response.extensions_mut().insert(body);
         let headers = response.headers_mut();
-        if let Some(after) = self.retry_after {
+        let busy = (self.status == StatusCode::TOO_MANY_REQUESTS).then_some(BUSY);
+        if let Some(after) = self.retry_after.or(busy) {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

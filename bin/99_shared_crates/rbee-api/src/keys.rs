@@ -26,8 +26,8 @@ impl fmt::Display for KeyScope {
 pub enum ModelReach {
     /// Those in a store, and the one that the configuration has for requests that name none.
     Stored,
-    /// Those of the catalogue too, whose content is pinned; they are downloaded when they are asked
-    /// for.
+    /// Those of the catalogue too, which says where they are to be had; they are downloaded when they
+    /// are asked for.
     Catalogue,
     /// Whatever a name can lead to: files of the host, URLs, repositories.
     Any,

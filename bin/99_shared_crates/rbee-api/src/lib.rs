@@ -14,6 +14,7 @@ mod stream; // the events of that stream
 mod health; // who answers, and from which binary
 mod hives; // hosts, as the queen lists them
 mod keys; // who else may use the chain
+mod keep_alive; // how long a model stays loaded
 mod models; // names, files, sources
 mod workers; // processes that serve one model
 mod watch; // what whoever looks on is told
@@ -25,8 +26,11 @@ pub use crate::{
     health::{Health, Status},
     hives::{Capabilities, Device, Hive, HiveList, HiveState},
     jobs::{JobCreated, JobEnd, JobInfo, JobList, JobRemains, JobState, Origin, Progress},
+    keep_alive::KeepAlive,
     keys::{KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope, ModelReach},
-    models::{Model, ModelList, ModelRemoved, PullRequest},
+    models::{
+        LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, UnloadRequest,
+    },
     request::JobRequest,
     stream::{Malformed, StreamEvent, event},
     watch::{BinarySeen, Freshness, QueenSeen, UnderWay, seen},

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::KeepAlive;
+
 /// The answer to the hive's `GET /v1/models/store`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelList {
@@ -12,6 +14,12 @@ pub struct Model {
     pub name: String,
     /// Size of the file: on disk when it is here, of the download when it is not; 0 if unknown.
     pub size_bytes: u64,
+    /// Whether the size is only known roughly: the hub has the exact one.
+    #[serde(default)]
+    pub is_approximate: bool,
+    /// Memory that a hive wants free to load it; `None` where nobody has told.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
     /// Whether the file is in the store.
     pub local: bool,
     pub path: Option<String>,
@@ -33,4 +41,29 @@ pub struct PullRequest {
 pub struct ModelRemoved {
     pub name: String,
     pub freed_bytes: u64,
+}
+
+/// The body of the hive's `POST /v1/models/load`; the answer is an SSE stream of job events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadRequest {
+    pub model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<KeepAlive>,
+}
+
+/// The body of `POST /v1/models/unload` of hive and queen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnloadRequest {
+    pub model: String,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUnloaded {
+    /// In its one spelling.
+    pub name: String,
+    /// Whether it was loaded; its requests under way end first.
+    pub was_loaded: bool,
 }

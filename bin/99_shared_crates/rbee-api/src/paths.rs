@@ -34,6 +34,8 @@ pub const OLLAMA_TAGS: &str = "/api/tags";
 pub const OLLAMA_SHOW: &str = "/api/show";
 pub const OLLAMA_PS: &str = "/api/ps";
 pub const OLLAMA_PULL: &str = "/api/pull";
+pub const OLLAMA_COPY: &str = "/api/copy";
+pub const OLLAMA_DELETE: &str = "/api/delete";
 pub const OLLAMA_VERSION: &str = "/api/version";
 
 pub const JOBS: &str = "/v1/jobs";
@@ -61,6 +63,8 @@ pub const KEYS: &str = "/v1/keys";
 pub const KEY: &str = "/v1/keys/{name}";
 
 pub const MODEL_PULL: &str = "/v1/models/pull";
+pub const MODEL_LOAD: &str = "/v1/models/load";
+pub const MODEL_UNLOAD: &str = "/v1/models/unload";
 
 /// What programs of others speak to a queen: the routes of OpenAI's, Anthropic's and Ollama's APIs, and
 /// of llama.cpp's server, each with its method.
@@ -85,6 +89,8 @@ pub const CLIENT_ROUTES: &[(&str, &str)] = &[
     ("POST", OLLAMA_SHOW),
     ("GET", OLLAMA_PS),
     ("POST", OLLAMA_PULL),
+    ("POST", OLLAMA_COPY),
+    ("DELETE", OLLAMA_DELETE),
     ("GET", OLLAMA_VERSION),
 ];
 

@@ -4,6 +4,8 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use crate::KeepAlive;
+
 /// The body of `POST /v1/jobs`. Work starts at once; the answer is a [`crate::JobCreated`].
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
@@ -19,12 +21,26 @@ pub enum JobRequest {
     HiveStop { alias: Option<String>, now: bool },
     /// Brings a model into a hive's store.
     ModelPull { hive: Option<String>, model: String },
+    /// Loads a model in a hive, fetching it first if need be.
+    ModelLoad {
+        hive: Option<String>,
+        model: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        keep_alive: Option<KeepAlive>,
+    },
     /// Brings every level below the queen up to date; its result is an [`crate::HiveList`].
     ChainUpdate {},
 }
 
-const OPERATIONS: &[&str] =
-    &["chat_completion", "completion", "hive_start", "hive_stop", "model_pull", "chain_update"];
+const OPERATIONS: &[&str] = &[
+    "chat_completion",
+    "completion",
+    "hive_start",
+    "hive_stop",
+    "model_pull",
+    "model_load",
+    "chain_update",
+];
 
 impl JobRequest {
     /// The operation's name.
@@ -35,7 +51,8 @@ impl JobRequest {
             Self::HiveStart { .. } => 2,
             Self::HiveStop { .. } => 3,
             Self::ModelPull { .. } => 4,
-            Self::ChainUpdate {} => 5,
+            Self::ModelLoad { .. } => 5,
+            Self::ChainUpdate {} => 6,
         };
         OPERATIONS[place]
     }
@@ -64,6 +81,10 @@ impl<'de> Deserialize<'de> for JobRequest {
             "model_pull" => {
                 let Pull { hive, model, .. } = read(&text)?;
                 Self::ModelPull { hive, model }
+            }
+            "model_load" => {
+                let Load { hive, model, keep_alive, .. } = read(&text)?;
+                Self::ModelLoad { hive, model, keep_alive }
             }
             "chain_update" => {
                 let Update { .. } = read(&text)?;
@@ -115,6 +136,16 @@ struct Pull {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Load {
+    #[serde(rename = "operation")]
+    _operation: IgnoredAny,
+    hive: Option<String>,
+    model: String,
+    keep_alive: Option<KeepAlive>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Update {
     #[serde(rename = "operation")]
     _operation: IgnoredAny,
@@ -152,6 +183,8 @@ mod tests {
             r#"{"operation":"hive_start","alias":null}"#,
             r#"{"operation":"hive_stop","alias":"a","now":true}"#,
             r#"{"operation":"model_pull","hive":"a","model":"m"}"#,
+            r#"{"operation":"model_load","hive":null,"model":"m"}"#,
+            r#"{"operation":"model_load","hive":"a","model":"m","keep_alive":-1}"#,
             r#"{"operation":"chain_update"}"#,
         ] {
             let request: JobRequest = serde_json::from_str(text).unwrap();

@@ -19,6 +19,9 @@ pub struct Worker {
     pub active_requests: u32,
     /// Memory of the worker and of the engine's processes.
     pub memory_bytes: Option<u64>,
+    /// After how many seconds it is stopped if nobody uses it; `None` where it stays.
+    #[serde(default)]
+    pub unloads_in_s: Option<u64>,
     /// Why it is `failed`.
     pub detail: Option<String>,
     pub health: Option<Health>,

@@ -82,6 +82,9 @@ pub struct RbeeConfig {
     pub source_root: Option<PathBuf>,
     /// Where programs are looked for by their names.
     pub(crate) search: OsString,
+    /// What it was read from, beside the file.
+    pub(crate) environment: Environment,
+    pub(crate) executable: Option<PathBuf>,
     values: Vec<ConfigValue>,
     warnings: Vec<String>,
 }
@@ -133,6 +136,13 @@ pub struct Worker {
     pub context: Option<u32>,
     /// An idle worker is stopped after this.
     pub idle_timeout: Duration,
+    /// A model that is used without a pause gives up its memory after this, where another one waits
+    /// for it.
+    pub turn: Duration,
+    /// Requests that may wait for models that are not loaded.
+    pub queue: u32,
+    /// How long one of them may wait for memory.
+    pub queue_timeout: Duration,
     /// A worker that no hive has spoken to for this long leaves when its streams have ended.
     pub lease: Duration,
     pub vllm: Vllm,
@@ -166,9 +176,19 @@ impl RbeeConfig {
         environment: &Environment,
         executable: Option<&Path>,
     ) -> Result<Self, Error> {
+        Self::resolve_with(overrides, environment, executable, Source::read)
+    }
+
+    /// As [`Self::resolve`], with the file's text from `read`.
+    pub(crate) fn resolve_with(
+        overrides: &Overrides,
+        environment: &Environment,
+        executable: Option<&Path>,
+        read: impl FnOnce(&Path) -> Result<Source, Error>,
+    ) -> Result<Self, Error> {
         let (paths, path_origins) = paths::locate(environment)?;
         trust::require_own_state(&paths)?;
-        let source = Source::read(&paths.config_file)?;
+        let source = read(&paths.config_file)?;
         let mut layers = Layers::new(environment, Entries::parse(&source)?);
 
         let auto_update = AutoUpdate {
@@ -208,6 +228,9 @@ impl RbeeConfig {
             parallel: layers.get("worker.parallel", 4)?,
             context: layers.get("worker.context", None)?,
             idle_timeout: layers.get("worker.idle_timeout", minutes(5))?,
+            turn: layers.get("worker.turn", Duration::from_secs(10))?,
+            queue: layers.get("worker.queue", 256)?,
+            queue_timeout: layers.get("worker.queue_timeout", minutes(10))?,
             lease: layers.get("worker.lease", minutes(1))?,
             vllm: engines::vllm(&mut layers)?,
             external: engines::external(&mut layers)?,
@@ -265,6 +288,8 @@ impl RbeeConfig {
             paths,
             source_root,
             search: environment.get("PATH").unwrap_or_default().to_owned(),
+            environment: environment.clone(),
+            executable: executable.map(Path::to_owned),
             values,
             warnings,
         })
@@ -290,6 +315,19 @@ impl RbeeConfig {
             let nearest = nearest(alias, known.iter().map(String::as_str)).map(str::to_owned);
             Error::UnknownHive { alias: alias.to_owned(), known, nearest }
         })
+    }
+
+    /// The model's table, with its name: by that, or by one of its aliases, in whichever case.
+    pub fn model_called(&self, name: &str) -> Option<(&str, &ModelEntry)> {
+        if let Some((name, entry)) = self.model.get_key_value(name) {
+            return Some((name, entry));
+        }
+        let is_called = |(own, entry): &(&String, &ModelEntry)| {
+            let mut names = std::iter::once(*own).chain(&entry.aliases);
+            names.any(|called| called.eq_ignore_ascii_case(name))
+        };
+        let found = self.model.iter().find(is_called)?;
+        Some((found.0, found.1))
     }
 
     /// Where the queen listens, as configured: `http://127.0.0.1:8500`.

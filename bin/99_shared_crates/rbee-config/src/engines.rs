@@ -8,7 +8,7 @@ use crate::{
     file::{Entries, Named, describe},
     layers::{Layers, invalid},
     origin::Origin,
-    setting::{Setting, Variables},
+    setting::{Setting, Stay, Variables},
 };
 
 /// The workers that need no table of their own.
@@ -66,6 +66,16 @@ pub struct ModelEntry {
     pub context: Option<u32>,
     /// Instead of `worker.parallel`.
     pub parallel: Option<u32>,
+    /// Instead of `worker.threads`.
+    pub threads: Option<u32>,
+    /// Other names that requests may use for it.
+    pub aliases: Vec<String>,
+    /// Instead of `worker.idle_timeout`; [`Duration::MAX`] is for ever.
+    pub keep_alive: Option<Duration>,
+    /// Whether it is never stopped to make room, nor because nobody uses it.
+    pub pinned: bool,
+    /// Whether it is loaded when the hive starts.
+    pub preload: bool,
 }
 
 impl Default for EngineLimits {
@@ -142,7 +152,10 @@ pub(crate) fn models(
     external: &BTreeMap<String, External>,
 ) -> Result<BTreeMap<String, ModelEntry>, Error> {
     let mut all = BTreeMap::new();
-    for named in layers.file.take_named("model") {
+    let tables = layers.file.take_named("model");
+    let own = |named: &Named<'_>| (named.name.to_ascii_lowercase(), named.name.clone());
+    let mut names: BTreeMap<String, String> = tables.iter().map(own).collect();
+    for named in tables {
         let mut table = Table::new(layers, "model", named);
         let entry = ModelEntry {
             source: table.get("source", None)?,
@@ -150,7 +163,23 @@ pub(crate) fn models(
             args: table.get("args", Vec::new())?,
             context: table.get("context", None)?,
             parallel: table.get("parallel", None)?,
+            threads: table.get("threads", None)?,
+            aliases: table.get("aliases", Vec::new())?,
+            keep_alive: table.get("keep_alive", Stay(None))?.0,
+            pinned: table.get("pinned", false)?,
+            preload: table.get("preload", false)?,
         };
+        for alias in &entry.aliases {
+            let other = names.insert(alias.to_ascii_lowercase(), table.name.clone());
+            if let Some(other) = other.filter(|other| *other != table.name) {
+                return Err(Error::Invalid {
+                    key: table.key("aliases"),
+                    expected: "names that no other model has".into(),
+                    found: format!("`{alias}`, which is `{other}` too"),
+                    origin: table.origin,
+                });
+            }
+        }
         let is_known = |worker: &String| {
             BUILT_IN_WORKERS.contains(&worker.as_str()) || external.contains_key(worker)
         };

@@ -7,6 +7,8 @@ use crate::origin::Origin;
 pub enum Error {
     #[error("cannot read the configuration `{path}`")]
     Read { path: PathBuf, source: io::Error },
+    #[error("cannot write the configuration `{path}`")]
+    Write { path: PathBuf, source: io::Error },
     #[error("{path}:{line}:{column}: {message}", path = path.display())]
     Syntax { path: PathBuf, line: usize, column: usize, message: String },
     #[error("{path}:{line}: unknown key `{key}`{}", did_you_mean(nearest.as_deref()), path = path.display())]

@@ -15,7 +15,7 @@ use crate::{error::Error, nearest::nearest, origin::Origin};
 /// The text of the configuration file, which [`Entries`] borrows.
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Source {

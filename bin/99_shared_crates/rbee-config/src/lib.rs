@@ -18,6 +18,7 @@
 
 mod config; // the values, and the one list of keys with their defaults
 mod listen; // where the queen listens, and what keeps that secret
+mod edit; // the file, with single keys changed
 mod live; // the values of a process that outlives edits of the file
 mod environment; // the only place that reads the process's environment
 mod origin; // where a value came from
@@ -35,6 +36,7 @@ mod error;
 
 pub use crate::{
     config::{AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker},
+    edit::ConfigFile,
     engines::{BUILT_IN_WORKERS, EngineLimits, External, ModelEntry, Vllm},
     environment::Environment,
     error::Error,

@@ -49,7 +49,8 @@ impl LiveConfig {
         let now = stamp(&state.config.paths.config_file);
         if now != state.stamp {
             state.stamp = now;
-            match RbeeConfig::load(&self.overrides) {
+            let RbeeConfig { environment, executable, .. } = &*state.config;
+            match RbeeConfig::resolve(&self.overrides, environment, executable.as_deref()) {
                 Ok(config) => {
                     state.config = Arc::new(config);
                     state.refused = None;

@@ -179,6 +179,39 @@ impl Setting for Duration {
     }
 }
 
+/// How long something stays, perhaps for ever; `None` where another value decides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stay(pub(crate) Option<Duration>);
+
+impl Setting for Stay {
+    fn expected() -> String {
+        "a duration such as \"30s\" or \"1h\", a number of seconds, or \"forever\"".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if text == "forever" {
+            return Some(Self(Some(Duration::MAX)));
+        }
+        Duration::from_text(text).map(|duration| Self(Some(duration)))
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_integer() {
+            Some(number) if number.as_str() == "-1" => Some(Self(Some(Duration::MAX))),
+            Some(_) => integer(value).map(|seconds| Self(Some(Duration::from_secs(seconds)))),
+            None => Self::from_text(value.as_str()?),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self.0 {
+            Some(Duration::MAX) => "forever".into(),
+            Some(duration) => duration.show(),
+            None => "as `worker.idle_timeout`".into(),
+        }
+    }
+}
+
 /// Text that is not empty.
 impl Setting for String {
     fn expected() -> String {

@@ -1,14 +1,16 @@
 use std::time::Duration;
 
-use api_dialects::ollama::{self, LINES, Named, Pull, Pulled, VERSION, Version};
+use api_dialects::ollama::{self, Copy, LINES, Named, Pull, Pulled, Unload, VERSION, Version};
 use axum::{
     Json,
     extract::State,
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http_guard::{ApiBytes, ApiError};
+use jiff::Timestamp;
 use job_server::{Encoder, End, Ends, Event, JobState, Subscription, frames_response};
 use rbee_api::{ErrorBody, ErrorCode, JobRequest, StreamEvent};
 use serde::{Deserialize, Serialize};
@@ -17,11 +19,17 @@ use super::{Asked, list_ignored};
 use crate::{Queen, http::models};
 
 pub(in crate::http) async fn chat(asked: Asked) -> Result<Response, ApiError> {
-    asked.answer(ollama::translate_chat).await
+    match Unload::read(&asked.body, true) {
+        Some(unload) => unloaded(&asked.queen, &unload).await,
+        None => asked.answer(ollama::translate_chat).await,
+    }
 }
 
 pub(in crate::http) async fn generate(asked: Asked) -> Result<Response, ApiError> {
-    asked.answer(ollama::translate_generate).await
+    match Unload::read(&asked.body, false) {
+        Some(unload) => unloaded(&asked.queen, &unload).await,
+        None => asked.answer(ollama::translate_generate).await,
+    }
 }
 
 pub(in crate::http) async fn embed(asked: Asked) -> Result<Response, ApiError> {
@@ -43,7 +51,34 @@ pub(in crate::http) async fn tags(State(queen): State<Queen>) -> Result<Response
 
 pub(in crate::http) async fn running(State(queen): State<Queen>) -> Response {
     let workers = queen.hives.workers(queen.pool.places()).await.workers;
-    Json(ollama::running(&workers)).into_response()
+    Json(ollama::running(&workers, Timestamp::now())).into_response()
+}
+
+async fn unloaded(queen: &Queen, unload: &Unload) -> Result<Response, ApiError> {
+    queen.unload(None, &unload.model).await?;
+    Ok(Json(unload.done(Timestamp::now())).into_response())
+}
+
+/// Gives a model a second name.
+pub(in crate::http) async fn copy(
+    State(queen): State<Queen>,
+    ApiBytes(body): ApiBytes,
+) -> Result<Response, ApiError> {
+    let Copy { source, destination, ignored } = Copy::read(&body)?;
+    models::copy(&queen, &source, &destination).await?;
+    Ok(list_ignored(&ignored, StatusCode::OK.into_response()))
+}
+
+/// Removes a second name, or else a model from the first hive's store.
+pub(in crate::http) async fn delete(
+    State(queen): State<Queen>,
+    ApiBytes(body): ApiBytes,
+) -> Result<Response, ApiError> {
+    let Named { model, ignored } = Named::read(&body)?;
+    if !models::remove_copy(&queen, &model)? {
+        models::remove_stored(&queen, None, &model).await?;
+    }
+    Ok(list_ignored(&ignored, StatusCode::OK.into_response()))
 }
 
 pub(in crate::http) async fn show(

@@ -1,6 +1,6 @@
 use rbee_api::paths::{
-    OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE, OLLAMA_PS, OLLAMA_PULL,
-    OLLAMA_SHOW, OLLAMA_TAGS, OLLAMA_VERSION,
+    OLLAMA_CHAT, OLLAMA_COPY, OLLAMA_DELETE, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE,
+    OLLAMA_PS, OLLAMA_PULL, OLLAMA_SHOW, OLLAMA_TAGS, OLLAMA_VERSION,
 };
 use serde_json::{Value, json};
 
@@ -118,6 +118,72 @@ async fn what_is_loaded_is_told() {
         (&loaded["models"][0]["name"], &loaded["models"][0]["size"]),
         (&json!("m"), &json!(5))
     );
+}
+
+#[tokio::test]
+async fn a_request_that_keeps_nothing_unloads_the_model_in_the_hives_that_run() {
+    let (world, hive) = World::one().await;
+    let body = r#"{"model":"m","messages":[],"keep_alive":0}"#;
+    // Nothing is started in order to stop something.
+    let answer = world.post(OLLAMA_CHAT, &[], body).await.json();
+    assert_eq!((&answer["done_reason"], hive.starts()), (&json!("unload"), 0));
+    hive.runs();
+    let unloaded = r#"{"name":"m","was_loaded":true}"#;
+    hive.on("POST /v1/models/unload", Reply::json(200, unloaded));
+    let body = r#"{"model":"m","keep_alive":0}"#;
+    let answer = world.post(OLLAMA_GENERATE, &[], body).await.json();
+    assert_eq!((&answer["done_reason"], &answer["response"]), (&json!("unload"), &json!("")));
+    assert_eq!(sent(&hive, "POST /v1/models/unload"), json!({ "model": "m" }));
+}
+
+#[tokio::test]
+async fn how_long_a_model_stays_goes_to_the_hive_with_the_request() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, whole("Hello"));
+    let body = r#"{"model":"m","stream":false,"keep_alive":"1m","messages":[{"role":"user","content":"Hi"}]}"#;
+    assert_eq!(world.post(OLLAMA_CHAT, &[], body).await.status, 200);
+    assert_eq!(sent(&hive, CHAT)["keep_alive"], json!(60.0));
+}
+
+#[tokio::test]
+async fn a_copy_is_a_name_in_the_configuration_and_is_deleted_from_there() {
+    let (world, hive) = World::one().await;
+    let model = json!({ "name": "m:1b", "size_bytes": 9, "local": true, "path": "/x", "sha256": null,
+                        "license": null, "description": null });
+    hive.on("GET /v1/models/store/m", Reply::json(200, &model.to_string()));
+    let none = r#"{"error":{"message":"none","type":"t","code":"model_not_found"}}"#;
+    hive.on("GET /v1/models/store/mine", Reply::json(404, none));
+    let body = r#"{"source":"m","destination":"mine"}"#;
+    assert_eq!(world.post(OLLAMA_COPY, &[], body).await.status, 401);
+    let copied = world.manage("POST", OLLAMA_COPY, body).await;
+    assert_eq!(copied.status, 200, "{copied:?}");
+    let file = || std::fs::read_to_string(world.home().join("config.toml")).unwrap();
+    assert!(file().contains("[model.mine]\nsource = \"m:1b\"\n"), "{}", file());
+
+    let body = r#"{"model":"mine"}"#;
+    assert_eq!(world.ask("DELETE", OLLAMA_DELETE, &[], body).await.status, 401);
+    assert_eq!(world.manage("DELETE", OLLAMA_DELETE, body).await.status, 200);
+    assert!(!file().contains("mine"), "{}", file());
+    // What is no second name is the hive's to remove.
+    let removed = r#"{"name":"m:1b","freed_bytes":9}"#;
+    hive.on("DELETE /v1/models/store/m:1b", Reply::json(200, removed));
+    assert_eq!(world.manage("DELETE", OLLAMA_DELETE, r#"{"name":"m:1b"}"#).await.status, 200);
+    assert_eq!(hive.seen("DELETE /v1/models/store/m:1b").len(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_takes_no_name_that_there_is_and_is_of_nothing_unknown() {
+    let (world, hive) = World::one().await;
+    let model = json!({ "name": "m:1b", "size_bytes": 9, "local": true, "path": "/x", "sha256": null,
+                        "license": null, "description": null });
+    hive.on("GET /v1/models/store/m", Reply::json(200, &model.to_string()));
+    let taken = world.manage("POST", OLLAMA_COPY, r#"{"source":"m","destination":"m"}"#).await;
+    assert_eq!(taken.status, 400);
+    assert!(taken.json()["error"].as_str().unwrap().contains("`m:1b` already"), "{taken:?}");
+    let none = r#"{"error":{"message":"none","type":"t","code":"model_not_found"}}"#;
+    hive.on("GET /v1/models/store/x", Reply::json(404, none));
+    let unknown = world.manage("POST", OLLAMA_COPY, r#"{"source":"x","destination":"y"}"#).await;
+    assert_eq!(unknown.status, 404);
 }
 
 #[tokio::test]

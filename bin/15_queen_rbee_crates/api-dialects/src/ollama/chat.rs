@@ -60,7 +60,7 @@ pub fn translate(body: &[u8]) -> Result<Translated<Lines>, ErrorBody> {
     let given = common.fields.take::<Vec<Given>>("messages")?.unwrap_or_default();
     let tools = common.fields.take::<Vec<GivenTool>>("tools")?.unwrap_or_default();
     if given.is_empty() {
-        return common.load(Kind::Chat);
+        return Ok(common.load(Kind::Chat));
     }
     common.request.messages = messages(given)?;
     let goes_on = common.request.messages.last().is_some_and(Message::is_begun_answer);

@@ -1,9 +1,10 @@
 use std::time::Instant;
 
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, KeepAlive};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
+use super::request::keep_alive;
 use crate::{
     answer::{OneBody, Translated, Unreadable, read_as, write},
     completion::Usage,
@@ -27,6 +28,8 @@ struct Request<'a> {
     encoding_format: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     dimensions: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_alive: Option<KeepAlive>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,7 +93,9 @@ fn finish(
     one: bool,
 ) -> Result<Translated<Embeddings>, ErrorBody> {
     let model: String = fields.require("model")?;
-    let request = Request { model: &model, input, encoding_format: "float", dimensions };
+    let keep_alive = keep_alive(&mut fields)?;
+    let request =
+        Request { model: &model, input, encoding_format: "float", dimensions, keep_alive };
     Ok(Translated {
         endpoint: Endpoint::Embeddings,
         body: write(&request).into_bytes(),

@@ -28,7 +28,7 @@ pub fn translate(body: &[u8]) -> Result<Translated<Lines>, ErrorBody> {
     let images = fields.take::<Vec<String>>("images")?.unwrap_or_default();
     let raw = fields.flag("raw")?.unwrap_or(false);
     if prompt.is_empty() && images.is_empty() {
-        return common.load(Kind::Generate);
+        return Ok(common.load(Kind::Generate));
     }
     if !raw {
         let system = system.map(|system| Message::text("system", system));

@@ -1,8 +1,10 @@
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
 use rbee_api::{ErrorBody, Model, Progress, Worker, WorkerState};
-use serde::Serialize;
+use serde::{Serialize, de::IgnoredAny};
 
+use super::request::keep_alive;
 use crate::fields::Fields;
 
 /// What Ollama's own server says where it knows no time.
@@ -49,6 +51,84 @@ impl Pull {
     }
 }
 
+/// A request of `/api/copy`.
+#[derive(Debug)]
+pub struct Copy {
+    pub source: String,
+    pub destination: String,
+    pub ignored: Vec<String>,
+}
+
+impl Copy {
+    /// # Errors
+    ///
+    /// It does not name both.
+    pub fn read(body: &[u8]) -> Result<Self, ErrorBody> {
+        let mut fields = Fields::parse(body)?;
+        let (source, destination) = (fields.require("source")?, fields.require("destination")?);
+        Ok(Self { source, destination, ignored: fields.rest() })
+    }
+}
+
+/// A request of `/api/chat` or `/api/generate` that only has a model unloaded.
+#[derive(Debug)]
+pub struct Unload {
+    pub model: String,
+    of_chat: bool,
+}
+
+impl Unload {
+    /// `None` for a request that asks for anything else, whatever is wrong with it.
+    pub fn read(body: &[u8], of_chat: bool) -> Option<Self> {
+        let mut fields = Fields::parse(body).ok()?;
+        let says_nothing = match of_chat {
+            true => {
+                fields.take::<Vec<IgnoredAny>>("messages").ok()?.is_none_or(|all| all.is_empty())
+            }
+            false => fields.take::<String>("prompt").ok()?.is_none_or(|prompt| prompt.is_empty()),
+        };
+        let has_images = fields.peek("images").is_some_and(|images| images.get() != "[]");
+        let keep_alive = keep_alive(&mut fields).ok()??;
+        let is_unload = says_nothing && !has_images && keep_alive.0.is_zero();
+        let model = fields.require("model").ok()?;
+        is_unload.then_some(Self { model, of_chat })
+    }
+
+    /// The answer once that is done.
+    pub fn done(&self, now: Timestamp) -> impl Serialize {
+        let (message, response) = match self.of_chat {
+            true => (Some(Empty { role: "assistant", content: "" }), None),
+            false => (None, Some("")),
+        };
+        Unloaded {
+            model: self.model.clone(),
+            created_at: now.to_string(),
+            message,
+            response,
+            done: true,
+            done_reason: "unload",
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Unloaded {
+    model: String,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Empty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<&'static str>,
+    done: bool,
+    done_reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Empty {
+    role: &'static str,
+    content: &'static str,
+}
+
 /// By the member's older name too.
 fn name(fields: &mut Fields) -> Result<String, ErrorBody> {
     match fields.take("name")? {
@@ -79,7 +159,7 @@ struct Running<'a> {
     size: u64,
     digest: &'static str,
     details: Details,
-    expires_at: &'static str,
+    expires_at: String,
     size_vram: u64,
 }
 
@@ -121,9 +201,9 @@ pub fn tags(models: &[Model]) -> impl Serialize + '_ {
 }
 
 /// The models that are loaded, as `/api/ps` lists them.
-pub fn running(workers: &[Worker]) -> impl Serialize + '_ {
+pub fn running(workers: &[Worker], now: Timestamp) -> impl Serialize + '_ {
     let loaded = workers.iter().filter(|worker| worker.state == WorkerState::Ready);
-    Listed { models: loaded.map(of_worker).collect() }
+    Listed { models: loaded.map(|worker| of_worker(worker, now)).collect() }
 }
 
 /// What `/api/show` tells of a model.
@@ -152,7 +232,7 @@ fn tag(model: &Model) -> Tag<'_> {
     }
 }
 
-fn of_worker(worker: &Worker) -> Running<'_> {
+fn of_worker(worker: &Worker, now: Timestamp) -> Running<'_> {
     let size = worker.memory_bytes.unwrap_or_default();
     Running {
         name: &worker.model,
@@ -160,9 +240,17 @@ fn of_worker(worker: &Worker) -> Running<'_> {
         size,
         digest: "",
         details: Details::default(),
-        expires_at: NO_TIME,
+        expires_at: expiry(worker.unloads_in_s, now),
         size_vram: if worker.device == "cpu" { 0 } else { size },
     }
+}
+
+/// Of one that stays, a time that is far enough.
+fn expiry(unloads_in_s: Option<u64>, now: Timestamp) -> String {
+    const FAR: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
+    let left = unloads_in_s.and_then(|seconds| i64::try_from(seconds).ok());
+    let left = left.map_or(FAR, |seconds| SignedDuration::from_secs(seconds).min(FAR));
+    now.checked_add(left).unwrap_or(now).to_string()
 }
 
 fn details(model: &Model) -> Details {

@@ -1,9 +1,9 @@
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, KeepAlive};
 use serde_json::Number;
 
 use crate::{
     answer::Translated,
-    fields::{Fields, Raw, invalid, unsupported},
+    fields::{Fields, Raw, invalid},
     ollama::answer::{Kind, Lines},
     request::{ChatRequest, Endpoint, Message, ResponseFormat, Stream},
 };
@@ -33,6 +33,7 @@ impl Common {
         let ignored = options(fields.object("options", "options.")?, &mut request)?;
         request.response_format = format(&mut fields)?;
         think(&mut fields, &mut request)?;
+        request.keep_alive = keep_alive(&mut fields)?;
         fields.refuse("logprobs", &["false"], "Ollama's form of them is not written here")?;
         fields.refuse("top_logprobs", &["0"], "Ollama's form of them is not written here")?;
         Ok(Self { fields, request, model, ignored })
@@ -48,20 +49,27 @@ impl Common {
         }
     }
 
-    /// A request that says nothing: the model is only to be loaded.
-    pub(super) fn load(mut self, kind: Kind) -> Result<Translated<Lines>, ErrorBody> {
-        let keep_alive = self.fields.raw("keep_alive");
-        if keep_alive.is_some_and(|keep| matches!(keep.get(), "0" | "\"0\"" | "\"0s\"")) {
-            let message = "`keep_alive` cannot be 0: a model is unloaded when nobody uses it";
-            return Err(unsupported("keep_alive", message));
-        }
+    /// A request that says nothing: the model is only to be loaded, or to stay for another time.
+    pub(super) fn load(mut self, kind: Kind) -> Translated<Lines> {
         self.request.stream = Stream(false);
         self.request.max_tokens = Some(1.into());
         self.request.messages = vec![Message::text("user", LEAST.to_owned())];
         let mut translated = self.finish(Endpoint::ChatCompletions, kind);
         translated.answer.loads();
-        Ok(translated)
+        translated
     }
+}
+
+/// # Errors
+///
+/// It is no time.
+pub(super) fn keep_alive(fields: &mut Fields) -> Result<Option<KeepAlive>, ErrorBody> {
+    let Some(told) = fields.raw("keep_alive") else { return Ok(None) };
+    serde_json::from_str(told.get()).map(Some).map_err(|error| {
+        let why = error.to_string();
+        let why = why.split(" at line ").next().unwrap_or_default();
+        invalid("keep_alive", format!("`keep_alive` cannot be read: {why}"))
+    })
 }
 
 /// What the model is loaded with is the configuration's, so such options have no effect; sampling that a

@@ -1,7 +1,7 @@
 use api_dialects::{
     Answer as _, Endpoint,
     ollama::{
-        Named, Pull, Pulled, running, show, tags, translate_chat, translate_embed,
+        Named, Pull, Pulled, Unload, running, show, tags, translate_chat, translate_embed,
         translate_embeddings, translate_generate,
     },
 };
@@ -86,7 +86,7 @@ fn options_have_openai_s_names_and_what_the_configuration_decides_is_listed() {
         (translate_chat(&chat(members.clone())).unwrap(), "messages"),
         (translate_generate(&generate(members.clone())).unwrap(), "messages"),
     ] {
-        assert_eq!(translated.ignored, ["options.num_ctx", "keep_alive"]);
+        assert_eq!(translated.ignored, ["options.num_ctx"]);
         let mut body = sent(&translated);
         assert_eq!(
             body.as_object_mut().unwrap().remove(own).unwrap(),
@@ -96,7 +96,7 @@ fn options_have_openai_s_names_and_what_the_configuration_decides_is_listed() {
             body,
             json!({ "model": "m", "max_tokens": 5, "temperature": 0.5, "top_k": 3, "top_p": 0.9,
                     "min_p": 0.1, "seed": 7, "repeat_penalty": 1.1, "presence_penalty": 0.2,
-                    "frequency_penalty": 0.3, "stop": ["x"], "stream": true,
+                    "frequency_penalty": 0.3, "stop": ["x"], "stream": true, "keep_alive": 300.0,
                     "stream_options": { "include_usage": true },
                     "chat_template_kwargs": { "enable_thinking": false, "thinking": false } })
         );
@@ -175,11 +175,47 @@ fn a_request_that_says_nothing_loads_the_model() {
         );
         assert_eq!(answer, expected);
     }
+}
+
+#[test]
+fn a_request_that_says_nothing_and_keeps_nothing_unloads_the_model() {
+    let now = "2026-01-02T03:04:05Z".parse().unwrap();
     for none in [json!(0), json!("0"), json!("0s")] {
-        let body = chat(json!({ "messages": [], "keep_alive": none }));
-        let error = translate_chat(&body).unwrap_err().error;
-        assert_eq!(error.param.as_deref(), Some("keep_alive"), "{none}");
+        for messages in [json!([]), json!(null)] {
+            let body = chat(json!({ "messages": messages, "keep_alive": none }));
+            let unload = Unload::read(&body, true).unwrap();
+            let done = serde_json::to_value(unload.done(now)).unwrap();
+            let expected = json!({ "model": "m", "created_at": "2026-01-02T03:04:05Z", "done": true,
+                "done_reason": "unload", "message": { "role": "assistant", "content": "" } });
+            assert_eq!(done, expected);
+        }
+        let body = generate(json!({ "prompt": "", "keep_alive": none }));
+        let unload = Unload::read(&body, false).unwrap();
+        assert_eq!(serde_json::to_value(unload.done(now)).unwrap()["response"], "");
     }
+    for other in [
+        chat(json!({ "keep_alive": 0 })),
+        chat(json!({ "messages": [], "keep_alive": 1 })),
+        chat(json!({ "messages": [], "keep_alive": "never" })),
+        chat(json!({ "messages": [] })),
+        b"[]".to_vec(),
+    ] {
+        assert!(Unload::read(&other, true).is_none());
+    }
+}
+
+#[test]
+fn what_is_loaded_says_until_when() {
+    let now = "2026-01-02T03:04:05Z".parse().unwrap();
+    let worker = |unloads_in_s: Option<u64>| {
+        let worker = json!({ "id": "w", "model": "m", "kind": "llama_cpp", "device": "cpu",
+            "state": "ready", "active_requests": 0, "memory_bytes": 5, "detail": null,
+            "health": null, "unloads_in_s": unloads_in_s });
+        serde_json::from_value(worker).unwrap()
+    };
+    let listed = serde_json::to_value(running(&[worker(Some(60)), worker(None)], now)).unwrap();
+    assert_eq!(listed["models"][0]["expires_at"], "2026-01-02T03:05:05Z");
+    assert!(listed["models"][1]["expires_at"].as_str().unwrap() > "2125");
 }
 
 #[test]
@@ -312,6 +348,8 @@ fn models_are_listed_as_ollama_lists_them() {
     let model = |name: &str, local, path: &str| Model {
         name: name.to_owned(),
         size_bytes: 9,
+        is_approximate: false,
+        memory_bytes: None,
         local,
         path: Some(path.to_owned()),
         sha256: Some("abc".to_owned()),
@@ -342,7 +380,7 @@ fn loaded_models_are_the_workers_that_are_ready() {
         .unwrap()
     };
     let workers = [worker("ready", "cpu"), worker("ready", "cuda:0"), worker("starting", "cpu")];
-    let listed = serde_json::to_value(running(&workers)).unwrap();
+    let listed = serde_json::to_value(running(&workers, jiff::Timestamp::UNIX_EPOCH)).unwrap();
     let sizes: Vec<_> = listed["models"]
         .as_array()
         .unwrap()

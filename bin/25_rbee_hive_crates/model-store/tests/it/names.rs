@@ -1,3 +1,5 @@
+use model_store::NameKind;
+
 use crate::world::{NOWHERE, World, chain};
 
 #[test]
@@ -24,17 +26,23 @@ fn what_names_no_model_is_refused_with_the_reason() {
 }
 
 #[test]
-fn an_unknown_name_names_the_known_ones_and_the_nearest() {
+fn an_unknown_name_is_told_the_nearest_and_where_the_known_ones_are() {
     let world = World::new(NOWHERE);
+    let ways =
+        "a model is named as in `./rbee model list`, or by `hf:ORG/REPO`, `https://...` or a path";
     assert_eq!(
         world.refusal("smolm2:135m"),
-        "no model is called `smolm2:135m`; did you mean `smollm2:135m`?; \
-         known: `smollm2:135m`, `hf:ORG/REPO`, `https://...`, a path"
+        format!("no model is called `smolm2:135m`; did you mean `smollm2:135m`?; {ways}")
     );
-    assert_eq!(
-        world.refusal("gpt"),
-        "no model is called `gpt`; known: `smollm2:135m`, `hf:ORG/REPO`, `https://...`, a path"
-    );
+    assert_eq!(world.refusal("gpt"), format!("no model is called `gpt`; {ways}"));
+}
+
+#[test]
+fn every_spelling_of_a_name_of_the_catalogue_is_one_model() {
+    for spelling in ["smollm2", "SmolLM2-135M-Instruct", "SMOLLM2:135m", "smollm2:latest"] {
+        let spelled = model_store::spelled(spelling).unwrap();
+        assert_eq!(spelled, ("smollm2:135m".to_owned(), NameKind::Catalogue));
+    }
 }
 
 #[test]

@@ -24,12 +24,59 @@ fn the_list_holds_what_is_here_and_the_catalogue() {
     // Neither a model nor in the way.
     fs::create_dir(world.folder.path().join("models/lost+found")).unwrap();
     let models = world.store.list().unwrap();
-    let shown: Vec<_> =
-        models.iter().map(|model| (model.name.as_str(), model.local, model.size_bytes)).collect();
-    assert_eq!(shown, [(NAME, true, size), ("smollm2:135m", false, 98_362_432)]);
-    assert_eq!(models[0].path.as_deref(), path.to_str());
-    assert_eq!(models[0].sha256.as_deref(), Some(hash.as_str()));
-    assert_eq!(models[1].license.as_deref(), Some("Apache-2.0"));
+    let named = |name: &str| models.iter().find(|model| model.name == name).unwrap();
+    let here = named(NAME);
+    assert_eq!((here.local, here.size_bytes, here.is_approximate), (true, size, false));
+    assert_eq!(here.path.as_deref(), path.to_str());
+    assert_eq!(here.sha256.as_deref(), Some(hash.as_str()));
+    let pinned = named("smollm2:135m");
+    assert_eq!((pinned.local, pinned.size_bytes), (false, 98_362_432));
+    assert_eq!((pinned.is_approximate, pinned.license.as_deref()), (false, Some("Apache-2.0")));
+    let named_by_the_hub = named("qwen3:8b");
+    assert!(!named_by_the_hub.local && named_by_the_hub.is_approximate);
+    assert_eq!(named_by_the_hub.sha256, None);
+}
+
+#[test]
+fn a_name_of_the_catalogue_is_what_its_repository_has() {
+    let content = Gguf::whole(1000).bytes();
+    let (hash, size) = (sha256(&content), content.len());
+    let listing = format!(
+        r#"[{{"type":"file","path":"Qwen3-4B-Q4_K_M.gguf","size":1,"lfs":{{"oid":"{hash}","size":{size}}}}}]"#
+    );
+    let server = Server::start(move |request| match request.target.contains("/tree/") {
+        true => Answer::new(200, listing.clone().into_bytes()),
+        false => Answer::file(request, &content, "\"1\""),
+    });
+    let world = World::new(&server.url());
+    let path = world.pull("Qwen3-4B").unwrap();
+    assert_eq!(world.store.find("qwen3:4b").unwrap(), Some(path));
+    let asked: Vec<String> =
+        server.requests().iter().map(|request| request.target.clone()).collect();
+    assert_eq!(
+        asked,
+        [
+            "/api/models/Qwen/Qwen3-4B-GGUF/tree/main?recursive=true",
+            "/Qwen/Qwen3-4B-GGUF/resolve/main/Qwen3-4B-Q4_K_M.gguf",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_what_the_hub_publishes_is_no_model_of_the_catalogue() {
+    let content = Gguf::whole(1000).bytes();
+    let (hash, size) = (sha256(b"another"), content.len());
+    let listing = format!(
+        r#"[{{"type":"file","path":"Qwen3-4B-Q4_K_M.gguf","size":1,"lfs":{{"oid":"{hash}","size":{size}}}}}]"#
+    );
+    let server = Server::start(move |request| match request.target.contains("/tree/") {
+        true => Answer::new(200, listing.clone().into_bytes()),
+        false => Answer::file(request, &content, "\"1\""),
+    });
+    let world = World::new(&server.url());
+    let refusal = world.refusal("qwen3:4b");
+    assert!(refusal.contains(&hash), "{refusal}");
+    assert_eq!(world.store.find("qwen3:4b").unwrap(), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Configuration as a process gets it: from an environment and a file in a folder of its own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod edit; // single keys of the file changed
 mod file; // what is read from config.toml, and what is refused
 mod layers; // who wins, and what is said about it
 mod places; // folders, sources
