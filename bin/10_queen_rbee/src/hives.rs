@@ -7,8 +7,8 @@ mod list; // every hive with what it has
 
 use std::{sync::Arc, time::Duration};
 
-use chain_level::Places;
-use daemon_lifecycle::Identity;
+use chain_level::{Metrics, Places};
+use daemon_lifecycle::{Identity, Outcome};
 use http_guard::Token;
 use narration_core::Narration;
 use rbee_api::ErrorBody;
@@ -34,6 +34,7 @@ struct Inner {
     /// For responses that are streams.
     streams: Client,
     token: Token,
+    metrics: Metrics,
 }
 
 /// A hive that answers.
@@ -42,6 +43,8 @@ pub(crate) struct HiveHandle {
     pub(crate) alias: String,
     pub(crate) base_url: String,
     pub(crate) identity: Identity,
+    /// How it came to answer.
+    pub(crate) outcome: Outcome,
 }
 
 impl Hives {
@@ -52,6 +55,7 @@ impl Hives {
         config: LiveConfig,
         token: Token,
         hosts: Arc<dyn Hosts>,
+        metrics: Metrics,
     ) -> reqwest::Result<Self> {
         // A connection of its own for each request: one that was kept would lead to a hive that has
         // been replaced, and that answers once more before it closes it.
@@ -60,7 +64,7 @@ impl Hives {
             client.pool_max_idle_per_host(0)
         };
         let (http, streams) = (client().build()?, client().read_timeout(SILENCE).build()?);
-        Ok(Self(Arc::new(Inner { config, hosts, http, streams, token })))
+        Ok(Self(Arc::new(Inner { config, hosts, http, streams, token, metrics })))
     }
 
     fn config(&self) -> Arc<RbeeConfig> {

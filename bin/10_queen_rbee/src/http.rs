@@ -5,6 +5,7 @@ mod chain; // health, hives, workers
 mod models; // names and files
 mod keys; // who else is let in
 mod events; // what happens, and the page that shows it
+mod openapi; // all of these, described
 mod apis; // APIs other than OpenAI's chat completions
 
 use axum::{
@@ -12,7 +13,7 @@ use axum::{
     middleware::from_fn,
     routing::{delete, get, post},
 };
-use chain_level::{completion_routes, job_routes};
+use chain_level::{Level as _, completion_routes, job_routes, metrics_route};
 use http_guard::{Guard, fallbacks, require_token, require_token_of_others};
 use rbee_api::paths;
 
@@ -40,6 +41,7 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route_layer(require_token_of_others(queen.token.clone()));
     let open = Router::new()
         .route(paths::HEALTH, get(chain::health))
+        .route(paths::OPENAPI, get(openapi::serve))
         .route(paths::MODELS, get(models::public_list))
         .route(paths::MODEL, get(models::openai_model))
         .route(paths::RESPONSES, post(apis::responses))
@@ -54,8 +56,10 @@ pub fn router(queen: Queen, port: u16) -> Router {
         .route(paths::OLLAMA_VERSION, get(ollama::version));
     let (access, names, relays) = (queen.access(), queen.names(), queen.relays.clone());
     let (page, events) = (events::page(&queen, port), events::routes(queen.clone()));
+    let metrics = metrics_route(queen.hives.metrics().clone(), queen.token.clone());
     let routes = managed.merge(own).merge(open).with_state(queen).merge(events);
     let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));
+    let routes = routes.merge(metrics);
     let guard = Guard::loopback(port).names(names).access(access);
     fallbacks(routes).layer(guard.layer()).layer(from_fn(apis::in_their_own_shape)).merge(page)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use chain_daemon::keep_fresh;
-use chain_level::{LEASE_ROUND, Told, narrate_into, serve};
+use chain_level::{LEASE_ROUND, Metrics, Told, narrate_into, serve};
 use clap::Parser;
 use daemon_lifecycle::{Daemon, Handshake, Listener, TcpListener};
 use futures::future::try_join_all;
@@ -32,13 +32,13 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
     config.current().paths.create().context("cannot make rbee's folders")?;
-    let jobs = JobServer::new(Limits::default());
+    let (jobs, metrics) = (JobServer::new(Limits::default()), Metrics::default());
     let told = Told::new();
-    let narrate = narrate_into(jobs.clone(), told.clone());
+    let narrate = narrate_into(jobs.clone(), told.clone(), metrics.clone());
     chain_daemon::init_tracing(config.current().log.as_deref(), narrate);
     let daemon = Daemon::attach("queen-rbee")?;
     let (address, listeners) = listen(&daemon, args.bind, args.port).await?;
-    let queen = Queen::open(config.clone(), jobs, daemon.clone())?.telling(told);
+    let queen = Queen::open(config.clone(), jobs, metrics, daemon.clone())?.telling(told);
     daemon.ready(address).await?;
     tracing::info!(%address, "queen is ready");
     let router = router(queen.clone(), address.port());

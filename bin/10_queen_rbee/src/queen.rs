@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chain_level::{Pool, Relays, Told};
+use chain_level::{Metrics, Pool, Relays, Told};
 use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Names, Token};
 use job_server::JobServer;
@@ -35,8 +35,13 @@ impl Queen {
     /// # Errors
     ///
     /// When the token file cannot be opened, or the platform's HTTP client not be set up.
-    pub fn open(config: LiveConfig, jobs: JobServer, daemon: Daemon) -> anyhow::Result<Self> {
-        Self::with_hosts(config, jobs, daemon, Arc::new(ThisHost))
+    pub fn open(
+        config: LiveConfig,
+        jobs: JobServer,
+        metrics: Metrics,
+        daemon: Daemon,
+    ) -> anyhow::Result<Self> {
+        Self::with_hosts(config, jobs, metrics, daemon, Arc::new(ThisHost))
     }
 
     /// The same for hives that `hosts` brings up.
@@ -47,6 +52,7 @@ impl Queen {
     pub fn with_hosts(
         config: LiveConfig,
         jobs: JobServer,
+        metrics: Metrics,
         daemon: Daemon,
         hosts: Arc<dyn Hosts>,
     ) -> anyhow::Result<Self> {
@@ -54,7 +60,7 @@ impl Queen {
         let token = Token::load_or_create(path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         let keys = Keys::at(config.current().paths.keys.clone());
-        let hives = Hives::new(config.clone(), token.clone(), hosts)
+        let hives = Hives::new(config.clone(), token.clone(), hosts, metrics)
             .context("cannot set up the HTTP client")?;
         let pool = Pool::new(hives.clone());
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());

@@ -1,5 +1,6 @@
 //! What a job does, from its request to its end.
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use chain_level::{Again, Attempt, Head, Held, Level as _, Wanted};
 use http_guard::ApiError;
@@ -23,14 +24,18 @@ impl Queen {
     /// # Errors
     ///
     /// A completion that cannot be read; and when there is no room for another job.
-    pub(crate) fn begin(&self, request: JobRequest) -> Result<JobId, ApiError> {
+    pub(crate) fn begin(
+        &self,
+        headers: &HeaderMap,
+        request: JobRequest,
+    ) -> Result<JobId, ApiError> {
         let (queen, operation) = (self.clone(), request.operation());
         match request {
             JobRequest::ChatCompletion { request } => {
-                self.complete_raw(operation, paths::CHAT_COMPLETIONS, &request)
+                self.complete_raw(headers, operation, paths::CHAT_COMPLETIONS, &request)
             }
             JobRequest::Completion { request } => {
-                self.complete_raw(operation, paths::COMPLETIONS, &request)
+                self.complete_raw(headers, operation, paths::COMPLETIONS, &request)
             }
             JobRequest::ModelPull { hive, model } => {
                 let body = PullRequest { model: model.clone() };
@@ -60,13 +65,15 @@ impl Queen {
 
     fn complete_raw(
         &self,
+        headers: &HeaderMap,
         operation: &str,
         path: &'static str,
         body: &RawValue,
     ) -> Result<JobId, ApiError> {
         let body = Bytes::copy_from_slice(body.get().as_bytes());
         // Only who may manage begins a job by name.
-        Ok(self.relays.complete(operation, path, Head::of_job(&body)?, ModelReach::Any, body)?)
+        let head = Head::of_job(headers, &body)?;
+        Ok(self.relays.complete(operation, path, head, ModelReach::Any, body)?)
     }
 
     /// Has a hive do what it tells as a stream.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chain_level::{Pool, Relays, Told, Wanted};
+use chain_level::{Metrics, Pool, Relays, Told, Wanted};
 use daemon_lifecycle::{Daemon, State, Waits};
 use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
@@ -45,9 +45,10 @@ impl Hive {
         alias: &str,
         live: LiveConfig,
         jobs: JobServer,
+        metrics: Metrics,
         daemon: Daemon,
     ) -> anyhow::Result<Self> {
-        Self::on(Arc::new(ThisHost), alias, live, jobs, daemon)
+        Self::on(Arc::new(ThisHost), alias, live, jobs, metrics, daemon)
     }
 
     /// The same for a hive whose workers run on `host`.
@@ -60,6 +61,7 @@ impl Hive {
         alias: &str,
         live: LiveConfig,
         jobs: JobServer,
+        metrics: Metrics,
         daemon: Daemon,
     ) -> anyhow::Result<Self> {
         let config = live.current();
@@ -70,7 +72,7 @@ impl Hive {
         let token = Token::load_or_create(&config.paths.token)
             .with_context(|| format!("cannot open {}", config.paths.token.display()))?;
         let models = Models::new(store, live.clone());
-        let workers = Workers::new(alias.to_owned(), live.clone(), models.clone(), host);
+        let workers = Workers::new(alias.to_owned(), live.clone(), models.clone(), host, metrics);
         let config = live;
         let pool = Pool::new(workers);
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());

@@ -7,7 +7,7 @@ use axum::{
     Router,
     routing::{delete, get, post},
 };
-use chain_level::{completion_routes, job_routes, told_routes};
+use chain_level::{Level as _, completion_routes, job_routes, metrics_route, told_routes};
 use http_guard::{Guard, fallbacks, require_token};
 use rbee_api::paths;
 
@@ -31,7 +31,9 @@ pub fn router(hive: Hive, port: u16) -> Router {
     let access = hive.access();
     let relays = hive.relays.clone();
     let told = told_routes(hive.told.clone(), hive.daemon.clone(), hive.token.clone());
+    let metrics = metrics_route(hive.pool.level().metrics().clone(), hive.token.clone());
     let routes = managed.merge(open).with_state(hive).merge(told);
     let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));
+    let routes = routes.merge(metrics);
     fallbacks(routes).layer(Guard::loopback(port).access(access).layer())
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
 use chain_daemon::keep_fresh;
-use chain_level::{LEASE_ROUND, Told, narrate_into, serve};
+use chain_level::{LEASE_ROUND, Metrics, Told, narrate_into, serve};
 use clap::Parser;
 use daemon_lifecycle::Daemon;
 use job_server::{JobServer, Limits};
@@ -28,14 +28,15 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let config = LiveConfig::load(Overrides::default()).context("cannot read the configuration")?;
     config.current().paths.create().context("cannot make rbee's folders")?;
-    let jobs = JobServer::new(Limits::default());
+    let (jobs, metrics) = (JobServer::new(Limits::default()), Metrics::default());
     let told = Told::new();
-    let narrate = narrate_into(jobs.clone(), told.clone());
+    let narrate = narrate_into(jobs.clone(), told.clone(), metrics.clone());
     chain_daemon::init_tracing(config.current().log.as_deref(), narrate);
     let daemon = Daemon::attach("rbee-hive")?;
     let listener = daemon.listen_tcp((Ipv4Addr::LOCALHOST, args.port).into()).await?;
     let address = listener.local_addr()?;
-    let hive = Hive::open(&args.alias, config.clone(), jobs, daemon.clone())?.telling(told);
+    let hive =
+        Hive::open(&args.alias, config.clone(), jobs, metrics, daemon.clone())?.telling(told);
     hive.adopt_workers().await;
     daemon.ready(address).await?;
     tracing::info!(%address, "hive is ready");

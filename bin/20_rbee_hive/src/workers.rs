@@ -7,7 +7,7 @@ mod stay; // how long a model stays loaded
 
 use std::sync::Arc;
 
-use chain_level::Running;
+use chain_level::{Metrics, Running};
 use narration_core::Narration;
 use rbee_api::{Worker, WorkerState};
 use rbee_config::LiveConfig;
@@ -27,6 +27,7 @@ struct Inner {
     host: Arc<dyn Host>,
     turns: Turns,
     stays: Stays,
+    metrics: Metrics,
 }
 
 impl Workers {
@@ -35,9 +36,10 @@ impl Workers {
         config: LiveConfig,
         models: Models,
         host: Arc<dyn Host>,
+        metrics: Metrics,
     ) -> Self {
         let (turns, stays) = (Turns::default(), Stays::default());
-        Self(Arc::new(Inner { hive, config, models, host, turns, stays }))
+        Self(Arc::new(Inner { hive, config, models, host, turns, stays, metrics }))
     }
 
     async fn stop(&self, worker: &WorkerHandle, why: &str) {

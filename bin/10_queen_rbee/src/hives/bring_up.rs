@@ -20,8 +20,8 @@ impl Hives {
         let hive = to_its_end(starting.map_err(|error| failure::hive(&error))).await?;
         let before = slot.current().map(|running| running.handle.identity.instance_id.clone());
         narrate(&hive, before.as_deref());
-        let HiveStartResponse { alias, base_url, identity, .. } = hive;
-        Ok(HiveHandle { alias, base_url, identity })
+        let HiveStartResponse { alias, base_url, identity, outcome } = hive;
+        Ok(HiveHandle { alias, base_url, identity, outcome })
     }
 
     /// The hive if it runs, stale or not; starts nothing.
@@ -33,7 +33,8 @@ impl Hives {
         }
         let identity = self.0.hosts.find(&self.config(), &slot.name).await.ok().flatten()?;
         let base_url = hive_lifecycle::base_url(&identity);
-        Some(HiveHandle { alias: slot.name.clone(), base_url, identity })
+        let (alias, outcome) = (slot.name.clone(), Outcome::Reused);
+        Some(HiveHandle { alias, base_url, identity, outcome })
     }
 }
 

@@ -1,6 +1,6 @@
 use chain_daemon::HIVE;
-use chain_level::{Completion, Lapse, Level, Place, Places, Renewed, Running, Wanted};
-use daemon_lifecycle::Identity;
+use chain_level::{Completion, Lapse, Level, Metrics, Place, Places, Renewed, Running, Wanted};
+use daemon_lifecycle::{Identity, Outcome};
 use rbee_api::{ErrorBody, HEADER_MODELS, Health, Hive, ModelReach, Status, paths};
 use reqwest::{Method, RequestBuilder};
 
@@ -20,6 +20,14 @@ impl Level for Hives {
 
     fn identity(hive: &HiveHandle) -> &Identity {
         &hive.identity
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn outcome(hive: &HiveHandle) -> &Outcome {
+        &hive.outcome
     }
 
     fn default_model(&self) -> String {

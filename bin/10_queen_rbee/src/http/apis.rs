@@ -13,17 +13,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use chain_level::{Begun, Head, begun, of_job};
-use http_guard::{ApiBytes, ApiError};
+use chain_level::{Beginning, Head, begun, of_job};
+use http_guard::{ApiBytes, ApiError, list_ignored};
 use job_server::frames_response;
-use rbee_api::{ErrorBody, HEADER_IGNORED, ModelReach, paths};
+use rbee_api::{ErrorBody, ModelReach, paths};
 
 use self::encode::Translating;
-pub(super) use self::refusals::in_their_own_shape;
+pub(super) use self::refusals::{Shape, in_their_own_shape};
 use crate::Queen;
-
-/// How many bytes the list of what was ignored may have.
-const IGNORED_MAX: usize = 1024;
 
 /// A request in another API's words.
 pub(super) struct Asked {
@@ -62,11 +59,13 @@ impl Asked {
         };
         let head = Head::read(&self.headers, &body)?;
         let id = self.queen.relays.complete("completion", path, head, self.reach, body.into())?;
-        let response = match begun(self.queen.relays.jobs(), id).await {
-            Ok(Begun::Stream(events)) => {
+        // What the translation made has nothing that a worker does not know.
+        let begun = begun(self.queen.relays.jobs(), id).await.map(|begun| begun.answer);
+        let response = match begun {
+            Ok(Beginning::Stream(events)) => {
                 frames_response(events, A::CONTENT_TYPE, Translating::of(answer))
             }
-            Ok(Begun::Whole(body)) => match answer.whole(&body) {
+            Ok(Beginning::Whole(body)) => match answer.whole(&body) {
                 Ok(body) => {
                     let json = HeaderValue::from_static("application/json");
                     ([(header::CONTENT_TYPE, json)], body).into_response()
@@ -96,18 +95,4 @@ pub(super) async fn count_tokens(asked: Asked) -> Result<Response, ApiError> {
 
 pub(super) async fn responses(asked: Asked) -> Result<Response, ApiError> {
     asked.answer(responses::translate).await
-}
-
-/// Says in a header what had no effect.
-fn list_ignored(names: &[String], mut response: Response) -> Response {
-    if names.is_empty() {
-        return response;
-    }
-    tracing::info!(?names, "members of a request have no effect");
-    let mut list = names.join(", ").escape_default().to_string();
-    list.truncate(IGNORED_MAX);
-    if let Ok(list) = HeaderValue::try_from(list) {
-        response.headers_mut().insert(HEADER_IGNORED, list);
-    }
-    response
 }

@@ -1,4 +1,8 @@
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use http_guard::{ApiError, ApiJson};
 use rbee_api::{JobCreated, JobRequest, paths};
 
@@ -6,9 +10,10 @@ use crate::Queen;
 
 pub(super) async fn create(
     State(queen): State<Queen>,
+    headers: HeaderMap,
     ApiJson(request): ApiJson<JobRequest>,
 ) -> Result<(StatusCode, Json<JobCreated>), ApiError> {
-    let job_id = queen.begin(request)?.to_string();
+    let job_id = queen.begin(&headers, request)?.to_string();
     let sse_url = paths::job_stream(&job_id);
     Ok((StatusCode::CREATED, Json(JobCreated { job_id, sse_url })))
 }

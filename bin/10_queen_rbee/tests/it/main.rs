@@ -6,6 +6,8 @@ mod completions; // OpenAI's endpoints
 mod apis; // other APIs than OpenAI's chat completions
 mod hung; // hives that do not answer
 mod jobs; // work that is begun by name
+mod metrics; // what is counted, and requests by their ids
+mod openapi; // the routes, described
 mod refusals; // what nobody is let do
 mod page; // the page, and what it is told
 mod tls; // what goes before HTTP

@@ -1,4 +1,4 @@
-use chain_level::narrate_into;
+use chain_level::{Metrics, narrate_into};
 use http_guard::Peer;
 use narration_core::Narration;
 use serde_json::Value;
@@ -98,7 +98,7 @@ async fn who_looks_on_is_told_what_is_and_then_what_happens() {
     let mut second = world.begin("GET", "/v1/events", &[], "").await;
     second.says("\"exe_hash\":\"abc\"").await;
 
-    let narrate = narrate_into(world.jobs.clone(), world.told.clone());
+    let narrate = narrate_into(world.jobs.clone(), world.told.clone(), Metrics::default());
     let mut narration = Narration::new("queen", "hive_stop", "stopping `a`");
     narration.job_id = Some("0199f5a0-0000-7000-8000-000000000000".to_owned());
     narrate(narration);

@@ -93,8 +93,16 @@ const OTHER: Peer = Peer::OtherUser { uid: 4242 };
 #[tokio::test]
 async fn another_user_of_the_machine_learns_and_loads_nothing() {
     let (world, hive) = World::one().await;
-    let open = ["/health", "/v1/hives", "/v1/workers", "/v1/models", "/v1/models/store", "/props"]
-        .map(|path| ("GET", path.to_owned(), ""));
+    let open = [
+        "/health",
+        "/metrics",
+        "/v1/hives",
+        "/v1/workers",
+        "/v1/models",
+        "/v1/models/store",
+        "/props",
+    ]
+    .map(|path| ("GET", path.to_owned(), ""));
     let job =
         [format!("/v1/jobs/{ID}"), format!("/v1/jobs/{ID}/stream")].map(|path| ("GET", path, ""));
     let asked = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize"]
@@ -138,7 +146,7 @@ async fn another_user_with_a_key_may_ask_models_and_no_more() {
     assert_eq!(world.ask_as(OTHER, "GET", &job, &key, "").await.body, CHUNKS);
     let owner = world.get(&job).await.body;
     assert!(owner.contains("event: end") && owner.contains("id: 1"), "{owner}");
-    for path in ["/v1/hives", "/v1/workers", "/v1/models/store", "/v1/models/store/m"] {
+    for path in ["/metrics", "/v1/hives", "/v1/workers", "/v1/models/store", "/v1/models/store/m"] {
         let answer = world.ask_as(OTHER, "GET", path, &key, "").await;
         assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{path}");
     }

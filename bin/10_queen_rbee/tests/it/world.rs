@@ -17,7 +17,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use chain_level::Told;
+use chain_level::{Metrics, Told};
 use daemon_lifecycle::{Daemon, Identity, Outcome};
 use futures::future::BoxFuture;
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
@@ -102,8 +102,8 @@ impl World {
         let jobs = JobServer::new(Limits::default());
         let live = LiveConfig::from_now_on(config, overrides);
         let hosts = Arc::new(Hosted(hives.clone()));
-        let told = Told::new();
-        let queen = Queen::with_hosts(live, jobs.clone(), daemon.clone(), hosts).unwrap();
+        let (told, metrics) = (Told::new(), Metrics::default());
+        let queen = Queen::with_hosts(live, jobs.clone(), metrics, daemon.clone(), hosts).unwrap();
         let queen = queen.telling(told.clone());
         let token = std::fs::read_to_string(token_file).unwrap();
         let client = RouterClient::new(router(queen.clone(), 8500), 8500, &token);

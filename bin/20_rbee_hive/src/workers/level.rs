@@ -1,8 +1,8 @@
 use chain_daemon::LLAMACPP_WORKER;
 use chain_level::{
-    Busy, Completion, Lapse, Level, Place, Places, Reached, Renewed, Running, Wanted,
+    Busy, Completion, Lapse, Level, Metrics, Place, Places, Reached, Renewed, Running, Wanted,
 };
-use daemon_lifecycle::Identity;
+use daemon_lifecycle::{Identity, Outcome};
 use rbee_api::{ErrorBody, Status, Worker, causes};
 use reqwest::{Method, RequestBuilder};
 use worker_lifecycle::{WorkerClient, WorkerHandle};
@@ -24,6 +24,14 @@ impl Level for Workers {
 
     fn identity(worker: &WorkerHandle) -> &Identity {
         &worker.identity
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn outcome(worker: &WorkerHandle) -> &Outcome {
+        &worker.outcome
     }
 
     fn default_model(&self) -> String {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chain_level::{Place, Running, Slot};
+use chain_level::{Level as _, Metrics, Place, Running, Slot, Why};
 use futures::future::select_all;
 use narration_core::Narration;
 use rbee_api::{ErrorBody, ErrorCode};
@@ -121,7 +121,7 @@ impl Workers {
                 Step::Stop(ids) => {
                     for (other, running) in &others {
                         if ids.contains(&running.handle.id) {
-                            stop(place, other, running);
+                            stop(&self.0.metrics, place, other, running);
                         }
                     }
                     continue;
@@ -185,14 +185,17 @@ fn others(place: &Place<'_, Workers>) -> Vec<Other> {
 
 /// Takes a worker out of its place. One that has begun to answer meanwhile finishes that first.
 fn stop(
+    metrics: &Metrics,
     place: &Place<'_, Workers>,
     slot: &Arc<Slot<WorkerHandle>>,
     running: &Arc<Running<WorkerHandle>>,
 ) {
     if running.is_busy() {
         slot.forget(running);
+        metrics.ended(Workers::PROCESS, Why::MakesRoom);
         place.retire(Arc::clone(running), "when it has answered: it is another model's turn");
     } else if slot.forget_idle(running) {
+        metrics.ended(Workers::PROCESS, Why::MakesRoom);
         place.retire(Arc::clone(running), "to make room");
     }
 }

@@ -34,6 +34,8 @@ async fn a_stale_worker_is_replaced_beside_itself_where_memory_allows_it() {
     let spawned = world.machine.state(|machine| machine.spawned.clone());
     assert_eq!(spawned.len(), 2);
     assert_ne!(spawned[0], spawned[1], "two of one model have names of their own");
+    let counted = world.ask("GET", "/metrics", &[], "").await.body;
+    assert!(counted.contains(r#"rbee_ends_total{level="worker",why="replaced"} 1"#), "{counted}");
 }
 
 #[tokio::test]
@@ -59,6 +61,14 @@ async fn an_idle_worker_makes_room_for_another_model() {
     world.machine.state(|machine| machine.available = 0);
     assert_eq!(world.complete(&b, false).await.body, CHUNKS);
     world.machine.state(|machine| assert_eq!(machine.stopped, machine.spawned[..1]));
+    let counted = world.ask("GET", "/metrics", &[], "").await.body;
+    for line in [
+        format!(r#"rbee_starts_total{{level="worker",name="{b}"}} 1"#),
+        r#"rbee_ends_total{level="worker",why="evicted"} 1"#.to_owned(),
+        r#"rbee_requests_total{endpoint="/v1/completions",outcome="completed"} 2"#.to_owned(),
+    ] {
+        assert!(counted.contains(&line), "{line}: {counted}");
+    }
 }
 
 #[tokio::test]

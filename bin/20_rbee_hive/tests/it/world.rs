@@ -14,6 +14,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
+use chain_level::Metrics;
 use daemon_lifecycle::{Daemon, Identity, Outcome, Waits};
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use job_server::{JobServer, Limits};
@@ -105,7 +106,15 @@ impl World {
         })));
         let live = LiveConfig::from_now_on(config, overrides);
         let (config, jobs) = (live.current(), JobServer::new(Limits::default()));
-        let hive = Hive::on(Arc::new(machine.clone()), "h", live, jobs, daemon.clone()).unwrap();
+        let hive = Hive::on(
+            Arc::new(machine.clone()),
+            "h",
+            live,
+            jobs,
+            Metrics::default(),
+            daemon.clone(),
+        )
+        .unwrap();
         let token = std::fs::read_to_string(&config.paths.token).unwrap();
         let client = RouterClient::new(router(hive.clone(), 8600), 8600, &token);
         Self { machine, hive, daemon, client, config, home }

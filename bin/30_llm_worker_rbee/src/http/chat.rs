@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`.
 
 use axum::{extract::State, http::HeaderMap, response::Response};
-use http_guard::{ApiBytes, ApiError};
+use http_guard::{ApiBytes, ApiError, list_ignored};
 
 use super::{
     Service,
@@ -32,7 +32,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
     let engine = service.text()?.clone();
-    let (params, voices) = blocking(move || {
+    let (params, voices, ignored) = blocking(move || {
         let fields = Fields::parse(&body)?;
         let model = engine.model();
         let mut params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
@@ -88,11 +88,11 @@ pub(super) async fn create(
             voice.shares_prompt = index > 0;
             voices.push(voice);
         }
-        Ok((params, voices))
+        Ok((params, voices, fields.unread()))
     })
     .await?;
     let answer = Answer::new(Kind::Chat, &service, voices, hold);
-    answer.respond(&service, &params, &headers).await
+    Ok(list_ignored(&ignored, answer.respond(&service, &params, &headers).await?))
 }
 
 /// What the model's template is rendered with for the chat in `fields`.

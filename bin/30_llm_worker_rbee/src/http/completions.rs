@@ -1,7 +1,7 @@
 //! `POST /v1/completions`.
 
 use axum::{extract::State, http::HeaderMap, response::Response};
-use http_guard::{ApiBytes, ApiError};
+use http_guard::{ApiBytes, ApiError, list_ignored};
 use llama_cpp_2::token::LlamaToken;
 use rbee_api::ErrorCode;
 use serde::Deserialize;
@@ -40,7 +40,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
     let engine = service.text()?.clone();
-    let (params, voices) = blocking(move || {
+    let (params, voices, ignored) = blocking(move || {
         let fields = Fields::parse(&body)?;
         let model = engine.model();
         let params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
@@ -76,11 +76,11 @@ pub(super) async fn create(
                 voices.push(voice);
             }
         }
-        Ok((params, voices))
+        Ok((params, voices, fields.unread()))
     })
     .await?;
     let answer = Answer::new(Kind::Completion, &service, voices, hold);
-    answer.respond(&service, &params, &headers).await
+    Ok(list_ignored(&ignored, answer.respond(&service, &params, &headers).await?))
 }
 
 fn prompts(fields: &Fields, engine: &Engine) -> Result<Vec<Vec<i32>>, ApiError> {

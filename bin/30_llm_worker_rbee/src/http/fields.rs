@@ -1,6 +1,6 @@
 //! The fields of a JSON body, read one by one so that an error can name its field.
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::{cell::Cell, collections::HashMap, ops::RangeInclusive};
 
 use http_guard::ApiError;
 use rbee_api::ErrorCode;
@@ -11,9 +11,23 @@ use super::error::invalid_value;
 
 /// A JSON object whose values are not parsed yet.
 ///
-/// Fields that nobody asks for are ignored, as OpenAI's servers ignore what they do not know.
+/// Fields that nobody asks for have no effect, as OpenAI's servers ignore what they do not know; which
+/// those are can be told.
 #[derive(Debug)]
-pub(super) struct Fields(HashMap<String, Box<RawValue>>);
+pub(super) struct Fields(HashMap<String, Field>);
+
+#[derive(Debug)]
+struct Field {
+    value: Box<RawValue>,
+    /// Whether somebody has asked for it.
+    is_read: Cell<bool>,
+}
+
+impl From<Box<RawValue>> for Field {
+    fn from(value: Box<RawValue>) -> Self {
+        Self { value, is_read: Cell::new(false) }
+    }
+}
 
 impl Fields {
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
@@ -23,16 +37,34 @@ impl Fields {
                 "the body is empty: send a JSON object",
             ));
         }
-        serde_json::from_slice(body).map(Self).map_err(|error| {
+        let fields = serde_json::from_slice::<HashMap<String, Box<RawValue>>>(body);
+        let fields = fields.map_err(|error| {
             let code =
                 if error.is_data() { ErrorCode::InvalidBody } else { ErrorCode::InvalidJson };
             ApiError::new(code, format!("the body is not a JSON object: {error}"))
-        })
+        })?;
+        Ok(Self(fields.into_iter().map(|(name, value)| (name, value.into())).collect()))
+    }
+
+    /// As [`Self::raw`], and nothing is noted as read.
+    pub(super) fn peek(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|field| field.value.get())
     }
 
     /// The field's JSON text; `None` when it is absent or null.
     pub(super) fn raw(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.get()).filter(|text| *text != "null")
+        let field = self.0.get(name)?;
+        field.is_read.set(true);
+        Some(field.value.get()).filter(|text| *text != "null")
+    }
+
+    /// The names of the fields that nobody has asked for, in their order; what is null is absent.
+    pub(super) fn unread(&self) -> Vec<String> {
+        let unread =
+            self.0.iter().filter(|(_, field)| !field.is_read.get() && field.value.get() != "null");
+        let mut names: Vec<_> = unread.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The field's value; `None` when it is absent or null. `what` completes "must be".

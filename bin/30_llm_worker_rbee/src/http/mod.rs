@@ -10,6 +10,7 @@ mod completions; // POST /v1/completions
 mod embeddings; // POST /v1/embeddings
 mod error; // refusals
 mod fields; // the fields of a body
+mod foreign; // fields that only other servers know
 mod grammar; // what an answer must look like
 mod messages; // a chat's messages
 mod params; // what both have in common
@@ -32,9 +33,10 @@ use std::{
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
+    middleware::from_fn,
     routing::{get, post},
 };
-use http_guard::{ApiError, fallbacks};
+use http_guard::{ApiError, fallbacks, with_request_id};
 use rbee_api::{Health, paths};
 use worker_service::{Lease, WorkerService};
 
@@ -119,6 +121,7 @@ pub fn router(service: Service) -> Router {
         .route(paths::DETOKENIZE, post(tokens::detokenize))
         .route(paths::APPLY_TEMPLATE, post(tokens::apply_template))
         .route(paths::PROPS, get(props::props))
+        .route_layer(from_fn(with_request_id))
         .with_state(service)
         .merge(common);
     fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))

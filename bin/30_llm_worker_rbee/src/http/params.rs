@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use http_guard::ApiError;
 use serde::Deserialize;
 
-use super::{error::invalid_value, fields::Fields, grammar};
+use super::{error::invalid_value, fields::Fields, foreign, grammar};
 use crate::engine::{Request, Sampling};
 
 /// Stop strings of one request; OpenAI takes four.
@@ -47,6 +47,7 @@ impl Params {
     /// `eog` are the tokens that end a turn.
     pub(super) fn read(fields: &Fields, vocabulary: u32, eog: &[i32]) -> Result<Self, ApiError> {
         drop(fields.get::<String>("model", "a string")?);
+        foreign::read(fields)?;
         let n = fields.integer("n", 1..=CHOICES_MAX as i64)?;
         let stream = fields.flag("stream")?;
         let options = fields.get::<StreamOptions>("stream_options", "an object")?;
@@ -105,10 +106,9 @@ fn sampling(
     eog: &[i32],
 ) -> Result<Sampling, ApiError> {
     let usual = Sampling::default();
-    let repeat = match fields.number("repeat_penalty", 0.01..=100.0)? {
-        Some(penalty) => Some(penalty),
-        None => fields.number("repetition_penalty", 0.01..=100.0)?,
-    };
+    // llama.cpp's name, and vLLM's.
+    let repeat = fields.number("repeat_penalty", 0.01..=100.0)?;
+    let repeat = repeat.or(fields.number("repetition_penalty", 0.01..=100.0)?);
     let top_k = fields.integer("top_k", -1..=i64::from(i32::MAX))?;
     let mut logit_bias = logit_bias(fields, vocabulary)?;
     if fields.flag("ignore_eos")? {

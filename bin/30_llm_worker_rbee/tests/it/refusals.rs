@@ -24,6 +24,37 @@ fn assert_refused(answer: &Answer, status: u16, code: &str, param: Option<&str>,
 }
 
 #[tokio::test]
+async fn what_has_no_effect_is_listed_and_what_cannot_be_done_is_refused() {
+    let engine = engine(1, 512).await;
+    let routes = routes(&engine);
+    for (path, mut body) in [
+        (CHAT, json!({"messages": [{"role": "user", "content": "Hi"}]})),
+        (PLAIN, json!({"prompt": "Hi"})),
+    ] {
+        body["max_tokens"] = json!(1);
+        for stream in [false, true] {
+            let mut body = body.clone();
+            body["stream"] = json!(stream);
+            body["user"] = json!("u");
+            body["xtc_probability"] = json!(0);
+            let answer = post_json(&routes, path, body.clone()).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            assert!(!answer.headers.contains_key("x-rbee-ignored"), "{answer:?}");
+            body["zeal"] = json!({"a": 1});
+            body["\u{e9}lan"] = json!(2);
+            let answer = post_json(&routes, path, body.clone()).await;
+            assert_eq!(answer.headers["x-rbee-ignored"], "zeal, \\u{e9}lan", "{answer:?}");
+            for (name, value) in [("mirostat", json!(2)), ("use_beam_search", json!(true))] {
+                let mut body = body.clone();
+                body[name] = value;
+                let answer = post_json(&routes, path, body).await;
+                assert_refused(&answer, 400, "unsupported_parameter", Some(name), name);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_malformed_body_is_refused_with_the_field_at_fault() {
     let engine = engine(1, 512).await;
     let routes = routes(&engine);

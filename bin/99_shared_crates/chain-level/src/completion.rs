@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use http_guard::{ApiBytes, ApiQuery};
 use job_server::{JobEmitter, JobId};
-use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_FRESH, ModelReach, paths};
+use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, ModelReach, paths};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderValue},
@@ -108,11 +108,16 @@ impl<L: Level> Relays<Pool<L>> {
         body: Bytes,
     ) -> Result<JobId, job_server::Error> {
         let pool = self.next().clone();
-        let model = head.model.unwrap_or_else(|| pool.level().default_model());
+        let model = head.model.clone().unwrap_or_else(|| pool.level().default_model());
         let events = head.form != Form::Json;
-        let (fresh, keep_alive) = (head.fresh, head.keep_alive);
-        let completion = Completion { method, path, model, fresh, events, reach, keep_alive, body };
-        self.begin(operation, move |job, again| {
+        // A query is no endpoint of its own.
+        let endpoint = ENDPOINTS.into_iter().find(|endpoint| *endpoint == path);
+        let endpoint = endpoint.unwrap_or(paths::PROPS);
+        let measured = pool.level().metrics().request(endpoint, &model);
+        let Head { fresh, keep_alive, id, .. } = head;
+        let completion =
+            Completion { method, path, model, fresh, events, reach, keep_alive, id, body };
+        self.begin_measured(operation, Some(measured), move |job, again| {
             job.about(&completion.model);
             let (pool, completion) = (pool.clone(), completion.clone());
             async move { pool.attempt(completion, job, again).await }
@@ -137,6 +142,10 @@ impl<L: Level> Pool<L> {
             .header(HEADER_EVENTS, flag(completion.events))
             .header(HEADER_FRESH, flag(completion.fresh))
             .body(completion.body);
+        let request = match completion.id {
+            Some(id) => request.header(HEADER_REQUEST_ID, id),
+            None => request,
+        };
         Ok(Attempt { request, at: L::id(&handle).to_owned(), guard: L::hold(busy) })
     }
 }

@@ -7,6 +7,7 @@ use reqwest::{RequestBuilder, Response};
 
 use crate::{
     Hold, NextLevel,
+    metrics::{Ended, Measured},
     relay::{Answer, Failure, refusal, relay},
     transfer::{Departure, Reply, Transfer},
 };
@@ -52,12 +53,13 @@ enum End {
 /// Runs `job` to its end: gets an attempt from `acquire`, relays it, tries again if the process
 /// was gone before it had said anything, and goes on with the next level's job if it was gone later.
 ///
-/// A cancelled job drops whatever is under way and ends the next level's job.
+/// What comes of it is counted by `measured`, where it is a request. A cancelled job drops whatever is under way and ends the next level's job.
 pub(crate) async fn drive<N, F>(
     job: JobWriter,
     next: &N,
     mut departure: Departure,
     from: Option<Origin>,
+    mut measured: Option<Measured>,
     acquire: impl FnMut(Again) -> F,
 ) where
     N: NextLevel,
@@ -70,8 +72,18 @@ pub(crate) async fn drive<N, F>(
     let end = tokio::select! {
         biased;
         () = job.cancelled() => None,
-        end = relayed(&job, next, Some(&mut departure), &mut reading, acquire) => Some(end),
+        end = relayed(&job, next, Some(&mut departure), measured.as_mut(), &mut reading, acquire) => {
+            Some(end)
+        }
     };
+    if let Some(measured) = measured {
+        measured.end(&match &end {
+            Some(Ok(End::Whole)) => Ended::Completed,
+            Some(Ok(End::Departs { .. })) => Ended::Moved,
+            Some(Err(body)) => Ended::Failed(body.error.code.clone()),
+            None => Ended::Cancelled,
+        });
+    }
     match end {
         Some(Ok(End::Whole)) => job.complete(),
         Some(Ok(End::Departs { reply, upstream })) => {
@@ -104,13 +116,14 @@ where
     N: NextLevel,
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
-    relayed(job, next, None, &mut Reading::new(TRIES), acquire).await.map(drop)
+    relayed(job, next, None, None, &mut Reading::new(TRIES), acquire).await.map(drop)
 }
 
 async fn relayed<N, F>(
     job: &JobWriter,
     next: &N,
     mut departure: Option<&mut Departure>,
+    mut measured: Option<&mut Measured>,
     reading: &mut Reading,
     mut acquire: impl FnMut(Again) -> F,
 ) -> Result<End, ErrorBody>
@@ -147,7 +160,8 @@ where
                 (Sent::Yet(request), at, Some(guard))
             }
         };
-        let answer = Answer { job, at, departure: departure.as_deref_mut() };
+        let (departure, measured) = (departure.as_deref_mut(), measured.as_deref_mut());
+        let answer = Answer { job, at, departure, measured };
         let outcome = tokio::select! {
             why = given_up(held.as_ref()) => Err(Failure::Broken { why }),
             outcome = answered(sent, answer, reading) => outcome,

@@ -1,6 +1,6 @@
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use http_guard::ApiError;
-use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH, KeepAlive};
+use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, KeepAlive};
 use serde::Deserialize;
 
 use crate::Form;
@@ -18,6 +18,8 @@ pub struct Head {
     pub fresh: bool,
     /// How long the model is to stay loaded afterwards, where the client says it.
     pub keep_alive: Option<KeepAlive>,
+    /// What the request is called in logs.
+    pub id: Option<HeaderValue>,
 }
 
 impl Head {
@@ -27,7 +29,7 @@ impl Head {
     ///
     /// When the body is not a JSON object, or `model` or `stream` is not of its type.
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
-        Self::of(body, is_set(headers, HEADER_EVENTS), is_set(headers, HEADER_FRESH))
+        Self::of(headers, body, is_set(headers, HEADER_EVENTS), is_set(headers, HEADER_FRESH))
     }
 
     /// Reads the head of a request that came as a job's: it gets events, from fresh processes.
@@ -35,18 +37,18 @@ impl Head {
     /// # Errors
     ///
     /// As [`Self::read`].
-    pub fn of_job(body: &[u8]) -> Result<Self, ApiError> {
-        Self::of(body, true, true)
+    pub fn of_job(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        Self::of(headers, body, true, true)
     }
 
     /// The head of a request without a body, whose model is named otherwise. It has one answer, whole.
     pub(crate) fn of_model(headers: &HeaderMap, model: Option<String>) -> Result<Self, ApiError> {
         require_short(model.as_deref())?;
-        let fresh = is_set(headers, HEADER_FRESH);
-        Ok(Self { model, form: Form::Json, fresh, keep_alive: None })
+        let (fresh, id) = (is_set(headers, HEADER_FRESH), id(headers));
+        Ok(Self { model, form: Form::Json, fresh, keep_alive: None, id })
     }
 
-    fn of(body: &[u8], events: bool, fresh: bool) -> Result<Self, ApiError> {
+    fn of(headers: &HeaderMap, body: &[u8], events: bool, fresh: bool) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Body {
             model: Option<String>,
@@ -64,7 +66,7 @@ impl Head {
             (false, _) => Form::Json,
         };
         let keep_alive = keep_alive.map(|keep| keep_alive_of(&keep)).transpose()?;
-        Ok(Self { model, form, fresh, keep_alive })
+        Ok(Self { model, form, fresh, keep_alive, id: id(headers) })
     }
 }
 
@@ -81,6 +83,10 @@ fn keep_alive_of(told: &serde_json::Value) -> Result<KeepAlive, ApiError> {
         let message = format!("`keep_alive` cannot be read: {error}");
         ApiError::new(ErrorCode::InvalidValue, message).param("keep_alive")
     })
+}
+
+fn id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(HEADER_REQUEST_ID).cloned()
 }
 
 fn is_set(headers: &HeaderMap, name: &str) -> bool {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use narration_core::Level as Severity;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::{Lapse, Level, Pool, Running, pool::narration, slot::Slot};
+use crate::{Lapse, Level, Pool, Running, Why, pool::narration, slot::Slot};
 
 /// How often leases are renewed: well within the shortest one, and often enough that a process which
 /// hangs is replaced within 15 s.
@@ -32,6 +32,7 @@ impl<L: Level> Pool<L> {
             for slot in self.places().slots() {
                 let Some(running) = slot.current() else { continue };
                 if is_serving && self.level().is_unused(&running) && slot.forget_idle(&running) {
+                    self.level().metrics().ended(L::PROCESS, Why::Unused);
                     self.retire(running, "which nobody used");
                 } else {
                     self.renew_beside(Some(slot), running, round, is_serving);
@@ -94,6 +95,7 @@ impl<L: Level> Pool<L> {
         let id = L::id(&running.handle);
         let human = format!("ending the {} `{id}`: {why}", L::PROCESS);
         narration::<L>("hung", human).about(id).level(Severity::Warn).emit();
+        self.level().metrics().ended(L::PROCESS, Why::Hung);
         // First, so that nobody finds it who looks for another.
         self.level().end(&running.identity()).await;
         running.give_up(why);

@@ -1,11 +1,12 @@
 use std::{fmt, future, sync::Arc};
 
-use daemon_lifecycle::Identity;
+use daemon_lifecycle::{Identity, Outcome};
 use rbee_api::ErrorBody;
 use reqwest::{Method, RequestBuilder};
 use tracing::Instrument as _;
 
 use crate::{
+    Metrics,
     held::Held,
     places::Places,
     slot::{Busy, Lapse, Renewed, Running, Slot},
@@ -32,6 +33,12 @@ pub trait Level: Clone + Send + Sync + 'static {
     fn id(handle: &Self::Handle) -> &str;
 
     fn identity(handle: &Self::Handle) -> &Identity;
+
+    /// Where requests and processes are counted.
+    fn metrics(&self) -> &Metrics;
+
+    /// How the process came to answer that was brought up.
+    fn outcome(handle: &Self::Handle) -> &Outcome;
 
     /// For requests that name no model.
     fn default_model(&self) -> String;

@@ -17,6 +17,7 @@ mod slot; // the place of one process
 mod places; // those of all processes
 mod held; // a process, as a request holds it
 mod pool; // the processes in use
+mod metrics; // what is counted
 mod keep; // leases, idle processes, processes that hang
 mod head; // what a level reads of a request
 mod completion; // a request that the next level answers
@@ -39,9 +40,14 @@ pub use crate::{
     keep::LEASE_ROUND,
     level::{Level, Place, Reached, to_its_end},
     live::live, // (&Daemon, frames) -> Response
+    metrics::{
+        Metrics,
+        Why,
+        metrics_route, // (Metrics, Token) -> Router
+    },
     narration::{
         Told,
-        narrate_into, // (JobServer, Told) -> sink
+        narrate_into, // (JobServer, Told, Metrics) -> sink
         told_routes,  // (Told, Daemon, Token) -> Router
     },
     next::NextLevel,
@@ -49,6 +55,7 @@ pub use crate::{
     pool::Pool,
     relays::Relays,
     respond::{
+        Beginning,
         Begun,
         Form,
         begun,   // (&JobServer, JobId) -> Begun

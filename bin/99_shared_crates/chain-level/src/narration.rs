@@ -8,7 +8,7 @@ use narration_core::Narration;
 use rbee_api::{event, paths, seen};
 use tokio::sync::broadcast;
 
-use crate::live::live;
+use crate::{Metrics, live::live};
 
 /// What is kept for a listener who is slow; one who is slower loses the connection.
 const QUEUE: usize = 256;
@@ -44,9 +44,14 @@ impl Default for Told {
 }
 
 /// A sink for `narration_core::NarrationLayer`: what is narrated on behalf of a job goes into the
-/// job's events, and everything to who listens to `told`.
-pub fn narrate_into(jobs: JobServer, told: Told) -> impl Fn(Narration) + Send + Sync + 'static {
+/// job's events, everything to who listens to `told`, and builds that end are counted.
+pub fn narrate_into(
+    jobs: JobServer,
+    told: Told,
+    metrics: Metrics,
+) -> impl Fn(Narration) + Send + Sync + 'static {
     move |narration| {
+        metrics.narrated(&narration);
         let id = narration.job_id.as_deref().and_then(|id| id.parse::<JobId>().ok());
         if let Some(job) = id.and_then(|id| jobs.emitter(&id)) {
             job.emit(Some(event::NARRATION), narration_core::json(&narration));

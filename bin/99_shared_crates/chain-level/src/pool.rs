@@ -8,6 +8,7 @@ use reqwest::{Method, RequestBuilder};
 use tracing::Instrument as _;
 
 use crate::{
+    Why,
     held::Held,
     level::{Level, Place},
     places::Places,
@@ -168,6 +169,18 @@ impl<L: Level> Pool<L> {
         );
     }
 
+    async fn brought_up(
+        &self,
+        place: Place<'_, L>,
+        wanted: &Wanted,
+    ) -> Result<Arc<Running<L::Handle>>, ErrorBody> {
+        let name = place.slot.name.clone();
+        let brought = self.level().bring_up(place, wanted).await;
+        let outcome = brought.as_ref().map(L::outcome).ok();
+        self.level().metrics().brought_up(L::PROCESS, &name, outcome);
+        brought.map(Self::running)
+    }
+
     fn running(handle: L::Handle) -> Arc<Running<L::Handle>> {
         let identity = L::identity(&handle).clone();
         Running::new(handle, identity)
@@ -183,7 +196,7 @@ impl<L: Level> Pool<L> {
         let turn = Arc::clone(&slot.alone).lock_owned().await;
         let retire = |old, why| self.retire(old, why);
         let place = Place { places: self.places(), slot: &slot, stale: None, retire: &retire };
-        let running = Self::running(self.level().bring_up(place, wanted).await?);
+        let running = self.brought_up(place, wanted).await?;
         // Known, so that it is looked after and adopted for nobody.
         self.places().leaves(&running);
         if let Some(adopted) = self.places().occupant(&slot.name)
@@ -228,10 +241,11 @@ impl<L: Level> Pool<L> {
         let retire = |old, why| self.retire(old, why);
         let stale = answering.as_ref();
         let place = Place { places: self.places(), slot, stale, retire: &retire };
-        let running = Self::running(self.level().bring_up(place, wanted).await?);
+        let running = self.brought_up(place, wanted).await?;
         let replaced = slot.set(Some(Arc::clone(&running)));
         let id = L::id(&running.handle);
         if let Some(replaced) = replaced.filter(|old| L::id(&old.handle) != id) {
+            self.level().metrics().ended(L::PROCESS, Why::Replaced);
             self.retire(replaced, "which another one has replaced");
         }
         drop(turn);

@@ -1,9 +1,14 @@
 use job_client::{Broken, EventStream, Reading, Taken, Unfinished};
 use job_server::JobWriter;
-use rbee_api::{ErrorBody, ErrorCode, HEADER_JOB, Origin, StreamEvent, causes, event};
+use rbee_api::{
+    ErrorBody, ErrorCode, HEADER_IGNORED, HEADER_JOB, Origin, StreamEvent, causes, event,
+};
 use reqwest::Response;
 
-use crate::transfer::{Departure, Reply};
+use crate::{
+    metrics::Measured,
+    transfer::{Departure, Reply},
+};
 
 /// Where a response goes.
 pub(crate) struct Answer<'a> {
@@ -12,6 +17,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) at: String,
     /// Where somebody may ask that the rest be relayed by another process.
     pub(crate) departure: Option<&'a mut Departure>,
+    /// Counts what comes, where it is a request's.
+    pub(crate) measured: Option<&'a mut Measured>,
 }
 
 /// Why a response did not reach its end.
@@ -64,6 +71,9 @@ pub(crate) async fn relay(
     if !response.status().is_success() {
         return Err(Failure::Refused(refusal(response).await));
     }
+    if let Some(list) = response.headers().get(HEADER_IGNORED).and_then(|list| list.to_str().ok()) {
+        answer.job.send(StreamEvent::Ignored(list.to_owned()));
+    }
     if EventStream::is_one(&response) {
         let job = response.headers().get(HEADER_JOB).and_then(|id| id.to_str().ok());
         if let Some(id) = job {
@@ -72,13 +82,16 @@ pub(crate) async fn relay(
         return relay_events(EventStream::new(response), answer, reading).await;
     }
     let body = response.bytes().await.map_err(|error| Failure::broken(&error))?;
+    if let Some(measured) = answer.measured {
+        measured.whole(&body);
+    }
     answer.job.emit(Some(event::RESULT), body);
     Ok(None)
 }
 
 async fn relay_events(
     mut events: EventStream,
-    Answer { job, mut departure, .. }: Answer<'_>,
+    Answer { job, mut departure, mut measured, .. }: Answer<'_>,
     reading: &mut Reading,
 ) -> Result<Option<(Reply, Origin)>, Failure> {
     // Where whoever reads ours takes the next chunk to come from.
@@ -106,6 +119,9 @@ async fn relay_events(
                 job.send(StreamEvent::Origin(next.before_chunk()));
             }
             told = Some(next.last_event_id);
+        }
+        if let (StreamEvent::Chunk(chunk), Some(measured)) = (&event, &mut measured) {
+            measured.chunk(chunk);
         }
         job.send(event);
         if reading.is_whole() {

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::{
     Again, Attempt,
     drive::{attempts, drive},
+    metrics::Measured,
     next::NextLevel,
     respond::RECONNECT_GRACE,
     transfer::{Transfer, Transfers},
@@ -78,12 +79,26 @@ impl<N: NextLevel> Relays<N> {
         A: Fn(JobEmitter, Again) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Attempt<N::Held>, ErrorBody>> + Send,
     {
+        self.begin_measured(operation, None, acquire)
+    }
+
+    /// The same of a request that is counted.
+    pub(crate) fn begin_measured<A, F>(
+        &self,
+        operation: &str,
+        measured: Option<Measured>,
+        acquire: A,
+    ) -> Result<JobId, Error>
+    where
+        A: Fn(JobEmitter, Again) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Attempt<N::Held>, ErrorBody>> + Send,
+    {
         let relays = self.clone();
         self.begin_with(operation, async move |job| {
             let emitter = job.emitter();
             let departure = relays.transfers.register(job.id());
             let acquire = |again| acquire(emitter.clone(), again);
-            drive(job, &relays.next, departure, None, acquire).await;
+            drive(job, &relays.next, departure, None, measured, acquire).await;
         })
     }
 
@@ -166,7 +181,7 @@ impl<N: NextLevel> Relays<N> {
         let (next, departure) = (self.next.clone(), self.transfers.register(id));
         let work = async move {
             let anew = async |_| unreachable!("its answer has begun, and is not begun anew");
-            drive(job, &next, departure, Some(upstream), anew).await;
+            drive(job, &next, departure, Some(upstream), None, anew).await;
         };
         self.spawn(id, work);
         Ok(())

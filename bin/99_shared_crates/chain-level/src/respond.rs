@@ -6,7 +6,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http_guard::ApiError;
+use http_guard::{ApiError, say_ignored};
 use job_server::{
     Error, Event, JobId, JobServer, JobState, Subscription,
     sse::{SseOptions, sse_response},
@@ -30,7 +30,15 @@ pub enum Form {
 
 /// How the answer to a client begins who asked for no events beside it.
 #[derive(Debug)]
-pub enum Begun {
+pub struct Begun {
+    pub answer: Beginning,
+    /// Which members of the request had no effect, if any.
+    pub ignored: Option<HeaderValue>,
+}
+
+/// What an answer begins with.
+#[derive(Debug)]
+pub enum Beginning {
     /// With the first chunk, which the subscription begins with.
     Stream(Subscription),
     /// It is one body.
@@ -47,11 +55,17 @@ pub async fn respond(jobs: &JobServer, id: JobId, form: Form) -> Response {
         Form::Events => jobs.subscribe(&id, None).map_err(ApiError::from).map(|subscription| {
             sse_response(subscription.cancel_on_drop(RECONNECT_GRACE), SseOptions::named())
         }),
-        Form::OpenAiStream | Form::Json => begun(jobs, id).await.map(|begun| match begun {
-            Begun::Stream(subscription) => sse_response(subscription, SseOptions::openai()),
-            Begun::Whole(body) => {
-                let json = HeaderValue::from_static("application/json");
-                ([(header::CONTENT_TYPE, json)], body).into_response()
+        Form::OpenAiStream | Form::Json => begun(jobs, id).await.map(|begun| {
+            let response = match begun.answer {
+                Beginning::Stream(subscription) => sse_response(subscription, SseOptions::openai()),
+                Beginning::Whole(body) => {
+                    let json = HeaderValue::from_static("application/json");
+                    ([(header::CONTENT_TYPE, json)], body).into_response()
+                }
+            };
+            match begun.ignored {
+                Some(list) => say_ignored(&list, response),
+                None => response,
             }
         }),
     };
@@ -74,13 +88,17 @@ pub fn of_job(id: JobId, mut response: Response) -> Response {
 pub async fn begun(jobs: &JobServer, id: JobId) -> Result<Begun, ApiError> {
     let subscribe = || Ok::<_, Error>(jobs.subscribe(&id, None)?.cancel_on_drop(Duration::ZERO));
     let mut events: Subscription = subscribe()?;
+    let mut ignored = None;
     while let Some(event) = events.next().await {
         let event: Event = event?;
         match event.name {
             // From the start again, while this one still stands for the client.
-            None => return Ok(Begun::Stream(subscribe()?)),
+            None => return Ok(Begun { answer: Beginning::Stream(subscribe()?), ignored }),
             Some(event::ERROR) => return Err(refusal(&event.data)),
-            Some(event::RESULT) => return Ok(Begun::Whole(event.data)),
+            Some(event::RESULT) => {
+                return Ok(Begun { answer: Beginning::Whole(event.data), ignored });
+            }
+            Some(event::IGNORED) => ignored = list(&event.data),
             Some(_) => {}
         }
     }
@@ -90,6 +108,10 @@ pub async fn begun(jobs: &JobServer, id: JobId) -> Result<Begun, ApiError> {
         _ => (ErrorCode::Cancelled, "the job was cancelled before it had an answer"),
     };
     Err(ApiError::new(code, message))
+}
+
+fn list(data: &[u8]) -> Option<HeaderValue> {
+    HeaderValue::try_from(serde_json::from_slice::<String>(data).ok()?).ok()
 }
 
 fn refusal(data: &[u8]) -> ApiError {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use daemon_lifecycle::Waits;
 use job_server::JobEmitter;
 use rbee_api::{KeepAlive, ModelReach};
-use reqwest::Method;
+use reqwest::{Method, header::HeaderValue};
 
 /// What a request wants of the process that answers it.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ pub struct Completion {
     pub reach: ModelReach,
     /// How long the model is to stay loaded afterwards, where the client says it.
     pub keep_alive: Option<KeepAlive>,
+    /// What the request is called in logs.
+    pub id: Option<HeaderValue>,
     /// The client's body, passed on as it came.
     pub body: Bytes,
 }

@@ -24,7 +24,8 @@ pub(crate) fn preflight() -> Response {
             header::ACCESS_CONTROL_ALLOW_HEADERS,
             HeaderValue::from_static(
                 "anthropic-beta, anthropic-dangerous-direct-browser-access, anthropic-version, \
-                 authorization, content-type, last-event-id, x-api-key, x-rbee-events, x-rbee-fresh",
+                 authorization, content-type, last-event-id, x-api-key, x-rbee-events, \
+                 x-rbee-fresh, x-request-id",
             ),
         ),
         (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
@@ -39,7 +40,7 @@ pub(crate) fn readable_by(origin: &HeaderValue, mut response: Response) -> Respo
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("retry-after, x-rbee-ignored, x-rbee-job"),
+        HeaderValue::from_static("retry-after, x-rbee-ignored, x-rbee-job, x-request-id"),
     );
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     response

@@ -14,6 +14,7 @@ use axum::{
 };
 use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH};
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
 use crate::{
     access::{Access, Admitted},
@@ -22,6 +23,7 @@ use crate::{
     cors,
     error::ApiError,
     hosts::{Hosts, Names},
+    request_id,
     token::Token,
 };
 
@@ -35,6 +37,9 @@ use crate::{
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
 ///   [`rbee_api::KeyScope`] and the [`rbee_api::ModelReach`] among the request's extensions. A
 ///   stranger, who only chats, gets neither events beside the answer nor fresh processes.
+///
+/// Every request has an `x-request-id` behind the guard, its own or a new one. The response names it, and
+/// what is logged for the request stands in a span with it.
 ///
 /// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. Another
 /// origin is allowed to read them only where [`Guard::names`] lists it.
@@ -200,11 +205,17 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = request_id::settle(request.headers_mut());
+        let span = request_id::span(&id);
+        let entered = span.clone().entered();
         let origin = self.guard.listed_origin(request.headers());
         let is_listed = origin.is_some();
-        let answer = move |response: Response| match &origin {
-            Some(origin) => cors::readable_by(origin, marked(response)),
-            None => marked(response),
+        let answer = move |mut response: Response| {
+            request_id::tell(&id, &mut response);
+            match &origin {
+                Some(origin) => cors::readable_by(origin, marked(response)),
+                None => marked(response),
+            }
         };
         let refuse = |refusal: ApiError| {
             tracing::debug!(code = refusal.code().as_str(), "refused: {refusal}");
@@ -220,7 +231,8 @@ where
         }
         if request.body().is_end_stream() {
             let response = self.inner.call(request);
-            return Box::pin(async move { response.await.map(answer) });
+            drop(entered);
+            return Box::pin(async move { response.await.map(answer) }.instrument(span));
         }
         let (head, body) = request.into_parts();
         let (body, held) = match self.guard.bodies.admit(body, self.guard.limits) {
@@ -231,10 +243,12 @@ where
             }
         };
         let response = self.inner.call(Request::from_parts(head, body));
-        Box::pin(async move {
+        drop(entered);
+        let answered = async move {
             let response = response.await?;
             Ok(answer(response.map(|body| held.until_sent(body))))
-        })
+        };
+        Box::pin(answered.instrument(span))
     }
 }
 

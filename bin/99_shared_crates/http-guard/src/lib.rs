@@ -16,6 +16,8 @@ mod peer; // which user has the other end
 mod keys; // secrets that the owner gave to others
 mod access; // who is let in, and for what
 mod authorize; // the token, demanded of requests
+mod ignored; // what had no effect
+mod request_id; // what a request is called in logs
 mod error; // refusals in OpenAI's envelope
 mod extract; // axum's extractors with those refusals
 
@@ -27,7 +29,9 @@ pub use crate::{
     extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, fallbacks, wrong_methods},
     guard::{Guard, GuardLayer, Guarded},
     hosts::{Names, ReachedAt},
+    ignored::{list_ignored, say_ignored}, // (names, Response) -> Response
     keys::{Key, Keys, KeysError},
     peer::Peer,
+    request_id::with_request_id, // a middleware
     token::{Token, TokenError},
 };

@@ -129,7 +129,10 @@ impl Reading {
                 self.is_answered = true;
             }
             StreamEvent::Result(_) => self.is_answered = true,
-            StreamEvent::Narration(_) | StreamEvent::Progress(_) | StreamEvent::Error(_) => {}
+            StreamEvent::Narration(_)
+            | StreamEvent::Progress(_)
+            | StreamEvent::Ignored(_)
+            | StreamEvent::Error(_) => {}
         }
         self.is_whole |= completes(&event);
         Taken::Event(event)

@@ -1,14 +1,15 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ErrorCode;
 
 /// OpenAI's error envelope, used by every endpoint of every process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     pub error: ErrorDetail,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorDetail {
     /// What failed, on what, and what to do: one sentence or two, for a person.
     pub message: String,
@@ -16,6 +17,7 @@ pub struct ErrorDetail {
     #[serde(rename = "type")]
     pub kind: String,
     /// What to match on.
+    #[schema(value_type = String)]
     pub code: ErrorCode,
     /// The request field at fault.
     #[serde(default)]

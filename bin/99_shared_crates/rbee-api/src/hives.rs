@@ -1,14 +1,15 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Health, ModelList, WorkerList};
 
 /// The answer to the queen's `GET /v1/hives`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HiveList {
     pub hives: Vec<Hive>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Hive {
     pub alias: String,
     pub host: String,
@@ -25,7 +26,7 @@ pub struct Hive {
     pub models: ModelList,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HiveState {
     Stopped,
@@ -35,14 +36,14 @@ pub enum HiveState {
 }
 
 /// The answer to the hive's `GET /v1/capabilities`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Capabilities {
     pub devices: Vec<Device>,
     pub memory_total_bytes: u64,
     pub memory_available_bytes: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// `cpu`, `cuda:0`, `metal:0`: what a worker's `--device` takes.
     pub id: String,

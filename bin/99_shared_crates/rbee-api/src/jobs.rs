@@ -1,19 +1,20 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobCreated {
     pub job_id: String,
     /// Path of the job's event stream on the same server.
     pub sse_url: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobList {
     pub jobs: Vec<JobInfo>,
 }
 
 /// The answer to `GET /v1/jobs/{id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobInfo {
     pub job_id: String,
     pub operation: String,
@@ -28,7 +29,7 @@ pub struct JobInfo {
     pub created_at_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     Running,
@@ -47,7 +48,7 @@ pub struct JobEnd {
 ///
 /// As the data of an `origin` event it is true before the next chunk; with each chunk, it and its own
 /// origin are one event on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Origin {
     /// Who has it: a hive's alias, a worker's id.
     pub at: String,
@@ -59,6 +60,7 @@ pub struct Origin {
     pub owner: u64,
     /// Where the next level has it from in its turn, as far as it has said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
     pub origin: Option<Box<Self>>,
 }
 
@@ -69,7 +71,7 @@ fn is_zero(number: &u64) -> bool {
 
 /// The body of `PUT /v1/jobs/{id}`: what the reader of a job has whose process died, for another one
 /// to go on with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobRemains {
     pub last_event_id: u64,

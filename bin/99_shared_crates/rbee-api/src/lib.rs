@@ -58,6 +58,9 @@ pub const HEADER_JOB: &str = "x-rbee-job";
 /// cannot end the job; who does not say may.
 pub const HEADER_OWNER: &str = "x-rbee-owner";
 
+/// Names a request in logs and answers, from whoever began it down to the worker: `x-request-id`.
+pub const HEADER_REQUEST_ID: &str = "x-request-id";
+
 /// Lists the members of a request's body that were not read, so that a client can see what had no
 /// effect.
 pub const HEADER_IGNORED: &str = "x-rbee-ignored";

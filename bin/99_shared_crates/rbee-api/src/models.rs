@@ -1,14 +1,15 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::KeepAlive;
 
 /// The answer to the hive's `GET /v1/models/store`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelList {
     pub models: Vec<Model>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Model {
     /// The name that requests use, such as `smollm2:135m`.
     pub name: String,
@@ -37,7 +38,7 @@ pub struct PullRequest {
 }
 
 /// The answer to `DELETE /v1/models/store/{name}` of hive and queen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelRemoved {
     pub name: String,
     pub freed_bytes: u64,

@@ -1,6 +1,10 @@
 //! Where things are asked for: each path once, as routers take it, and filled in as clients send it.
 
 pub const HEALTH: &str = "/health";
+/// What is counted, for Prometheus.
+pub const METRICS: &str = "/metrics";
+/// All routes of a queen, for programs.
+pub const OPENAPI: &str = "/openapi.json";
 
 /// OpenAI's list of models.
 pub const MODELS: &str = "/v1/models";

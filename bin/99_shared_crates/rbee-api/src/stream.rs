@@ -10,11 +10,13 @@ pub mod event {
     pub const RESULT: &str = "result";
     pub const ERROR: &str = "error";
     pub const ORIGIN: &str = "origin";
+    pub const IGNORED: &str = "ignored";
     pub const END: &str = "end";
 
     /// The constant that reads like `name`, where there is one.
     pub fn known(name: &str) -> Option<&'static str> {
-        [NARRATION, PROGRESS, RESULT, ERROR, ORIGIN, END].into_iter().find(|known| *known == name)
+        let all = [NARRATION, PROGRESS, RESULT, ERROR, ORIGIN, IGNORED, END];
+        all.into_iter().find(|known| *known == name)
     }
 }
 
@@ -38,6 +40,8 @@ pub enum StreamEvent {
     Progress(Progress),
     /// Where the chunks that follow come from. For whoever outlives the process that relays them.
     Origin(Origin),
+    /// Which members of the request had no effect, as [`crate::HEADER_IGNORED`] lists them.
+    Ignored(String),
     /// What the job was for, where that is no stream of chunks.
     Result(Box<RawValue>),
     Error(ErrorBody),
@@ -66,6 +70,7 @@ impl StreamEvent {
             event::NARRATION => Self::Narration(raw(event::NARRATION, data)?),
             event::PROGRESS => Self::Progress(read(event::PROGRESS, &data)?),
             event::ORIGIN => Self::Origin(read(event::ORIGIN, &data)?),
+            event::IGNORED => Self::Ignored(read(event::IGNORED, &data)?),
             event::RESULT => Self::Result(raw(event::RESULT, data)?),
             event::ERROR => Self::Error(read(event::ERROR, &data)?),
             event::END => Self::End(read(event::END, &data)?),
@@ -81,6 +86,7 @@ impl StreamEvent {
             Self::Narration(data) => (Some(event::NARRATION), text(data)),
             Self::Progress(progress) => (Some(event::PROGRESS), write(&progress)),
             Self::Origin(origin) => (Some(event::ORIGIN), write(&origin)),
+            Self::Ignored(names) => (Some(event::IGNORED), write(&names)),
             Self::Result(data) => (Some(event::RESULT), text(data)),
             Self::Error(body) => (Some(event::ERROR), write(&body)),
             Self::End(end) => (Some(event::END), write(&end)),
@@ -127,12 +133,13 @@ mod tests {
     use super::{StreamEvent, event};
 
     /// As the data of each name may look.
-    const DATA: [(&str, &str); 8] = [
+    const DATA: [(&str, &str); 9] = [
         ("", r#"{"choices":[]}"#),
         ("", "[DONE]"),
         (event::NARRATION, r#"{"human":"a hive is chosen"}"#),
         (event::PROGRESS, r#"{"target":"m","done_bytes":1,"total_bytes":null}"#),
         (event::ORIGIN, r#"{"at":"hive","job_id":"j","last_event_id":3}"#),
+        (event::IGNORED, r#""top_g, x""#),
         (event::RESULT, r#"{"b": 1, "a": 2}"#),
         (event::ERROR, r#"{"error":{"message":"m","type":"t","code":"c","param":null}}"#),
         (event::END, r#"{"state":"completed"}"#),

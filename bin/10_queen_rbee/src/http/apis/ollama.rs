@@ -4,18 +4,18 @@ use api_dialects::ollama::{self, Copy, LINES, Named, Pull, Pulled, Unload, VERSI
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http_guard::{ApiBytes, ApiError};
+use http_guard::{ApiBytes, ApiError, list_ignored};
 use jiff::Timestamp;
 use job_server::{Encoder, End, Ends, Event, JobState, Subscription, frames_response};
 use rbee_api::{ErrorBody, ErrorCode, JobRequest, StreamEvent};
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, list_ignored};
+use super::Asked;
 use crate::{Queen, http::models};
 
 pub(in crate::http) async fn chat(asked: Asked) -> Result<Response, ApiError> {
@@ -94,11 +94,12 @@ pub(in crate::http) async fn show(
 /// one takes up where it stopped.
 pub(in crate::http) async fn pull(
     State(queen): State<Queen>,
+    headers: HeaderMap,
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
     let Pull { model, stream, ignored } = Pull::read(&body)?;
     let status = format!("pulling {model}");
-    let id = queen.begin(JobRequest::ModelPull { hive: None, model })?;
+    let id = queen.begin(&headers, JobRequest::ModelPull { hive: None, model })?;
     let events = queen.relays.jobs().subscribe(&id, None)?.cancel_on_drop(Duration::ZERO);
     let response = if stream {
         frames_response(events, LINES, Pulling { status })

@@ -9,7 +9,7 @@ use rbee_api::{ErrorBody, paths};
 
 /// In which shape an API tells errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(in crate::http) enum Shape {
     OpenAi,
     Anthropic,
     Ollama,
@@ -17,7 +17,7 @@ enum Shape {
 
 impl Shape {
     /// By the path, since most refusals are older than any look at the request.
-    fn of(path: &str) -> Self {
+    pub(in crate::http) fn of(path: &str) -> Self {
         let roots = [(paths::MESSAGES, Self::Anthropic), (paths::OLLAMA, Self::Ollama)];
         let found = roots.into_iter().find(|(root, _)| is_below(path, root));
         found.map_or(Self::OpenAi, |(_, shape)| shape)

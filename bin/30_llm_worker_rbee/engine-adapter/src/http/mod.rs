@@ -14,10 +14,11 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, Uri},
+    middleware::from_fn,
     response::Response,
     routing::{get, post},
 };
-use http_guard::{ApiBytes, ApiError, fallbacks};
+use http_guard::{ApiBytes, ApiError, fallbacks, with_request_id};
 use rbee_api::paths;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
@@ -106,6 +107,7 @@ pub(crate) fn router(service: Service) -> Router {
         .route(paths::EMBEDDINGS, post(complete))
         .route(paths::TOKENIZE, post(complete))
         .route(paths::DETOKENIZE, post(complete))
+        .route_layer(from_fn(with_request_id))
         .with_state(service)
         .merge(common);
     fallbacks(routes).layer(DefaultBodyLimit::max(BODY_MAX))

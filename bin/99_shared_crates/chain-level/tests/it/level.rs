@@ -15,10 +15,10 @@ use axum::{
     routing::post,
 };
 use chain_level::{
-    Form, Lapse, Level, Place, Pool, Relays, Renewed, Running, Wanted, completion_routes,
+    Form, Lapse, Level, Metrics, Place, Pool, Relays, Renewed, Running, Wanted, completion_routes,
     job_routes, respond,
 };
-use daemon_lifecycle::{Daemon, Identity};
+use daemon_lifecycle::{Daemon, Identity, Outcome};
 use http_body_util::BodyExt as _;
 use http_guard::Token;
 use job_server::{JobServer, Limits};
@@ -47,6 +47,12 @@ impl Level for Counters {
     }
     fn identity(counter: &Counter) -> &Identity {
         &counter.1
+    }
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+    fn outcome(_: &Counter) -> &Outcome {
+        &Outcome::Started
     }
     fn default_model(&self) -> String {
         "a".to_owned()
@@ -89,6 +95,7 @@ struct Script {
     renewals: watch::Sender<usize>,
     started: AtomicUsize,
     ended: AtomicUsize,
+    metrics: Metrics,
 }
 
 const LAST: usize = 4;
@@ -179,6 +186,7 @@ impl World {
             renewals: watch::Sender::new(0),
             started: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
+            metrics: Metrics::default(),
         });
         let pool = Pool::new(Counters(Arc::clone(&script)));
         let relays = Self::generation(&script, &pool);
