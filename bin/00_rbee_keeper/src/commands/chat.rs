@@ -153,7 +153,7 @@ impl Chat<'_> {
             && model == self.model()
             && before != *build
         {
-            let human = format!("Answered by a newer build, `{build}`; before it was `{before}`");
+            let human = format!("Answered by another build, `{build}`; before it was `{before}`");
             self.app.terminal.say(&human);
         }
     }

@@ -441,7 +441,7 @@ async fn hives_are_written_into_the_configuration_and_taken_out_of_it() {
 }
 
 #[tokio::test]
-async fn a_hive_that_runs_stays_in_the_configuration() {
+async fn the_hives_of_somebody_elses_queen_are_not_configured_here() {
     let queen = queen().await;
     let keeper = Keeper::of(&queen);
     keeper.write("config.toml", "[[hive]]\nalias = \"my-hive\"\n");
