@@ -15,7 +15,6 @@ mod chain; // the binaries of the chain and whether they are fresh
 mod chat; // what is said in a talk, and how it is typed
 mod dev; // what is known while edits are watched
 mod service; // systemd and launchd
-mod edit; // config.toml with its comments kept
 mod tail; // the end of a file that others write to
 mod terminal; // the one way to standard output and standard error
 mod render; // values to text

@@ -1,13 +1,11 @@
-use anyhow::Context as _;
 use narration_core::Narration;
 use rbee_api::{Capabilities, Hive, HiveList, HiveState, JobRequest};
-use rbee_config::HiveEntry;
+use rbee_config::{ConfigFile, HiveEntry, hive_lines};
 
 use crate::{
     app::App,
     cli::{HiveAddArgs, HiveArgs, HiveVerb},
     commands::{print, worker},
-    edit,
     failure::Failure,
     job::Job,
     render::{Table, age, bytes, short_hash},
@@ -56,7 +54,7 @@ fn unknown(app: &App, alias: &str, error: rbee_config::Error) -> Failure {
     let failure = Failure::usage(error).hint("`./rbee hive list` shows the hives");
     match HiveEntry::beside(&app.config.hives, app.config.queen.port, alias, None) {
         Ok(hive) if !is_misspelt => {
-            let lines = edit::hive_lines(&hive).trim_end().replace('\n', "\n  ");
+            let lines = hive_lines(&hive).trim_end().replace('\n', "\n  ");
             let path = app.config.paths.config_file.display();
             failure.hint(format!("`./rbee hive add {alias}` writes this into `{path}`:\n  {lines}"))
         }
@@ -70,13 +68,12 @@ fn add(app: &App, args: &HiveAddArgs) -> Result<(), Failure> {
     let hive = HiveEntry::beside(hives, app.config.queen.port, &args.alias, args.port)
         .map_err(Failure::usage)?;
     let path = &app.config.paths.config_file;
-    let text = edit::read(path)?;
+    let mut file = ConfigFile::open(&app.config).map_err(Failure::usage)?;
     // The hive that is there without a word must be written once there are others.
-    let unwritten = if edit::has_hives(&text)? { &[][..] } else { hives };
+    let unwritten = if file.has_hives() { &[][..] } else { hives };
     let added: Vec<_> = unwritten.iter().chain([&hive]).cloned().collect();
-    let text = edit::with_hives(&text, &added)
-        .with_context(|| format!("cannot add a hive to `{}`", path.display()))?;
-    edit::write(path, &text)?;
+    file.add_hives(&added);
+    file.save().map_err(Failure::usage)?;
     let names: Vec<_> = added.iter().map(|hive| format!("`{}`", hive.alias)).collect();
     let human = format!("Wrote {} into `{}`", names.join(" and "), path.display());
     Narration::new("keeper", "hive_add", human).about(&hive.alias).emit();
@@ -97,16 +94,15 @@ async fn remove(app: &App, alias: &str) -> Result<(), Failure> {
             .hint(format!("`./rbee hive stop {alias}` first; its workers stop with it")));
     }
     let path = &app.config.paths.config_file;
-    let text = edit::without_hive(&edit::read(path)?, alias)
-        .with_context(|| format!("cannot take a hive out of `{}`", path.display()))?;
-    let Some(text) = text else {
+    let mut file = ConfigFile::open(&app.config).map_err(Failure::usage)?;
+    if !file.remove_hive(alias) {
         return Err(Failure::usage(format_args!(
             "the hive `{alias}` is there because `{}` names no other",
             path.display()
         ))
         .hint("`./rbee hive add` writes another one"));
-    };
-    edit::write(path, &text)?;
+    }
+    file.save().map_err(Failure::usage)?;
     let human = format!("Took `{alias}` out of `{}`", path.display());
     Narration::new("keeper", "hive_remove", human).about(alias).emit();
     Ok(())

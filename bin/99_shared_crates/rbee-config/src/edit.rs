@@ -1,13 +1,15 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use toml_edit::{DocumentMut, Item, Table, Value, value};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
-use crate::{Environment, Overrides, RbeeConfig, error::Error, file::Source};
+use crate::{Environment, HiveEntry, Overrides, RbeeConfig, error::Error, file::Source};
+
+const HIVE: &str = "hive";
 
 /// The configuration file, for changes of single keys: comments, order and spaces stay as they are.
 #[derive(Debug)]
@@ -83,6 +85,45 @@ impl ConfigFile {
         }
     }
 
+    /// Whether it names any hive; without one there is one all the same.
+    pub fn has_hives(&self) -> bool {
+        self.document.contains_key(HIVE)
+    }
+
+    /// Adds hives after those that it has.
+    pub fn add_hives(&mut self, added: &[HiveEntry]) {
+        let none = || Item::ArrayOfTables(ArrayOfTables::new());
+        match self.document.entry(HIVE).or_insert_with(none) {
+            Item::ArrayOfTables(hives) => hives.extend(added.iter().map(hive_table)),
+            // On one line.
+            hives => {
+                let hives = hives.as_array_mut().expect("it was read as a list");
+                hives.extend(added.iter().map(|hive| hive_table(hive).into_inline_table()));
+            }
+        }
+    }
+
+    /// Removes the hive of that alias; says whether it was there.
+    pub fn remove_hive(&mut self, alias: &str) -> bool {
+        let is_it = |found: Option<&str>| found == Some(alias);
+        match self.document.get_mut(HIVE) {
+            Some(Item::ArrayOfTables(hives)) => {
+                let before = hives.len();
+                hives.retain(|hive| !is_it(hive.get("alias").and_then(Item::as_str)));
+                hives.len() < before
+            }
+            Some(Item::Value(Value::Array(hives))) => {
+                let before = hives.len();
+                hives.retain(|hive| {
+                    let hive = hive.as_inline_table();
+                    !is_it(hive.and_then(|hive| hive.get("alias")?.as_str()))
+                });
+                hives.len() < before
+            }
+            _ => false,
+        }
+    }
+
     /// Writes the file if every key in it is known and every value right; else it stays as it was.
     ///
     /// # Errors
@@ -112,11 +153,27 @@ impl ConfigFile {
     }
 }
 
+/// The lines of a configuration file that make a hive.
+pub fn hive_lines(hive: &HiveEntry) -> String {
+    let mut hives = ArrayOfTables::new();
+    hives.push(hive_table(hive));
+    let mut document = DocumentMut::new();
+    document.insert(HIVE, Item::ArrayOfTables(hives));
+    document.to_string()
+}
+
+fn hive_table(hive: &HiveEntry) -> Table {
+    let mut table = Table::new();
+    table.insert("alias", value(&hive.alias));
+    table.insert("port", value(i64::from(hive.port)));
+    table
+}
+
 /// Whole or not at all; what a link leads to is written, and not the link.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     let mode = fs::metadata(&path).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777);
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;

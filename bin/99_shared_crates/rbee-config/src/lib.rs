@@ -36,7 +36,7 @@ mod error;
 
 pub use crate::{
     config::{AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker},
-    edit::ConfigFile,
+    edit::{ConfigFile, hive_lines},
     engines::{BUILT_IN_WORKERS, EngineLimits, External, ModelEntry, Vllm},
     environment::Environment,
     error::Error,

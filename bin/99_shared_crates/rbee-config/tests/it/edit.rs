@@ -1,6 +1,8 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use rbee_config::{ConfigFile, Environment, Error, LiveConfig, Overrides, RbeeConfig};
+use rbee_config::{
+    ConfigFile, Environment, Error, HiveEntry, LiveConfig, Overrides, RbeeConfig, hive_lines,
+};
 use tempfile::TempDir;
 
 struct Home(TempDir);
@@ -164,4 +166,51 @@ fn a_model_stays_for_a_time_or_for_ever() {
         let home = Home::with(&format!("[model.a]\nkeep_alive = {written}\n"));
         assert_eq!(home.config().model["a"].keep_alive, stay, "{written}");
     }
+}
+
+fn hive(alias: &str, port: u16) -> HiveEntry {
+    HiveEntry { alias: alias.into(), host: "localhost".into(), port }
+}
+
+#[test]
+fn a_hive_is_three_lines() {
+    assert_eq!(hive_lines(&hive("a", 8600)), "[[hive]]\nalias = \"a\"\nport = 8600\n");
+}
+
+#[test]
+fn hives_come_and_go_and_comments_and_order_stay() {
+    let text = "# mine\n[queen]\nport = 1 # odd\n\n# the first\n[[hive]]\nalias = \"a\"\n";
+    let home = Home::with(text);
+    let added = home.edit(|file| file.add_hives(&[hive("b", 9)])).unwrap();
+    assert_eq!(added, format!("{text}\n[[hive]]\nalias = \"b\"\nport = 9\n"));
+    let removed = home.edit(|file| assert!(file.remove_hive("b"))).unwrap();
+    assert_eq!(removed.trim_end(), text.trim_end());
+    home.edit(|file| assert!(!file.remove_hive("c"))).unwrap();
+}
+
+#[test]
+fn hives_on_one_line_stay_there() {
+    let text = "hive = [{ alias = \"a\" }] # both\n";
+    let home = Home::with(text);
+    let added = home.edit(|file| file.add_hives(&[hive("b", 9)])).unwrap();
+    assert_eq!(added, "hive = [{ alias = \"a\" }, { alias = \"b\", port = 9 }] # both\n");
+    assert_eq!(home.edit(|file| assert!(file.remove_hive("b"))).unwrap(), text);
+}
+
+#[test]
+fn a_file_that_is_not_there_gets_its_first_hive() {
+    let home = Home::with("");
+    fs::remove_file(home.0.path().join("config.toml")).unwrap();
+    let added = home.edit(|file| assert!(!file.has_hives())).unwrap();
+    assert_eq!(added, "");
+    let added = home.edit(|file| file.add_hives(&[hive("a", 1)])).unwrap();
+    assert_eq!(added, "[[hive]]\nalias = \"a\"\nport = 1\n");
+}
+
+#[test]
+fn a_hive_that_would_make_the_file_wrong_leaves_it_as_it_was() {
+    let home = Home::with("[[hive]]\nalias = \"a\"\nport = 9\n");
+    let before = home.text();
+    assert!(home.edit(|file| file.add_hives(&[hive("a", 10)])).is_err());
+    assert_eq!(home.text(), before);
 }
