@@ -7,7 +7,7 @@ fn clients_of_anthropic_ollama_and_openai_are_served() {
     let chain = Chain::real();
     let model = Chain::model();
     chain.configure(&format!(
-        "[models]\ndefault = {model:?}\n[model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
+        "[models]\ndefault = \"words\"\n[model.words]\nsource = {model:?}\n[model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
     ));
     chain.succeed(&["infer", "--max-tokens", "2", "Say hello."]);
     let python = python_with("api-clients", &["anthropic", "ollama", "openai"]);

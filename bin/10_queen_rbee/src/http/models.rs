@@ -36,16 +36,18 @@ pub(super) struct OpenAiModel {
     owned_by: &'static str,
 }
 
-/// The models that are on a disk, and the one for requests that name none: what a program offers its
-/// user is not to begin with a download. The others of the catalogue can be named all the same. In
-/// Anthropic's form for who names a version of that API.
+/// The models that are on a disk, and before them the one for requests that name none: what a program
+/// offers its user is not to begin with a download, and many take the first. The others of the
+/// catalogue can be named all the same. In Anthropic's form for who names a version of that API.
 pub(super) async fn public_list(
     State(queen): State<Queen>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let default = queen.config.current().models.default.clone();
-    let is_offered = |model: &Model| model.local || model.name.eq_ignore_ascii_case(&default);
-    let all: Vec<Model> = all(&queen).await?.into_iter().filter(is_offered).collect();
+    let is_default = |model: &Model| model.name.eq_ignore_ascii_case(&default);
+    let mut all = all(&queen).await?;
+    all.retain(|model| model.local || is_default(model));
+    all.sort_by_key(|model| !is_default(model));
     if headers.contains_key(anthropic::VERSION_HEADER) {
         let names = all.iter().map(|model| model.name.as_str());
         return Ok(Json(anthropic::models(names)).into_response());

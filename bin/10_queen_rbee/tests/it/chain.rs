@@ -48,6 +48,23 @@ async fn the_list_of_models_is_openai_s_and_names_each_once() {
 }
 
 #[tokio::test]
+async fn the_default_model_is_listed_first_and_nothing_that_would_have_to_be_fetched_beside_it() {
+    let (world, hive) = World::one().await;
+    let model = |name: &str, local: bool| {
+        serde_json::json!({
+            "name": name, "size_bytes": 1, "local": local, "path": null, "sha256": null,
+            "license": null, "description": null,
+        })
+    };
+    let models = [model("a", true), model("b", false), model("smollm2:135m", false)];
+    let store = serde_json::json!({ "models": models }).to_string();
+    hive.runs().on("GET /v1/models/store", Reply::json(200, &store));
+    let listed = world.get("/v1/models").await.json();
+    let names: Vec<_> = listed["data"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
+    assert_eq!(names, ["smollm2:135m", "a"]);
+}
+
+#[tokio::test]
 async fn a_store_is_the_first_hive_s_unless_another_is_named() {
     let world = World::of(&["a", "b"]).await;
     for hive in world.hives.values() {
