@@ -7,7 +7,7 @@ fn a_real_worker_answers_and_openai_clients_are_served() {
     let chain = Chain::real();
     let model = Chain::model();
     chain.configure(&format!(
-        "[models]\ndefault = {model:?}\n[model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
+        "[models]\ndefault = \"words\"\n[model.words]\nsource = {model:?}\n[model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
     ));
     let run = chain.succeed(&["infer", "--max-tokens", "24", "Say hello."]);
     assert!(!run.stdout.trim().is_empty(), "{}", run.stderr);
