@@ -24,7 +24,7 @@ enum Nothing {
 
 use Nothing::{Empty, False, Is, Json, Never, True, UpTo};
 
-const FOREIGN: [(&str, Nothing, &str); 43] = [
+const FOREIGN: [(&str, Nothing, &str); 42] = [
     // OpenAI's.
     ("audio", Never, "the worker makes text only"),
     ("modalities", Json("[\"text\"]"), "the worker makes text only"),
@@ -69,9 +69,10 @@ const FOREIGN: [(&str, Nothing, &str); 43] = [
     ("return_tokens_as_token_ids", False, "answers are text"),
     ("chat_template", Never, "a chat is written by the model's own template"),
     ("documents", Empty, "write documents into `messages`"),
-    ("add_generation_prompt", True, "an answer follows the chat"),
     ("prompt_embeds", Never, "a prompt is text or tokens"),
 ];
+
+const GENERATION: &str = "add_generation_prompt";
 
 /// Those that say who asks, what for, or how it is paid for: there is nothing for the worker to do.
 const FOR_OTHERS: [&str; 7] = [
@@ -90,6 +91,16 @@ pub(super) fn read(fields: &Fields) -> Result<(), ApiError> {
         let Some(text) = fields.raw(name) else { continue };
         if !nothing.is(text) {
             return Err(unsupported(name, format!("`{name}` is not supported: {instead}")));
+        }
+    }
+    // Where the last message is an answer that goes on, none is begun.
+    let goes_on = fields.peek("continue_final_message") == Some("true");
+    match fields.raw(GENERATION) {
+        None | Some("true") => {}
+        Some("false") if goes_on => {}
+        Some(_) => {
+            let message = format!("`{GENERATION}` is not supported: an answer follows the chat");
+            return Err(unsupported(GENERATION, message));
         }
     }
     for name in FOR_OTHERS {
@@ -150,6 +161,14 @@ mod tests {
             let read = read_of(&format!(r#"{{"{name}":{harmless}}}"#)).unwrap();
             assert!(read.is_empty(), "{name}: {read:?}");
         }
+    }
+
+    #[test]
+    fn no_answer_is_begun_where_the_last_one_goes_on() {
+        assert!(read_of(r#"{"add_generation_prompt":false}"#).is_err());
+        assert!(read_of(r#"{"add_generation_prompt":true}"#).is_ok());
+        let body = r#"{"add_generation_prompt":false,"continue_final_message":true}"#;
+        assert_eq!(read_of(body).unwrap(), ["continue_final_message"]);
     }
 
     #[test]
