@@ -53,7 +53,8 @@ enum End {
 /// Runs `job` to its end: gets an attempt from `acquire`, relays it, tries again if the process
 /// was gone before it had said anything, and goes on with the next level's job if it was gone later.
 ///
-/// What comes of it is counted by `measured`, where it is a request. A cancelled job drops whatever is under way and ends the next level's job.
+/// What comes of it is counted by `measured`, where it is a request. A cancelled job drops whatever is
+/// under way and ends the next level's job.
 pub(crate) async fn drive<N, F>(
     job: JobWriter,
     next: &N,

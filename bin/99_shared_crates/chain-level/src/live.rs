@@ -2,17 +2,14 @@ use std::{convert::Infallible, pin::Pin};
 
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderValue, header},
+    response::Response,
 };
 use bytes::Bytes;
 use daemon_lifecycle::Daemon;
 use futures::{Stream, StreamExt as _, stream};
-use job_server::sse::KEEP_ALIVE;
+use job_server::sse::{KEEP_ALIVE, KEEP_ALIVE_FRAME, events_response};
 use tokio::time::{Interval, interval};
-
-/// A comment, which readers skip.
-const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
 struct Live {
     frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
@@ -32,15 +29,11 @@ pub fn live(daemon: &Daemon, frames: impl Stream<Item = Bytes> + Send + 'static)
             biased;
             () = &mut live.paused => return None,
             frame = live.frames.next() => frame?,
-            _ = live.quiet.tick() => COMMENT,
+            _ = live.quiet.tick() => KEEP_ALIVE_FRAME,
         };
         Some((Ok::<_, Infallible>(frame), live))
     });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (header::CONNECTION, HeaderValue::from_static("close")),
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    (headers, Body::from_stream(body)).into_response()
+    let mut response = events_response(Body::from_stream(body));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }

@@ -51,14 +51,19 @@ pub fn frames_response(
     content_type: &'static str,
     encoder: impl Encoder,
 ) -> Response {
+    let keep_alive = encoder.keep_alive().map(|(period, frame)| KeepAlive::new(period, frame));
+    let frames = Frames { keep_alive, subscription, encoder, ending: Ending::Open };
+    streamed(content_type, Body::from_stream(frames))
+}
+
+/// A body that comes piece by piece, which nothing on its way is to hold back or keep.
+pub(crate) fn streamed(content_type: &'static str, body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    let keep_alive = encoder.keep_alive().map(|(period, frame)| KeepAlive::new(period, frame));
-    let frames = Frames { keep_alive, subscription, encoder, ending: Ending::Open };
-    (headers, Body::from_stream(frames)).into_response()
+    (headers, body).into_response()
 }
 
 /// Why a body stops before its end.

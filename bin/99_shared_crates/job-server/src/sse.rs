@@ -3,6 +3,7 @@
 use std::{num::ParseIntError, time::Duration};
 
 use axum::{
+    body::Body,
     http::{HeaderMap, HeaderName},
     response::Response,
 };
@@ -12,7 +13,7 @@ use rbee_api::{ErrorBody, ErrorCode, HEADER_OWNER, JobEnd, StreamEvent, event};
 
 use crate::{
     event::{End, Event, JobState},
-    frames::{Encoder, Ends, frames_response},
+    frames::{Encoder, Ends, frames_response, streamed},
     subscription::Subscription,
 };
 
@@ -22,7 +23,7 @@ const OWNER: HeaderName = HeaderName::from_static(HEADER_OWNER);
 /// How long a stream may be silent.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A comment, which readers skip.
-const KEEP_ALIVE_FRAME: Bytes = Bytes::from_static(b":\n\n");
+pub const KEEP_ALIVE_FRAME: Bytes = Bytes::from_static(b":\n\n");
 
 /// What a client is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,11 @@ impl SseOptions {
 /// overtaken the client.
 pub fn sse_response(subscription: Subscription, options: SseOptions) -> Response {
     frames_response(subscription, CONTENT_TYPE, options)
+}
+
+/// Events that are no job's, as a response.
+pub fn events_response(events: Body) -> Response {
+    streamed(CONTENT_TYPE, events)
 }
 
 /// The id of the last event that a client has seen, from its `Last-Event-ID` header.
