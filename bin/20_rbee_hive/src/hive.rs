@@ -100,8 +100,9 @@ impl Hive {
         self.pool.adopt().await;
     }
 
-    /// Renews the leases of all workers every `round` and, while this hive serves, stops idle ones and ends those that
-    /// hang; loads what is to be there from the start. Never returns; to be run beside serving.
+    /// Renews the leases of all workers every `round` and, while this hive serves, stops idle ones and
+    /// ends those that hang; loads what is to be there from the start. Never returns; to be run beside
+    /// serving.
     pub async fn keep_workers(&self, round: Duration) -> ! {
         tokio::select! {
             never = self.pool.keep(round, || self.is_serving()) => never,

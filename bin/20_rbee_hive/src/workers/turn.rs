@@ -54,8 +54,8 @@ impl Drop for Room {
 }
 
 impl Workers {
-    /// Waits, for whoever waits in turn, until such a worker fits into memory, and has others make room: those that are idle, and
-    /// such as answer once their turn is over.
+    /// Waits, each model in its turn, until such a worker fits into memory, and has others make room:
+    /// those that are idle, and such as answer once their turn is over.
     ///
     /// # Errors
     ///
@@ -190,14 +190,16 @@ fn stop(
     slot: &Arc<Slot<WorkerHandle>>,
     running: &Arc<Running<WorkerHandle>>,
 ) {
-    if running.is_busy() {
+    let why = if running.is_busy() {
         slot.forget(running);
-        metrics.ended(Workers::PROCESS, Why::MakesRoom);
-        place.retire(Arc::clone(running), "when it has answered: it is another model's turn");
+        "when it has answered: it is another model's turn"
     } else if slot.forget_idle(running) {
-        metrics.ended(Workers::PROCESS, Why::MakesRoom);
-        place.retire(Arc::clone(running), "to make room");
-    }
+        "to make room"
+    } else {
+        return;
+    };
+    metrics.ended(Workers::PROCESS, Why::MakesRoom);
+    place.retire(Arc::clone(running), why);
 }
 
 fn insufficient(model: &str, TooLittle { needed_bytes, reachable_bytes }: TooLittle) -> ErrorBody {

@@ -55,8 +55,7 @@ async fn a_busy_worker_is_waited_for_and_not_stopped() {
         world.machine.has(1).await;
         let asked = world.complete(&b, false);
         let release = async {
-            // As long as it takes to look a few times.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            world.machine.is_asked_for_memory(3).await;
             assert!(world.machine.state(|machine| machine.stopped.is_empty()));
             world.machine.release();
         };

@@ -45,6 +45,8 @@ pub(crate) struct Machine(Arc<Mutex<State>>);
 pub(crate) struct State {
     identity: Identity,
     pub(crate) available: u64,
+    /// How often it was asked what is available.
+    looks: watch::Sender<usize>,
     pub(crate) resident: u64,
     /// Whether a worker takes its memory from what is available.
     pub(crate) is_tight: bool,
@@ -89,6 +91,7 @@ impl World {
         let machine = Machine(Arc::new(Mutex::new(State {
             identity: daemon.identity().clone(),
             available: 64 << 30,
+            looks: watch::Sender::new(0),
             resident: 1 << 30,
             is_tight: false,
             current: true,
@@ -250,6 +253,14 @@ impl Machine {
         let mut under_way = self.state(|state| state.under_way.subscribe());
         let come = under_way.wait_for(|under_way| under_way.len() >= count);
         drop(tokio::time::timeout(Duration::from_secs(20), come).await.expect("in time").unwrap());
+    }
+
+    /// Waits until it was asked `times` more what memory is available.
+    pub(crate) async fn is_asked_for_memory(&self, times: usize) {
+        let mut looks = self.state(|state| state.looks.subscribe());
+        let enough = *looks.borrow() + times;
+        let asked = looks.wait_for(|looks| *looks >= enough);
+        drop(tokio::time::timeout(Duration::from_secs(20), asked).await.expect("in time").unwrap());
     }
 
     /// Waits until a worker was ended because it hung.
@@ -426,7 +437,10 @@ impl Host for Machine {
     }
 
     fn available_memory(&self) -> Option<u64> {
-        Some(self.state(|state| state.available))
+        Some(self.state(|state| {
+            state.looks.send_modify(|looks| *looks += 1);
+            state.available
+        }))
     }
 
     fn memory_of(&self, _: &Identity) -> Option<u64> {
