@@ -37,17 +37,22 @@ fn the_list_holds_what_is_here_and_the_catalogue() {
     assert_eq!(named_by_the_hub.sha256, None);
 }
 
-#[test]
-fn a_name_of_the_catalogue_is_what_its_repository_has() {
-    let content = Gguf::whole(1000).bytes();
-    let (hash, size) = (sha256(&content), content.len());
+/// A hub that has one file, and publishes `hash` as what it consists of.
+fn hub_that_publishes(hash: &str, content: Vec<u8>) -> Server {
+    let size = content.len();
     let listing = format!(
         r#"[{{"type":"file","path":"Qwen3-4B-Q4_K_M.gguf","size":1,"lfs":{{"oid":"{hash}","size":{size}}}}}]"#
     );
-    let server = Server::start(move |request| match request.target.contains("/tree/") {
+    Server::start(move |request| match request.target.contains("/tree/") {
         true => Answer::new(200, listing.clone().into_bytes()),
         false => Answer::file(request, &content, "\"1\""),
-    });
+    })
+}
+
+#[test]
+fn a_name_of_the_catalogue_is_what_its_repository_has() {
+    let content = Gguf::whole(1000).bytes();
+    let server = hub_that_publishes(&sha256(&content), content);
     let world = World::new(&server.url());
     let path = world.pull("Qwen3-4B").unwrap();
     assert_eq!(world.store.find("qwen3:4b").unwrap(), Some(path));
@@ -64,15 +69,8 @@ fn a_name_of_the_catalogue_is_what_its_repository_has() {
 
 #[test]
 fn a_file_that_is_not_what_the_hub_publishes_is_no_model_of_the_catalogue() {
-    let content = Gguf::whole(1000).bytes();
-    let (hash, size) = (sha256(b"another"), content.len());
-    let listing = format!(
-        r#"[{{"type":"file","path":"Qwen3-4B-Q4_K_M.gguf","size":1,"lfs":{{"oid":"{hash}","size":{size}}}}}]"#
-    );
-    let server = Server::start(move |request| match request.target.contains("/tree/") {
-        true => Answer::new(200, listing.clone().into_bytes()),
-        false => Answer::file(request, &content, "\"1\""),
-    });
+    let hash = sha256(b"another");
+    let server = hub_that_publishes(&hash, Gguf::whole(1000).bytes());
     let world = World::new(&server.url());
     let refusal = world.refusal("qwen3:4b");
     assert!(refusal.contains(&hash), "{refusal}");
