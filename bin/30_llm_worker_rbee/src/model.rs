@@ -301,6 +301,29 @@ impl Model {
         tokens.into_iter().map(|token| token.0).collect()
     }
 
+    /// The tokens that stand for just this text within a longer one, in which these control tokens are
+    /// `shown`; `None` where no tokens do.
+    pub(crate) fn tokens_within(&self, text: &str, shown: &[i32]) -> Option<Vec<i32>> {
+        // Some vocabularies put white space before a text, which is not in front of this one.
+        const BEFORE: &str = "\n";
+        const BEFORE_TOKENS: usize = 8;
+        let are = |tokens: &[i32], special: bool| {
+            let mut bytes = Vec::new();
+            tokens.iter().for_each(|&id| self.piece(LlamaToken::new(id), special, &mut bytes));
+            bytes == text.as_bytes()
+        };
+        if let Some(&token) = shown.iter().find(|token| are(&[**token], true)) {
+            return Some(vec![token]);
+        }
+        let plain = self.tokens_of(text, false, false);
+        if are(&plain, false) {
+            return Some(plain);
+        }
+        let behind = self.tokens_of(&format!("{BEFORE}{text}"), false, false);
+        let first = (1..=BEFORE_TOKENS.min(behind.len())).find(|&at| are(&behind[at..], false))?;
+        Some(behind[first..].to_vec())
+    }
+
     /// The tokens of a prompt for what lies between two texts; `None` for a model that was not made for
     /// that.
     pub(crate) fn between(&self, before: &str, behind: &str) -> Option<Vec<i32>> {

@@ -20,7 +20,7 @@ use job_server::{
     JobId, JobServer, JobWriter, Limits,
     sse::{SseOptions, last_event_id, sse_response},
 };
-use rbee_api::{HEADER_JOB, Health};
+use rbee_api::{Continuation, HEADER_JOB, Health};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -73,6 +73,7 @@ async fn main() -> anyhow::Result<()> {
         .route("/v1/models", get(models))
         .route("/v1/lease", post(renew_lease))
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/continuations", post(go_on))
         .route("/v1/jobs/{id}", delete(cancel))
         .route("/v1/jobs/{id}/stream", get(resume))
         .with_state(worker.clone());
@@ -109,16 +110,34 @@ async fn models(State(worker): State<Worker>) -> Json<Value> {
     Json(json!({"object": "list", "data": [{"id": worker.name, "object": "model"}]}))
 }
 
+/// The last message.
+fn prompt(request: &Value) -> &str {
+    let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    messages.last().and_then(|message| message["content"].as_str()).unwrap_or("")
+}
+
 /// The last message's words, one a chunk.
 async fn chat(State(worker): State<Worker>, Json(request): Json<Value>) -> Response {
-    let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let prompt = messages.last().and_then(|message| message["content"].as_str()).unwrap_or("");
-    let words: Vec<String> = prompt.split_inclusive(' ').map(str::to_owned).collect();
+    let prompt = prompt(&request);
     if request["stream"] != json!(true) {
         let message = json!({"role": "assistant", "content": prompt});
         let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
         return Json(json!({"object": "chat.completion", "choices": [choice]})).into_response();
     }
+    stream(&worker, prompt, 0).await
+}
+
+/// The words behind those that another worker has said.
+async fn go_on(State(worker): State<Worker>, Json(asked): Json<Continuation>) -> Response {
+    let Ok(request) = serde_json::from_str::<Value>(asked.request.get()) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    stream(&worker, prompt(&request), asked.delivered.len()).await
+}
+
+/// The words behind the first `said`.
+async fn stream(worker: &Worker, prompt: &str, said: usize) -> Response {
+    let words = prompt.split_inclusive(' ').skip(said).map(str::to_owned).collect();
     let job = match worker.jobs.create("completion") {
         Ok(job) => job,
         Err(error) => return (StatusCode::TOO_MANY_REQUESTS, error.to_string()).into_response(),
@@ -130,7 +149,7 @@ async fn chat(State(worker): State<Worker>, Json(request): Json<Value>) -> Respo
         renewed.send_replace(());
     });
     let headers = [(HEADER_JOB, id.to_string())];
-    (headers, events(&worker, id, None).await).into_response()
+    (headers, events(worker, id, None).await).into_response()
 }
 
 async fn speak(job: JobWriter, words: Vec<String>) {

@@ -49,7 +49,7 @@ fn streams_go_on_word_for_word_each_time_that_their_hive_is_killed() {
 }
 
 #[test]
-fn a_stream_whose_worker_is_killed_ends_with_an_error_and_no_other_stream_does() {
+fn streams_whose_worker_is_killed_go_on_word_for_word_in_another_and_no_other_stream_notices() {
     let chain = Chain::new();
     let other = chain.home().join("other.gguf");
     symlink(Chain::model(), &other).unwrap();
@@ -67,17 +67,13 @@ fn a_stream_whose_worker_is_killed_ends_with_an_error_and_no_other_stream_does()
     }
     let survivors = chain.processes();
 
-    let since = Instant::now();
     kill(killed);
     let [with_events, plain] = touched.map(Stream::end);
-    assert!(since.elapsed() < LIMIT, "{:?}", since.elapsed());
-    for ended in [&with_events, &plain] {
-        let message = ended.error.as_ref().and_then(|error| error["message"].as_str());
-        assert!(message.is_some_and(|text| text.contains("the answer was cut off")), "{ended:?}");
-        assert!(words(WORDS).starts_with(&ended.text) && ended.dones == 0, "{ended:?}");
+    assert_eq!(with_events.end, Some(json!({"state": "completed"})));
+    for ended in [with_events, plain] {
+        assert_eq!((ended.error.as_ref(), ended.cut), (None, false), "{ended:?}");
+        assert_eq!((ended.text, ended.dones), (words(WORDS), 1));
     }
-    assert_eq!(with_events.end, Some(json!({"state": "failed"})));
-    assert!(plain.cut, "an end in order looks like a whole answer: {plain:?}");
     for ended in untouched.map(Stream::end) {
         assert_eq!((ended.text, ended.dones, ended.cut), (words(WORDS), 1, false));
     }
@@ -95,7 +91,7 @@ fn a_stream_whose_worker_is_killed_ends_with_an_error_and_no_other_stream_does()
 }
 
 #[test]
-fn a_hive_that_hangs_costs_no_stream_and_a_worker_that_hangs_only_its_own() {
+fn neither_a_hive_that_hangs_nor_a_worker_costs_a_stream() {
     let chain = Chain::new();
     chain.succeed(&["infer", "one"]);
     let (hive, worker) = (chain.pid("rbee-hive"), chain.pid("llamacpp-worker"));
@@ -107,12 +103,12 @@ fn a_hive_that_hangs_costs_no_stream_and_a_worker_that_hangs_only_its_own() {
     assert!(Process { pid: hive, name: String::new() }.ends_within(LIMIT));
     assert_eq!(chain.pid("llamacpp-worker"), worker);
 
-    let stream = Stream::open(&chain.queen(), &body(TOO_MANY_WORDS), true);
+    let stream = Stream::open(&chain.queen(), &body(WORDS), true);
     stream.wait_for_new_words();
     suspend(worker);
     assert_eq!(chain.succeed(&["infer", "healed again"]).stdout.trim_end(), "healed again");
     let ended = stream.end();
-    assert_eq!(ended.error.unwrap()["code"], "worker_crashed");
+    assert_eq!((ended.text, ended.dones, ended.error), (words(WORDS), 1, None));
     assert!(Process { pid: worker, name: String::new() }.ends_within(LIMIT));
 }
 

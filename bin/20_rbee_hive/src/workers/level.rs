@@ -17,6 +17,7 @@ impl Level for Workers {
     const NARRATOR: &'static str = "hive";
     const PROCESS: &'static str = "worker";
     const CAN_BE_ENDED_BY_REQUESTS: bool = true;
+    const CAN_CONTINUE: bool = true;
 
     fn id(worker: &WorkerHandle) -> &str {
         &worker.id

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use crate::world::{CHUNKS, World};
+use router_client::{Answer, Begun};
+use serde_json::json;
+
+use crate::world::{CHUNKS, Continues, World};
 
 /// How often leases are renewed in these tests.
 const ROUND: Duration = Duration::from_millis(20);
@@ -37,17 +40,107 @@ async fn a_poison_request_takes_no_innocent_one_with_it_that_had_no_answer_yet()
     assert_eq!(crashes[1], ["poison"], "nobody was beside it the second time");
 }
 
+/// What a client has of a stream that has ended: the data of its frames without a name, and how its
+/// job ended.
+fn read(answer: &Answer) -> (Vec<&str>, &str) {
+    let frames = answer.body.split("\n\n");
+    let chunks = frames.filter_map(|frame| {
+        let frame = frame.split_once('\n').filter(|(id, _)| id.starts_with("id: "))?.1;
+        frame.strip_prefix("data: ")
+    });
+    let state = answer.body.trim_end().rsplit_once("data: ").unwrap().1;
+    (chunks.collect(), state)
+}
+
+const COMPLETED: &str = "{\"state\":\"completed\"}";
+const FAILED: &str = "{\"state\":\"failed\"}";
+
+/// A stream of which something has come when its worker crashes.
+async fn cut(world: &World) -> Begun {
+    let mut cut = world.ask_for(&world.model("a"), "slow").await;
+    cut.says("data: {\"n\":1}").await;
+    world.machine.crash_all();
+    cut
+}
+
 #[tokio::test]
-async fn half_an_answer_of_a_worker_that_crashed_is_cut_off_and_not_begun_again() {
+async fn half_an_answer_of_a_worker_that_crashed_goes_on_in_another() {
+    let world = World::new();
+    let (model, answer) = (world.model("a"), cut(&world).await.end().await);
+    assert_eq!(
+        read(&answer),
+        (vec![r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, "[DONE]"], COMPLETED)
+    );
+    let asked = json!({
+        "path": "/v1/completions",
+        "request": {"model": model, "stream": true, "prompt": "slow"},
+        "delivered": [{"n": 1}],
+    });
+    assert_eq!(world.machine.state(|machine| machine.continuations.clone()), [asked]);
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 2);
+}
+
+#[tokio::test]
+async fn half_an_answer_that_no_worker_can_go_on_with_is_cut_off() {
+    for (status, code) in [
+        (409, "not_continuable"),
+        (404, "unknown_path"),
+        (405, "method_not_allowed"),
+        (413, "body_too_large"),
+    ] {
+        let world = World::new();
+        world.machine.state(|machine| machine.continues = Continues::Refused(status, code));
+        let answer = cut(&world).await.end().await;
+        assert!(answer.body.contains("the answer was cut off"), "{answer:?}");
+        assert!(answer.body.contains("worker_crashed"), "{answer:?}");
+        assert_eq!(read(&answer), (vec![r#"{"n":1}"#], FAILED));
+        assert_eq!(world.machine.state(|machine| machine.continuations.len()), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_the_worker_that_goes_on_with_it_is_not_continued_again() {
+    let world = World::new();
+    world.machine.state(|machine| machine.continues = Continues::Crashes);
+    let answer = cut(&world).await.end().await;
+    let (chunks, state) = read(&answer);
+    // The last one may be lost with the connection.
+    assert!([r#"{"n":1}"#, r#"{"n":2}"#].starts_with(&chunks), "{answer:?}");
+    assert_eq!(state, FAILED);
+    assert!(answer.body.contains("worker_crashed"), "{answer:?}");
+    let crashes = world.machine.state(|machine| machine.crashes.clone());
+    assert_eq!(crashes, [["continuation"]]);
+}
+
+#[tokio::test]
+async fn an_innocent_stream_goes_on_whose_worker_a_poison_request_has_ended() {
     let world = World::new();
     let model = world.model("a");
-    let mut innocent = world.ask_for(&model, "slow").await;
-    innocent.says("data: {\"n\":1}").await;
-    world.ask_for(&model, "poison").await.end().await;
-    let answer = innocent.end().await;
-    assert!(answer.body.contains("the answer was cut off"), "{answer:?}");
-    assert!(answer.body.contains("worker_crashed"), "{answer:?}");
-    assert_eq!(answer.body.matches("data: {\"n\":1}").count(), 1);
+    let mut innocents = [world.ask_for(&model, "slow").await, world.ask_for(&model, "slow").await];
+    for innocent in &mut innocents {
+        innocent.says("data: {\"n\":1}").await;
+    }
+    let poison = world.ask_for(&model, "poison").await.end().await;
+    assert!(poison.body.contains("worker_crashed"), "{poison:?}");
+    for innocent in innocents {
+        let answer = innocent.end().await;
+        let whole = vec![r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, "[DONE]"];
+        assert_eq!(read(&answer), (whole, COMPLETED));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_is_not_continued_to_its_end() {
+    let world = World::new();
+    world.machine.state(|machine| machine.continues = Continues::Waits);
+    let mut cut = cut(&world).await;
+    cut.says("data: {\"n\":2}").await;
+    let job = cut.answer.headers["x-rbee-job"].to_str().unwrap().to_owned();
+    let ended = world.manage("DELETE", &format!("/v1/jobs/{job}"), "").await;
+    assert_eq!(ended.status, 204, "{ended:?}");
+    let answer = cut.end().await;
+    assert!(answer.body.ends_with("data: {\"state\":\"cancelled\"}\n\n"), "{answer:?}");
+    world.machine.has_none().await;
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use job_server::{JobServer, Limits};
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
 use rbee_hive::{Hive, Host, router};
 use router_client::{Answer, RouterClient};
+use serde_json::Value;
 use tokio::{net::UnixListener, sync::watch};
 use worker_lifecycle::{Error, WorkerClient, WorkerConfig, WorkerHandle, worker_id};
 
@@ -67,8 +68,24 @@ pub(crate) struct State {
     processes: Vec<Arc<Process>>,
     /// The requests that are on each worker, by what they ask for.
     under_way: watch::Sender<Vec<(String, String)>>,
+    /// What a worker says that is to go on with another one's answer.
+    pub(crate) continues: Continues,
+    /// What workers were asked to go on with.
+    pub(crate) continuations: Vec<Value>,
     /// What was on each worker when it crashed.
     pub(crate) crashes: Vec<Vec<String>>,
+}
+
+/// What comes of a continuation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Continues {
+    Whole,
+    /// It cannot be done, and this is said with that status.
+    Refused(u16, &'static str),
+    /// Something of it comes, and then the worker crashes.
+    Crashes,
+    /// Something of it comes, and no more until the streams that wait go on.
+    Waits,
 }
 
 impl World {
@@ -105,6 +122,8 @@ impl World {
             released: watch::Sender::new(false),
             processes: Vec::new(),
             under_way: watch::Sender::default(),
+            continues: Continues::Whole,
+            continuations: Vec::new(),
             crashes: Vec::new(),
         })));
         let live = LiveConfig::from_now_on(config, overrides);
@@ -263,6 +282,13 @@ impl Machine {
         drop(tokio::time::timeout(Duration::from_secs(20), asked).await.expect("in time").unwrap());
     }
 
+    /// Waits until no request is on any worker.
+    pub(crate) async fn has_none(&self) {
+        let mut under_way = self.state(|state| state.under_way.subscribe());
+        let gone = under_way.wait_for(Vec::is_empty);
+        drop(tokio::time::timeout(Duration::from_secs(20), gone).await.expect("in time").unwrap());
+    }
+
     /// Waits until a worker was ended because it hung.
     pub(crate) async fn has_ended_one(&self) {
         let mut ended = self.state(|state| state.ended.subscribe());
@@ -306,6 +332,7 @@ impl Served {
                 json(r#"{"lease_s":1.0,"active_requests":0}"#.to_owned()).into_response()
             }
             "POST /v1/completions" => self.complete(&String::from_utf8_lossy(body)),
+            "POST /v1/continuations" => self.go_on(body),
             _ => (StatusCode::NOT_IMPLEMENTED, HeaderMap::new()).into_response(),
         }
     }
@@ -313,13 +340,49 @@ impl Served {
     /// A prompt says what becomes of it: `poison` crashes the worker, `slow` has half an answer and
     /// waits, `silent` waits for all of it, and every other is answered at once.
     fn complete(&self, body: &str) -> Response {
-        let kind = ["poison", "slow", "silent"].into_iter().find(|kind| body.contains(kind));
-        let Some(kind) = kind else {
+        let kinds = ["poison", "slow", "silent"];
+        let Some(kind) = kinds.into_iter().find(|kind| body.contains(kind)) else {
             let body = self.machine.state(|state| state.answer);
             return ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
         };
+        let beginning = if kind == "slow" { "data: {\"n\":1}\n\n" } else { ":\n\n" };
+        let rest = if kind == "slow" { "data: [DONE]\n\n" } else { CHUNKS };
+        self.say(kind, beginning, rest, kind == "poison")
+    }
+
+    /// Goes on with what another worker has begun.
+    fn go_on(&self, body: &[u8]) -> Response {
+        let continuation = serde_json::from_slice(body).unwrap();
+        let continues = self.machine.state(|state| {
+            state.continuations.push(continuation);
+            state.continues
+        });
+        let (beginning, rest) = ("data: {\"n\":2}\n\n", "data: {\"n\":3}\n\ndata: [DONE]\n\n");
+        match continues {
+            Continues::Whole => {
+                let body = format!("{beginning}{rest}");
+                ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+            }
+            Continues::Refused(status, code) => {
+                let body = format!(r#"{{"error":{{"message":"no","type":"t","code":"{code}"}}}}"#);
+                let json = [(header::CONTENT_TYPE, "application/json")];
+                (StatusCode::from_u16(status).unwrap(), json, body).into_response()
+            }
+            Continues::Crashes => self.say("continuation", beginning, rest, true),
+            Continues::Waits => self.say("continuation", beginning, rest, false),
+        }
+    }
+
+    /// A stream that waits before its rest, or has none because the worker `crashes`.
+    fn say(
+        &self,
+        kind: &'static str,
+        beginning: &'static str,
+        rest: &'static str,
+        crashes: bool,
+    ) -> Response {
         let on = OnWorker::new(&self.machine, &self.id, kind);
-        if kind == "poison" {
+        if crashes {
             let (machine, id) = (self.machine.clone(), self.id.clone());
             machine.state(|state| {
                 let on_it = state.under_way.borrow();
@@ -330,7 +393,6 @@ impl Served {
             let process = Arc::clone(&self.process);
             tokio::task::spawn_blocking(move || process.crash());
         }
-        let beginning = if kind == "slow" { "data: {\"n\":1}\n\n" } else { ":\n\n" };
         let beginning = stream::iter([Ok(beginning.to_owned())]);
         let mut released = self.machine.state(|state| state.released.subscribe());
         let process = Arc::clone(&self.process);
@@ -339,9 +401,7 @@ impl Served {
             tokio::select! {
                 biased;
                 () = process.crashed() => Err(io::Error::other("crashed")),
-                _ = released.wait_for(|released| *released), if kind != "poison" => {
-                    Ok(if kind == "slow" { "data: [DONE]\n\n" } else { CHUNKS }.to_owned())
-                }
+                _ = released.wait_for(|released| *released), if !crashes => Ok(rest.to_owned()),
             }
         });
         let body = Body::from_stream(beginning.chain(rest));

@@ -24,6 +24,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
+pub(crate) use self::text::TextStream;
 pub use self::{
     embed::{Embedded, Embedder},
     request::{Event, Finish, FinishReason, Holds, Request, Sampling, TokenLogprob, Usage},
@@ -76,6 +77,8 @@ pub enum Rejected {
     UnknownToken { token: i32, vocabulary: u32 },
     #[error("the grammar is not one that llama.cpp understands")]
     Grammar,
+    #[error("what there is of the answer does not fit its grammar")]
+    Unfit,
     #[error("the engine has stopped")]
     Stopped,
 }
@@ -126,12 +129,15 @@ impl Engine {
     pub fn submit(&self, request: Request) -> Result<mpsc::Receiver<Event>, Rejected> {
         let context = self.config.context;
         check(&self.model, &request.prompt)?;
-        if request.prompt.len() >= context as usize {
-            return Err(Rejected::TooLong { prompt: request.prompt.len(), context });
+        let prompt = request.prompt.len() + request.begun.len();
+        // Behind what there is of an answer there need not be room for more.
+        if prompt >= context as usize + usize::from(!request.begun.is_empty()) {
+            return Err(Rejected::TooLong { prompt, context });
         }
         let place = self.places.take()?;
-        let sampler =
+        let mut sampler =
             Sampler::new(&self.model, &request.sampling).map_err(|_refused| Rejected::Grammar)?;
+        sampler.pass(&self.model, &request.begun).map_err(|_refused| Rejected::Unfit)?;
         // Room for an event a token: the engine never waits for a client, and what it buffers for
         // a slow one is bounded by the answer's length.
         let room = request.max_tokens.min(context) as usize + 2;

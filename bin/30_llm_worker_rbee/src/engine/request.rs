@@ -5,7 +5,10 @@ use std::time::Duration;
 pub struct Request {
     /// Token ids of the prompt; never empty, each below the vocabulary's size.
     pub prompt: Vec<i32>,
-    /// Tokens to generate at most; the context's end is another limit.
+    /// What there is of the answer already, as tokens: the engine goes on behind it, and says nothing
+    /// of it but that it counts.
+    pub begun: Vec<i32>,
+    /// Tokens of the answer at most; the context's end is another limit.
     pub max_tokens: u32,
     pub sampling: Sampling,
     /// Text that ends the answer and is not part of it.
@@ -119,6 +122,8 @@ pub struct Usage {
     /// Of the prompt's tokens, those that were still in the cache.
     pub cached_tokens: u32,
     pub completion_tokens: u32,
+    /// Of these, those that there were already.
+    pub begun_tokens: u32,
     /// From the moment that the request had a place until its first token.
     pub prompt_time: Duration,
     /// From the first token to the last.

@@ -90,6 +90,25 @@ impl Sampler {
         Ok(Self { chain: LlamaSampler::chain(chain, true), grammar })
     }
 
+    /// Goes on behind tokens that were chosen elsewhere.
+    pub(super) fn pass(&mut self, model: &Model, tokens: &[i32]) -> Result<(), NoToken> {
+        let Some(Grammar { sampler: grammar, gate, piece }) = &mut self.grammar else {
+            return Ok(());
+        };
+        for &token in tokens {
+            let token = LlamaToken::new(token);
+            piece.clear();
+            model.piece(token, true, piece);
+            if gate.holds() && !gate.admits(token.0, piece) {
+                grammar.try_accept(token).map_err(|_refused| NoToken::Fits)?;
+            }
+            if gate.push(token.0, piece) == Passed::Out {
+                grammar.reset();
+            }
+        }
+        Ok(())
+    }
+
     /// The next token after output `index` of the last batch. A grammar is broken off when nobody
     /// wants its answer any more, or when it takes too long.
     pub(super) fn sample(

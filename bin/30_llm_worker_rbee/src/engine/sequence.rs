@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     job::Job,
-    request::{Event, Finish, FinishReason, TokenLogprob, Usage},
+    request::{Event, Finish, FinishReason, Request, TokenLogprob, Usage},
     sampler::{self, NoToken},
     text::TextStream,
 };
@@ -45,20 +45,29 @@ pub(super) enum Step {
 }
 
 impl Sequence {
-    pub(super) fn new(mut job: Job, number: u64, context: usize) -> Self {
-        let tokens: Vec<_> = job.request.prompt.iter().copied().map(LlamaToken::new).collect();
+    pub(super) fn new(mut job: Job, number: u64, context: usize, model: &Model) -> Self {
+        let Request { prompt, begun, .. } = &job.request;
+        let tokens: Vec<_> = prompt.iter().chain(begun).copied().map(LlamaToken::new).collect();
         let recent = tokens.len().saturating_sub(PENALISED_PROMPT);
         job.sampler.chain.accept_many(&tokens[recent..]);
-        let room = context.saturating_sub(tokens.len());
+        let room = context.saturating_sub(prompt.len());
+        let mut text = TextStream::new(std::mem::take(&mut job.request.stop));
+        let mut piece = Vec::new();
+        for &token in &tokens[job.request.prompt.len()..] {
+            piece.clear();
+            model.piece(token, job.request.shown.contains(&token.0), &mut piece);
+            // Whoever has begun the answer has it.
+            drop(text.push(&piece));
+        }
         Self {
             limit: room.min(job.request.max_tokens as usize),
-            text: TextStream::new(std::mem::take(&mut job.request.stop)),
-            job,
+            text,
             tokens,
             number,
             logprobs: Vec::new(),
-            piece: Vec::new(),
-            generated: 0,
+            piece,
+            generated: u32::try_from(job.request.begun.len()).unwrap_or(u32::MAX),
+            job,
             cached: None,
             began: Instant::now(),
             first_token: None,
@@ -83,6 +92,7 @@ impl Sequence {
     /// Says that it has a slot, in which `cached` of its tokens are decoded already.
     pub(super) fn placed(&mut self, cached: usize) {
         if self.cached.is_none() {
+            let cached = cached.min(self.job.request.prompt.len());
             self.cached = Some(u32::try_from(cached).unwrap_or(u32::MAX));
             self.began = Instant::now();
         }
@@ -100,7 +110,7 @@ impl Sequence {
         context: &LlamaContext<'_>,
         index: i32,
     ) -> Step {
-        if self.limit == 0 {
+        if self.generated as usize >= self.limit {
             return self.finish(FinishReason::Length);
         }
         let events = &self.job.events;
@@ -162,6 +172,7 @@ impl Sequence {
             prompt_tokens: u32::try_from(self.job.request.prompt.len()).unwrap_or(u32::MAX),
             cached_tokens: self.cached.unwrap_or(0),
             completion_tokens: self.generated,
+            begun_tokens: u32::try_from(self.job.request.begun.len()).unwrap_or(u32::MAX),
             prompt_time: first - self.began,
             completion_time: first.elapsed(),
         };

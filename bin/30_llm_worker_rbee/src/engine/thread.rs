@@ -128,7 +128,8 @@ impl Loop<'_> {
 
     fn enqueue(&mut self, job: Job) {
         self.arrived += 1;
-        self.waiting.push_back(Sequence::new(job, self.arrived, self.config.context as usize));
+        let context = self.config.context as usize;
+        self.waiting.push_back(Sequence::new(job, self.arrived, context, self.model));
     }
 
     fn forget_abandoned(&mut self) {

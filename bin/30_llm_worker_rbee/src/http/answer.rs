@@ -43,6 +43,8 @@ pub(super) struct Answer {
     /// Whose turn it is to be looked at first.
     turn: usize,
     include_usage: bool,
+    /// Whether the client has its beginning.
+    goes_on: bool,
     _hold: Hold,
 }
 
@@ -61,8 +63,15 @@ impl Answer {
             voices,
             turn: 0,
             include_usage: false,
+            goes_on: false,
             _hold: hold,
         }
+    }
+
+    /// The same answer as one that was begun elsewhere.
+    pub(super) fn behind(mut self, id: String, created: u64) -> Self {
+        (self.id, self.created, self.goes_on) = (id, created, true);
+        self
     }
 
     pub(super) async fn respond(
@@ -75,6 +84,11 @@ impl Answer {
             return self.collect().await;
         }
         self.include_usage = params.include_usage;
+        if self.has_ended() {
+            let (job, response) = service.worker.begin(headers)?;
+            tokio::spawn(self.stream(job, None));
+            return Ok(response);
+        }
         let first = match timeout(HEADERS_WITHIN, self.next()).await {
             Ok((_, Event::Failed(reason))) => return Err(engine_failed(reason)),
             Ok(event) => Some(event),
@@ -151,6 +165,7 @@ impl Answer {
                 all.cached_tokens += usage.cached_tokens;
             }
             all.completion_tokens += usage.completion_tokens;
+            all.begun_tokens += usage.begun_tokens;
             all.prompt_time = all.prompt_time.max(usage.prompt_time);
             all.completion_time = all.completion_time.max(usage.completion_time);
         }
@@ -159,7 +174,8 @@ impl Answer {
 
     /// One event for each chunk: nothing is collected and nothing waits.
     async fn stream(mut self, job: JobWriter, mut first: Option<(usize, Event)>) {
-        for at in 0..self.voices.len() {
+        let beginnings = if self.goes_on { 0 } else { self.voices.len() };
+        for at in 0..beginnings {
             if self.kind == Kind::Chat {
                 let role = Some("assistant");
                 let delta = Delta { role, content: Some(""), ..Delta::default() };
@@ -216,7 +232,13 @@ impl Answer {
         let id;
         let mut delta = Delta::default();
         match part {
-            Part::Said(Piece::Text(text)) => return self.write_text(job, at, text, tokens),
+            Part::Said(Piece::Text(text)) => {
+                let unsent = self.voices[at].unsent(text);
+                if text.is_empty() || !unsent.is_empty() {
+                    self.write_text(job, at, unsent, tokens);
+                }
+                return;
+            }
             Part::Thought(text) => delta.reasoning_content = Some(text),
             Part::Said(Piece::Call { index, name }) => {
                 id = self.voices[at].reader.call_id();

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use super::{
     Service,
     answer::Answer,
+    begun::Begun,
     blocking,
-    error::{invalid_value, rejected, unsupported},
+    error::{invalid_value, not_continuable, rejected, unsupported},
     fields::Fields,
     params::{CHOICES_MAX, Params, TOP_LOGPROBS_MAX},
     reader::Reader,
@@ -42,45 +43,65 @@ pub(super) async fn create(
     let engine = service.text()?.clone();
     let (params, voices, ignored) = blocking(move || {
         let fields = Fields::parse(&body)?;
-        let model = engine.model();
-        let params = Params::read(&fields, model.facts.vocabulary, &model.eog)?;
-        let logprobs = fields.integer("logprobs", 0..=TOP_LOGPROBS_MAX)?;
-        let echo = fields.flag("echo")?;
-        if echo && logprobs.is_some() {
-            let message = "the worker knows no probabilities of a prompt, so not both";
-            return Err(unsupported("echo", message));
-        }
-        if fields.integer("best_of", 1..=128)?.is_some_and(|best| best != i64::from(params.n)) {
-            let message = "the worker gives all answers that it makes: leave `best_of` at `n`";
-            return Err(unsupported("best_of", message));
-        }
-        let prompts = prompts(&fields, &engine)?;
-        params.require_choices(prompts.len(), FIELD)?;
-        let mut voices = Vec::new();
-        for prompt in prompts {
-            let echoed = echo.then(|| text_of(model, &prompt));
-            let request = Request {
-                prompt,
-                max_tokens: params.max_tokens.unwrap_or(MAX_TOKENS),
-                sampling: params.sampling.clone(),
-                stop: params.stop.clone(),
-                logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
-                reuse_cache: params.reuse_cache,
-                shown: Vec::new(),
-            };
-            for (index, request) in params.each(request).enumerate() {
-                let events = engine.submit(request).map_err(|error| rejected(error, FIELD))?;
-                let mut voice = Voice::new(events, Reader::default());
-                voice.echo.clone_from(&echoed);
-                voice.shares_prompt = index > 0;
-                voices.push(voice);
-            }
-        }
+        let (params, voices) = prepare(&engine, &fields, None)?;
         Ok((params, voices, fields.unread()))
     })
     .await?;
     let answer = Answer::new(Kind::Completion, &service, voices, hold);
     Ok(list_ignored(&ignored, answer.respond(&service, &params, &headers).await?))
+}
+
+/// What `fields` ask for, and the answers to it on their way; or the one that goes on with what has
+/// `begun`.
+pub(super) fn prepare(
+    engine: &Engine,
+    fields: &Fields,
+    begun: Option<&Begun>,
+) -> Result<(Params, Vec<Voice>), ApiError> {
+    let model = engine.model();
+    let params = Params::read(fields, model.facts.vocabulary, &model.eog)?;
+    let logprobs = fields.integer("logprobs", 0..=TOP_LOGPROBS_MAX)?;
+    let echo = fields.flag("echo")?;
+    if echo && logprobs.is_some() {
+        let message = "the worker knows no probabilities of a prompt, so not both";
+        return Err(unsupported("echo", message));
+    }
+    if fields.integer("best_of", 1..=128)?.is_some_and(|best| best != i64::from(params.n)) {
+        let message = "the worker gives all answers that it makes: leave `best_of` at `n`";
+        return Err(unsupported("best_of", message));
+    }
+    let prompts = prompts(fields, engine)?;
+    params.require_choices(prompts.len(), FIELD)?;
+    if begun.is_some() && prompts.len() != 1 {
+        return Err(not_continuable("it has several answers"));
+    }
+    let mut voices = Vec::new();
+    for prompt in prompts {
+        let echoed = echo.then(|| text_of(model, &prompt));
+        let request = Request {
+            prompt,
+            begun: Vec::new(),
+            max_tokens: params.max_tokens.unwrap_or(MAX_TOKENS),
+            sampling: params.sampling.clone(),
+            stop: params.stop.clone(),
+            logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
+            reuse_cache: params.reuse_cache,
+            shown: Vec::new(),
+        };
+        if let Some(begun) = begun {
+            let (echoed, reader) = (echoed.as_deref(), Reader::default());
+            voices.push(begun.go_on(engine, &params, request, reader, echoed)?);
+            continue;
+        }
+        for (index, request) in params.each(request).enumerate() {
+            let events = engine.submit(request).map_err(|error| rejected(error, FIELD))?;
+            let mut voice = Voice::new(events, Reader::default());
+            voice.echo.clone_from(&echoed);
+            voice.shares_prompt = index > 0;
+            voices.push(voice);
+        }
+    }
+    Ok((params, voices))
 }
 
 fn prompts(fields: &Fields, engine: &Engine) -> Result<Vec<Vec<i32>>, ApiError> {

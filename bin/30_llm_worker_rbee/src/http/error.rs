@@ -13,6 +13,11 @@ pub(super) fn unsupported(param: &str, message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::UnsupportedParameter, message).param(param)
 }
 
+/// What there is of an answer does not say how it goes on.
+pub(super) fn not_continuable(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::NotContinuable, message)
+}
+
 /// The engine is at fault.
 pub(super) fn engine_failed(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::EngineFailed, message)
@@ -32,6 +37,7 @@ pub(super) fn rejected(rejected: Rejected, prompt: &str) -> ApiError {
             ApiError::new(ErrorCode::ContextLengthExceeded, message).param(prompt)
         }
         Rejected::Grammar => invalid_value("grammar", message),
+        Rejected::Unfit => not_continuable(message),
         Rejected::Stopped => ApiError::new(ErrorCode::Stopping, message),
     }
 }

@@ -5,8 +5,10 @@
 //! receiver, which ends the request in the engine.
 
 mod answer; // events to a response, whole or streamed
+mod begun; // what has come of an answer
 mod chat; // POST /v1/chat/completions
 mod completions; // POST /v1/completions
+mod continuation; // POST /v1/continuations
 mod embeddings; // POST /v1/embeddings
 mod error; // refusals
 mod fields; // the fields of a body
@@ -116,6 +118,7 @@ pub fn router(service: Service) -> Router {
         .route(paths::MODELS, get(models))
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
         .route(paths::COMPLETIONS, post(completions::create))
+        .route(paths::CONTINUATIONS, post(continuation::create))
         .route(paths::EMBEDDINGS, post(embeddings::create))
         .route(paths::TOKENIZE, post(tokens::tokenize))
         .route(paths::DETOKENIZE, post(tokens::detokenize))

@@ -18,6 +18,8 @@ pub(super) struct Voice {
     pub(super) echo: Option<String>,
     /// Whether the one before it has the same prompt, which counts once.
     pub(super) shares_prompt: bool,
+    /// What comes next that the client has already, of an answer that goes on.
+    repeats: String,
     /// Characters sent so far.
     sent: usize,
     /// How it ended, once it has.
@@ -41,10 +43,35 @@ impl Voice {
             reader,
             echo: None,
             shares_prompt: false,
+            repeats: String::new(),
             sent: 0,
             finish: None,
             said: Said::default(),
         }
+    }
+
+    /// One that begins with what the client has already.
+    pub(super) fn repeating(
+        events: mpsc::Receiver<Event>,
+        reader: Reader,
+        repeats: String,
+    ) -> Self {
+        Self { repeats, ..Self::new(events, reader) }
+    }
+
+    /// One of which nothing more comes.
+    pub(super) fn ended(finish: Finish) -> Self {
+        let (_, events) = mpsc::channel(1);
+        Self { finish: Some(finish), ..Self::new(events, Reader::default()) }
+    }
+
+    /// What of `text`, which comes next, the client does not have.
+    pub(super) fn unsent<'t>(&mut self, text: &'t str) -> &'t str {
+        if let Some(left) = self.repeats.strip_prefix(text) {
+            self.repeats = left.to_owned();
+            return "";
+        }
+        text.strip_prefix(&*std::mem::take(&mut self.repeats)).unwrap_or(text)
     }
 
     /// Keeps what has come.

@@ -215,10 +215,10 @@ pub(super) fn usage(usage: &Usage) -> TokenUsage {
     }
 }
 
-/// The first token is the prompt's work.
+/// The first token is the prompt's work, and so is what there was of the answer already.
 pub(super) fn timings(usage: &Usage) -> Timings {
     let prompt = usage.prompt_tokens - usage.cached_tokens;
-    let predicted = usage.completion_tokens.saturating_sub(1);
+    let predicted = usage.completion_tokens.saturating_sub(usage.begun_tokens + 1);
     let (prompt_s, predicted_s) =
         (usage.prompt_time.as_secs_f64(), usage.completion_time.as_secs_f64());
     let rate =

@@ -3,6 +3,7 @@
 mod chat;
 mod completions;
 mod constraints;
+mod continuations; // of what another worker has begun
 mod embeddings;
 mod engine;
 mod process;

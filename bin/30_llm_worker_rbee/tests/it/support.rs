@@ -182,6 +182,7 @@ pub(crate) async fn embedder(
 pub(crate) fn greedy(prompt: Vec<i32>, max_tokens: u32) -> Request {
     Request {
         prompt,
+        begun: Vec::new(),
         max_tokens,
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         stop: Vec::new(),

@@ -8,7 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use http_guard::{ApiBytes, ApiQuery};
+use http_guard::{ApiBytes, ApiError, ApiQuery};
 use job_server::{JobEmitter, JobId};
 use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, ModelReach, paths};
 use reqwest::{
@@ -16,9 +16,12 @@ use reqwest::{
     header::{CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{
-    Again, Attempt, Form, Head, Held, Level, Pool, Relays, respond,
+    Again, Attempt, Form, Head, Held, Level, NextLevel, Pool, Relays,
+    drive::Subject,
+    respond,
     wanted::{Completion, Wanted},
 };
 
@@ -81,6 +84,20 @@ async fn complete<L: Level>(
     }
 }
 
+impl<L: Level> NextLevel for Pool<L> {
+    const CONTINUES: bool = L::CAN_CONTINUE;
+
+    async fn go_on(
+        &self,
+        completion: Completion,
+        delivered: Vec<Box<RawValue>>,
+        job: JobEmitter,
+    ) -> Result<Attempt<Self::Held>, ErrorBody> {
+        let completion = completion.continued(delivered).map_err(ApiError::internal)?;
+        self.attempt(completion, job, Again { failed: 1, alone: true }).await
+    }
+}
+
 impl<L: Level> Relays<Pool<L>> {
     /// Begins a completion; `path` is the endpoint's.
     ///
@@ -117,7 +134,10 @@ impl<L: Level> Relays<Pool<L>> {
         let Head { fresh, keep_alive, id, .. } = head;
         let completion =
             Completion { method, path, model, fresh, events, reach, keep_alive, id, body };
-        self.begin_measured(operation, Some(measured), move |job, again| {
+        // Only of a stream something has come before all of it has.
+        let asked = Some(completion.clone()).filter(|completion| completion.events);
+        let subject = Subject { from: None, asked, measured: Some(measured) };
+        self.begin_about(operation, subject, move |job, again| {
             job.about(&completion.model);
             let (pool, completion) = (pool.clone(), completion.clone());
             async move { pool.attempt(completion, job, again).await }

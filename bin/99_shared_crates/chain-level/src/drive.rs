@@ -4,12 +4,14 @@ use job_client::{NotRead, Reading, Tries, cancel, read_on};
 use job_server::JobWriter;
 use rbee_api::{ErrorBody, ErrorCode, Origin};
 use reqwest::{RequestBuilder, Response};
+use serde_json::value::RawValue;
 
 use crate::{
-    Hold, NextLevel,
+    Completion, Hold, NextLevel,
+    attempt::{Again, Attempt},
     metrics::{Ended, Measured},
     relay::{Answer, Failure, refusal, relay},
-    transfer::{Departure, Reply, Transfer},
+    transfer::{Asked, Departure, Reply, Transfer},
 };
 
 /// A request is sent anew when the process it went to is gone: once for a process that died, once
@@ -20,24 +22,15 @@ const TRIES: Tries = Tries::new(&[Duration::ZERO; 2]);
 /// that begins it must not go from one to the next for ever.
 const BEGINNINGS: usize = 3;
 
-/// What one attempt needs: the request, and whatever is to be held while it is answered.
-#[derive(Debug)]
-pub struct Attempt<G> {
-    pub request: RequestBuilder,
-    /// Who is asked, as [`NextLevel::request`] knows them.
-    pub at: String,
-    /// Such as a count of the process's active requests; dropped when the answer has ended.
-    pub guard: G,
-}
-
-/// What has become of a request so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Again {
-    /// How many attempts have failed; from the first failure on nothing that is remembered of the
-    /// process must be trusted.
-    pub failed: usize,
-    /// Whether the request may be why a process ended, so that no other is to run beside it.
-    pub alone: bool,
+/// What a job is about.
+#[derive(Default)]
+pub(crate) struct Subject {
+    /// The next level's job, where another process of this one's name has begun it.
+    pub(crate) from: Option<Origin>,
+    /// What its client asked, where the answer can be continued.
+    pub(crate) asked: Option<Completion>,
+    /// Counts what comes of it, where it is a request.
+    pub(crate) measured: Option<Measured>,
 }
 
 /// How relaying came to its end without an error.
@@ -50,22 +43,28 @@ enum End {
     },
 }
 
+/// An answer that was cut off, on its way to a process that goes on with it.
+struct Cut {
+    completion: Completion,
+    delivered: Vec<Box<RawValue>>,
+}
+
 /// Runs `job` to its end: gets an attempt from `acquire`, relays it, tries again if the process
-/// was gone before it had said anything, and goes on with the next level's job if it was gone later.
+/// was gone before it had said anything, and goes on with the next level's job if it was gone later; or,
+/// if that is gone too, behind what was delivered of the answer.
 ///
-/// What comes of it is counted by `measured`, where it is a request. A cancelled job drops whatever is
-/// under way and ends the next level's job.
+/// A cancelled job drops whatever is under way and ends the next level's job.
 pub(crate) async fn drive<N, F>(
     job: JobWriter,
     next: &N,
     mut departure: Departure,
-    from: Option<Origin>,
-    mut measured: Option<Measured>,
+    Subject { from, asked, mut measured }: Subject,
     acquire: impl FnMut(Again) -> F,
 ) where
     N: NextLevel,
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
+    let mut asked = asked.filter(|_| N::CONTINUES);
     let mut reading = match from {
         Some(upstream) => Reading::resumed(upstream, TRIES),
         None => Reading::new(TRIES),
@@ -73,9 +72,9 @@ pub(crate) async fn drive<N, F>(
     let end = tokio::select! {
         biased;
         () = job.cancelled() => None,
-        end = relayed(&job, next, Some(&mut departure), measured.as_mut(), &mut reading, acquire) => {
-            Some(end)
-        }
+        end = relayed(
+            &job, next, Some(&mut departure), measured.as_mut(), &mut reading, &mut asked, acquire,
+        ) => Some(end),
     };
     if let Some(measured) = measured {
         measured.end(&match &end {
@@ -89,7 +88,8 @@ pub(crate) async fn drive<N, F>(
         Some(Ok(End::Whole)) => job.complete(),
         Some(Ok(End::Departs { reply, upstream })) => {
             let id = job.id();
-            if reply.send(Transfer { job: job.depart(), upstream }).is_err() {
+            let asked = asked.as_ref().and_then(Asked::of);
+            if reply.send(Transfer { job: job.depart(), upstream, asked }).is_err() {
                 tracing::error!(%id, "whoever asked for the job went away, and it is lost");
             }
         }
@@ -117,7 +117,7 @@ where
     N: NextLevel,
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
-    relayed(job, next, None, None, &mut Reading::new(TRIES), acquire).await.map(drop)
+    relayed(job, next, None, None, &mut Reading::new(TRIES), &mut None, acquire).await.map(drop)
 }
 
 async fn relayed<N, F>(
@@ -126,6 +126,7 @@ async fn relayed<N, F>(
     mut departure: Option<&mut Departure>,
     mut measured: Option<&mut Measured>,
     reading: &mut Reading,
+    asked: &mut Option<Completion>,
     mut acquire: impl FnMut(Again) -> F,
 ) -> Result<End, ErrorBody>
 where
@@ -133,6 +134,9 @@ where
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
     let (mut begun, mut alone) = (0, false);
+    let mut cut = None;
+    // What its client is told if an answer that was cut off is one that cannot be continued.
+    let mut otherwise = None;
     loop {
         let (sent, at, held) = match reading.job().cloned() {
             Some(upstream) => match read_on(next, &upstream, reading.failed()).await {
@@ -143,7 +147,15 @@ where
                 Err(NotRead::Refused(response)) => return Err(refusal(*response).await),
                 Err(gone) => {
                     let body = gone_for(gone, reading.is_answered()).await;
-                    if reading.fail().is_none() || begun == BEGINNINGS || reading.is_answered() {
+                    if reading.is_answered() {
+                        let Some(rest) = Cut::of(job, asked) else { return Err(body) };
+                        tracing::warn!(
+                            why = body.error.message,
+                            "an answer has nobody who gives its rest; going on with it"
+                        );
+                        (cut, otherwise) = (Some(rest), Some(body));
+                        (begun, alone) = (0, true);
+                    } else if reading.fail().is_none() || begun == BEGINNINGS {
                         return Err(body);
                     }
                     reading.begin_anew();
@@ -152,10 +164,17 @@ where
             },
             None => {
                 begun += 1;
-                let acquired = acquire(Again { failed: reading.failed(), alone }).await;
+                let acquired = match cut.take() {
+                    Some(Cut { completion, delivered }) => {
+                        next.go_on(completion, delivered, job.emitter()).await
+                    }
+                    None => acquire(Again { failed: reading.failed(), alone }).await,
+                };
                 let Attempt { request, at, guard } = match acquired {
                     Ok(attempt) => attempt,
-                    Err(body) if alone => return Err(crashed(false, &body.error.message)),
+                    Err(body) if alone => {
+                        return Err(crashed(reading.is_answered(), &body.error.message));
+                    }
                     Err(body) => return Err(body),
                 };
                 (Sent::Yet(request), at, Some(guard))
@@ -174,10 +193,16 @@ where
         drop(held);
         if let Some(why) = blamed {
             // Others that were under way are tried again as well, each alone: that counts for none.
-            if alone || reading.is_answered() {
+            if alone {
                 return Err(crashed(reading.is_answered(), &why));
             }
+            if reading.is_answered() {
+                let body = crashed(true, &why);
+                let Some(rest) = Cut::of(job, asked) else { return Err(body) };
+                (cut, otherwise) = (Some(rest), Some(body));
+            }
             tracing::warn!(why, "a process ended while it had this request; trying that alone");
+            *asked = None;
             reading.begin_anew();
             (begun, alone) = (0, true);
             continue;
@@ -185,7 +210,15 @@ where
         match outcome {
             Ok(None) => return Ok(End::Whole),
             Ok(Some((reply, upstream))) => return Ok(End::Departs { reply, upstream }),
-            Err(Failure::Refused(body)) => return Err(body),
+            Err(Failure::Refused(body)) => {
+                return Err(match otherwise {
+                    Some(otherwise) if does_not_go_on(&body) => {
+                        tracing::warn!(why = body.error.message, "an answer is not continued");
+                        otherwise
+                    }
+                    _ => body,
+                });
+            }
             Err(failure) => {
                 let is_repeatable = reading.job().is_some() || !reading.is_answered();
                 if !is_repeatable || reading.fail().is_none() {
@@ -196,6 +229,23 @@ where
             }
         }
     }
+}
+
+impl Cut {
+    /// Once for each request. `None` where not all is known that was asked and that has come.
+    fn of(job: &JobWriter, asked: &mut Option<Completion>) -> Option<Self> {
+        let completion = asked.take()?;
+        let chunks = job.events()?.into_iter().filter(|event| event.name.is_none());
+        let delivered = chunks.map(|chunk| serde_json::from_slice(&chunk.data));
+        Some(Self { completion, delivered: delivered.collect::<Result<_, _>>().ok()? })
+    }
+}
+
+/// Whether the refusal is of a process that cannot go on with the answer at all.
+fn does_not_go_on(body: &ErrorBody) -> bool {
+    use ErrorCode::{BodyTooLarge, MethodNotAllowed, NotContinuable, UnknownPath};
+    let codes = [NotContinuable, UnknownPath, MethodNotAllowed, BodyTooLarge];
+    codes.contains(&body.error.code)
 }
 
 /// The end of a request that may be why a process ended.

@@ -28,6 +28,8 @@ pub trait Level: Clone + Send + Sync + 'static {
     /// Whether a request can be why a process ends: one that was under way then is tried again only in
     /// a process of its own.
     const CAN_BE_ENDED_BY_REQUESTS: bool = false;
+    /// Whether such a process can go on with a stream that another one has begun.
+    const CAN_CONTINUE: bool = false;
 
     /// The process's own name, by which it is found again when its stream broke.
     fn id(handle: &Self::Handle) -> &str;

@@ -21,6 +21,7 @@ mod metrics; // what is counted
 mod keep; // leases, idle processes, processes that hang
 mod head; // what a level reads of a request
 mod completion; // a request that the next level answers
+mod attempt; // one try of a request
 mod next; // who does the work
 mod relay; // one response of the next level into the job
 mod drive; // a job from its request to its end
@@ -33,8 +34,8 @@ mod respond; // the job's events to the client
 mod serve; // routes on a daemon's listener
 
 pub use crate::{
+    attempt::{Again, Attempt},
     completion::completion_routes, // (Relays<Pool<L>>) -> Router
-    drive::{Again, Attempt},
     head::Head,
     held::{Held, Hold},
     keep::LEASE_ROUND,

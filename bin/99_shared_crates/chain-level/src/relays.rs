@@ -17,9 +17,9 @@ use reqwest::{
 use tracing::Instrument as _;
 
 use crate::{
-    Again, Attempt,
-    drive::{attempts, drive},
-    metrics::Measured,
+    Completion,
+    attempt::{Again, Attempt},
+    drive::{Subject, attempts, drive},
     next::NextLevel,
     respond::RECONNECT_GRACE,
     transfer::{Transfer, Transfers},
@@ -79,14 +79,15 @@ impl<N: NextLevel> Relays<N> {
         A: Fn(JobEmitter, Again) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Attempt<N::Held>, ErrorBody>> + Send,
     {
-        self.begin_measured(operation, None, acquire)
+        self.begin_about(operation, Subject::default(), acquire)
     }
 
-    /// The same of a request that is counted.
-    pub(crate) fn begin_measured<A, F>(
+    /// The same of a request that is counted, or whose answer can be continued should whoever gives it
+    /// end.
+    pub(crate) fn begin_about<A, F>(
         &self,
         operation: &str,
-        measured: Option<Measured>,
+        subject: Subject,
         acquire: A,
     ) -> Result<JobId, Error>
     where
@@ -98,7 +99,7 @@ impl<N: NextLevel> Relays<N> {
             let emitter = job.emitter();
             let departure = relays.transfers.register(job.id());
             let acquire = |again| acquire(emitter.clone(), again);
-            drive(job, &relays.next, departure, None, measured, acquire).await;
+            drive(job, &relays.next, departure, subject, acquire).await;
         })
     }
 
@@ -166,7 +167,8 @@ impl<N: NextLevel> Relays<N> {
     /// Goes on with what a generation had that died.
     pub(crate) fn restore(&self, id: JobId, remains: JobRemains) -> Result<(), Error> {
         let JobRemains { last_event_id, origin: upstream } = remains;
-        self.take_up(Transfer { job: Snapshot::survived(id, COMPLETION, last_event_id), upstream })
+        let job = Snapshot::survived(id, COMPLETION, last_event_id);
+        self.take_up(Transfer { job, upstream, asked: None })
     }
 
     /// Goes on with what an earlier generation has released.
@@ -174,14 +176,16 @@ impl<N: NextLevel> Relays<N> {
     /// # Errors
     ///
     /// The job is here already, or there is no room for it.
-    pub fn take_up(&self, Transfer { job, upstream }: Transfer) -> Result<(), Error> {
+    pub fn take_up(&self, Transfer { job, upstream, asked }: Transfer) -> Result<(), Error> {
         let id = job.id();
         let job = self.jobs.adopt(&job, RECONNECT_GRACE)?;
         tracing::info!(%id, at = upstream.at, "goes on with a job of an earlier generation");
         let (next, departure) = (self.next.clone(), self.transfers.register(id));
+        let subject =
+            Subject { from: Some(upstream), asked: asked.map(Completion::from), measured: None };
         let work = async move {
             let anew = async |_| unreachable!("its answer has begun, and is not begun anew");
-            drive(job, &next, departure, Some(upstream), None, anew).await;
+            drive(job, &next, departure, subject, anew).await;
         };
         self.spawn(id, work);
         Ok(())

@@ -5,9 +5,12 @@ use std::{
 };
 
 use job_server::{JobId, Snapshot};
-use rbee_api::Origin;
+use rbee_api::{ModelReach, Origin};
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::wanted::Completion;
 
 /// A stream stops between two events, so this is for a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -18,6 +21,43 @@ pub struct Transfer {
     pub job: Snapshot,
     /// Where the rest of its events comes from.
     pub upstream: Origin,
+    /// What was asked, should whoever answers end; `None` where that is not to be asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Asked>,
+}
+
+/// A [`Completion`] of a stream, on that way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    path: String,
+    model: String,
+    fresh: bool,
+    reach: ModelReach,
+    /// What the request is called in logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    body: String,
+}
+
+impl Asked {
+    /// `None` for a body that is no text, which no worker could read.
+    pub(crate) fn of(completion: &Completion) -> Option<Self> {
+        let Completion { path, model, fresh, reach, id, body, .. } = completion;
+        let body = str::from_utf8(body).ok()?.to_owned();
+        let (path, model) = (path.clone().into_owned(), model.clone());
+        let id = id.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Some(Self { path, model, fresh: *fresh, reach: *reach, id, body })
+    }
+}
+
+impl From<Asked> for Completion {
+    fn from(Asked { path, model, fresh, reach, id, body }: Asked) -> Self {
+        let (method, path, body) = (Method::POST, path.into(), body.into());
+        let id = id.and_then(|id| id.try_into().ok());
+        // The one before has told its process already.
+        let keep_alive = None;
+        Self { method, path, model, fresh, events: true, reach, keep_alive, id, body }
+    }
 }
 
 pub(crate) type Reply = oneshot::Sender<Transfer>;

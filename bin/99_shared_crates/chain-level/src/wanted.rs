@@ -3,8 +3,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use daemon_lifecycle::Waits;
 use job_server::JobEmitter;
-use rbee_api::{KeepAlive, ModelReach};
+use rbee_api::{Continuation, KeepAlive, ModelReach, paths};
 use reqwest::{Method, header::HeaderValue};
+use serde_json::value::RawValue;
 
 /// What a request wants of the process that answers it.
 #[derive(Debug, Clone)]
@@ -59,4 +60,19 @@ pub struct Completion {
     pub id: Option<HeaderValue>,
     /// The client's body, passed on as it came.
     pub body: Bytes,
+}
+
+impl Completion {
+    /// A request for the rest of its answer, behind what was `delivered`.
+    ///
+    /// # Errors
+    ///
+    /// When the body is no JSON.
+    pub(crate) fn continued(self, delivered: Vec<Box<RawValue>>) -> serde_json::Result<Self> {
+        let request = serde_json::from_slice(&self.body)?;
+        let continuation = Continuation { path: self.path.into_owned(), request, delivered };
+        let body = serde_json::to_vec(&continuation)?.into();
+        let (method, path) = (Method::POST, paths::CONTINUATIONS.into());
+        Ok(Self { method, path, body, ..self })
+    }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::Error,
-    event::{JobInfo, JobState},
+    event::{Event, JobInfo, JobState},
     id::JobId,
     log::{Log, Read},
     snapshot::Snapshot,
@@ -118,6 +118,11 @@ impl Job {
             last_event_id: inner.log.last_id(),
             created_at: self.created_at,
         }
+    }
+
+    pub(crate) fn events(&self) -> Option<Vec<Event>> {
+        let inner = self.lock();
+        (inner.log.oldest() == 1).then(|| inner.log.events().cloned().collect())
     }
 
     pub(crate) fn is_ended(&self) -> bool {

@@ -5,7 +5,12 @@ use http_guard::ApiError;
 use rbee_api::{ErrorBody, StreamEvent};
 use serde::Serialize;
 
-use crate::{event::JobState, id::JobId, job::Job, snapshot::Snapshot};
+use crate::{
+    event::{Event, JobState},
+    id::JobId,
+    job::Job,
+    snapshot::Snapshot,
+};
 
 /// The side of a job that does the work; there is one.
 ///
@@ -41,6 +46,11 @@ impl JobWriter {
     pub fn send(&self, event: StreamEvent) -> u64 {
         let (name, data) = event.encode();
         self.emit(name, data)
+    }
+
+    /// Every event so far, from the first; `None` where the bounded log no longer holds them all.
+    pub fn events(&self) -> Option<Vec<Event>> {
+        self.job.events()
     }
 
     /// Lets others add events to the job while it runs.

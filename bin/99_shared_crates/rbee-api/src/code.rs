@@ -70,6 +70,8 @@ codes! {
     /// Another process goes on with the job, and whoever had it before cannot end it.
     JobTakenOver = "job_taken_over", 409;
     KeyPresent = "key_present", 409;
+    /// What has come of an answer does not say how it goes on.
+    NotContinuable = "not_continuable", 409;
     ModelBusy = "model_busy", 409;
     EventsGone = "events_gone", 410;
     BodyTooLarge = "body_too_large", 413;

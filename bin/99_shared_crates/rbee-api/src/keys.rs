@@ -23,7 +23,8 @@ impl fmt::Display for KeyScope {
 }
 
 /// Which models a request may name, and so have looked for and loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ModelReach {
     /// Those in a store, and the one that the configuration has for requests that name none.
     Stored,

@@ -8,6 +8,7 @@ pub mod paths; // each path once, for routers and clients
 mod code; // what went wrong, as a program tells it apart
 mod error; // the body of every refusal
 mod causes; // an error on one line
+mod continuation; // an answer whose worker has ended
 mod request; // what a job is asked to do
 mod jobs; // work with a stream of events
 mod stream; // the events of that stream
@@ -22,6 +23,7 @@ mod watch; // what whoever looks on is told
 pub use crate::{
     causes::causes, // (&dyn Error) -> String
     code::{ErrorCode, ForeignCode, error_kind},
+    continuation::Continuation,
     error::{ErrorBody, ErrorDetail},
     health::{Health, Status},
     hives::{Capabilities, Device, Hive, HiveList, HiveState},

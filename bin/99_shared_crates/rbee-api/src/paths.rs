@@ -11,6 +11,8 @@ pub const MODELS: &str = "/v1/models";
 pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
 pub const EMBEDDINGS: &str = "/v1/embeddings";
+/// The rest of a stream whose worker has ended: a [`crate::Continuation`].
+pub const CONTINUATIONS: &str = "/v1/continuations";
 pub const RESPONSES: &str = "/v1/responses";
 /// One of [`MODELS`]; the name may hold slashes.
 pub const MODEL: &str = "/v1/models/{*name}";

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{
-    Extension, Router,
+    Extension, Json, Router,
     body::Body,
     http::{Request, StatusCode},
     routing::post,
@@ -22,7 +22,7 @@ use daemon_lifecycle::{Daemon, Identity, Outcome};
 use http_body_util::BodyExt as _;
 use http_guard::Token;
 use job_server::{JobServer, Limits};
-use rbee_api::{ErrorBody, JobState, ModelReach, StreamEvent};
+use rbee_api::{Continuation, ErrorBody, JobState, ModelReach, StreamEvent};
 use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
 use tokio::{net::TcpListener, sync::watch};
 use tower::ServiceExt as _;
@@ -41,6 +41,7 @@ impl Level for Counters {
     type Description = String;
     const NARRATOR: &'static str = "test";
     const PROCESS: &'static str = "counter";
+    const CAN_CONTINUE: bool = true;
 
     fn id(counter: &Counter) -> &str {
         &counter.0
@@ -99,6 +100,7 @@ struct Script {
 }
 
 const LAST: usize = 4;
+const ASKED: &str = r#"{"stream": true}"#;
 
 impl Script {
     /// Starts a process; gives its address.
@@ -108,13 +110,13 @@ impl Script {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (jobs, allowed) = (self.jobs.clone(), self.allowed.clone());
-        let count = move || {
+        let count_from = move |first: usize| {
             let (jobs, mut allowed) = (jobs.clone(), allowed.subscribe());
             async move {
                 let job = jobs.create("count").unwrap();
                 let id = job.id();
                 tokio::spawn(async move {
-                    for n in 1..=LAST {
+                    for n in first..=LAST {
                         tokio::select! {
                             () = job.cancelled() => return job.cancelled_end(),
                             _ = allowed.wait_for(|allowed| *allowed >= n) => {}
@@ -129,7 +131,15 @@ impl Script {
         };
         let relays =
             Relays::new(self.jobs.clone(), Next(address), self.daemon.clone(), self.token.clone());
-        let routes = Router::new().route("/v1/completions", post(count)).merge(job_routes(relays));
+        let count = count_from.clone();
+        let go_on = move |Json(asked): Json<Continuation>| {
+            assert_eq!((&*asked.path, asked.request.get()), ("/v1/completions", ASKED));
+            count_from(asked.delivered.len() + 1)
+        };
+        let routes = Router::new()
+            .route("/v1/completions", post(move || count(1)))
+            .route("/v1/continuations", post(go_on))
+            .merge(job_routes(relays));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         address.to_string()
     }
@@ -205,7 +215,7 @@ impl World {
         let request =
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let routes = completion_routes(self.relays.clone()).layer(Extension(ModelReach::Any));
-        let request = request.body(Body::from(r#"{"stream":true}"#)).unwrap();
+        let request = request.body(Body::from(ASKED)).unwrap();
         let response = routes.oneshot(request).await.unwrap();
         let job = response.headers()["x-rbee-job"].to_str().unwrap().to_owned();
         (response.status(), job, response.into_body())
@@ -274,6 +284,36 @@ async fn a_later_generation_goes_on_with_a_stream_of_the_one_before() {
     world.script.allowed.send_replace(LAST);
     let whole = respond(next.jobs(), job, Form::OpenAiStream).await.into_body();
     assert_eq!(read(whole).await, COUNTED);
+}
+
+/// The second world's processes have never heard of what one of the first had begun.
+#[tokio::test]
+async fn a_later_generation_goes_on_behind_a_stream_that_nobody_has_any_more() {
+    let world = World::new(2);
+    let (_, job, mut body) = world.ask(&[]).await;
+    for _ in 0..2 {
+        body.frame().await.unwrap().unwrap();
+    }
+    let job = job.parse().unwrap();
+    let transfer = world.relays.release(job).await.unwrap();
+    let transfer = serde_json::to_string(&transfer).unwrap();
+    let next = World::new(LAST);
+    next.relays.take_up(serde_json::from_str(&transfer).unwrap()).unwrap();
+    let whole = respond(next.relays.jobs(), job, Form::OpenAiStream).await.into_body();
+    assert_eq!(read(whole).await, COUNTED);
+
+    // A generation before this one did not say what was asked.
+    let world = World::new(2);
+    let (_, job, mut body) = world.ask(&[]).await;
+    body.frame().await.unwrap().unwrap();
+    let transfer = world.relays.release(job.parse().unwrap()).await.unwrap();
+    let mut transfer = serde_json::to_value(&transfer).unwrap();
+    transfer.as_object_mut().unwrap().remove("asked").unwrap();
+    let next = World::new(LAST);
+    next.relays.take_up(serde_json::from_value(transfer).unwrap()).unwrap();
+    let cut = respond(next.relays.jobs(), job.parse().unwrap(), Form::Events).await.into_body();
+    let cut = read(cut).await;
+    assert!(cut.contains("the answer was cut off") && cut.contains("upstream_lost"), "{cut}");
 }
 
 #[tokio::test]

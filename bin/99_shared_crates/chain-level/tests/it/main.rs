@@ -17,7 +17,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
 };
-use chain_level::{Attempt, Form, Head, Relays, job_routes, respond};
+use chain_level::{Attempt, Form, Head, NextLevel, Relays, job_routes, respond};
 use daemon_lifecycle::Daemon;
 use http_body_util::BodyExt as _;
 use http_guard::Token;
@@ -395,6 +395,8 @@ impl Source for Next {
         Ok((client.request(method, format!("http://{}{path}", self.0)), ()))
     }
 }
+
+impl NextLevel for Next {}
 
 impl Level {
     /// A level whose next one answers each connection with one of `scripts`, and then closes it.

@@ -302,3 +302,17 @@ fn held_events(server: &JobServer, id: JobId) -> usize {
 fn held(server: &JobServer, id: JobId) -> usize {
     held_events(server, id) * 10_000
 }
+
+#[tokio::test]
+async fn a_writer_knows_its_events_as_long_as_the_log_holds_them_all() {
+    let limits = Limits { event_bytes_per_job: 1000, ..Limits::default() };
+    let server = JobServer::new(limits);
+    let writer = server.create("work").unwrap();
+    assert_eq!(writer.events().unwrap(), []);
+    writer.emit(Some("progress"), "a");
+    writer.emit(None, "b");
+    let events = writer.events().unwrap();
+    assert_eq!((events[0].name, events[1].id, &*events[1].data), (Some("progress"), 2, &b"b"[..]));
+    writer.emit(None, "c".repeat(1000));
+    assert_eq!(writer.events(), None);
+}
