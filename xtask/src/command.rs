@@ -69,10 +69,10 @@ steps the same edits are made again.")]
         #[arg(long, value_name = "S")]
         seed: Option<u64>,
     },
-    /// Edit, signal, stop and bereave a daemon at random while clients use it
+    /// Edit, signal, stop and bereave a chain at random while clients use it
     #[command(after_help = "\
-The longer form of a test of daemon-lifecycle. The seed is said first; with it and the same number \
-of steps the same steps are drawn again, each at about the same moment.")]
+The longer form of a test of the chain, whose worker is a stand-in. The seed is said first; with it and \
+the same number of steps the same steps are drawn again, each at about the same moment.")]
     FuzzChain {
         /// How many steps
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -80,6 +80,9 @@ of steps the same steps are drawn again, each at about the same moment.")]
         /// What decides the steps; without it the time does
         #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
         seed: Option<u64>,
+        /// One daemon by itself, without a chain around it: more kinds of bad binaries, quicker steps
+        #[arg(long)]
+        daemon: bool,
     },
 }
 
@@ -120,7 +123,7 @@ fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
         Task::Tidy => tidy::run(root),
         Task::Bench { name, args } => bench::run(&workspace, name.as_deref(), &args),
         Task::FuzzFreshness { steps, seed } => fuzz_freshness::run(root, steps, seed),
-        Task::FuzzChain { steps, seed } => fuzz_chain::run(root, steps, seed),
+        Task::FuzzChain { steps, seed, daemon } => fuzz_chain::run(root, steps, seed, daemon),
     }
     .map(|()| ExitCode::SUCCESS)
 }

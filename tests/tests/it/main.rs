@@ -17,3 +17,4 @@ mod real_model; // tokens of the real model, through real clients
 mod api_clients; // clients of Anthropic, Ollama and OpenAI's responses
 mod page; // in a browser
 mod real_streams; // of the real model, while every level is replaced
+mod random; // whatever happens, in any order

