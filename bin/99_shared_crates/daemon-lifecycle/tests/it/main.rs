@@ -10,6 +10,7 @@ mod paper; // docs/handover.md
 mod overlap; // a second edit within a probation
 mod waiting; // nobody waits for another's pace
 mod removed; // its files are removed
+mod gone; // what it was built from is removed
 mod disk; // no room
 mod clock; // the time of day is set
 mod earlier; // what a replaced generation is still asked for
