@@ -221,6 +221,21 @@ fn what_the_wire_has_is_written_once() {
 }
 
 #[test]
+fn links_that_lead_to_nothing() {
+    let made = Made::new();
+    made.write("docs/a.md", "# A heading, of `a`\n[x](b.md) [y](#a-heading-of-a) [z](../docs)\n");
+    made.write(
+        "docs/b.md",
+        "[x](a.md#a-heading-of-a \"title\") <b> `[code](no.md)`\n```\n[y](no)\n```\n",
+    );
+    made.write("docs/c.md", "[out](https://example.org/no) ![p](https://example.org/p.png)\n");
+    assert_eq!(made.violations(), [] as [String; 0]);
+    made.write("docs/d.md", "one\n[x](no.md) and [y](a.md#none)\n");
+    made.finds("docs/d.md:2: the link `no.md` leads to nothing");
+    made.finds("docs/d.md:2: the link `a.md#none` leads to a heading that is not there");
+}
+
+#[test]
 fn archives_and_old_versions() {
     let made = Made::new();
     made.write("docs/archive/a.md", "what was\n");

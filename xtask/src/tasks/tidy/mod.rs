@@ -3,6 +3,7 @@
 mod arrows; // which crate may use which
 mod circles; // which files use each other
 mod features; // one variant of each dependency
+mod links; // between documents
 mod lockfile; // how many packages there are
 mod manifests; // what a member's manifest must and must not say
 mod names; // folders, crates, ARCHITECTURE.md
@@ -77,6 +78,7 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<Violation>> {
     violations.extend(names::check(&tree)?);
     violations.extend(lockfile::check(&tree)?);
     violations.extend(text::check(&tree)?);
+    violations.extend(links::check(&tree)?);
     violations.extend(features::check(&tree)?);
     violations.sort();
     Ok(violations)
