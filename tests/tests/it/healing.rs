@@ -1,6 +1,7 @@
-use std::process::Command;
+use std::{fs, process::Command};
 
-use chain_tests::Chain;
+use chain_tests::{Chain, post};
+use serde_json::{Value, json};
 
 #[test]
 fn the_next_infer_heals_the_chain_after_kill_9_of_each_level() {
@@ -20,5 +21,20 @@ fn the_next_infer_heals_the_chain_after_kill_9_of_each_level() {
         for other in others {
             assert!(chain.processes().contains(&other), "{level} took {other:?} with it");
         }
+    }
+}
+
+#[test]
+fn files_that_are_removed_cost_no_request() {
+    let chain = Chain::new();
+    chain.succeed(&["infer", "one"]);
+    let (daemons, url) = (chain.daemons(), format!("{}/v1/chat/completions", chain.queen()));
+    for _ in 0..3 {
+        // They may be on their way back since the last time.
+        fs::remove_dir_all(chain.home().join("run")).ok();
+        let body = json!({"messages": [{"role": "user", "content": "still there"}]});
+        let answer: Value = post(&url, &body);
+        assert_eq!(answer["choices"][0]["message"]["content"], "still there");
+        assert_eq!(chain.daemons(), daemons);
     }
 }

@@ -1,4 +1,7 @@
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rbee_api::{Health, Lease, paths};
 use rbee_config::RbeeConfig;
@@ -9,6 +12,11 @@ use crate::{Error, config::socket};
 
 /// How long a worker may take for an answer that needs no inference.
 const CONTROL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A worker whose socket was removed makes it anew within half a second; a busy machine takes longer.
+const FOUND_AGAIN: Duration = Duration::from_secs(4);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -58,6 +66,26 @@ impl WorkerClient {
 
     pub async fn health(&self) -> Result<Health, Error> {
         self.get(paths::HEALTH).await
+    }
+
+    /// Waits until the worker, which lives, can be reached: its socket may have been removed just now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached by then, or does not answer.
+    pub(crate) async fn reach(&self) -> Result<(), Error> {
+        let until = Instant::now() + FOUND_AGAIN;
+        loop {
+            match self.health().await {
+                Ok(_) => return Ok(()),
+                Err(Error::Unreachable { source, .. })
+                    if source.is_connect() && Instant::now() < until =>
+                {
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The name of the model that the worker serves.

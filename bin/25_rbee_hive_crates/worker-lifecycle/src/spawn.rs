@@ -61,8 +61,13 @@ pub async fn spawn_worker(
         _ => {}
     }
     let daemon = spawned.map_err(failed)?;
+    let client = WorkerClient::new(&socket(&config.rbee, &id))?;
+    // One that has just been started has its socket.
+    if matches!(daemon.outcome(), Outcome::Reused) {
+        client.reach().await?;
+    }
     Ok(WorkerHandle {
-        client: WorkerClient::new(&socket(&config.rbee, &id))?,
+        client,
         id,
         identity: daemon.identity().clone(),
         outcome: daemon.outcome().clone(),
