@@ -32,8 +32,10 @@ fn files_that_are_removed_cost_no_request() {
     for _ in 0..3 {
         // They may be on their way back since the last time.
         fs::remove_dir_all(chain.home().join("run")).ok();
-        let body = json!({"messages": [{"role": "user", "content": "still there"}]});
-        let answer: Value = post(&url, &body);
+        let message = json!({"role": "user", "content": "still there"});
+        // As a stream, and then as a whole.
+        chain.succeed(&["infer", "still there"]);
+        let answer: Value = post(&url, &json!({ "messages": [message] }));
         assert_eq!(answer["choices"][0]["message"]["content"], "still there");
         assert_eq!(chain.daemons(), daemons);
     }

@@ -62,7 +62,7 @@ impl Level for Workers {
 
     /// The connection may have been cut, and not the process.
     async fn answers(&self, worker: &WorkerHandle, _distrusted: bool) -> bool {
-        worker.identity.is_alive() && worker.client.health().await.is_ok()
+        worker.identity.is_alive() && worker.client.reach().await.is_ok()
     }
 
     async fn bring_up(

@@ -38,7 +38,8 @@ impl WorkerClient {
     pub fn new(socket: &Path) -> Result<Self, Error> {
         let socket_name = socket.display().to_string();
         let failed = |source| Error::Client { socket: socket_name.clone(), source };
-        let client = || reqwest::Client::builder().unix_socket(socket);
+        // A connection from before would lead to a worker whose socket is gone, and hide that.
+        let client = || reqwest::Client::builder().unix_socket(socket).pool_max_idle_per_host(0);
         let http = client().build().map_err(failed)?;
         let streams = client().read_timeout(SILENCE).build().map_err(failed)?;
         Ok(Self { http, streams, socket: socket_name })
@@ -73,7 +74,7 @@ impl WorkerClient {
     /// # Errors
     ///
     /// When it cannot be reached by then, or does not answer.
-    pub(crate) async fn reach(&self) -> Result<(), Error> {
+    pub async fn reach(&self) -> Result<(), Error> {
         let until = Instant::now() + FOUND_AGAIN;
         loop {
             match self.health().await {
