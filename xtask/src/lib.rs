@@ -12,6 +12,7 @@ mod command; // what was asked for
 mod flags; // the keeper's flags that count here too
 mod failure; // errors as text and exit codes
 mod itself; // xtask's own freshness
+mod llama_cpp; // what cargo made of it, shared between checkouts
 mod update; // one binary made fresh, narrated to stderr
 mod workspace; // the checkout and its configuration
 pub mod tasks; // one module for each task

@@ -56,6 +56,12 @@ impl Binary<'_> {
         Ok(last_of(&self.updater(root)?)?)
     }
 
+    /// The folder of its profile in the target directory.
+    pub(crate) fn folder(&self, root: &Path) -> anyhow::Result<PathBuf> {
+        let path = self.updater(root)?.target_path()?;
+        Ok(path.parent().context("a binary lies in a folder")?.to_owned())
+    }
+
     fn updater(&self, root: &Path) -> anyhow::Result<AutoUpdater> {
         let updater = AutoUpdater::new(self.name, root.join(self.sources))
             .with_context(|| format!("cannot tell whether `{}` is fresh", self.name))?;

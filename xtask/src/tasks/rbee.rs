@@ -5,7 +5,7 @@ use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 use anyhow::{Context as _, bail};
 use rbee_config::NarrationMode;
 
-use crate::{Workspace, flags, tasks::setup, update::Binary};
+use crate::{Workspace, flags, llama_cpp, tasks::setup, update::Binary};
 
 /// The keeper's verbs that may end in a build of the worker, and so of llama.cpp.
 const NEEDS_WORKER: &[&str] = &["infer", "chat", "run", "serve", "update", "dev", "service"];
@@ -39,6 +39,7 @@ pub(crate) fn run_in(workspace: &Workspace, args: &[OsString]) -> anyhow::Result
                 eprintln!("{FIRST_RUN}");
             }
             setup::ensure(root)?;
+            llama_cpp::share(workspace.config()?, root, &keeper);
         }
         keeper.fresh(root, policy)?
     } else if let Some(last) = keeper.last(root)? {

@@ -15,6 +15,8 @@ pub struct Paths {
     /// Locks, identities and control sockets of what runs.
     pub run: PathBuf,
     pub models: PathBuf,
+    /// What can be made again, shared between checkouts; a home of its own shares nothing.
+    pub cache: Option<PathBuf>,
     /// In the state folder.
     pub logs: PathBuf,
     /// A file in the state folder.
@@ -48,6 +50,7 @@ pub(crate) fn locate(environment: &Environment) -> Result<(Paths, [Origin; 4]), 
             home.join("state"),
             home.join("run"),
             home.join("models"),
+            None,
         );
         return Ok((paths, std::array::from_fn(|_| Origin::Environment("RBEE_HOME".into()))));
     }
@@ -61,19 +64,27 @@ pub(crate) fn locate(environment: &Environment) -> Result<(Paths, [Origin; 4]), 
     let (config, config_origin) = xdg("XDG_CONFIG_HOME", ".config")?;
     let (state, state_origin) = xdg("XDG_STATE_HOME", ".local/state")?;
     let (data, data_origin) = xdg("XDG_DATA_HOME", ".local/share")?;
+    let cache = xdg("XDG_CACHE_HOME", ".cache").ok().map(|(path, _)| path);
     let paths = in_folders(
         config.join("config.toml"),
         state.clone(),
         state.join("run"),
         data.join("models"),
+        cache,
     );
     Ok((paths, [config_origin, state_origin.clone(), state_origin, data_origin]))
 }
 
-fn in_folders(config_file: PathBuf, state: PathBuf, run: PathBuf, models: PathBuf) -> Paths {
+fn in_folders(
+    config_file: PathBuf,
+    state: PathBuf,
+    run: PathBuf,
+    models: PathBuf,
+    cache: Option<PathBuf>,
+) -> Paths {
     let (logs, token) = (state.join("logs"), state.join("token"));
     let keys = state.join("keys.json");
-    Paths { config_file, state, run, models, logs, token, keys }
+    Paths { config_file, state, run, models, cache, logs, token, keys }
 }
 
 fn create_folder(path: &Path) -> Result<(), Error> {

@@ -25,7 +25,8 @@ pub(crate) fn require_own_state(paths: &Paths) -> Result<(), Error> {
     // With `RBEE_HOME` the configuration's folder holds all the others.
     let config = [paths.config_file.parent(), Some(paths.config_file.as_path())];
     let folders = [&paths.state, &paths.run, &paths.logs, &paths.models];
-    let all = config.into_iter().flatten().chain(folders.into_iter().map(AsRef::as_ref));
+    let folders = folders.into_iter().chain(&paths.cache);
+    let all = config.into_iter().flatten().chain(folders.map(AsRef::as_ref));
     let user = User::current();
     all.into_iter().try_for_each(|path| user.require_own(path))
 }

@@ -24,6 +24,7 @@ fn rbee_home_moves_everything() {
     ] {
         assert_eq!(path, home.path().join(name));
     }
+    assert_eq!(paths.cache, None, "nothing is shared with other homes");
 }
 
 #[test]
@@ -34,6 +35,7 @@ fn the_xdg_folders_are_used_without_rbee_home() {
         ("XDG_CONFIG_HOME", Path::new("/c")),
         ("XDG_STATE_HOME", Path::new("/s")),
         ("XDG_DATA_HOME", Path::new("/d")),
+        ("XDG_CACHE_HOME", Path::new("/x")),
         ("XDG_RUNTIME_DIR", runtime.path()),
     ])
     .unwrap()
@@ -41,6 +43,7 @@ fn the_xdg_folders_are_used_without_rbee_home() {
     assert_eq!(paths.config_file, Path::new("/c/rbee/config.toml"));
     assert_eq!(paths.state, Path::new("/s/rbee"));
     assert_eq!(paths.models, Path::new("/d/rbee/models"));
+    assert_eq!(paths.cache.as_deref(), Some(Path::new("/x/rbee")));
     // What runs outlives the session that the runtime directory belongs to.
     assert_eq!(paths.run, Path::new("/s/rbee/run"));
 }
@@ -57,6 +60,7 @@ fn the_home_folder_stands_in_for_what_xdg_does_not_name() {
     assert_eq!(config.paths.state, Path::new("/h/.local/state/rbee"));
     assert_eq!(config.paths.run, Path::new("/h/.local/state/rbee/run"));
     assert_eq!(config.paths.models, Path::new("/h/.local/share/rbee/models"));
+    assert_eq!(config.paths.cache.as_deref(), Some(Path::new("/h/.cache/rbee")));
     assert_eq!(listed(&config, "paths.run"), ("/h/.local/state/rbee/run", &Origin::Default));
 }
 
