@@ -180,7 +180,8 @@ impl DaemonManager {
     }
 
     /// Says that the daemon builds and downloads nothing, so that it inherits nothing for that: no
-    /// variables of cargo, compilers and proxies.
+    /// variables of cargo, compilers and proxies. Asked for a hand-over by SIGHUP, it hands over to the
+    /// binary that there is.
     #[must_use]
     pub fn builds_nothing(mut self) -> Self {
         self.spec.run.builds = false;

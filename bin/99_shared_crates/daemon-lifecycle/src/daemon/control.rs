@@ -248,7 +248,9 @@ fn end(core: &Core) {
 /// Starts this daemon's own replacement, as any starter would.
 fn hand_over(core: &Arc<Core>) {
     let Some(attachment) = &core.attachment else { return end(core) };
-    let spec = attachment.spec.clone();
+    let mut spec = attachment.spec.clone();
+    // Without what a build is told by its surroundings it would be another one than the starter's.
+    spec.update.policy.enabled &= spec.run.builds;
     drop(tokio::spawn(async move {
         match spawn::spawn(&spec, Again::Yes).await {
             Ok(handle) => tracing::info!(pid = handle.id(), "replaced, as a signal asked for"),

@@ -29,7 +29,7 @@ impl Tree {
             format!(
                 "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\n\
                  script={}/d/src/script.json\ncat {} \"$script\" > \"$2\"\n\
-                 printf '%08d#script!' \"$(wc -c < \"$script\")\" >> \"$2\"\n",
+                 printf '%08d#script!' \"$(wc -c < \"$script\")\" >> \"$2\"\nchmod +x \"$2\"\n",
                 root.display(),
                 env!("CARGO_BIN_EXE_fake-daemon")
             ),

@@ -91,6 +91,21 @@ async fn a_stale_binary_is_built_and_the_running_daemon_replaced_and_every_step_
     world.finish().await;
 }
 
+/// A build in its own surroundings would be another one than its starter's.
+#[tokio::test]
+async fn one_that_builds_nothing_hands_over_to_what_was_built() {
+    let world = World::new(json!({}));
+    let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
+    let first = tree.manager(&world).builds_nothing().spawn().await.unwrap();
+    tree.edit(json!({ "version": "2" }));
+    kill(first.id(), Signal::HUP);
+    eventually("another serves", async || who(first.address()).await.1 != first.id()).await;
+    assert_eq!(who(first.address()).await.0, "1");
+    let next = tree.manager(&world).builds_nothing().spawn().await.unwrap();
+    assert_eq!(who(first.address()).await, ("2".to_owned(), next.id()));
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn sources_that_do_not_build_are_refused_and_the_running_daemon_is_left_alone() {
     let world = World::new(json!({}));
