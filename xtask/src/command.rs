@@ -1,4 +1,4 @@
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -7,7 +7,7 @@ use crate::{
     failure::{self, USAGE},
     flags,
     itself::{self, Generation},
-    tasks::{bench, fuzz_chain, fuzz_freshness, rbee, setup, test, tidy},
+    tasks::{bench, dist, fuzz_chain, fuzz_freshness, rbee, setup, test, tidy},
 };
 
 /// The developer's tasks of rbee; everything else is the keeper's.
@@ -57,6 +57,25 @@ Examples:
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Pack the chain: an archive for `tar` and `rbee self-update`, and a Debian package
+    #[command(after_help = "\
+Examples:
+  ./rbee dist
+  ./rbee dist --profile dev --format tar --out /tmp/rbee")]
+    Dist {
+        /// Cargo's profile that the programs are built with
+        #[arg(long, default_value = "release")]
+        profile: String,
+        /// Where the files are written; without it `dist` in cargo's target directory
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+        /// What is made; without it both, but a package only where `dpkg-shlibdeps` is
+        #[arg(long, value_parser = ["tar", "deb"])]
+        format: Vec<String>,
+        /// How hard to compress
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(0..=9))]
+        level: u8,
+    },
     /// Judge random edits three ways: by auto-update, by cargo and by clean builds
     #[command(after_help = "\
 The longer form of a test of auto-update. The seed is said first; with it and the same number of \
@@ -87,7 +106,7 @@ the same number of steps the same steps are drawn again, each at about the same 
 }
 
 /// The verbs of [`Task`]; every other command line is the keeper's.
-const TASKS: &[&str] = &["setup", "test", "tidy", "bench", "fuzz-freshness", "fuzz-chain"];
+const TASKS: &[&str] = &["setup", "test", "tidy", "bench", "dist", "fuzz-freshness", "fuzz-chain"];
 
 /// Does what the arguments ask for, and says how it ended: 0 done, 1 failed, 2 not understood, 3
 /// something could not be built. Where the keeper takes over, its exit codes count.
@@ -122,6 +141,13 @@ fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
         Task::Test { vllm: false, args } => test::run(root, &args),
         Task::Tidy => tidy::run(root),
         Task::Bench { name, args } => bench::run(&workspace, name.as_deref(), &args),
+        Task::Dist { profile, out, format, level } => {
+            let mut packing: Vec<OsString> = vec!["--level".into(), level.to_string().into()];
+            packing.extend(out.into_iter().flat_map(|out| ["--out".into(), out.into_os_string()]));
+            let formats = format.into_iter();
+            packing.extend(formats.flat_map(|format| ["--format".into(), format.into()]));
+            dist::run(&workspace, &profile, &packing)
+        }
         Task::FuzzFreshness { steps, seed } => fuzz_freshness::run(root, steps, seed),
         Task::FuzzChain { steps, seed, daemon } => fuzz_chain::run(root, steps, seed, daemon),
     }

@@ -4,6 +4,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use narration_core::Narration;
 use queen_lifecycle::{ensure_queen, find_queen, restart_queen};
 use rbee_config::RbeeConfig;
 
@@ -12,6 +13,9 @@ use crate::{
     failure::{Failure, Kind},
     terminal::Terminal,
 };
+
+/// Said where a queen is started, and so once for each time that the chain is.
+const WITHOUT_SOURCES: &str = "This is an installed release, without sources: auto-update is off, nothing is checked or built";
 
 /// What every verb is given.
 #[derive(Debug)]
@@ -52,7 +56,11 @@ impl App {
             None => {
                 self.config.paths.create().map_err(|error| Failure::new(Kind::Failed, error))?;
                 let ensured = Box::pin(ensure_queen(&self.config)).await;
-                self.client(ensured.map_err(lifecycle_failure)?.base_url())?
+                let ensured = ensured.map_err(lifecycle_failure)?;
+                if ensured.started_pid().is_some() && self.config.source_root.is_none() {
+                    Narration::new("keeper", "auto_update", WITHOUT_SOURCES).about("queen").emit();
+                }
+                self.client(ensured.base_url())?
             }
         };
         *lock(&self.queen) = Some(queen.clone());

@@ -5,9 +5,12 @@ mod manage; // queen, hive, worker, model, key
 mod store; // built binaries
 mod system; // update, dev, logs, doctor, service, completions
 mod words; // run, stop: short words for other verbs
+mod release; // self-update, and what a release is packed with
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
+
+use crate::called::command_for_here;
 
 pub(crate) use self::{
     generate::{ChatArgs, InferArgs, Sampling, message},
@@ -15,6 +18,7 @@ pub(crate) use self::{
         HiveAddArgs, HiveArgs, HiveVerb, KeyVerb, ModelArgs, ModelListArgs, ModelVerb, OfHive,
         OutputArgs, QueenVerb, Scope, SetArgs, WorkerVerb,
     },
+    release::{GenerateArgs, SelfUpdateArgs},
     store::StoreVerb,
     system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
     words::{Run, RunArgs, StopArgs},
@@ -29,6 +33,7 @@ Workspace tasks (of xtask, before the keeper is started):
   test         Run every test of the workspace
   tidy         Check style and the arrows between crates
   bench        Measure
+  dist         Pack the chain: an archive, a Debian package
   fuzz-freshness
                Judge random edits for as long as you like
   fuzz-chain   Edit, signal and stop a daemon at random for as long as you like
@@ -68,6 +73,19 @@ pub struct Cli {
     pub(crate) globals: Globals,
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl Cli {
+    /// What this process was started with.
+    ///
+    /// # Errors
+    ///
+    /// What is to be shown instead: help, or what was wrong.
+    pub fn of_this_process() -> Result<Self, clap::Error> {
+        let mut command = command_for_here(Self::command());
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -160,6 +178,8 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Service(ServiceVerb),
     Completions(CompletionsArgs),
+    SelfUpdate(SelfUpdateArgs),
+    Generate(GenerateArgs),
 }
 
 /// Show every level of the chain: what runs, from which build, and whether it is fresh
@@ -214,6 +234,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::Cli;
+    use crate::called::command_installed;
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -231,5 +252,20 @@ mod tests {
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());
+    }
+
+    #[test]
+    fn no_help_of_an_installed_release_names_the_script_of_a_tree() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(!help.contains("./rbee"), "{help}");
+            command.get_subcommands_mut().for_each(check);
+        }
+        let mut command = command_installed(Cli::command());
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Usage: rbee [OPTIONS]") && help.contains("Exit codes:"), "{help}");
+        assert!(!help.contains("fuzz-chain"), "{help}");
+        command.build();
+        check(&mut command);
     }
 }

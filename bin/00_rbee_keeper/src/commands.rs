@@ -5,12 +5,14 @@ pub(crate) mod completions;
 mod config;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+mod generate;
 mod hive;
 mod infer;
 mod key;
 mod logs;
 mod model;
 mod queen;
+mod self_update;
 mod service;
 mod status;
 mod store;
@@ -49,6 +51,8 @@ pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
         Verb::Config(args) => config::run(app, &args),
         Verb::Service(verb) => service::run(app, verb).await,
         Verb::Doctor(args) => doctor::run(app, &args).await,
+        Verb::SelfUpdate(args) => self_update::run(app, args).await,
+        Verb::Generate(args) => generate::run(app, &args),
         Verb::Chat(_) | Verb::Run(_) | Verb::Completions(_) | Verb::Dev(_) => {
             unreachable!("`run` handles these itself")
         }

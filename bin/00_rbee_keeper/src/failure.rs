@@ -1,7 +1,7 @@
 use anyhow::Error;
 use rbee_api::ErrorCode;
 
-use crate::render::Paint;
+use crate::{called::for_here, render::Paint};
 
 /// What went wrong, as the shell is told; the numbers are documented in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Failure {
     pub fn lines(&self, paint: Paint) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(error) = &self.error {
-            let mut chain = error.chain().map(ToString::to_string);
+            let mut chain = error.chain().map(|cause| for_here(&cause.to_string()).into_owned());
             let first = chain.next().unwrap_or_default();
             lines.push(format!("{} {first}", paint.bad("error:")));
             let mut said = first;
@@ -79,7 +79,7 @@ impl Failure {
             }
         }
         let mark = paint.doubtful("hint:");
-        lines.extend(self.hints.iter().map(|hint| format!("{mark} {hint}")));
+        lines.extend(self.hints.iter().map(|hint| format!("{mark} {}", for_here(hint))));
         lines
     }
 }

@@ -5,6 +5,7 @@
 //! Answers and lists go to standard output, everything else to standard error.
 
 mod cli; // flags and help texts
+mod called; // how this program is called
 mod run; // one verb from configuration to exit
 mod commands; // one file for each verb
 mod app; // what every verb is given

@@ -5,12 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser as _;
 use rbee_keeper::{Cli, Paint};
 
 /// The one place that turns an error into text.
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of_this_process() {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads any more is no failure.

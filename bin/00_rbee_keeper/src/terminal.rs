@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
+    called::for_here,
     failure::{Failure, Kind},
     render::{Paint, ProgressSteps, bar_style, narration_line, progress_json},
 };
@@ -105,7 +106,7 @@ impl Terminal {
 
     /// A line of standard error, whatever the narration mode.
     pub(crate) fn say(&self, line: &str) {
-        self.write_error(&format!("{line}\n"));
+        self.write_error(&format!("{}\n", for_here(line)));
     }
 
     /// Gives narrations to `narrations` too; with `takes_all`, to it alone, and every other line

@@ -43,9 +43,13 @@ impl Service {
         config: &RbeeConfig,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Failure> {
-        let program = match &config.source_root {
-            Some(root) => root.join("rbee"),
-            None => std::env::current_exe().context("cannot tell which file this keeper is")?,
+        let program = match (&config.source_root, &config.installation) {
+            (Some(root), _) => root.join("rbee"),
+            // Whichever release is used when it starts.
+            (None, Some(installation)) => installation.program("rbee"),
+            (None, None) => {
+                std::env::current_exe().context("cannot tell which file this keeper is")?
+            }
         };
         let program = text(program.into_os_string(), "the path of `rbee`")?;
         Ok(Self {
@@ -56,8 +60,18 @@ impl Service {
         })
     }
 
+    /// The service of whoever has the package and wants it; `program` is where that puts the keeper.
+    pub(crate) fn packaged(config: &RbeeConfig, program: &str) -> Self {
+        Self {
+            program: program.to_owned(),
+            environment: BTreeMap::new(),
+            log: config.paths.logs.join("service.log"),
+            stop_timeout: config.queen.drain_timeout * LEVELS + STOP_MARGIN,
+        }
+    }
+
     /// A unit of systemd's user manager.
-    pub(super) fn systemd(&self) -> String {
+    pub(crate) fn systemd(&self) -> String {
         let mut unit = String::from("[Unit]\nDescription=rbee: serves language models\n\n");
         unit.push_str("[Service]\nType=exec\n");
         // No `$` is expanded in the program's path.

@@ -14,5 +14,6 @@ mod files; // logs, config
 mod dev; // edits of a small workspace
 mod service; // against a systemctl of its own
 mod store; // built binaries
+mod release; // what an installed one has, and how it is replaced
 mod documents; // commands in documents and in the help
 mod usage; // help, completions, what is not a verb

@@ -1,6 +1,6 @@
 use crate::keeper::Keeper;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "infer",
     "chat",
     "status",
@@ -22,12 +22,14 @@ const VERBS: [&str; 21] = [
     "doctor",
     "service",
     "completions",
+    "self-update",
 ];
 
 #[tokio::test]
 async fn help_names_every_verb_the_workspace_tasks_and_the_exit_codes() {
     let output = Keeper::alone().run(&["--help"]).await.exits(0);
-    for word in VERBS.iter().chain(&["setup", "test", "tidy", "bench", "Exit codes", "130"]) {
+    for word in VERBS.iter().chain(&["setup", "test", "tidy", "bench", "dist", "Exit codes", "130"])
+    {
         assert!(output.stdout.contains(word), "{word} is not in\n{}", output.stdout);
     }
 }

@@ -12,6 +12,7 @@ mod fresh; // a daemon that watches itself
 mod health; // the answer to GET /health
 mod log; // a daemon's log
 mod binaries; // what the sources make of each daemon
+mod standing; // what each daemon runs, and how well it has done
 
 pub use crate::{
     binaries::watch_binaries, // (&RbeeConfig, &Weak<T>, told), beside serving
@@ -19,6 +20,7 @@ pub use crate::{
     health::health,           // (&Identity, since) -> Health
     log::init_tracing,        // (filter, narrate)
     name::{InstanceName, UnknownName},
+    standing::{Standing, standing}, // (&RbeeConfig) -> Vec<Standing>
 };
 
 use daemon_lifecycle::{DaemonManager, Error, Hurry, OnBuildFailure, StopMode, UpdatePolicy};
@@ -96,8 +98,8 @@ pub struct Spec {
 
 /// A manager for the daemon that `spec` describes.
 ///
-/// Where the configuration knows a source tree the daemon is kept up to date with it; an installed
-/// release runs the binary that lies beside this one.
+/// Where the configuration knows a source tree the daemon is kept up to date with it. An installed
+/// release runs the binary that lies beside this one, or that of the release which is used by now.
 ///
 /// # Errors
 ///
@@ -112,7 +114,11 @@ pub fn manager(config: &RbeeConfig, spec: Spec) -> Result<DaemonManager, Error> 
 /// The same of any instance of `binary`.
 fn unnamed(config: &RbeeConfig, binary: Binary, args: Vec<String>) -> Result<DaemonManager, Error> {
     let Binary { name, source_dir, first_build, role } = binary;
-    let manager = DaemonManager::new(DaemonManager::find_in_target(name)?, args)
+    let path = match &config.installation {
+        Some(installation) => installation.program(name),
+        None => DaemonManager::find_in_target(name)?,
+    };
+    let manager = DaemonManager::new(path, args)
         .log_dir(&config.paths.logs)
         .drain_timeout(config.queen.drain_timeout)
         .env_allow(SETTINGS);

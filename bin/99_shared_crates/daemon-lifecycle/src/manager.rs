@@ -254,8 +254,9 @@ impl DaemonManager {
     /// Whether `running` is alive and runs what the sources and the arguments say now.
     ///
     /// Takes about a microsecond for each source file; builds nothing and narrates nothing. Any
-    /// doubt is `false`: [`Self::spawn`] finds out. Without automatic updates only the arguments
-    /// and the process itself are looked at.
+    /// doubt is `false`: [`Self::spawn`] finds out. A binary without sources is compared with the
+    /// file at its path; where updates are switched off only the arguments and the process itself
+    /// are looked at.
     pub async fn is_current(&self, running: &Identity) -> bool {
         update::is_current(&self.spec, running).await
     }

@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     file::{Entries, Source},
     hives::{self, HiveEntry},
+    installation::Installation,
     layers::{ConfigValue, Layers},
     listen::{self, Tls},
     nearest::nearest,
@@ -80,6 +81,8 @@ pub struct RbeeConfig {
     pub paths: Paths,
     /// The workspace that the binaries are built from; `None` for an installed release.
     pub source_root: Option<PathBuf>,
+    /// The folder of releases that this process was started from.
+    pub installation: Option<Installation>,
     /// Where programs are looked for by their names.
     pub(crate) search: OsString,
     /// What it was read from, beside the file.
@@ -275,6 +278,10 @@ impl RbeeConfig {
         let shown = source_root.as_ref().map_or("none".into(), |path| path.display().to_string());
         layers.list("source_root", shown, origin);
 
+        let installation = match source_root {
+            Some(_) => None,
+            None => executable.and_then(Installation::around),
+        };
         let values = layers.values;
         Ok(Self {
             auto_update,
@@ -287,6 +294,7 @@ impl RbeeConfig {
             log,
             paths,
             source_root,
+            installation,
             search: environment.get("PATH").unwrap_or_default().to_owned(),
             environment: environment.clone(),
             executable: executable.map(Path::to_owned),
@@ -339,6 +347,13 @@ impl RbeeConfig {
     pub fn build_root(&self) -> Option<&Path> {
         self.source_root.as_deref().filter(|_| self.auto_update.enabled)
     }
+}
+
+/// Whether there is a workspace to build from: what a process is told of one by its environment and
+/// its own place, before anything is configured.
+pub fn has_sources(environment: &Environment, executable: Option<&Path>) -> bool {
+    // One that is named and is not there is refused later.
+    find_sources(environment, executable).map_or(true, |(root, _)| root.is_some())
 }
 
 fn find_sources(

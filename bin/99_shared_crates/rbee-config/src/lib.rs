@@ -24,6 +24,7 @@ mod environment; // the only place that reads the process's environment
 mod origin; // where a value came from
 mod file; // config.toml as keys with lines
 mod hives; // the `[[hive]]` tables
+pub mod installation; // where an installed release lies
 mod engines; // what computes tokens, and for which models
 mod layers; // flag over environment over file over default
 mod nearest; // the known name that an unknown one was meant to be
@@ -35,12 +36,15 @@ mod web; // who addresses the queen, and from which pages
 mod error;
 
 pub use crate::{
-    config::{AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker},
+    config::{
+        AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker, has_sources,
+    },
     edit::{ConfigFile, hive_lines},
     engines::{BUILT_IN_WORKERS, EngineLimits, External, ModelEntry, Vllm},
     environment::Environment,
     error::Error,
     hives::HiveEntry,
+    installation::Installation,
     layers::ConfigValue,
     listen::Tls,
     live::LiveConfig,

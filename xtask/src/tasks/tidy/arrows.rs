@@ -3,13 +3,13 @@ use crate::tasks::tidy::{Tree, Violation};
 /// The crates from top to bottom: a crate uses only those of lower rows. ARCHITECTURE.md says what
 /// each is for.
 const LAYERS: &[&[&str]] = &[
-    &["xtask", "chain-bench"],
+    &["xtask", "chain-bench", "chain-dist"],
     &["chain-tests"],
     &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee", "engine-adapter"],
     &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "worker-service"],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store", "router-client"],
-    &["auto-update", "http-guard", "job-client", "api-dialects", "queen-page"],
+    &["auto-update", "http-guard", "job-client", "api-dialects", "queen-page", "release-archive"],
     &["narration-core", "rbee-config", "rbee-api", "feature-pins", "gguf-file"],
 ];
 

@@ -7,7 +7,7 @@ use crate::tasks::tidy::{Tree, Violation};
 
 /// Folders whose crate has another name.
 const NAMED_OTHERWISE: &[(&str, &str)] =
-    &[("tests", "chain-tests"), ("xtask/bench", "chain-bench")];
+    &[("tests", "chain-tests"), ("xtask/bench", "chain-bench"), ("xtask/dist", "chain-dist")];
 
 pub(super) fn check(tree: &Tree) -> anyhow::Result<Vec<Violation>> {
     let architecture = tree.text("ARCHITECTURE.md")?;

@@ -34,21 +34,28 @@ pub(super) async fn checks(config: &RbeeConfig) -> Vec<Check> {
 
 async fn vllm(config: &RbeeConfig) -> Check {
     const WHAT: &str = "engine vllm";
-    const INSTALL: &str = "`./rbee setup --vllm` installs it where pip can";
+    // An installed release has no place to install it in.
+    let (install, short) = match config.source_root {
+        Some(_) => ("`./rbee setup --vllm` installs it where pip can", "`./rbee setup --vllm`"),
+        None => (
+            "install it where you like, and name it in `worker.vllm.command`",
+            "`worker.vllm.command`",
+        ),
+    };
     let wanted: Vec<_> = config.model.iter().filter(|(_, entry)| is_for_vllm(entry)).collect();
     let named = config.worker.vllm.command.is_some();
     let Some(program) = config.vllm() else {
         let Some((model, _)) = wanted.first() else {
             let found = "not installed; only models in folders of safetensors need it";
-            return Check::ok(WHAT, format!("{found} (`./rbee setup --vllm`)"));
+            return Check::ok(WHAT, format!("{found} ({short})"));
         };
         return Check::fail(WHAT, format!("not installed, and the model `{model}` needs it"))
-            .remedy(INSTALL);
+            .remedy(install);
     };
     let shown = program.display();
     if !program.is_file() {
         return Check::fail(WHAT, format!("{shown} is not there"))
-            .remedy(format!("mend `worker.vllm.command`; without it, {INSTALL}"));
+            .remedy(format!("mend `worker.vllm.command`; without it, {install}"));
     }
     let python = program.with_file_name("python");
     if std::fs::symlink_metadata(&python).is_err() {
@@ -61,7 +68,7 @@ async fn vllm(config: &RbeeConfig) -> Check {
         Err(why) => {
             let remedy = match named {
                 true => "install vLLM there anew, or mend `worker.vllm.command`".to_owned(),
-                false => INSTALL.to_owned(),
+                false => install.to_owned(),
             };
             Check::fail(WHAT, why).remedy(remedy)
         }

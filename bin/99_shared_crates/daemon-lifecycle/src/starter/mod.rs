@@ -17,7 +17,7 @@ pub(crate) mod update; // the binary that should run
 
 pub use self::{
     handle::{DaemonHandle, Outcome},
-    running::instances,
+    running::{has_proven_itself, instances},
     stop::{StopMode, Stopped, kill, stop_all, stop_instance},
     supervise::{RestartPolicy, Supervised, Supervisor},
 };

@@ -8,7 +8,7 @@ use crate::{
     Identity,
     bound::Bound,
     client, instance,
-    instance::Instance,
+    instance::{Good, Instance},
     process,
     protocol::{Connection, Hello},
     state::State,
@@ -61,6 +61,14 @@ pub fn instances(run_dir: &Path) -> Vec<(String, Identity)> {
             Some((instance.name().to_owned(), identity))
         })
         .collect()
+}
+
+/// Whether the daemon `running`, called `name` in that run directory, runs the binary that has stood
+/// its probation there last.
+pub fn has_proven_itself(run_dir: &Path, name: &str, running: &Identity) -> bool {
+    let good: Option<Good> =
+        Instance::new(run_dir, name).ok().and_then(|instance| instance.load("good.json"));
+    good.is_some_and(|good| good.exe_hash == running.exe_hash)
 }
 
 /// Whether a daemon is alive whom a build should not slow down.

@@ -68,8 +68,10 @@ pub(crate) async fn is_current(spec: &Spec, running: &Identity) -> bool {
     if running.args_hash != spec.run.args_hash() || !running.is_alive() {
         return false;
     }
-    let Some(sources) = spec.update.followed() else { return true };
     let Ok(instance) = spec.instance() else { return false };
+    let Some(sources) = spec.update.followed() else {
+        return spec.update.sources.is_some() || is_as_installed(spec, instance, running).await;
+    };
     if let Some(binary) = trusted(&spec.update.policy, &instance) {
         return binary.exe_hash == running.exe_hash;
     }
@@ -79,6 +81,14 @@ pub(crate) async fn is_current(spec: &Spec, running: &Identity) -> bool {
         Ok(Ok(Freshness::Fresh(artifact))) => artifact.hash.to_string() == running.exe_hash,
         _ => false,
     }
+}
+
+/// Whether the file at the given path is the one that runs. One that was removed is no better.
+async fn is_as_installed(spec: &Spec, instance: Instance, running: &Identity) -> bool {
+    let spec = spec.clone();
+    // Another file is read whole.
+    let found = tokio::task::spawn_blocking(move || as_it_is(&spec, &instance)).await;
+    found.is_ok_and(|found| found.map_or(true, |binary| binary.exe_hash == running.exe_hash))
 }
 
 /// The last binary that stood its probation; where none has, the last that was built.
@@ -117,9 +127,11 @@ fn as_it_is(spec: &Spec, instance: &Instance) -> Result<Binary, Error> {
     if !exe.is_file() {
         return Err(Error::BinaryNotFound { name: spec.name(), looked: vec![exe] });
     }
-    let exe_hash = known_hash(&exe, instance).map_err(|source| Error::io("read", &exe, source))?;
     let source_root = source_root(&spec.update);
     let shown = relative(&exe, source_root.as_deref());
+    // A link may lead elsewhere by the time that this binary is wanted again.
+    let exe = exe.canonicalize().map_err(|source| Error::io("resolve", &exe, source))?;
+    let exe_hash = known_hash(&exe, instance).map_err(|source| Error::io("read", &exe, source))?;
     let replaces_others = spec.update.sources.is_none();
     Ok(Binary { exe, exe_hash, shown, source_root, replaces_others })
 }

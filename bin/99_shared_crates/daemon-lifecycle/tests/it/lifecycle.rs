@@ -1,14 +1,17 @@
 use std::{
     fs,
+    os::unix::fs::symlink,
     time::{Duration, Instant},
 };
 
-use daemon_lifecycle::{DaemonManager, Error, Outcome, StopMode, instances, stop_instance};
+use daemon_lifecycle::{
+    DaemonManager, Error, Identity, Outcome, StopMode, has_proven_itself, instances, stop_instance,
+};
 use serde_json::json;
 
 use crate::{
     http::{Client, chunk, who},
-    world::{World, eventually},
+    world::{SOON, World, eventually},
 };
 
 #[tokio::test]
@@ -55,6 +58,57 @@ async fn another_binary_takes_the_old_ones_place_on_the_same_listener() {
     assert_eq!(new.address(), old.address());
     assert_eq!(who(new.address()).await, ("new".to_owned(), new.id()));
     assert_eq!(world.manager().running().await.unwrap().unwrap().pid, new.id());
+    world.finish().await;
+}
+
+/// As in an installed release, which a newer one is put in the place of.
+#[tokio::test]
+async fn one_without_sources_is_current_while_the_file_at_its_path_is_what_runs() {
+    let world = World::new(json!({ "version": "old" }));
+    let old = world.manager().spawn().await.unwrap();
+    assert!(world.manager().is_current(old.identity()).await);
+    world.install(json!({ "version": "new" }));
+    assert!(!world.manager().is_current(old.identity()).await);
+    let new = world.manager().spawn().await.unwrap();
+    assert!(world.manager().is_current(new.identity()).await);
+    // What was removed is nothing to be replaced by.
+    fs::remove_file(world.binary()).unwrap();
+    assert!(world.manager().is_current(new.identity()).await);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_has_stood_its_probation_is_known_by_its_binary() {
+    let world = World::new(json!({ "version": "old" }));
+    let manager = world.manager().probation(Duration::from_millis(200));
+    let old = manager.spawn().await.unwrap();
+    let proven = |of: &Identity| has_proven_itself(&world.run_dir(), "fake", of);
+    eventually("it has stood", async || proven(old.identity())).await;
+    world.install(json!({ "version": "new" }));
+    let new = manager.probation(SOON).spawn().await.unwrap();
+    assert!(!proven(new.identity()), "its probation has just begun");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_last_good_binary_is_the_file_that_a_link_led_to() {
+    let world = World::new(json!({ "version": "old" }));
+    let (first, link) = (world.dir().join("first"), world.dir().join("link"));
+    fs::rename(world.binary(), &first).unwrap();
+    symlink(&first, &link).unwrap();
+    let manager = world.manager_of(&link).probation(Duration::from_millis(200));
+    let old = manager.spawn().await.unwrap();
+    let proven = || has_proven_itself(&world.run_dir(), "fake", old.identity());
+    eventually("it has stood", async || proven()).await;
+    world.install(json!({ "version": "new", "exit_before_ready": 3 }));
+    fs::remove_file(&link).unwrap();
+    symlink(world.binary(), &link).unwrap();
+    let kept = manager.spawn().await.unwrap();
+    assert!(matches!(kept.outcome(), Outcome::RolledBack { .. }), "{:?}", kept.outcome());
+    manager.stop(StopMode::Now).await.unwrap();
+    let again = manager.spawn().await.unwrap();
+    assert!(matches!(again.outcome(), Outcome::RolledBack { .. }), "{:?}", again.outcome());
+    assert_eq!(who(again.address()).await.0, "old");
     world.finish().await;
 }
 

@@ -58,7 +58,16 @@ impl World {
     }
 
     pub(crate) fn manager_with(&self, args: &[&str]) -> DaemonManager {
-        DaemonManager::new(self.binary(), args.iter().copied())
+        self.manager_of_with(&self.binary(), args)
+    }
+
+    /// Of the binary at another path.
+    pub(crate) fn manager_of(&self, binary: &Path) -> DaemonManager {
+        self.manager_of_with(binary, &["--listen", "127.0.0.1:0"])
+    }
+
+    fn manager_of_with(&self, binary: &Path, args: &[&str]) -> DaemonManager {
+        DaemonManager::new(binary, args.iter().copied())
             .instance(self.run_dir(), "fake")
             .log_dir(self.dir().join("log"))
             .ready_timeout(SOON)
