@@ -16,12 +16,12 @@ pub(crate) use self::{
     generate::{ChatArgs, InferArgs, Sampling, message},
     manage::{
         HiveAddArgs, HiveArgs, HiveVerb, KeyVerb, ModelArgs, ModelListArgs, ModelVerb, OfHive,
-        OutputArgs, QueenVerb, Scope, SetArgs, WorkerVerb,
+        OutputArgs, QueenVerb, Scope, SetArgs, StopArgs, WorkerVerb,
     },
     release::{GenerateArgs, SelfUpdateArgs},
     store::StoreVerb,
     system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},
-    words::{Run, RunArgs, StopArgs},
+    words::{Run, RunArgs, Stop, StopWordArgs},
 };
 
 const ABOUT: &str =
@@ -138,7 +138,7 @@ pub(crate) enum Verb {
     /// Start the chain in the background: short for `queen start`
     #[command(after_help = "Examples:\n  ./rbee serve\n  ./rbee stop")]
     Serve(OutputArgs),
-    Stop(StopArgs),
+    Stop(StopWordArgs),
     /// Start, stop or look at the queen
     #[command(subcommand)]
     Queen(QueenVerb),
@@ -160,7 +160,10 @@ pub(crate) enum Verb {
     /// Remove a model from a hive's store: short for `model rm`
     #[command(after_help = "Examples:\n  ./rbee rm smollm2:135m")]
     Rm(ModelArgs),
-    /// List the loaded models: short for `worker list`
+    /// Show a model, with what the configuration sets for it: short for `model show`
+    #[command(after_help = "Examples:\n  ./rbee show smollm2:135m")]
+    Show(ModelArgs),
+    /// List the models that are loaded, and until when: short for `model ps`
     #[command(after_help = "Examples:\n  ./rbee ps\n  ./rbee ps --json")]
     Ps(OutputArgs),
     /// Make, list or revoke keys for other users and programs

@@ -25,7 +25,7 @@ pub(crate) use self::{logs::Logs, status::Row};
 
 use crate::{
     app::App,
-    cli::{ModelVerb, QueenVerb, Verb, WorkerVerb},
+    cli::{ModelVerb, QueenVerb, Stop, Verb},
     failure::Failure,
 };
 
@@ -34,11 +34,15 @@ pub(crate) async fn run(app: &App, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Infer(args) => infer::run(app, args).await,
         Verb::Serve(args) => queen::serve(app, args).await,
-        Verb::Stop(args) => queen::run(app, QueenVerb::Stop(args)).await,
+        Verb::Stop(args) => match args.meaning() {
+            Stop::Chain(args) => queen::run(app, QueenVerb::Stop(args)).await,
+            Stop::Model(args) => model::run(app, ModelVerb::Unload(args)).await,
+        },
         Verb::Pull(args) => model::run(app, ModelVerb::Pull(args)).await,
         Verb::List(args) => model::run(app, ModelVerb::List(args)).await,
         Verb::Rm(args) => model::run(app, ModelVerb::Rm(args)).await,
-        Verb::Ps(args) => worker::run(app, WorkerVerb::List(args)).await,
+        Verb::Show(args) => model::run(app, ModelVerb::Show(args)).await,
+        Verb::Ps(args) => model::run(app, ModelVerb::Ps(args)).await,
         Verb::Status(args) => status::run(app, args).await,
         Verb::Queen(verb) => queen::run(app, verb).await,
         Verb::Hive(verb) => hive::run(app, verb).await,

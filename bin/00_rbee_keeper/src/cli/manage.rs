@@ -1,7 +1,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use rbee_api::KeepAlive;
 
-use super::{Output, words::StopArgs};
+use super::Output;
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -17,6 +17,19 @@ pub(crate) enum QueenVerb {
     Status(OutputArgs),
     /// Replace the queen, by the same binary where it is up to date; no request is lost
     Restart(OutputArgs),
+}
+
+/// How much of a chain is stopped, and how.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Stop the queen alone; hives and workers go on
+    #[arg(long)]
+    pub(crate) keep_hives: bool,
+    /// Cut the requests under way
+    #[arg(long)]
+    pub(crate) now: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

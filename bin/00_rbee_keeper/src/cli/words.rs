@@ -2,7 +2,11 @@
 
 use clap::Args;
 
-use super::{Output, generate::Sampling};
+use super::{
+    Output,
+    generate::Sampling,
+    manage::{ModelArgs, OfHive, StopArgs},
+};
 
 /// Talk to a model, or answer one prompt where one is given
 ///
@@ -47,24 +51,44 @@ impl RunArgs {
     }
 }
 
-/// Stop queen, hives and workers; requests under way end first
+/// Stop queen, hives and workers, or unload one model; requests under way end first
 ///
-/// The same as `queen stop`, which says for whom it waits.
+/// `stop` is `queen stop`, which says for whom it waits; `stop MODEL` is `model unload MODEL`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ./rbee stop
+  ./rbee stop smollm2:135m
   ./rbee stop --now
   ./rbee stop --keep-hives")]
-pub(crate) struct StopArgs {
-    /// Stop the queen alone; hives and workers go on
-    #[arg(long)]
-    pub(crate) keep_hives: bool,
-    /// Cut the requests under way
-    #[arg(long)]
-    pub(crate) now: bool,
+pub(crate) struct StopWordArgs {
+    /// A model, of which its worker alone ends
+    #[arg(value_name = "MODEL", conflicts_with_all = ["keep_hives", "now"])]
+    model: Option<String>,
+    /// Of that hive, and no other
+    #[arg(long, value_name = "ALIAS", requires = "model")]
+    hive: Option<String>,
     #[command(flatten)]
-    pub(crate) output: Output,
+    queen: StopArgs,
+}
+
+/// What `stop` stands for.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Chain(StopArgs),
+    Model(ModelArgs),
+}
+
+impl StopWordArgs {
+    pub(crate) fn meaning(self) -> Stop {
+        match self.model {
+            None => Stop::Chain(self.queen),
+            Some(model) => {
+                let (hive, output) = (OfHive { alias: self.hive }, self.queen.output);
+                Stop::Model(ModelArgs { model, hive, output })
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +116,15 @@ mod tests {
         assert_eq!(meaning(&["m"], true), ("infer", text("m"), None));
         let answered = ("infer", text("m"), text("why is it so"));
         assert_eq!(meaning(&["m", "why is", "it so"], false), answered);
+    }
+
+    #[test]
+    fn a_model_that_is_stopped_is_no_part_of_a_chain_that_is() {
+        for line in ["m --now", "m --keep-hives", "--hive h", "m n"] {
+            let words = ["rbee", "stop"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+        assert!(Cli::try_parse_from(["rbee", "stop", "m", "--hive", "h"]).is_ok());
     }
 
     #[test]

@@ -458,7 +458,10 @@ async fn short_words_do_what_the_long_ones_do() {
         (&["list"], &["model", "list"]),
         (&["ls", "--json"], &["model", "list", "--json"]),
         (&["rm", "m"], &["model", "rm", "m"]),
-        (&["ps"], &["worker", "list"]),
+        (&["ps"], &["model", "ps"]),
+        (&["show", "m"], &["model", "show", "m"]),
+        (&["stop", "m"], &["model", "unload", "m"]),
+        (&["stop", "m", "--hive", "b"], &["model", "unload", "m", "--hive", "b"]),
         (&["stop"], &["queen", "stop"]),
         (&["stop", "--now"], &["queen", "stop", "--now"]),
         (&["run", "m", "hello", "you"], &["infer", "-m", "m", "hello you"]),
@@ -467,12 +470,16 @@ async fn short_words_do_what_the_long_ones_do() {
             let queen = queen().await;
             queen.on_job(job_of(&json!({ "fine": true })));
             queen.on("GET /v1/models/store", Reply::Json(200, json!({ "models": [] })));
+            queen.on("GET /v1/models/store/m", Reply::Json(200, model("m", "thinks")));
+            let unloaded = json!({ "name": "m", "was_loaded": true });
+            queen.on("POST /v1/models/unload", Reply::Json(200, unloaded));
             let removed = json!({ "name": "m", "freed_bytes": 1 });
             queen.on("DELETE /v1/models/store/m", Reply::Json(200, removed));
             queen.on(queen::CHAT, Reply::Events(queen::answer_of(1, "hi")));
             let keeper = Keeper::of(&queen);
             let output = keeper.run(arguments).await;
-            let asked = [queen.requests(JOBS), queen.requests(queen::CHAT)].concat();
+            let asked = [JOBS, queen::CHAT, "POST /v1/models/unload"];
+            let asked = asked.map(|path| queen.requests(path)).concat();
             let asked: Vec<_> = asked.into_iter().map(|request| request.body).collect();
             (output.stderr_of(&keeper, &queen), output.stdout, output.code, asked)
         };

@@ -1,6 +1,6 @@
 use crate::keeper::Keeper;
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "infer",
     "chat",
     "status",
@@ -15,6 +15,7 @@ const VERBS: [&str; 22] = [
     "list",
     "rm",
     "ps",
+    "show",
     "update",
     "dev",
     "logs",
