@@ -95,7 +95,7 @@ impl QueenClient {
         hive: Option<&str>,
     ) -> Result<ModelUnloaded, ClientError> {
         let path = paths::of_hive(paths::MODEL_UNLOAD, hive);
-        let body = UnloadRequest { model: model.to_owned() };
+        let body = UnloadRequest { model: model.to_owned(), lost: None };
         let request = self.request(Method::POST, &path).timeout(ANSWER_DEADLINE).json(&body);
         let response = self.send(request).await?;
         self.decode(&path, response).await

@@ -2,6 +2,9 @@
 
 mod bring_up; // from an alias to a hive that answers
 mod choose; // which hive a model goes to
+mod group; // hives that compute one together: what is to be made of their workers
+mod turn; // who starts and ends these, one at a time
+mod together; // has hives start, watch and end them as one
 mod level; // what the pool asks
 mod list; // every hive with what it has
 
@@ -15,6 +18,7 @@ use rbee_api::ErrorBody;
 use rbee_config::{LiveConfig, RbeeConfig};
 use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
 
+use self::together::Groups;
 use crate::{failure, hosts::Hosts};
 
 /// How long a hive on this host may take to accept a connection.
@@ -35,6 +39,7 @@ struct Inner {
     streams: Client,
     token: Token,
     metrics: Metrics,
+    groups: Groups,
 }
 
 /// A hive that answers.
@@ -64,7 +69,8 @@ impl Hives {
             client.pool_max_idle_per_host(0)
         };
         let (http, streams) = (client().build()?, client().read_timeout(SILENCE).build()?);
-        Ok(Self(Arc::new(Inner { config, hosts, http, streams, token, metrics })))
+        let groups = Groups::default();
+        Ok(Self(Arc::new(Inner { config, hosts, http, streams, token, metrics, groups })))
     }
 
     fn config(&self) -> Arc<RbeeConfig> {

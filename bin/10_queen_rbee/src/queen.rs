@@ -11,6 +11,7 @@ use http_guard::{Access, Keyless, Keys, Names, Token};
 use job_server::JobServer;
 use rbee_api::Health;
 use rbee_config::{LiveConfig, LocalUse};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     hives::Hives,
@@ -102,7 +103,26 @@ impl Queen {
     /// Asks every `round` whether the hives answer and, while this queen serves, ends hives that hang, so that what they were answering goes on with the
     /// next. Never returns; to be run beside serving.
     pub async fn keep_hives(&self, round: Duration) -> ! {
-        self.pool.keep(round, || self.daemon.state() == State::Serving).await
+        tokio::select! {
+            never = self.pool.keep(round, || self.is_serving()) => never,
+            never = self.keep_groups(round) => never,
+        }
+    }
+
+    /// Looks every `round` after the workers that compute a model together.
+    async fn keep_groups(&self, round: Duration) -> ! {
+        let mut rounds = interval(round);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            if self.is_serving() {
+                self.hives.watch_groups(self.pool.places()).await;
+            }
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        self.daemon.state() == State::Serving
     }
 
     /// Once this queen has been replaced: has the next one, which answers at `address`, go on with what

@@ -42,7 +42,7 @@ impl Queen {
                 Ok(self.of_hive(operation, hive, model, paths::MODEL_PULL, body)?)
             }
             JobRequest::ModelLoad { hive, model, keep_alive } => {
-                let body = LoadRequest { model: model.clone(), keep_alive };
+                let body = LoadRequest { model: model.clone(), keep_alive, part: None };
                 Ok(self.of_hive(operation, hive, model, paths::MODEL_LOAD, body)?)
             }
             JobRequest::HiveStart { alias } => {
@@ -89,9 +89,19 @@ impl Queen {
         self.relays.begin(operation, move |job, again| {
             job.about(&model);
             let (queen, alias, body) = (queen.clone(), alias.clone(), body.clone());
+            let model = (path == paths::MODEL_LOAD).then(|| model.clone());
             async move {
-                let at = queen.hives.alias(alias.as_deref())?;
-                let (hive, guard) = queen.hive(&at, true, again).await?;
+                let wanted = Wanted::of(true, again.failed > 0);
+                let shared = model.filter(|model| !queen.hives.beside(model).is_empty());
+                let (hive, guard) = match shared {
+                    Some(model) => {
+                        let wanted = Wanted { job: Some(job), ..wanted };
+                        let (hive, busy) = queen.pool.acquire_for(&model, wanted).await?;
+                        (hive, Hives::hold(busy))
+                    }
+                    None => queen.hive(&queen.hives.alias(alias.as_deref())?, wanted).await?,
+                };
+                let at = hive.alias.clone();
                 let request = queen.hives.managing(&hive, Method::POST, path);
                 Ok(Attempt { request: request.json(&body), at, guard })
             }
@@ -104,15 +114,18 @@ impl Queen {
         alias: Option<&str>,
         model: &str,
     ) -> Result<ModelUnloaded, ErrorBody> {
+        if let Some(unloaded) = self.hives.unload_together(self.pool.places(), model).await {
+            return unloaded;
+        }
         let aliases = match alias {
             Some(_) => vec![self.hives.alias(alias)?],
             None => self.hives.running(self.pool.places()).await,
         };
         let mut unloaded = ModelUnloaded { name: model.to_owned(), was_loaded: false };
         for alias in aliases {
-            let (hive, _guard) = self.hive(&alias, false, Again::default()).await?;
+            let (hive, _guard) = self.hive(&alias, Wanted::of(false, false)).await?;
             let request = self.hives.managing(&hive, Method::POST, paths::MODEL_UNLOAD);
-            let body = UnloadRequest { model: model.to_owned() };
+            let body = UnloadRequest { model: model.to_owned(), lost: None };
             let ModelUnloaded { name, was_loaded } =
                 self.hives.read(&hive, request.json(&body)).await?;
             unloaded = ModelUnloaded { name, was_loaded: unloaded.was_loaded || was_loaded };
@@ -142,8 +155,8 @@ impl Queen {
     }
 
     async fn update_hive(&self, job: &JobWriter, alias: &str) -> Result<(), ErrorBody> {
-        let attempt = async |again| {
-            let (hive, guard) = self.hive(alias, true, again).await?;
+        let attempt = async |again: Again| {
+            let (hive, guard) = self.hive(alias, Wanted::of(true, again.failed > 0)).await?;
             let request = self.hives.managing(&hive, Method::POST, paths::WORKERS_UPDATE);
             Ok(Attempt { request, at: alias.to_owned(), guard })
         };
@@ -164,10 +177,9 @@ impl Queen {
     async fn hive(
         &self,
         alias: &str,
-        fresh: bool,
-        again: Again,
+        wanted: Wanted,
     ) -> Result<(HiveHandle, Held<HiveHandle>), ErrorBody> {
-        let (hive, busy) = self.pool.acquire(alias, Wanted::of(fresh, again.failed > 0)).await?;
+        let (hive, busy) = self.pool.acquire(alias, wanted).await?;
         Ok((hive, Hives::hold(busy)))
     }
 }

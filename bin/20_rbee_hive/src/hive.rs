@@ -13,7 +13,7 @@ use job_server::JobServer;
 use model_store::{ModelStore, Sources};
 use narration_core::{Level, Narration};
 use rbee_api::Health;
-use rbee_config::LiveConfig;
+use rbee_config::{LiveConfig, ModelEntry};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
@@ -124,7 +124,9 @@ impl Hive {
                 continue;
             }
             let wanted = self.config.current();
-            let wanted = wanted.model.iter().filter(|(_, entry)| entry.preload);
+            // What several hives compute together is started on all of them at once, when it is asked for.
+            let is_wanted = |entry: &ModelEntry| entry.preload && !entry.is_shared();
+            let wanted = wanted.model.iter().filter(|(_, entry)| is_wanted(entry));
             let wanted: HashSet<String> = wanted.map(|(name, _)| name.clone()).collect();
             loaded.retain(|name| wanted.contains(name));
             for name in wanted {

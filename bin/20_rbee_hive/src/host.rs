@@ -38,6 +38,15 @@ pub trait Host: fmt::Debug + Send + Sync {
         drain: Duration,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// The same for every worker of the hive for that model, those that load it among them.
+    fn stop_all_of<'a>(
+        &'a self,
+        config: &'a RbeeConfig,
+        hive: &'a str,
+        model: &'a str,
+        drain: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
     /// Ends a worker that hangs, at once.
     fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()>;
 
@@ -98,6 +107,16 @@ impl Host for ThisHost {
         drain: Duration,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(worker_lifecycle::stop_worker(config, id, drain))
+    }
+
+    fn stop_all_of<'a>(
+        &'a self,
+        config: &'a RbeeConfig,
+        hive: &'a str,
+        model: &'a str,
+        drain: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(worker_lifecycle::stop_workers_of(config, hive, model, drain))
     }
 
     fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {

@@ -4,6 +4,7 @@ mod bring_up; // from a model's name to a worker that answers
 mod level; // what the pool asks
 mod turn; // memory for one more
 mod stay; // how long a model stays loaded
+mod part; // of a model that several hives compute together
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use rbee_api::{Worker, WorkerState};
 use rbee_config::LiveConfig;
 use worker_lifecycle::{WorkerHandle, WorkerType};
 
-use self::{stay::Stays, turn::Turns};
+use self::{part::Parts, stay::Stays, turn::Turns};
 use crate::{host::Host, models::Models};
 
 #[derive(Debug, Clone)]
@@ -27,6 +28,7 @@ struct Inner {
     host: Arc<dyn Host>,
     turns: Turns,
     stays: Stays,
+    parts: Parts,
     metrics: Metrics,
 }
 
@@ -38,8 +40,8 @@ impl Workers {
         host: Arc<dyn Host>,
         metrics: Metrics,
     ) -> Self {
-        let (turns, stays) = (Turns::default(), Stays::default());
-        Self(Arc::new(Inner { hive, config, models, host, turns, stays, metrics }))
+        let (turns, stays, parts) = (Turns::default(), Stays::default(), Parts::default());
+        Self(Arc::new(Inner { hive, config, models, host, turns, stays, parts, metrics }))
     }
 
     async fn stop(&self, worker: &WorkerHandle, why: &str) {
@@ -71,6 +73,8 @@ impl Workers {
             unloads_in_s: self.unloads_in(running),
             detail,
             health: health.ok(),
+            outdated: running.handle.part.is_some() && self.is_outdated(&running.handle).await,
+            part: running.handle.part.clone(),
         }
     }
 }

@@ -40,8 +40,17 @@ fn row(worker: &Worker) -> [String; 9] {
         worker.memory_bytes.map(bytes).unwrap_or_default(),
         health.map(|health| age(health.uptime_s)).unwrap_or_default(),
         worker.active_requests.to_string(),
-        worker.detail.clone().unwrap_or_default(),
+        worker.detail.clone().or_else(|| part(worker)).unwrap_or_default(),
     ]
+}
+
+/// Of several that compute the model together.
+fn part(worker: &Worker) -> Option<String> {
+    let part = worker.part.as_ref()?;
+    Some(match part.rank {
+        0 => format!("head of {}", part.parts),
+        rank => format!("part {rank} of {}", part.parts),
+    })
 }
 
 pub(crate) fn state_name(state: WorkerState) -> &'static str {

@@ -1,5 +1,6 @@
 use chain_level::Places;
-use rbee_api::{WorkerList, WorkerState};
+use futures::future::join_all;
+use rbee_api::{Part, WorkerList, WorkerState};
 
 use super::{HiveHandle, Hives};
 
@@ -17,17 +18,31 @@ impl Hives {
     /// The alias of the hive that is to answer for `model`.
     ///
     /// One that has it loaded, else one that runs, else the first; of several alike the one with
-    /// the fewest requests. With one hive configured nobody is asked.
+    /// the fewest requests. With one hive configured nobody is asked, nor where the model's table names
+    /// one.
     pub(super) async fn hive_for(&self, places: &Places<HiveHandle>, model: &str) -> String {
-        let aliases = self.aliases();
+        let config = self.config();
+        let entry = config.model_called(model).map(|(_, entry)| entry);
+        let aliases = match entry {
+            // The first is the head of those that compute it together.
+            Some(entry) if entry.is_shared() => vec![entry.hives[0].clone()],
+            Some(entry) if !entry.hives.is_empty() => entry.hives.clone(),
+            _ => self.aliases(),
+        };
         if let [only] = &aliases[..] {
             return only.clone();
         }
-        let mut candidates = Vec::new();
-        for alias in &aliases {
-            candidates.push(self.candidate(places, alias, model).await);
-        }
-        best(candidates)
+        // All at once: who asks waits for the slowest of them, and not for their sum.
+        let asked = aliases.iter().map(|alias| self.candidate(places, alias, model));
+        best(join_all(asked).await)
+    }
+
+    /// The other hives that compute `model` together with that one.
+    pub(super) fn hives_beside(&self, model: &str) -> Vec<String> {
+        let config = self.config();
+        let entry = config.model_called(model).map(|(_, entry)| entry);
+        let shared = entry.filter(|entry| entry.is_shared());
+        shared.map(|entry| entry.hives[1..].to_vec()).unwrap_or_default()
     }
 
     async fn candidate(&self, places: &Places<HiveHandle>, alias: &str, model: &str) -> Candidate {
@@ -43,6 +58,7 @@ impl Hives {
             running,
             has_model: workers
                 .iter()
+                .filter(|worker| worker.part.as_ref().is_none_or(Part::is_head))
                 .any(|worker| worker.model == model && worker.state == WorkerState::Ready),
             active_requests: workers.iter().map(|worker| worker.active_requests).sum(),
         }

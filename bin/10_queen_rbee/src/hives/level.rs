@@ -38,6 +38,21 @@ impl Level for Hives {
         self.hive_for(places, model).await
     }
 
+    fn beside(&self, model: &str) -> Vec<String> {
+        self.hives_beside(model)
+    }
+
+    async fn prepare(
+        &self,
+        model: &str,
+        chosen: &HiveHandle,
+        beside: &[HiveHandle],
+        wanted: &Wanted,
+    ) -> Result<(), ErrorBody> {
+        let hives = std::iter::once(chosen).chain(beside).cloned().collect();
+        self.gather(model, hives, wanted).await
+    }
+
     async fn admit(
         &self,
         _: &Places<HiveHandle>,

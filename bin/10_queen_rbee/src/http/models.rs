@@ -135,7 +135,7 @@ pub(super) async fn remove_stored(
 pub(super) async fn unload(
     State(queen): State<Queen>,
     ApiQuery(of): ApiQuery<OfHive>,
-    ApiJson(UnloadRequest { model }): ApiJson<UnloadRequest>,
+    ApiJson(UnloadRequest { model, .. }): ApiJson<UnloadRequest>,
 ) -> Result<Json<ModelUnloaded>, ApiError> {
     Ok(Json(queen.unload(of.hive.as_deref(), &model).await?))
 }

@@ -5,6 +5,7 @@ mod chain; // hives, workers, models
 mod completions; // OpenAI's endpoints
 mod apis; // other APIs than OpenAI's chat completions
 mod hung; // hives that do not answer
+mod together; // hives that compute a model together
 mod jobs; // work that is begun by name
 mod metrics; // what is counted, and requests by their ids
 mod openapi; // the routes, described

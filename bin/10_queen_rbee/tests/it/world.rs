@@ -82,12 +82,17 @@ struct Hosted(BTreeMap<String, Hive>);
 impl World {
     /// A queen whose hives have these aliases.
     pub(crate) async fn of(aliases: &[&str]) -> Self {
+        Self::configured(aliases, "").await
+    }
+
+    /// The same with more in the configuration.
+    pub(crate) async fn configured(aliases: &[&str], more: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let entry = |(nth, alias): (usize, &&str)| {
             format!("[[hive]]\nalias = \"{alias}\"\nhost = \"localhost\"\nport = {}\n", 9000 + nth)
         };
         let file: String = aliases.iter().enumerate().map(entry).collect();
-        std::fs::write(home.path().join("config.toml"), file).unwrap();
+        std::fs::write(home.path().join("config.toml"), file + more).unwrap();
         let variable = [("RBEE_HOME", home.path().as_os_str().to_owned())];
         let environment: Environment = variable.into_iter().collect();
         let overrides = Overrides::default();
@@ -188,6 +193,10 @@ impl Hive {
     pub(crate) fn runs(&self) -> &Self {
         self.0.running.store(true, SeqCst);
         self
+    }
+
+    pub(crate) fn is_stopped(&self) {
+        self.0.running.store(false, SeqCst);
     }
 
     pub(crate) fn is_stale(&self) {

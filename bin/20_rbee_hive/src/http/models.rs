@@ -1,12 +1,14 @@
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
+    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
-use chain_level::{Form, Wanted, respond};
+use chain_level::{Form, Wanted, respond, to_its_end};
 use http_guard::{ApiError, ApiJson, ApiPath};
 use rbee_api::{
-    LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, UnloadRequest,
+    HEADER_FRESH, LoadRequest, Model, ModelList, ModelReach, ModelRemoved, ModelUnloaded,
+    PullRequest, UnloadRequest,
 };
 use serde_json::json;
 
@@ -49,14 +51,24 @@ pub(super) async fn pull(
     }
 }
 
-/// Loads the model; answers with the events of doing so.
+/// Loads the model; answers with the events of doing so. A worker with a stale binary will not do, unless
+/// the request says that it does.
 pub(super) async fn load(
     State(hive): State<Hive>,
-    ApiJson(LoadRequest { model, keep_alive }): ApiJson<LoadRequest>,
+    Extension(reach): Extension<ModelReach>,
+    headers: HeaderMap,
+    ApiJson(LoadRequest { model, keep_alive, part }): ApiJson<LoadRequest>,
 ) -> Response {
-    let pool = hive.pool.clone();
+    let fresh = headers.get(HEADER_FRESH).is_none_or(|fresh| fresh.as_bytes() != b"0");
+    let (pool, spelling) = (hive.pool.clone(), hive.models.spelling(&model));
     let begun = hive.relays.begin_with("model_load", async move |job| {
-        let wanted = Wanted { job: Some(job.emitter()), ..Wanted::of(true, false) };
+        if let Some(part) = part {
+            match spelling {
+                Ok(name) => pool.level().start_part(&name, part),
+                Err(body) => return job.fail_with(body),
+            }
+        }
+        let wanted = Wanted { job: Some(job.emitter()), reach, ..Wanted::of(fresh, false) };
         let loaded = tokio::select! {
             () = job.cancelled() => return job.cancelled_end(),
             loaded = pool.acquire(&model, wanted) => loaded,
@@ -77,9 +89,16 @@ pub(super) async fn load(
 /// Ends the model's worker when it has answered what it has.
 pub(super) async fn unload(
     State(hive): State<Hive>,
-    ApiJson(UnloadRequest { model }): ApiJson<UnloadRequest>,
+    ApiJson(UnloadRequest { model, lost }): ApiJson<UnloadRequest>,
 ) -> Result<Json<ModelUnloaded>, ApiError> {
     let name = hive.models.spelling(&model)?;
-    let was_loaded = hive.pool.vacate(&name, "which is to be unloaded");
+    let occupant = hive.pool.places().occupant(&name);
+    let is_part = occupant.is_some_and(|running| running.handle.part.is_some());
+    let was_loaded = if is_part || lost.is_some() {
+        let (pool, name) = (hive.pool.clone(), name.clone());
+        to_its_end(async move { pool.level().end_part(&pool, &name, lost).await }).await?
+    } else {
+        hive.pool.vacate(&name, "which is to be unloaded")
+    };
     Ok(Json(ModelUnloaded { name, was_loaded }))
 }

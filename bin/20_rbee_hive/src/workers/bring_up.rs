@@ -24,9 +24,18 @@ impl Workers {
     ) -> Result<WorkerHandle, ErrorBody> {
         let (slot, stale) = (place.slot, place.stale);
         let path = self.model_file(&slot.name, wanted).await?;
+        let replaced = stale.map(|running| &**running);
+        let part = self.part_of(&slot.name, replaced, |part| WorkerConfig {
+            part: Some(part),
+            ..self.config_of(&slot.name, path.clone(), 0)
+        })?;
+        let config_of = |path: PathBuf, number: u8| WorkerConfig {
+            part: part.clone(),
+            ..self.config_of(&slot.name, path, number)
+        };
         let beside = match stale {
             Some(running) => {
-                let config = self.config_of(&slot.name, path.clone(), running.handle.slot);
+                let config = config_of(path.clone(), running.handle.slot);
                 self.room_beside(running, &config).await.then_some(running)
             }
             None => None,
@@ -34,15 +43,15 @@ impl Workers {
         let room = match beside {
             Some(_) => Room::none(),
             None => {
-                let config = self.config_of(&slot.name, path.clone(), 0);
+                let config = config_of(path.clone(), 0);
                 self.room(&place, &config, wanted.waits != Waits::Nobody).await?
             }
         };
         // A worker in whose place another one is put keeps its name: it is drained first. Beside
         // it, or beside those before it that still finish their streams, another name is needed.
         let config = match (stale, beside) {
-            (Some(running), None) => self.config_of(&slot.name, path, running.handle.slot),
-            _ => self.free_name(&slot.name, path),
+            (Some(running), None) => config_of(path, running.handle.slot),
+            _ => self.free_name(config_of(path, 0)),
         };
         let spawning = self.0.host.spawn(WorkerConfig { waits: wanted.waits, ..config });
         let spawning = async move {
@@ -82,9 +91,8 @@ impl Workers {
     }
 
     /// What a worker is to be started with, under a name that no living process has.
-    fn free_name(&self, model: &str, path: PathBuf) -> WorkerConfig {
+    fn free_name(&self, mut config: WorkerConfig) -> WorkerConfig {
         let rbee = self.0.config.current();
-        let mut config = self.config_of(model, path, 0);
         while config.slot < u8::MAX && self.0.host.is_taken(&rbee, &worker_id(&config)) {
             config.slot += 1;
         }
@@ -99,6 +107,7 @@ impl Workers {
             model_path,
             device: DEVICE.to_owned(),
             slot,
+            part: None,
             waits: Waits::Nobody,
         }
     }

@@ -5,7 +5,7 @@ use chain_level::{
 use daemon_lifecycle::{Identity, Outcome};
 use rbee_api::{ErrorBody, Status, Worker, causes};
 use reqwest::{Method, RequestBuilder};
-use worker_lifecycle::{WorkerClient, WorkerHandle};
+use worker_lifecycle::{WorkerClient, WorkerConfig, WorkerHandle};
 
 use super::Workers;
 use crate::failure;
@@ -49,11 +49,17 @@ impl Level for Workers {
         self.0.models.admit(name, wanted.reach, is_loaded).await
     }
 
-    /// One whose model's file is gone is left alone: it has the model in memory.
+    /// One whose model's file is gone is left alone: it has the model in memory. So is a part of a model
+    /// with an outdated engine: it is replaced together with the others.
     async fn is_current(&self, worker: &WorkerHandle) -> bool {
+        let part = worker.part.clone().filter(|_| self.is_shared(&worker.model));
+        if part.is_some() && self.is_outdated(worker).await {
+            return worker.identity.is_alive();
+        }
         match self.0.models.find(worker.model.clone()).await {
             Ok(Some(path)) => {
                 let config = self.config_of(&worker.model, path, worker.slot);
+                let config = WorkerConfig { part, ..config };
                 self.0.host.is_current(&config, &worker.identity).await
             }
             Ok(None) | Err(_) => worker.identity.is_alive(),

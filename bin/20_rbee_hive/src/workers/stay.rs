@@ -7,7 +7,7 @@ use std::{
 };
 
 use chain_level::Running;
-use rbee_api::KeepAlive;
+use rbee_api::{KeepAlive, Part};
 use worker_lifecycle::WorkerHandle;
 
 use super::Workers;
@@ -40,7 +40,9 @@ impl Workers {
     pub(super) fn stay_of(&self, worker: &WorkerHandle) -> KeepAlive {
         let config = self.0.config.current();
         let entry = config.model.get(&worker.model);
-        if entry.is_some_and(|entry| entry.pinned) {
+        // What only computes for another worker stays for as long as that one does.
+        let serves = worker.part.as_ref().is_none_or(Part::is_head);
+        if !serves || entry.is_some_and(|entry| entry.pinned) {
             return KeepAlive::FOREVER;
         }
         let by_configuration = || {

@@ -148,6 +148,9 @@ impl Workers {
     fn candidate(&self, (slot, running): &Other, is_waited_for: bool) -> Candidate {
         let config = self.0.config.current();
         let is_pinned = config.model.get(&slot.name).is_some_and(|entry| entry.pinned);
+        // Its head may answer at any time.
+        let is_pinned =
+            is_pinned || running.handle.part.as_ref().is_some_and(|part| !part.is_head());
         let (waiting, age) = (slot.waiting(), running.age());
         let using = match () {
             () if is_pinned => Use::Pinned,
@@ -218,7 +221,9 @@ pub(super) async fn needed(config: &WorkerConfig) -> u64 {
     let config = config.clone();
     let counted = tokio::task::spawn_blocking(move || {
         let more = worker_lifecycle::overhead_bytes(&config).unwrap_or_default();
-        room::needed(room::bytes_of(&config.model_path)) + more
+        // Each part has its share of the weights.
+        let parts = config.part.as_ref().map_or(1, |part| u64::from(part.parts.max(1)));
+        room::needed(room::bytes_of(&config.model_path) / parts) + more
     });
     counted.await.unwrap_or_default()
 }

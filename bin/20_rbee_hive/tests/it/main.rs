@@ -5,6 +5,7 @@ mod flood; // what refused requests leave behind
 mod reach; // what a request may name
 mod refusals; // what nobody is let do
 mod stays;
+mod parts; // of models that several hives compute together
 mod turns;
 mod workers; // bringing up, replacing, making room, adopting
 mod crashes; // workers that end, and what they were answering

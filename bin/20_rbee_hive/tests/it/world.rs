@@ -14,10 +14,12 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
+use chain_daemon::InstanceName;
 use chain_level::Metrics;
 use daemon_lifecycle::{Daemon, Identity, Outcome, Waits};
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use job_server::{JobServer, Limits};
+use rbee_api::{EngineLost, Part};
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
 use rbee_hive::{Hive, Host, router};
 use router_client::{Answer, RouterClient};
@@ -55,6 +57,12 @@ pub(crate) struct State {
     /// The models for whose workers the binary was built ahead.
     pub(crate) built: Vec<String>,
     pub(crate) spawned: Vec<String>,
+    /// Which part of its model each of these is.
+    pub(crate) parts: Vec<Option<Part>>,
+    /// Whether a worker would go on with an engine that runs.
+    pub(crate) shares: bool,
+    /// Why engines were said to be lost.
+    pub(crate) lost: Vec<String>,
     pub(crate) stopped: Vec<String>,
     /// How many were ended because they hung.
     ended: watch::Sender<usize>,
@@ -114,6 +122,9 @@ impl World {
             current: true,
             built: Vec::new(),
             spawned: Vec::new(),
+            parts: Vec::new(),
+            shares: false,
+            lost: Vec::new(),
             stopped: Vec::new(),
             ended: watch::Sender::new(0),
             strangers: Vec::new(),
@@ -165,6 +176,7 @@ impl World {
             model_path: model.into(),
             device: "cpu".to_owned(),
             slot,
+            part: None,
             waits: Waits::Nobody,
         };
         self.machine.state(|state| state.strangers.push(worker));
@@ -257,6 +269,7 @@ impl Machine {
             id,
             model: worker.model,
             slot: worker.slot,
+            part: worker.part,
             identity: process.identity.clone(),
             outcome: Outcome::Started,
         })
@@ -330,6 +343,13 @@ impl Served {
             }
             "POST /v1/lease" => {
                 json(r#"{"lease_s":1.0,"active_requests":0}"#.to_owned()).into_response()
+            }
+            "DELETE /v1/engine" => {
+                let EngineLost { why } = serde_json::from_slice(body).unwrap();
+                self.machine.state(|state| state.lost.push(why));
+                let process = Arc::clone(&self.process);
+                tokio::task::spawn_blocking(move || process.crash());
+                StatusCode::ACCEPTED.into_response()
             }
             "POST /v1/completions" => self.complete(&String::from_utf8_lossy(body)),
             "POST /v1/continuations" => self.go_on(body),
@@ -443,6 +463,7 @@ impl Host for Machine {
     fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>> {
         self.state(|state| {
             state.spawned.push(worker_id(&worker));
+            state.parts.push(worker.part.clone());
             state.current = true;
             if state.is_tight {
                 state.available = state.available.checked_sub(state.resident).expect("it fits");
@@ -484,6 +505,30 @@ impl Host for Machine {
             self.state(|state| state.available += state.resident);
             Ok(())
         })
+    }
+
+    fn stop_all_of<'a>(
+        &'a self,
+        config: &'a RbeeConfig,
+        hive: &'a str,
+        model: &'a str,
+        drain: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let spawned = self.state(|state| state.spawned.clone());
+        let of_model = move |id: &String| {
+            let name = |slot| InstanceName::worker(model, slot, hive).to_string();
+            (0..8).any(|slot| name(slot) == *id)
+        };
+        Box::pin(async move {
+            for id in spawned.iter().filter(|id| of_model(id)) {
+                self.stop(config, id, drain).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn shares_engine(&self, _: &WorkerConfig) -> bool {
+        self.state(|state| state.shares)
     }
 
     fn end<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {

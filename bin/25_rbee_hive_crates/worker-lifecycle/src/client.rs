@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rbee_api::{Health, Lease, paths};
+use rbee_api::{EngineLost, Health, Lease, Part, paths};
 use rbee_config::RbeeConfig;
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -20,6 +20,13 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// The model that a worker serves, or has a part in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    pub model: String,
+    pub part: Option<Part>,
+}
 
 /// HTTP to one worker, over its Unix socket.
 #[derive(Debug, Clone)]
@@ -89,8 +96,8 @@ impl WorkerClient {
         }
     }
 
-    /// The name of the model that the worker serves.
-    pub async fn model(&self) -> Result<String, Error> {
+    /// What the worker serves.
+    pub async fn model(&self) -> Result<Served, Error> {
         #[derive(Deserialize)]
         struct Models {
             data: Vec<Named>,
@@ -98,13 +105,32 @@ impl WorkerClient {
         #[derive(Deserialize)]
         struct Named {
             id: String,
+            meta: Option<Meta>,
+        }
+        #[derive(Deserialize)]
+        struct Meta {
+            part: Option<Part>,
         }
         let models: Models = self.get(paths::MODELS).await?;
-        models.data.into_iter().next().map(|model| model.id).ok_or_else(|| Error::Refused {
+        let first = models.data.into_iter().next();
+        let served = first
+            .map(|Named { id, meta }| Served { model: id, part: meta.and_then(|meta| meta.part) });
+        served.ok_or_else(|| Error::Refused {
             socket: self.socket.clone(),
             status: 200,
             body: "it lists no model".to_owned(),
         })
+    }
+
+    /// Tells the worker that the program which computes its tokens is fit no more, which it cannot see:
+    /// it ends its requests with that reason, that program, and itself.
+    ///
+    /// # Errors
+    ///
+    /// When the worker does not answer: it may have ended.
+    pub async fn give_engine_up(&self, why: String) -> Result<(), Error> {
+        let request = self.http.delete(url(paths::ENGINE)).json(&EngineLost { why });
+        self.sent(request).await.map(drop)
     }
 
     /// Tells the worker that a hive still wants it, and learns how many requests it is answering,
@@ -123,9 +149,13 @@ impl WorkerClient {
     }
 
     async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
-        let sent = request.timeout(CONTROL_DEADLINE).send().await;
-        let response = self.succeeded(sent.map_err(|source| self.unreachable(source))?).await?;
+        let response = self.sent(request).await?;
         response.json().await.map_err(|source| self.unreachable(source))
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<reqwest::Response, Error> {
+        let sent = request.timeout(CONTROL_DEADLINE).send().await;
+        self.succeeded(sent.map_err(|source| self.unreachable(source))?).await
     }
 
     async fn succeeded(&self, response: reqwest::Response) -> Result<reqwest::Response, Error> {

@@ -2,6 +2,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use chain_daemon::InstanceName;
 use daemon_lifecycle::Waits;
+use rbee_api::Part;
 use rbee_config::RbeeConfig;
 
 /// Which model a worker is to serve, and for whom.
@@ -18,6 +19,8 @@ pub struct WorkerConfig {
     pub device: String,
     /// Tells apart the workers of one model: a stale one and its successor run side by side.
     pub slot: u8,
+    /// Its place among those that compute the model together, where several do.
+    pub part: Option<Part>,
     /// Who waits for it.
     pub waits: Waits,
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use daemon_lifecycle::{Identity, Program};
+use rbee_api::Part;
 use rbee_config::{EngineLimits, External, RbeeConfig, Vllm};
 use serde::Deserialize;
 
@@ -44,6 +45,7 @@ pub(crate) fn flags(kind: WorkerType, config: &WorkerConfig) -> Vec<String> {
                 Ok(program) | Err(program) => program,
             };
             vllm_flags(&mut flags, vllm, &program, context, entry.args);
+            config.part.iter().for_each(|part| part_flags(&mut flags, part));
             (program, vllm.limits)
         }
     };
@@ -90,6 +92,14 @@ fn vllm_flags(
     flags.push_some("--tensor-parallel", vllm.tensor_parallel);
     flags.push_some("--pipeline-parallel", vllm.pipeline_parallel);
     flags.rest.extend(vllm.args.iter().cloned().chain(args));
+}
+
+fn part_flags(flags: &mut Flags, part: &Part) {
+    flags.push("--rank", part.rank);
+    flags.push("--parts", part.parts);
+    flags.push("--meet", part.meet);
+    flags.push("--address", part.address);
+    flags.push_some("--interface", part.interface.as_ref());
 }
 
 fn external_flags(flags: &mut Flags, name: &str, external: &External, args: Vec<String>) {
@@ -266,6 +276,10 @@ mod tests {
         }
 
         fn flags(&self, toml: &str, slot: u8) -> Vec<String> {
+            self.flags_of(toml, slot, None)
+        }
+
+        fn flags_of(&self, toml: &str, slot: u8, part: Option<Part>) -> Vec<String> {
             let home = self.0.path();
             let venv = home.join("venv");
             let toml = format!("[worker.vllm]\ncommand = \"{}\"\n{toml}", venv.display());
@@ -279,6 +293,7 @@ mod tests {
                 model_path: home.join("model"),
                 device: "cpu".to_owned(),
                 slot,
+                part,
                 waits: Waits::Nobody,
             };
             flags(WorkerType::of(&config.rbee, "m", &config.model_path), &config)
@@ -306,6 +321,24 @@ mod tests {
         ] {
             assert!(flags.contains(wanted), "{wanted}: {flags}");
         }
+    }
+
+    #[test]
+    fn each_start_of_a_part_is_an_engine_of_its_own() {
+        let world = World::new();
+        let part = |port: u16| Part {
+            rank: 1,
+            parts: 2,
+            meet: ([10, 0, 0, 1], port).into(),
+            address: [10, 0, 0, 2].into(),
+            interface: Some("eth1".to_owned()),
+        };
+        let flags = world.flags_of("", 0, Some(part(20_001)));
+        let wanted = "--rank 1 --parts 2 --meet 10.0.0.1:20001 --address 10.0.0.2 --interface eth1";
+        assert!(flags.join(" ").contains(wanted), "{flags:?}");
+        assert_eq!(world.flags_of("", 1, Some(part(20_001)))[1], flags[1], "another worker");
+        assert_ne!(world.flags_of("", 0, Some(part(20_002)))[1], flags[1]);
+        assert_ne!(world.engine(""), flags[1]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub enum Error {
     FailedBefore { model: String, why: String },
     #[error("cannot stop `{instance}`")]
     Stop { instance: String, source: Box<daemon_lifecycle::Error> },
+    #[error("cannot stop the workers for the model `{model}`")]
+    StopAll { model: String, source: Box<daemon_lifecycle::Error> },
     #[error("cannot make a client for the worker at `{socket}`")]
     Client { socket: String, source: reqwest::Error },
     #[error("the worker at `{socket}` does not answer")]

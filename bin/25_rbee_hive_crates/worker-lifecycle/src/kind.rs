@@ -2,7 +2,7 @@ use std::path::Path;
 
 use chain_daemon::{Binary, EXTERNAL_WORKER, LLAMACPP_WORKER, VLLM_WORKER};
 use rbee_api::WorkerKind;
-use rbee_config::RbeeConfig;
+use rbee_config::{ModelEntry, RbeeConfig};
 
 /// What computes the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,12 +37,12 @@ impl WorkerType {
     /// What is to serve the model of that name: what the configuration says, else what its files are
     /// for. `path` is where they are, and empty where that is not known yet.
     pub fn of(rbee: &RbeeConfig, model: &str, path: &Path) -> Self {
-        let wanted = rbee.model.get(model).and_then(|entry| entry.worker.as_deref());
-        match wanted {
+        let entry = rbee.model.get(model);
+        match entry.and_then(|entry| entry.worker.as_deref()) {
             Some("llamacpp") => Self::LlamaCpp,
             Some("vllm") => Self::VLlm,
             Some(_) => Self::External,
-            None if path.is_dir() => Self::VLlm,
+            None if path.is_dir() || entry.is_some_and(ModelEntry::is_shared) => Self::VLlm,
             None => Self::LlamaCpp,
         }
     }
@@ -76,7 +76,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let toml = "[worker.external.mine]\ncommand = [\"server\", \"{port}\"]\n\
                     [model.a]\nworker = \"vllm\"\n[model.b]\nworker = \"mine\"\n\
-                    [model.c]\nworker = \"llamacpp\"\n[model.d]\nsource = \"x\"\n";
+                    [model.c]\nworker = \"llamacpp\"\n[model.d]\nsource = \"x\"\n\
+                    [model.e]\nhives = [\"h\", \"i\"]\n\
+                    [[hive]]\nalias = \"h\"\n[[hive]]\nalias = \"i\"\nport = 8601\n\
+                    [worker.vllm]\ntensor_parallel = 2\n\
+                    [worker.vllm.nodes.h]\naddress = \"10.0.0.1\"\n\
+                    [worker.vllm.nodes.i]\naddress = \"10.0.0.2\"\n";
         fs::write(home.path().join("config.toml"), toml).unwrap();
         let environment = Environment::from_iter([("RBEE_HOME", home.path())]);
         let rbee = RbeeConfig::resolve(&Overrides::default(), &environment, None).unwrap();
@@ -87,6 +92,7 @@ mod tests {
             ("c", home.path(), WorkerType::LlamaCpp),
             ("d", home.path(), WorkerType::VLlm),
             ("d", file.as_path(), WorkerType::LlamaCpp),
+            ("e", "".as_ref(), WorkerType::VLlm),
             ("other", "".as_ref(), WorkerType::LlamaCpp),
         ] {
             assert_eq!(WorkerType::of(&rbee, model, path), kind, "{model}");

@@ -13,11 +13,11 @@ mod spawn; // spawn, or take what runs
 mod running; // find and stop
 
 pub use crate::{
-    client::WorkerClient,
+    client::{Served, WorkerClient},
     config::{WorkerConfig, worker_id},
     engine::{memory_bytes, overhead_bytes, shares_engine},
     error::Error,
     kind::WorkerType,
-    running::{is_taken, running_workers, stop_worker},
+    running::{is_taken, running_workers, stop_worker, stop_workers_of},
     spawn::{WorkerHandle, build_worker, spawn_worker, worker_is_current},
 };

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use chain_daemon::InstanceName;
-use daemon_lifecycle::{Outcome, StopMode, instances, stop_instance};
+use daemon_lifecycle::{Outcome, StopMode, instances, stop_all, stop_instance};
 use rbee_config::RbeeConfig;
 use tokio::task::JoinSet;
 
-use crate::{Error, WorkerClient, WorkerHandle, config::socket};
+use crate::{Error, WorkerClient, WorkerHandle, client::Served, config::socket};
 
 /// The workers of a hive that are alive and answer, whoever spawned them; those whose id `known`
 /// knows are not asked.
@@ -24,16 +24,18 @@ pub async fn running_workers(
         if of == hive && !known(&id) {
             let client = WorkerClient::new(&socket(rbee, &id))?;
             asked.spawn(async move {
-                let model = client.model().await;
-                (id, slot, identity, client, model)
+                let served = client.model().await;
+                (id, slot, identity, client, served)
             });
         }
     }
     let mut workers = Vec::new();
-    for (id, slot, identity, client, model) in asked.join_all().await {
+    for (id, slot, identity, client, served) in asked.join_all().await {
         let outcome = Outcome::Reused;
-        match model {
-            Ok(model) => workers.push(WorkerHandle { id, model, slot, identity, client, outcome }),
+        match served {
+            Ok(Served { model, part }) => {
+                workers.push(WorkerHandle { id, model, slot, part, identity, client, outcome });
+            }
             Err(error) => tracing::warn!(id, %error, "a worker is alive but does not answer"),
         }
     }
@@ -55,4 +57,26 @@ pub async fn stop_worker(rbee: &RbeeConfig, id: &str, drain: Duration) -> Result
         .await
         .map(drop)
         .map_err(|error| Error::Stop { instance: id.to_owned(), source: Box::new(error) })
+}
+
+/// The same for every worker that the hive has for the model, also those that still load it.
+///
+/// # Errors
+///
+/// When one of them does not end.
+pub async fn stop_workers_of(
+    rbee: &RbeeConfig,
+    hive: &str,
+    model: &str,
+    drain: Duration,
+) -> Result<(), Error> {
+    let is_one = |id: &str| match id.parse() {
+        Ok(InstanceName::Worker { slot, .. }) => {
+            InstanceName::worker(model, slot, hive).to_string() == id
+        }
+        _ => false,
+    };
+    let stopped = stop_all(&rbee.paths.run, is_one, StopMode::Drain(drain)).await;
+    let failed = |error| Error::StopAll { model: model.to_owned(), source: Box::new(error) };
+    stopped.map(drop).map_err(failed)
 }

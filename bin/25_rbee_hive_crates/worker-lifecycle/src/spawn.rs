@@ -2,6 +2,7 @@ use std::time::SystemTime;
 
 use chain_daemon::Spec;
 use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits};
+use rbee_api::Part;
 
 use crate::{
     Error, WorkerClient, WorkerType,
@@ -16,6 +17,8 @@ pub struct WorkerHandle {
     pub id: String,
     pub model: String,
     pub slot: u8,
+    /// Its place among those that compute the model together, where several do.
+    pub part: Option<Part>,
     pub identity: Identity,
     pub client: WorkerClient,
     /// What had to be done; [`Outcome::Reused`] for one that was found running.
@@ -53,7 +56,10 @@ pub async fn spawn_worker(
         return Err(Error::NoVllm { model: config.model, program });
     }
     let spawned = manager.spawn().await;
-    match (&engine, &spawned) {
+    // Of a part nothing is remembered: each start is an engine of its own, and comes from whoever starts
+    // the others too.
+    let remembered = engine.filter(|_| config.part.is_none());
+    match (&remembered, &spawned) {
         (Some(engine), Ok(_)) => failures::forget(engine),
         (Some(engine), Err(error)) if !error.is_build_failure() => {
             failures::note(engine, rbee_api::causes(error), SystemTime::now());
@@ -72,6 +78,7 @@ pub async fn spawn_worker(
         identity: daemon.identity().clone(),
         outcome: daemon.outcome().clone(),
         slot: config.slot,
+        part: config.part,
         model: config.model,
     })
 }

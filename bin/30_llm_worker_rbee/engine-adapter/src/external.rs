@@ -80,9 +80,10 @@ impl External {
             command: self.command.iter().map(filled).collect(),
             environment: self.env.clone(),
             inherits: INHERITED.into_iter().chain(VARIABLES).collect(),
-            ready: self.ready.clone(),
+            ready: Some(self.ready.clone()),
             model: self.upstream_model.clone().unwrap_or_else(|| common.name.clone()),
             needs: None,
+            part: None,
         })
     }
 }

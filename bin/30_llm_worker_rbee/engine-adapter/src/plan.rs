@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use rbee_api::Part;
+
 /// What an engine is started with, and what is known of it.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -11,12 +13,15 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
     /// Variables of the worker that it gets; a `*` at the end stands for any rest.
     pub inherits: Vec<&'static str>,
-    /// A path that is answered with success once requests are.
-    pub ready: String,
+    /// A path that is answered with success once requests are; `None`: it answers nobody, and is ready
+    /// once the processes that it needs are there.
+    pub ready: Option<String>,
     /// What the engine calls the model.
     pub model: String,
     /// How the command lines begin of processes without which it cannot go on.
     pub needs: Option<&'static str>,
+    /// Its place among those that compute the model together.
+    pub part: Option<Part>,
 }
 
 /// What every program needs to find its files and to write its texts.

@@ -86,8 +86,7 @@ async fn serve_by(
     };
     let worker = WorkerService::new(lease.clone(), health);
     let upstream = engine.upstream.clone();
-    let service =
-        Service::new(&common.name, &plan.engine, common.parallel, worker, upstream, common.silence);
+    let service = Service::new(common, plan, worker, upstream);
     let listener = daemon.listen_unix(&common.socket).await?;
     daemon.ready(common.socket.display()).await?;
     tracing::info!(socket = %common.socket.display(), "the worker is ready");

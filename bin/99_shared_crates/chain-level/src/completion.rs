@@ -152,10 +152,9 @@ impl<L: Level> Pool<L> {
         job: JobEmitter,
         Again { failed, alone }: Again,
     ) -> Result<Attempt<Held<L::Handle>>, ErrorBody> {
-        let name = self.level().choose(self.places(), &completion.model).await;
         let wanted = Wanted::of(completion.fresh, failed > 0);
         let wanted = Wanted { alone, reach: completion.reach, job: Some(job), ..wanted };
-        let (handle, busy) = self.acquire(&name, wanted).await?;
+        let (handle, busy) = self.acquire_for(&completion.model, wanted).await?;
         let request = self.level().completion(&handle, &completion);
         let request = request
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))

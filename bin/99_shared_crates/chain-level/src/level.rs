@@ -83,6 +83,23 @@ pub trait Level: Clone + Send + Sync + 'static {
         future::ready(model.to_owned())
     }
 
+    /// The places whose processes are to be there besides before the chosen one can answer for the model.
+    fn beside(&self, _model: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Has the chosen process, and those [beside](Self::beside) it, make ready for the model. Not asked
+    /// where there are none beside it.
+    fn prepare(
+        &self,
+        _model: &str,
+        _chosen: &Self::Handle,
+        _beside: &[Self::Handle],
+        _wanted: &Wanted,
+    ) -> impl Future<Output = Result<(), ErrorBody>> + Send {
+        future::ready(Ok(()))
+    }
+
     /// The one spelling of a place's name; refused where there is to be no such place. Asked before
     /// anything is kept under the name.
     fn admit(

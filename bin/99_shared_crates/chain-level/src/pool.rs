@@ -62,6 +62,32 @@ impl<L: Level> Pool<L> {
         acquired
     }
 
+    /// The process that is to answer for `model`, once whatever the model needs beside it is there too.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::acquire`], and the level's where the model cannot be made ready.
+    pub async fn acquire_for(
+        &self,
+        model: &str,
+        wanted: Wanted,
+    ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
+        let (level, others) = (self.level(), self.level().beside(model));
+        let name = level.choose(self.places(), model).await;
+        if others.is_empty() {
+            return self.acquire(&name, wanted).await;
+        }
+        let acquired = self.acquire(&name, wanted.clone()).await?;
+        let (mut handles, mut held) = (Vec::new(), Vec::new());
+        for other in others {
+            let (handle, busy) = self.acquire(&other, wanted.clone()).await?;
+            handles.push(handle);
+            held.push(busy);
+        }
+        level.prepare(model, &acquired.0, &handles, &wanted).await?;
+        Ok(acquired)
+    }
+
     /// Empties the place of that name; what was in it finishes what it has, and ends.
     ///
     /// Says whether there was anything.
@@ -70,6 +96,23 @@ impl<L: Level> Pool<L> {
         self.places().slot(name).forget(&running);
         self.retire(running, why);
         true
+    }
+
+    /// The same, where `end` ends what was in the place, and this waits for that.
+    ///
+    /// Says whether there was anything.
+    pub async fn vacate_by(&self, name: &str, end: impl Future<Output = ()>) -> bool {
+        let running = self.places().occupant(name);
+        if let Some(running) = &running {
+            self.places().slot(name).forget(running);
+            // Known, so that it is looked after, and not taken over as a stranger.
+            self.places().leaves(running);
+        }
+        end.await;
+        if let Some(running) = &running {
+            self.places().has_left(running);
+        }
+        running.is_some()
     }
 
     async fn acquire_in(
@@ -126,11 +169,11 @@ impl<L: Level> Pool<L> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// What is told of the processes in their places.
+    /// What is told of the processes in their places that are alive.
     pub async fn list(&self) -> Vec<L::Description> {
         let mut list = Vec::new();
-        for running in self.places().current() {
-            list.push(self.level().describe(&running).await);
+        for running in self.places().current().iter().filter(|running| running.is_alive()) {
+            list.push(self.level().describe(running).await);
         }
         list
     }

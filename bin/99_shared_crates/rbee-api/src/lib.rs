@@ -18,6 +18,7 @@ mod keys; // who else may use the chain
 mod keep_alive; // how long a model stays loaded
 mod models; // names, files, sources
 mod workers; // processes that serve one model
+mod parts; // those that compute one together
 mod watch; // what whoever looks on is told
 
 pub use crate::{
@@ -33,6 +34,7 @@ pub use crate::{
     models::{
         LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, UnloadRequest,
     },
+    parts::{EngineLost, Part},
     request::JobRequest,
     stream::{Malformed, StreamEvent, event},
     watch::{BinarySeen, Freshness, QueenSeen, UnderWay, seen},

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::KeepAlive;
+use crate::{KeepAlive, Part};
 
 /// The answer to the hive's `GET /v1/models/store`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -51,6 +51,10 @@ pub struct LoadRequest {
     pub model: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<KeepAlive>,
+    /// The hive's part of a model that several compute together. The answer comes when it is there; a
+    /// head is when all others are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }
 
 /// The body of `POST /v1/models/unload` of hive and queen.
@@ -58,6 +62,10 @@ pub struct LoadRequest {
 #[serde(deny_unknown_fields)]
 pub struct UnloadRequest {
     pub model: String,
+    /// Of a part of a model that several hives compute together: why it is of no use any more. Its
+    /// requests end with that, and the answer comes when it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// The answer to it.

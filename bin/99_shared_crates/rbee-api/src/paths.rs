@@ -60,6 +60,8 @@ pub const WORKERS: &str = "/v1/workers";
 pub const WORKERS_UPDATE: &str = "/v1/workers/update";
 /// Tells a worker that it is still wanted.
 pub const LEASE: &str = "/v1/lease";
+/// The program that computes a worker's tokens.
+pub const ENGINE: &str = "/v1/engine";
 
 pub const MODEL_STORE: &str = "/v1/models/store";
 /// The name may hold slashes.

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Health;
+use crate::{Health, Part};
 
 /// The answer to `GET /v1/workers` of hive and queen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -26,6 +26,12 @@ pub struct Worker {
     /// Why it is `failed`.
     pub detail: Option<String>,
     pub health: Option<Health>,
+    /// Its place among those that compute the model together, where several do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// Of a part: whether its engine would be started otherwise now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outdated: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

@@ -235,10 +235,10 @@ impl RbeeConfig {
             queue: layers.get("worker.queue", 256)?,
             queue_timeout: layers.get("worker.queue_timeout", minutes(10))?,
             lease: layers.get("worker.lease", minutes(1))?,
-            vllm: engines::vllm(&mut layers)?,
+            vllm: engines::vllm(&mut layers, &hives)?,
             external: engines::external(&mut layers)?,
         };
-        let model = engines::models(&mut layers, &worker.external)?;
+        let model = engines::models(&mut layers, &hives, &worker.vllm, &worker.external)?;
         let models = Models {
             default: layers.get("models.default", "smollm2:135m".to_owned())?,
             hf_endpoint: layers

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     error::Error,
-    file::{Entries, Named, describe},
-    layers::{Layers, invalid},
-    origin::Origin,
-    setting::{Setting, Stay, Variables},
+    file::Named,
+    hives::HiveEntry,
+    layers::Layers,
+    nodes::{self, Node},
+    setting::{Stay, Variables},
+    table::Table,
 };
 
 /// The workers that need no table of their own.
@@ -26,6 +28,8 @@ pub struct Vllm {
     pub kv_cache: Option<u32>,
     pub tensor_parallel: Option<u32>,
     pub pipeline_parallel: Option<u32>,
+    /// Where hives meet that compute one model together, by their aliases.
+    pub nodes: BTreeMap<String, Node>,
     pub limits: EngineLimits,
 }
 
@@ -60,6 +64,9 @@ pub struct ModelEntry {
     /// `llamacpp`, `vllm`, or the name of a `[worker.external."NAME"]`; `None`: by the format of its
     /// files.
     pub worker: Option<String>,
+    /// The hives that may have it; where there are several, they compute it together, and the first of
+    /// them answers.
+    pub hives: Vec<String>,
     /// Further arguments of the engine, for this model.
     pub args: Vec<String>,
     /// Instead of `worker.context`.
@@ -78,6 +85,13 @@ pub struct ModelEntry {
     pub preload: bool,
 }
 
+impl ModelEntry {
+    /// Whether several hives compute it together.
+    pub fn is_shared(&self) -> bool {
+        self.hives.len() > 1
+    }
+}
+
 impl Default for EngineLimits {
     fn default() -> Self {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
@@ -85,7 +99,7 @@ impl Default for EngineLimits {
     }
 }
 
-pub(crate) fn vllm(layers: &mut Layers<'_>) -> Result<Vllm, Error> {
+pub(crate) fn vllm(layers: &mut Layers<'_>, hives: &[HiveEntry]) -> Result<Vllm, Error> {
     let usual = EngineLimits::default();
     Ok(Vllm {
         command: layers.get("worker.vllm.command", None)?,
@@ -93,6 +107,7 @@ pub(crate) fn vllm(layers: &mut Layers<'_>) -> Result<Vllm, Error> {
         kv_cache: layers.get("worker.vllm.kv_cache", None)?,
         tensor_parallel: layers.get("worker.vllm.tensor_parallel", None)?,
         pipeline_parallel: layers.get("worker.vllm.pipeline_parallel", None)?,
+        nodes: nodes::read(layers, hives)?,
         limits: EngineLimits {
             load_timeout: layers.get("worker.vllm.load_timeout", usual.load_timeout)?,
             silence_timeout: layers.get("worker.vllm.silence_timeout", usual.silence_timeout)?,
@@ -149,6 +164,8 @@ pub(crate) fn external(layers: &mut Layers<'_>) -> Result<BTreeMap<String, Exter
 
 pub(crate) fn models(
     layers: &mut Layers<'_>,
+    hives: &[HiveEntry],
+    vllm: &Vllm,
     external: &BTreeMap<String, External>,
 ) -> Result<BTreeMap<String, ModelEntry>, Error> {
     let mut all = BTreeMap::new();
@@ -160,6 +177,7 @@ pub(crate) fn models(
         let entry = ModelEntry {
             source: table.get("source", None)?,
             worker: table.get("worker", None)?,
+            hives: table.get("hives", Vec::new())?,
             args: table.get("args", Vec::new())?,
             context: table.get("context", None)?,
             parallel: table.get("parallel", None)?,
@@ -192,58 +210,15 @@ pub(crate) fn models(
                 origin: table.origin,
             });
         }
+        let wanted = nodes::Wanted {
+            hives: &entry.hives,
+            worker: entry.worker.as_deref(),
+            args: vllm.args.iter().chain(&entry.args),
+            parts: vllm.tensor_parallel.unwrap_or(1) * vllm.pipeline_parallel.unwrap_or(1),
+        };
+        nodes::check(&table, wanted, hives, &vllm.nodes)?;
         let name = table.end()?;
         all.insert(name, entry);
     }
     Ok(all)
-}
-
-/// One table whose name is the user's.
-struct Table<'l, 'a> {
-    layers: &'l mut Layers<'a>,
-    section: &'static str,
-    name: String,
-    origin: Origin,
-    entries: Entries<'a>,
-    known: Vec<&'static str>,
-}
-
-impl<'l, 'a> Table<'l, 'a> {
-    fn new(layers: &'l mut Layers<'a>, section: &'static str, named: Named<'a>) -> Self {
-        let source = layers.file.source();
-        let Named { name, span, table } = named;
-        let origin = source.origin(span);
-        Self {
-            layers,
-            section,
-            name,
-            origin,
-            entries: Entries::of_table(source, table),
-            known: Vec::new(),
-        }
-    }
-
-    fn get<T: Setting>(&mut self, field: &'static str, default: T) -> Result<T, Error> {
-        self.known.push(field);
-        let key = self.key(field);
-        let Some(entry) = self.entries.take(field) else { return Ok(default) };
-        let origin = self.entries.source().origin(entry.span);
-        match T::from_toml(&entry.value) {
-            Some(value) => {
-                self.layers.list(&key, value.show(), origin);
-                Ok(value)
-            }
-            None => Err(invalid::<T>(&key, describe(&entry.value), origin)),
-        }
-    }
-
-    /// Refuses fields that nobody asked for; gives the table's name.
-    fn end(self) -> Result<String, Error> {
-        self.entries.refuse_rest(&self.key(""), self.known)?;
-        Ok(self.name)
-    }
-
-    fn key(&self, field: &str) -> String {
-        format!("{}.\"{}\".{field}", self.section, self.name)
-    }
 }

@@ -57,7 +57,7 @@ pub(crate) struct Named<'a> {
 }
 
 /// The tables whose tables have names of the user's own, which may hold dots.
-const NAMED: [&str; 2] = ["model", "worker.external"];
+const NAMED: [&str; 3] = ["model", "worker.external", "worker.vllm.nodes"];
 
 /// The file as dotted keys; each is taken out by the one who knows it, and what is left over is
 /// unknown.

@@ -26,6 +26,8 @@ mod file; // config.toml as keys with lines
 mod hives; // the `[[hive]]` tables
 pub mod installation; // where an installed release lies
 mod engines; // what computes tokens, and for which models
+mod nodes; // which hives compute one together
+mod table; // one of the user's own names
 mod layers; // flag over environment over file over default
 mod nearest; // the known name that an unknown one was meant to be
 mod paths; // where files and sockets live
@@ -48,6 +50,7 @@ pub use crate::{
     layers::ConfigValue,
     listen::Tls,
     live::LiveConfig,
+    nodes::Node,
     origin::Origin,
     paths::Paths,
     programs::SETUP_VLLM,

@@ -66,7 +66,7 @@ struct Record {
 pub(crate) struct Engine {
     folder: PathBuf,
     title: String,
-    ready_path: String,
+    ready_path: Option<String>,
     needs: Option<&'static str>,
     record: Record,
     owner: Owner,
@@ -151,17 +151,20 @@ impl Engine {
             if !alive {
                 bail!("{} ended as it loaded{}", self.title, self.last_words());
             }
-            if self.upstream.is_ready(&self.ready_path).await {
+            let is_ready = match &self.ready_path {
+                Some(path) => self.upstream.is_ready(path).await,
+                None => self.needed().next().is_some(),
+            };
+            if is_ready {
                 break;
             }
             if began.elapsed() > limit {
-                bail!(
-                    "{} did not answer `{}` within {} s{}",
-                    self.title,
-                    self.ready_path,
-                    limit.as_secs(),
-                    self.last_words()
-                );
+                let what = match &self.ready_path {
+                    Some(path) => format!("did not answer `{path}`"),
+                    None => "had none of the processes that it needs".to_owned(),
+                };
+                let (seconds, last) = (limit.as_secs(), self.last_words());
+                bail!("{} {what} within {seconds} s{last}", self.title);
             }
             if told.elapsed() >= TELL_INTERVAL {
                 told = Instant::now();
@@ -220,6 +223,13 @@ impl Engine {
 
     fn members(&self) -> Vec<Member> {
         self.record.program.members()
+    }
+
+    /// Its processes without which it cannot go on.
+    fn needed(&self) -> impl Iterator<Item = Member> {
+        let needs = self.needs;
+        let is_needed = move |name: &str| needs.is_some_and(|needs| name.starts_with(needs));
+        self.members().into_iter().filter(move |member| is_needed(&member.name))
     }
 
     fn look(&mut self) -> Option<&str> {

@@ -28,15 +28,22 @@ pub(super) async fn failed(engine: &Engine) -> String {
 
 /// An engine answers that it is well while one of its processes is dead.
 async fn a_process_is_lost(engine: &Engine) -> Member {
-    let Some(needed) = engine.needs else { return std::future::pending().await };
-    let mut members = engine.members();
-    members.retain(|member| member.name.starts_with(needed));
+    if engine.needs.is_none() {
+        return std::future::pending().await;
+    }
+    // An engine that serves nobody is taken for ready when it has the first of them.
+    let mut known: Vec<Member> = Vec::new();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(lost) = members.iter().find(|member| !member.is_alive()) {
+        if let Some(lost) = known.iter().find(|member| !member.is_alive()) {
             return lost.clone();
+        }
+        for member in engine.needed() {
+            if known.iter().all(|other| other.pid != member.pid) {
+                known.push(member);
+            }
         }
     }
 }
@@ -48,7 +55,8 @@ async fn answers_no_more(engine: &Engine) -> String {
     loop {
         ticks.tick().await;
         drop(engine.log.lock().map(|mut log| log.look().is_some()));
-        match engine.upstream.ping(&engine.ready_path).await {
+        let Some(path) = &engine.ready_path else { continue };
+        match engine.upstream.ping(path).await {
             Ping::Well => (refused, well) = (0, Instant::now()),
             Ping::Refused(why) => {
                 refused += 1;

@@ -13,18 +13,18 @@ use std::{
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, StatusCode, Uri},
     middleware::from_fn,
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
-use http_guard::{ApiBytes, ApiError, fallbacks, with_request_id};
-use rbee_api::paths;
+use http_guard::{ApiBytes, ApiError, ApiJson, fallbacks, with_request_id};
+use rbee_api::{EngineLost, ErrorCode, Part, paths};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 use worker_service::WorkerService;
 
-use crate::upstream::Upstream;
+use crate::{Common, Plan, upstream::Upstream};
 
 /// Bytes of a request's body at most.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -37,6 +37,7 @@ const LOSS_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Service {
     name: Arc<str>,
     title: Arc<str>,
+    part: Option<Part>,
     parallel: u32,
     pub(crate) worker: WorkerService,
     upstream: Arc<Upstream>,
@@ -51,23 +52,22 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(
-        name: &str,
-        title: &str,
-        parallel: u32,
+        common: &Common,
+        plan: &Plan,
         worker: WorkerService,
         upstream: Arc<Upstream>,
-        silence: Duration,
     ) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
-            name: name.into(),
-            title: title.into(),
-            parallel,
+            name: common.name.as_str().into(),
+            title: plan.engine.as_str().into(),
+            part: plan.part.clone(),
+            parallel: common.parallel,
             worker,
             upstream,
             broken: Arc::new(watch::Sender::new(None)),
             activity: Arc::new(watch::Sender::new(Instant::now())),
-            silence,
+            silence: common.silence,
             loaded_at: now.map_or(0, |since| since.as_secs()),
         }
     }
@@ -107,6 +107,7 @@ pub(crate) fn router(service: Service) -> Router {
         .route(paths::EMBEDDINGS, post(complete))
         .route(paths::TOKENIZE, post(complete))
         .route(paths::DETOKENIZE, post(complete))
+        .route(paths::ENGINE, delete(give_up))
         .route_layer(from_fn(with_request_id))
         .with_state(service)
         .merge(common);
@@ -119,9 +120,20 @@ async fn models(State(service): State<Service>) -> Json<Value> {
         "object": "model",
         "created": service.loaded_at,
         "owned_by": "rbee",
-        "meta": { "engine": &*service.title, "parallel": service.parallel },
+        "meta": {
+            "engine": &*service.title, "parallel": service.parallel, "part": &service.part,
+        },
     });
     Json(json!({ "object": "list", "data": [model] }))
+}
+
+/// Ends everything, as when the engine itself had broken down.
+async fn give_up(
+    State(service): State<Service>,
+    ApiJson(EngineLost { why }): ApiJson<EngineLost>,
+) -> StatusCode {
+    service.break_down(why);
+    StatusCode::ACCEPTED
 }
 
 async fn complete(
@@ -130,6 +142,13 @@ async fn complete(
     headers: HeaderMap,
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
+    if let Some(Part { rank, parts, .. }) = service.part.as_ref().filter(|part| !part.is_head()) {
+        let name = &service.name;
+        let message = format!(
+            "this is part {rank} of the {parts} that compute `{name}` together; their head answers"
+        );
+        return Err(ApiError::new(ErrorCode::WorkerUnavailable, message));
+    }
     let hold = service.worker.hold();
     let (body, streams) = service.upstream.addressed(&body)?;
     match streams {

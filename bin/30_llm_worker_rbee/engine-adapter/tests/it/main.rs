@@ -7,4 +7,5 @@ mod support; // a worker, and what its engine says of itself
 mod external; // any server
 mod life; // start, hand-over, end
 mod faults; // what goes wrong
+mod parts; // several that compute one model together
 mod streams; // answers

@@ -7,8 +7,13 @@ is gone; with a file `broken`, it ends as it loads. What a request's prompt says
 with N tokens, `cut N`, `error N`, `silent N`, `die N` do so after N tokens, `refuse` is refused.
 Requests wait between tokens for as long as the folder has a file `hold`; `held N` does behind its second
 token for as long as it has a file `held`.
+
+With `--nnodes N` it is one of N that compute together. The head, of `--node-rank 0`, is ready once the others
+have come to `--master-addr` and `--master-port`; when one of those has ended it answers that it is well, and
+gives no token any more. The others, `--headless`, listen nowhere, notice nothing of the head's end, and write
+what they are into a file `rank-N`.
 """
-import argparse, json, multiprocessing.shared_memory, os, pathlib, signal, socketserver, subprocess, sys, tempfile, threading, time
+import argparse, json, multiprocessing.shared_memory, os, pathlib, signal, socket, socketserver, subprocess, sys, tempfile, threading, time
 from http.server import BaseHTTPRequestHandler
 
 CHILD = """
@@ -24,12 +29,18 @@ parser.add_argument("model", type=pathlib.Path)
 parser.add_argument("--uds")
 parser.add_argument("--port", type=int)
 parser.add_argument("--served-model-name")
+parser.add_argument("--nnodes", type=int, default=1)
+parser.add_argument("--node-rank", type=int, default=0)
+parser.add_argument("--master-addr")
+parser.add_argument("--master-port", type=int)
+parser.add_argument("--headless", action="store_true")
 args, further = parser.parse_known_args()
 marks = args.model / "marks"
 
 state = {"pid": os.getpid(), "running": 0, "requests": 0, "hangs": False, "argv": sys.argv[1:], "environment": dict(os.environ)}
 lock = threading.Lock()
 loaded = threading.Event()
+rank_lost = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -107,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def wait_for_turn(self, name):
         self.alive()
-        while state["hangs"] or (marks / name).exists():
+        while state["hangs"] or rank_lost.is_set() or (marks / name).exists():
             self.alive()
             time.sleep(0.005)
 
@@ -147,6 +158,32 @@ def stop(*_):
             os._exit(0)
 
 
+def watch(rank):
+    try:
+        rank.recv(1)
+    except ConnectionError:
+        pass
+    rank_lost.set()
+
+
+def gather():
+    """Waits for the other ranks, and watches them from then on."""
+    if args.nnodes == 1:
+        return
+    listener = socket.create_server((args.master_addr, args.master_port))
+    for _ in range(1, args.nnodes):
+        rank, _ = listener.accept()
+        threading.Thread(target=watch, args=(rank,), daemon=True).start()
+
+
+def join():
+    while True:
+        try:
+            return socket.create_connection((args.master_addr, args.master_port))
+        except OSError:
+            time.sleep(0.01)
+
+
 def main():
     print("INFO loading the model", flush=True)
     if (marks / "broken").exists():
@@ -161,12 +198,18 @@ def main():
         name: subprocess.Popen([name, "-c", CHILD, path], executable=sys.executable).pid
         for name in ("VLLM::EngineCore", "VLLM::Worker")
     }
-    server = Unix(args.uds, Handler) if args.uds else Tcp(("127.0.0.1", args.port), Handler)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
+    if args.headless:
+        (marks / f"rank-{args.node_rank}").write_text(json.dumps(state))
+        head = join()
+        while True:
+            signal.pause()
+    server = Unix(args.uds, Handler) if args.uds else Tcp(("127.0.0.1", args.port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     while (marks / "gate").exists():
         time.sleep(0.01)
+    gather()
     loaded.set()
     print("INFO Application startup complete.", flush=True)
     while True:

@@ -17,7 +17,7 @@ use tokio::{
 /// Nothing that a test waits for takes longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
-const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/stand_in.py");
 
 /// A folder in which workers share an engine.

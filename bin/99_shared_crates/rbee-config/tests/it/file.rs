@@ -2,7 +2,7 @@ use std::{fs, time::Duration};
 
 use rbee_config::{HiveEntry, NarrationMode, OnBuildFailure, QueenUrl};
 
-use crate::Home;
+use crate::{Home, listed};
 
 #[test]
 fn every_key_of_the_file_is_read() {
@@ -302,8 +302,90 @@ fn tables_of_the_user_s_own_names_are_checked_like_all_others() {
         ("[worker.external.e]\ncommand = \"server {port}\"", "a list of texts"),
         ("[worker.external.e]\ncommand = [\"{port}\"]\nenv = [\"=x\"]", "a list of variables"),
         ("[worker.vllm]\nargs = [1]", "a list of texts"),
+        ("[worker.vllm.nodes.c]\naddress = \"10.0.0.1\"", "the alias of a hive (`localhost`)"),
+        ("[worker.vllm.nodes.localhost]\ninterface = \"eth1\"", "not left out"),
+        ("[worker.vllm.nodes.localhost]\naddress = \"0.0.0.0\"", "such as `10.0.0.2`"),
+        (
+            "[worker.vllm.nodes.localhost]\naddress = \"10.0.0.1\"\ninterface = \"^docker\"",
+            "the name of a network interface",
+        ),
+        ("[model.m]\nhives = [\"b\"]", "each once (`localhost`), not one with `b`"),
+        ("[model.m]\nhives = [\"localhost\", \"localhost\"]", "each once"),
     ] {
         let refusal = Home::with(toml).refusal();
+        assert!(refusal.contains(wanted), "{toml}: {refusal}");
+    }
+}
+
+/// Two hives, and the first of them in a network.
+const HIVES: &str = "
+    [[hive]]
+    alias = \"a\"
+    [[hive]]
+    alias = \"b\"
+    port = 8601
+    [worker.vllm.nodes.a]
+    address = \"10.0.0.1\"
+    interface = \"eth1\"
+";
+
+#[test]
+fn hives_that_compute_a_model_together_are_read_with_where_they_meet() {
+    let toml = "
+        [worker.vllm]
+        tensor_parallel = 4
+        [worker.vllm.nodes.b]
+        address = \"fd00::2\"
+        [model.big]
+        hives = [\"b\", \"a\"]
+        [model.own]
+        hives = [\"b\"]
+    ";
+    let config = Home::with(&format!("{HIVES}{toml}")).load().unwrap();
+    let nodes = &config.worker.vllm.nodes;
+    assert_eq!(nodes["a"].address.to_string(), "10.0.0.1");
+    assert_eq!(nodes["a"].interface.as_deref(), Some("eth1"));
+    assert_eq!(
+        (nodes["b"].address.to_string().as_str(), &nodes["b"].interface),
+        ("fd00::2", &None)
+    );
+    assert_eq!(config.model["big"].hives, ["b", "a"]);
+    assert!(config.model["big"].is_shared());
+    assert!(!config.model["own"].is_shared(), "it only stays there");
+    assert_eq!(listed(&config, "worker.vllm.nodes.\"a\".interface").0, "eth1");
+    // What is said in vLLM's own words is vLLM's to judge.
+    let toml = "
+        [worker.vllm.nodes.b]
+        address = \"10.0.0.2\"
+        [model.big]
+        hives = [\"a\", \"b\"]
+        args = [\"--tensor-parallel-size=2\"]
+    ";
+    Home::with(&format!("{HIVES}{toml}")).load().unwrap();
+}
+
+#[test]
+fn hives_that_could_not_compute_a_model_together_are_refused() {
+    let both = "[worker.vllm.nodes.b]\naddress = \"10.0.0.2\"\n";
+    let model = "[model.big]\nhives = [\"a\", \"b\"]\n";
+    for (toml, wanted) in [
+        (
+            model.to_owned(),
+            "`worker.vllm.nodes.\"b\".address` must be the address at which the hives of `big` meet, \
+             not left out",
+        ),
+        (
+            format!("{both}{model}"),
+            "times `pipeline_parallel` can be divided, which is 1; `args = [\"--tensor-parallel-size\", \
+             \"2\"]`",
+        ),
+        (
+            format!("{both}{model}worker = \"llamacpp\""),
+            "which alone computes one model on several",
+        ),
+        (format!("worker.vllm.tensor_parallel = 3\n{both}{model}"), "which is 3;"),
+    ] {
+        let refusal = Home::with(&format!("{toml}\n{HIVES}")).refusal();
         assert!(refusal.contains(wanted), "{toml}: {refusal}");
     }
 }
