@@ -16,6 +16,7 @@ mod kills; // of a level while it streams
 mod real_model; // tokens of the real model, through real clients
 mod api_clients; // clients of Anthropic, Ollama and OpenAI's responses
 mod page; // in a browser
+mod readme; // its commands, as they stand there
 mod installed; // without the source tree
 mod real_streams; // of the real model, while every level is replaced
 mod random; // whatever happens, in any order
