@@ -10,6 +10,11 @@ pub(crate) fn hive(error: &hive_lifecycle::Error) -> ErrorBody {
     ErrorBody::new(code, causes(error))
 }
 
+/// The client's view of a job that is not accepted.
+pub(crate) fn journal(error: &job_journal::Error) -> ErrorBody {
+    ErrorBody::new(ErrorCode::TooManyJobs, causes(error))
+}
+
 /// The client's view of a hive that did not answer.
 pub(crate) fn unreachable(alias: &str, error: &reqwest::Error) -> ErrorBody {
     let message = format!("the hive `{alias}` does not answer: {}", causes(error));

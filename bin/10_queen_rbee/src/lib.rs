@@ -9,11 +9,13 @@ mod failure; // errors as the client is told them
 mod hosts; // where hives are brought up
 mod hives; // hives by alias
 mod work; // what a job does
+mod accepted; // jobs that outlive the queen
 mod lookout; // what happens, for whoever looks on
 mod http; // routes
 mod tls; // what goes before HTTP, for other machines
 
 pub use crate::{
+    accepted::open_journal, // (&LiveConfig, &Identity) -> JobJournal
     hosts::Hosts,
     http::router, // (Queen, port) -> Router
     queen::Queen, // the parts of a queen, put together

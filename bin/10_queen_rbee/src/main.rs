@@ -12,7 +12,7 @@ use clap::Parser;
 use daemon_lifecycle::{Daemon, Handshake, Listener, TcpListener};
 use futures::future::try_join_all;
 use job_server::{JobServer, Limits};
-use queen_rbee::{Queen, Tls, router};
+use queen_rbee::{Queen, Tls, open_journal, router};
 use rbee_config::{LiveConfig, Overrides};
 
 /// One address for everything that rbee serves; the keeper starts it.
@@ -38,7 +38,9 @@ async fn main() -> anyhow::Result<()> {
     chain_daemon::init_tracing(config.current().log.as_deref(), narrate);
     let daemon = Daemon::attach("queen-rbee")?;
     let (address, listeners) = listen(&daemon, args.bind, args.port).await?;
-    let queen = Queen::open(config.clone(), jobs, metrics, daemon.clone())?.telling(told);
+    let journal = open_journal(&config, daemon.identity()).context("cannot keep a journal")?;
+    let queen = Queen::open(config.clone(), jobs, metrics, daemon.clone())?;
+    let queen = queen.telling(told).journaled(journal.clone());
     daemon.ready(address).await?;
     tracing::info!(%address, "queen is ready");
     let router = router(queen.clone(), address.port());
@@ -47,12 +49,16 @@ async fn main() -> anyhow::Result<()> {
         let listener = Listener::from(listener).with_handshake(Arc::clone(&handshake));
         serve(&daemon, listener, router.clone())
     });
-    tokio::select! {
-        served = try_join_all(served) => Ok(served.map(drop)?),
+    let served = tokio::select! {
+        served = try_join_all(served) => served.map(drop),
         never = queen.keep_hives(LEASE_ROUND) => never,
+        never = queen.keep_accepted() => never,
         never = queen.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
-    }
+    };
+    // What ends from here on ends because this process does, and is the next one's.
+    journal.close().await;
+    Ok(served?)
 }
 
 /// Listens at `bind`, and on 127.0.0.1, where this machine's programs look; says where that is.

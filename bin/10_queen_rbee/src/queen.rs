@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use chain_level::{Metrics, Pool, Relays, Told};
 use daemon_lifecycle::{Daemon, State};
 use http_guard::{Access, Keyless, Keys, Names, Token};
+use job_journal::JobJournal;
 use job_server::JobServer;
 use rbee_api::Health;
 use rbee_config::{LiveConfig, LocalUse};
@@ -29,6 +30,7 @@ pub struct Queen {
     pub(crate) keys: Keys,
     pub(crate) daemon: Daemon,
     pub(crate) told: Told,
+    pub(crate) journal: Option<JobJournal>,
     since: Instant,
 }
 
@@ -66,13 +68,21 @@ impl Queen {
         let pool = Pool::new(hives.clone());
         let relays = Relays::new(jobs, pool.clone(), daemon.clone(), token.clone());
         let (told, since) = (Told::new(), Instant::now());
-        Ok(Self { relays, hives, pool, config, token, keys, daemon, told, since })
+        let journal = None;
+        Ok(Self { relays, hives, pool, config, token, keys, daemon, told, journal, since })
     }
 
     /// The same for a queen whose narrations are heard there.
     #[must_use]
     pub fn telling(self, told: Told) -> Self {
         Self { told, ..self }
+    }
+
+    /// The same for a queen whose jobs outlive her in this journal.
+    #[must_use]
+    pub fn journaled(self, journal: JobJournal) -> Self {
+        self.relays.jobs().keep_in(Arc::new(journal.clone()));
+        Self { journal: Some(journal), ..self }
     }
 
     /// Who is let in, and for what: as the configuration says it at the moment.

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
-use chain_level::{Again, Attempt, Head, Held, Level as _, Wanted};
+use chain_level::{Again, Attempt, Head, Held, Level as _, Start, Wanted};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
 use rbee_api::{
@@ -19,6 +19,19 @@ use crate::{
 };
 
 impl Queen {
+    /// Begins the work that `request` asks for, for a client who watches.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::begin`].
+    pub(crate) fn begin_watched(
+        &self,
+        headers: &HeaderMap,
+        request: JobRequest,
+    ) -> Result<JobId, ApiError> {
+        self.begin(request.operation().into(), headers, request)
+    }
+
     /// Begins the work that `request` asks for; it goes on whether or not somebody watches.
     ///
     /// # Errors
@@ -26,67 +39,68 @@ impl Queen {
     /// A completion that cannot be read; and when there is no room for another job.
     pub(crate) fn begin(
         &self,
+        start: Start<'_>,
         headers: &HeaderMap,
         request: JobRequest,
     ) -> Result<JobId, ApiError> {
-        let (queen, operation) = (self.clone(), request.operation());
+        let queen = self.clone();
         match request {
             JobRequest::ChatCompletion { request } => {
-                self.complete_raw(headers, operation, paths::CHAT_COMPLETIONS, &request)
+                self.complete_raw(headers, start, paths::CHAT_COMPLETIONS, &request)
             }
             JobRequest::Completion { request } => {
-                self.complete_raw(headers, operation, paths::COMPLETIONS, &request)
+                self.complete_raw(headers, start, paths::COMPLETIONS, &request)
             }
             JobRequest::ModelPull { hive, model } => {
                 let body = PullRequest { model: model.clone() };
-                Ok(self.of_hive(operation, hive, model, paths::MODEL_PULL, body)?)
+                Ok(self.of_hive(start, hive, model, paths::MODEL_PULL, body)?)
             }
             JobRequest::ModelLoad { hive, model, keep_alive } => {
                 let body = LoadRequest { model: model.clone(), keep_alive, part: None };
-                Ok(self.of_hive(operation, hive, model, paths::MODEL_LOAD, body)?)
+                Ok(self.of_hive(start, hive, model, paths::MODEL_LOAD, body)?)
             }
             JobRequest::HiveStart { alias } => {
-                Ok(self.relays.begin_with(operation, async move |job| {
+                Ok(self.relays.begin_with(start, async move |job| {
                     let started = queen.start_hive(alias.as_deref()).await;
                     job.finish(started);
                 })?)
             }
             JobRequest::HiveStop { alias, now } => {
-                Ok(self.relays.begin_with(operation, async move |job| {
+                Ok(self.relays.begin_with(start, async move |job| {
                     let stopped = queen.stop_hive(alias.as_deref(), now).await;
                     job.finish(stopped);
                 })?)
             }
-            JobRequest::ChainUpdate {} => Ok(self
-                .relays
-                .begin_with(operation, async move |job| queen.update_chain(job).await)?),
+            JobRequest::ChainUpdate {} => {
+                Ok(self.relays.begin_with(start, async move |job| queen.update_chain(job).await)?)
+            }
         }
     }
 
     fn complete_raw(
         &self,
         headers: &HeaderMap,
-        operation: &str,
+        start: Start<'_>,
         path: &'static str,
         body: &RawValue,
     ) -> Result<JobId, ApiError> {
         let body = Bytes::copy_from_slice(body.get().as_bytes());
         // Only who may manage begins a job by name.
         let head = Head::of_job(headers, &body)?;
-        Ok(self.relays.complete(operation, path, head, ModelReach::Any, body)?)
+        Ok(self.relays.complete(start, path, head, ModelReach::Any, body)?)
     }
 
     /// Has a hive do what it tells as a stream.
     fn of_hive(
         &self,
-        operation: &str,
+        start: Start<'_>,
         alias: Option<String>,
         model: String,
         path: &'static str,
         body: impl Serialize + Clone + Send + Sync + 'static,
     ) -> Result<JobId, job_server::Error> {
         let queen = self.clone();
-        self.relays.begin(operation, move |job, again| {
+        self.relays.begin(start, move |job, again| {
             job.about(&model);
             let (queen, alias, body) = (queen.clone(), alias.clone(), body.clone());
             let model = (path == paths::MODEL_LOAD).then(|| model.clone());

@@ -3,6 +3,7 @@
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,7 +23,7 @@ use job_server::{
 };
 use rbee_api::{Continuation, HEADER_JOB, Health};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Between two words, so that a stream can be watched, cut and replaced under way.
 const WORD_INTERVAL: Duration = Duration::from_millis(20);
@@ -52,6 +53,8 @@ struct Worker {
     identity: Identity,
     since: Instant,
     jobs: JobServer,
+    /// Streams are answered so many at once, as a worker does.
+    slots: Arc<Semaphore>,
     /// Told each time that the lease begins anew.
     renewed: watch::Sender<()>,
 }
@@ -67,7 +70,8 @@ async fn main() -> anyhow::Result<()> {
     let identity = daemon.identity().clone();
     let jobs = JobServer::new(Limits::default());
     let (since, renewed) = (Instant::now(), watch::Sender::new(()));
-    let worker = Worker { name: args.name, identity, since, jobs, renewed };
+    let slots = Arc::new(Semaphore::new(args.parallel.try_into()?));
+    let worker = Worker { name: args.name, identity, since, jobs, slots, renewed };
     let routes = Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models))
@@ -143,16 +147,20 @@ async fn stream(worker: &Worker, prompt: &str, said: usize) -> Response {
         Err(error) => return (StatusCode::TOO_MANY_REQUESTS, error.to_string()).into_response(),
     };
     let id = job.id();
-    let renewed = worker.renewed.clone();
+    let (slots, renewed) = (Arc::clone(&worker.slots), worker.renewed.clone());
     tokio::spawn(async move {
-        speak(job, words).await;
+        speak(job, words, slots).await;
         renewed.send_replace(());
     });
     let headers = [(HEADER_JOB, id.to_string())];
     (headers, events(worker, id, None).await).into_response()
 }
 
-async fn speak(job: JobWriter, words: Vec<String>) {
+async fn speak(job: JobWriter, words: Vec<String>, slots: Arc<Semaphore>) {
+    let _slot = tokio::select! {
+        () = job.cancelled() => return job.cancelled_end(),
+        slot = slots.acquire_owned() => slot,
+    };
     let mut interval = tokio::time::interval(WORD_INTERVAL);
     let deltas = words.into_iter().map(|word| (json!({"content": word}), Value::Null));
     let deltas = deltas.chain([(json!({}), json!("stop"))]);

@@ -210,7 +210,7 @@ fn suspend(pid: u32) {
 }
 
 /// Kills a process of the chain that this test has started.
-fn kill(pid: u32) {
+pub(super) fn kill(pid: u32) {
     let status = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(status.success());
     let process = Process { pid, name: String::new() };

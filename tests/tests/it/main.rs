@@ -12,6 +12,7 @@ mod verbs; // hives by alias, updates switched off, stop
 mod two_trees; // of one person
 mod healing; // after kill -9
 mod other_user; // of the machine
+mod accepted; // jobs that outlive their queen
 mod kills; // of a level while it streams
 mod real_model; // tokens of the real model, through real clients
 mod api_clients; // clients of Anthropic, Ollama and OpenAI's responses

@@ -123,7 +123,7 @@ fn configure(chain: &Chain, args: &Args) -> anyhow::Result<Addresses> {
     let ((queen, _held), (hive, _too)) =
         (queen.context("no port is free")?, hive.context("no port is free")?);
     let config = format!(
-        "[models]\ndefault = {:?}\n\n[queen]\nport = {}\n\n[[hive]]\nalias = \"my-hive\"\nport = {}\n",
+        "[models]\ndefault = {:?}\n\n[worker]\nparallel = 256\n\n[queen]\nport = {}\n\n[[hive]]\nalias = \"my-hive\"\nport = {}\n",
         std::path::absolute(&args.model).context("the model has no path")?,
         queen.port(),
         hive.port()

@@ -13,7 +13,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     ApiJson(request): ApiJson<JobRequest>,
 ) -> Result<(StatusCode, Json<JobCreated>), ApiError> {
-    let job_id = queen.begin(&headers, request)?.to_string();
+    let job_id = queen.accept(headers, request).await?.to_string();
     let sse_url = paths::job_stream(&job_id);
     Ok((StatusCode::CREATED, Json(JobCreated { job_id, sse_url })))
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chain; // hives, workers, models
+mod accepted; // jobs that outlive their queen
 mod completions; // OpenAI's endpoints
 mod apis; // other APIs than OpenAI's chat completions
 mod hung; // hives that do not answer

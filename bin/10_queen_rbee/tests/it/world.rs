@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    convert::Infallible,
     ops::Deref,
     path::Path,
     sync::{
@@ -13,15 +14,16 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use chain_level::{Metrics, Told};
 use daemon_lifecycle::{Daemon, Identity, Outcome};
-use futures::future::BoxFuture;
+use futures::{StreamExt as _, future::BoxFuture, stream};
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
-use job_server::{JobServer, Limits};
+use job_journal::{Accepted, Bounds, JobJournal, Keep};
+use job_server::{JobId, JobServer, Limits};
 use queen_rbee::{Hosts, Queen, router};
 use rbee_api::HEADER_JOB;
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
@@ -35,10 +37,14 @@ pub(crate) struct World {
     pub(crate) hives: BTreeMap<String, Hive>,
     pub(crate) told: Told,
     pub(crate) jobs: JobServer,
+    /// What outlives this queen, and is hers until she dies.
+    journal: JobJournal,
     queen: Queen,
     daemon: Daemon,
     client: RouterClient,
-    home: tempfile::TempDir,
+    home: Arc<tempfile::TempDir>,
+    /// How many queens there have been.
+    nth: usize,
 }
 
 /// One hive: whether it runs, and what it answers.
@@ -66,6 +72,8 @@ pub(crate) struct Reply {
     body: String,
     /// The id of the job that it is the stream of.
     job: Option<&'static str>,
+    /// Whether nothing comes behind the body, and no end either.
+    stays_open: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,32 +95,69 @@ impl World {
 
     /// The same with more in the configuration.
     pub(crate) async fn configured(aliases: &[&str], more: &str) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        let home = Arc::new(tempfile::tempdir().unwrap());
         let entry = |(nth, alias): (usize, &&str)| {
             format!("[[hive]]\nalias = \"{alias}\"\nhost = \"localhost\"\nport = {}\n", 9000 + nth)
         };
         let file: String = aliases.iter().enumerate().map(entry).collect();
         std::fs::write(home.path().join("config.toml"), file + more).unwrap();
+        let daemon = Daemon::attach("queen-rbee").unwrap();
+        let mut hives = BTreeMap::new();
+        for alias in aliases {
+            hives.insert((*alias).to_owned(), Hive::listen(daemon.identity()).await);
+        }
+        Self::over(home, hives, daemon, 1)
+    }
+
+    fn over(
+        home: Arc<tempfile::TempDir>,
+        hives: BTreeMap<String, Hive>,
+        daemon: Daemon,
+        nth: usize,
+    ) -> Self {
         let variable = [("RBEE_HOME", home.path().as_os_str().to_owned())];
         let environment: Environment = variable.into_iter().collect();
         let overrides = Overrides::default();
         let config = RbeeConfig::resolve(&overrides, &environment, None).unwrap();
         config.paths.create().unwrap();
         let token_file = config.paths.token.clone();
-        let daemon = Daemon::attach("queen-rbee").unwrap();
-        let mut hives = BTreeMap::new();
-        for alias in aliases {
-            hives.insert((*alias).to_owned(), Hive::listen(daemon.identity()).await);
-        }
+        let file = config.paths.state.join("jobs.sqlite");
+        // Of all of them the last one lives.
+        let (own, kept) = (nth.to_string(), (Keep::Answers, Bounds::default()));
+        let is_alive = move |holder: &str| holder == nth.to_string();
+        let journal = JobJournal::open(file, own, is_alive, kept).unwrap();
         let jobs = JobServer::new(Limits::default());
         let live = LiveConfig::from_now_on(config, overrides);
         let hosts = Arc::new(Hosted(hives.clone()));
         let (told, metrics) = (Told::new(), Metrics::default());
         let queen = Queen::with_hosts(live, jobs.clone(), metrics, daemon.clone(), hosts).unwrap();
-        let queen = queen.telling(told.clone());
+        let queen = queen.telling(told.clone()).journaled(journal.clone());
         let token = std::fs::read_to_string(token_file).unwrap();
         let client = RouterClient::new(router(queen.clone(), 8500), 8500, &token);
-        Self { hives, told, jobs, queen, daemon, client, home }
+        Self { hives, told, jobs, journal, queen, daemon, client, home, nth }
+    }
+
+    /// Has her write down a job and do nothing more about it; its id.
+    pub(crate) async fn accepts_and_dies_at_once(&self, request: &str) -> JobId {
+        let (id, operation, request) = (JobId::generate(), "hive_stop".into(), request.to_owned());
+        let accepted = Accepted { id, operation, subject: None, request };
+        assert_eq!(self.journal.accept(accepted).await, Ok(true));
+        id
+    }
+
+    /// Has this queen die, with all that she has in memory; gives the next one, who has the same hives and
+    /// goes on with what is left.
+    pub(crate) async fn killed(&self) -> Self {
+        self.journal.close().await;
+        for job in self.jobs.list() {
+            // What has ended has ended.
+            drop(self.jobs.cancel(&job.id, None));
+        }
+        self.jobs.idle().await;
+        let (home, hives) = (Arc::clone(&self.home), self.hives.clone());
+        let next = Self::over(home, hives, self.daemon.clone(), self.nth + 1);
+        next.queen.go_on_with_what_is_left(&next.journal).await;
+        next
     }
 
     /// The folder of the configuration.
@@ -242,6 +287,11 @@ impl Hive {
         };
         until(&self.0.requests, is_enough).await;
     }
+
+    /// The bodies of what it was asked, in the order in which it came.
+    pub(crate) fn bodies(&self, line: &str) -> Vec<String> {
+        self.seen(line).into_iter().map(|seen| seen.body).collect()
+    }
 }
 
 /// Waits until `is_so` of what `sender` sends.
@@ -264,10 +314,17 @@ impl Script {
             Some(replies) => replies.front().cloned(),
             None => None,
         };
-        let Some(Reply { status, kind, body, job }) = reply else {
+        let Some(Reply { status, kind, body, job, stays_open }) = reply else {
             return StatusCode::NOT_IMPLEMENTED.into_response();
         };
         let status = StatusCode::from_u16(status).unwrap();
+        let body = match stays_open {
+            true => {
+                let begun = stream::iter([Ok::<_, Infallible>(body)]).chain(stream::pending());
+                Body::from_stream(begun)
+            }
+            false => body.into(),
+        };
         let mut response = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
         if let Some(job) = job {
             response.headers_mut().insert(HEADER_JOB, HeaderValue::from_static(job));
@@ -284,16 +341,22 @@ impl Seen {
 
 impl Reply {
     pub(crate) fn json(status: u16, body: &str) -> Self {
-        Self { status, kind: "application/json", body: body.to_owned(), job: None }
+        let (kind, body) = ("application/json", body.to_owned());
+        Self { status, kind, body, job: None, stays_open: false }
     }
 
     pub(crate) fn stream(body: &str) -> Self {
-        Self { status: 200, kind: "text/event-stream", body: body.to_owned(), job: None }
+        Self { kind: "text/event-stream", ..Self::json(200, body) }
     }
 
     /// The same of a job that goes on when the stream breaks off.
     pub(crate) fn stream_of(job: &'static str, body: &str) -> Self {
         Self { job: Some(job), ..Self::stream(body) }
+    }
+
+    /// The same of one that is under way.
+    pub(crate) fn open_stream_of(job: &'static str, body: &str) -> Self {
+        Self { stays_open: true, ..Self::stream_of(job, body) }
     }
 }
 

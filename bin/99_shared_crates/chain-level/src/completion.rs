@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    Again, Attempt, Form, Head, Held, Level, NextLevel, Pool, Relays,
+    Again, Attempt, Form, Head, Held, Level, NextLevel, Pool, Relays, Start,
     drive::Subject,
     respond,
     wanted::{Completion, Wanted},
@@ -57,7 +57,7 @@ async fn props<L: Level>(
 ) -> Response {
     let begun = Head::of_model(&headers, model).and_then(|head| {
         let path = paths::of_model(paths::PROPS, head.model.as_deref()).into();
-        Ok(relays.ask("props", Method::GET, path, head, reach, Bytes::new())?)
+        Ok(relays.ask("props".into(), Method::GET, path, head, reach, Bytes::new())?)
     });
     match begun {
         Ok(id) => respond(relays.jobs(), id, Form::Json).await,
@@ -104,20 +104,20 @@ impl<L: Level> Relays<Pool<L>> {
     /// # Errors
     ///
     /// When there is no room for another job.
-    pub fn complete(
+    pub fn complete<'a>(
         &self,
-        operation: &str,
+        start: impl Into<Start<'a>>,
         path: &'static str,
         head: Head,
         reach: ModelReach,
         body: Bytes,
     ) -> Result<JobId, job_server::Error> {
-        self.ask(operation, Method::POST, path.into(), head, reach, body)
+        self.ask(start.into(), Method::POST, path.into(), head, reach, body)
     }
 
     fn ask(
         &self,
-        operation: &str,
+        start: Start<'_>,
         method: Method,
         path: Cow<'static, str>,
         head: Head,
@@ -137,7 +137,7 @@ impl<L: Level> Relays<Pool<L>> {
         // Only of a stream something has come before all of it has.
         let asked = Some(completion.clone()).filter(|completion| completion.events);
         let subject = Subject { from: None, asked, measured: Some(measured) };
-        self.begin_about(operation, subject, move |job, again| {
+        self.begin_about(start, subject, move |job, again| {
             job.about(&completion.model);
             let (pool, completion) = (pool.clone(), completion.clone());
             async move { pool.attempt(completion, job, again).await }

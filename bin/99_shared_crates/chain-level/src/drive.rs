@@ -26,11 +26,18 @@ const BEGINNINGS: usize = 3;
 #[derive(Default)]
 pub(crate) struct Subject {
     /// The next level's job, where another process of this one's name has begun it.
-    pub(crate) from: Option<Origin>,
+    pub(crate) from: Option<Left>,
     /// What its client asked, where the answer can be continued.
     pub(crate) asked: Option<Completion>,
     /// Counts what comes of it, where it is a request.
     pub(crate) measured: Option<Measured>,
+}
+
+/// What another process has left of a job: where the rest comes from.
+pub(crate) struct Left {
+    pub(crate) upstream: Origin,
+    /// Whether it can be begun anew where that is lost.
+    pub(crate) unanswered: bool,
 }
 
 /// How relaying came to its end without an error.
@@ -66,7 +73,8 @@ pub(crate) async fn drive<N, F>(
 {
     let mut asked = asked.filter(|_| N::CONTINUES);
     let mut reading = match from {
-        Some(upstream) => Reading::resumed(upstream, TRIES),
+        Some(Left { upstream, unanswered: true }) => Reading::unanswered(upstream, TRIES),
+        Some(Left { upstream, unanswered: false }) => Reading::resumed(upstream, TRIES),
         None => Reading::new(TRIES),
     };
     let end = tokio::select! {
@@ -89,7 +97,8 @@ pub(crate) async fn drive<N, F>(
         Some(Ok(End::Departs { reply, upstream })) => {
             let id = job.id();
             let asked = asked.as_ref().and_then(Asked::of);
-            if reply.send(Transfer { job: job.depart(), upstream, asked }).is_err() {
+            let transfer = Transfer { job: job.depart(), upstream, asked, unanswered: false };
+            if reply.send(transfer).is_err() {
                 tracing::error!(%id, "whoever asked for the job went away, and it is lost");
             }
         }
@@ -137,6 +146,8 @@ where
     let mut cut = None;
     // What its client is told if an answer that was cut off is one that cannot be continued.
     let mut otherwise = None;
+    // What is left of a job may have been ended because nobody came for it in time.
+    let mut is_left = reading.job().is_some();
     loop {
         let (sent, at, held) = match reading.job().cloned() {
             Some(upstream) => match read_on(next, &upstream, reading.failed()).await {
@@ -210,6 +221,12 @@ where
         match outcome {
             Ok(None) => return Ok(End::Whole),
             Ok(Some((reply, upstream))) => return Ok(End::Departs { reply, upstream }),
+            Err(Failure::Refused(body))
+                if is_left && body.error.code == ErrorCode::Cancelled && !reading.is_answered() =>
+            {
+                is_left = false;
+                reading.begin_anew();
+            }
             Err(Failure::Refused(body)) => {
                 return Err(match otherwise {
                     Some(otherwise) if does_not_go_on(&body) => {

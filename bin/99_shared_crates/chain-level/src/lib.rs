@@ -26,6 +26,7 @@ mod next; // who does the work
 mod relay; // one response of the next level into the job
 mod drive; // a job from its request to its end
 mod transfer; // a job on its way to a later generation
+mod start; // how a job begins
 mod relays; // all of a process's jobs
 mod routes; // what can be asked about them
 mod live; // events for whoever looks on
@@ -66,6 +67,7 @@ pub use crate::{
     routes::job_routes, // (Relays) -> Router
     serve::serve,       // (&Daemon, listener, Router)
     slot::{Busy, Lapse, Renewed, Running, Slot},
+    start::Start,
     transfer::Transfer,
     wanted::{Completion, Wanted},
 };

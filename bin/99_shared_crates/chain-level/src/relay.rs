@@ -7,7 +7,7 @@ use reqwest::Response;
 
 use crate::{
     metrics::Measured,
-    transfer::{Departure, Reply},
+    transfer::{Departure, Reply, Transfer},
 };
 
 /// Where a response goes.
@@ -94,6 +94,9 @@ async fn relay_events(
     Answer { job, mut departure, mut measured, .. }: Answer<'_>,
     reading: &mut Reading,
 ) -> Result<Option<(Reply, Origin)>, Failure> {
+    if !reading.is_answered() {
+        note(job, reading, Clone::clone);
+    }
     // Where whoever reads ours takes the next chunk to come from.
     let mut told = None;
     loop {
@@ -116,6 +119,7 @@ async fn relay_events(
         };
         if let (StreamEvent::Chunk(_) | StreamEvent::Done, Some(next)) = (&event, reading.job()) {
             if told != Some(next.last_event_id.saturating_sub(1)) {
+                note(job, reading, Origin::before_chunk);
                 job.send(StreamEvent::Origin(next.before_chunk()));
             }
             told = Some(next.last_event_id);
@@ -128,6 +132,16 @@ async fn relay_events(
             return Ok(None);
         }
     }
+}
+
+/// Writes down where the rest comes from, for a process that has to go on with the job in place of this
+/// one: nothing of it has come that the job does not have.
+fn note(job: &JobWriter, reading: &Reading, upstream: impl FnOnce(&Origin) -> Origin) {
+    let Some(known) = reading.job() else { return };
+    job.note(|job| {
+        let (upstream, unanswered) = (upstream(known), !reading.is_answered());
+        serde_json::to_string(&Transfer { job, upstream, asked: None, unanswered }).ok()
+    });
 }
 
 fn unreadable(broken: Broken) -> Failure {

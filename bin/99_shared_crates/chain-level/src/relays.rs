@@ -19,9 +19,10 @@ use tracing::Instrument as _;
 use crate::{
     Completion,
     attempt::{Again, Attempt},
-    drive::{Subject, attempts, drive},
+    drive::{Left, Subject, attempts, drive},
     next::NextLevel,
     respond::RECONNECT_GRACE,
+    start::Start,
     transfer::{Transfer, Transfers},
 };
 
@@ -74,42 +75,55 @@ impl<N: NextLevel> Relays<N> {
     ///
     /// `acquire` is given the job, for what is told on its behalf, and what has become of the attempts
     /// so far.
-    pub fn begin<A, F>(&self, operation: &str, acquire: A) -> Result<JobId, Error>
+    pub fn begin<'a, A, F>(&self, start: impl Into<Start<'a>>, acquire: A) -> Result<JobId, Error>
     where
         A: Fn(JobEmitter, Again) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Attempt<N::Held>, ErrorBody>> + Send,
     {
-        self.begin_about(operation, Subject::default(), acquire)
+        self.begin_about(start.into(), Subject::default(), acquire)
     }
 
     /// The same of a request that is counted, or whose answer can be continued should whoever gives it
     /// end.
     pub(crate) fn begin_about<A, F>(
         &self,
-        operation: &str,
-        subject: Subject,
+        start: Start<'_>,
+        mut subject: Subject,
         acquire: A,
     ) -> Result<JobId, Error>
     where
         A: Fn(JobEmitter, Again) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Attempt<N::Held>, ErrorBody>> + Send,
     {
-        let relays = self.clone();
-        self.begin_with(operation, async move |job| {
+        let job = match start.rest {
+            Some(Transfer { job, upstream, unanswered, .. }) => {
+                // What was noted of it comes again from there, event by event.
+                let job = if unanswered { job } else { job.behind_its_readers() };
+                let job = self.jobs.adopt(&job, RECONNECT_GRACE)?;
+                tracing::info!(id = %job.id(), at = upstream.at, "goes on with a job that was left");
+                subject.from = Some(Left { upstream, unanswered });
+                job
+            }
+            None => self.jobs.begin(start.new)?,
+        };
+        let (id, next) = (job.id(), self.next.clone());
+        let departure = self.transfers.register(id);
+        let work = async move {
             let emitter = job.emitter();
-            let departure = relays.transfers.register(job.id());
             let acquire = |again| acquire(emitter.clone(), again);
-            drive(job, &relays.next, departure, subject, acquire).await;
-        })
+            drive(job, &next, departure, subject, acquire).await;
+        };
+        self.spawn(id, work);
+        Ok(id)
     }
 
     /// Begins a job whose work ends it; it goes on whether or not somebody watches.
-    pub fn begin_with<W, F>(&self, operation: &str, work: W) -> Result<JobId, Error>
+    pub fn begin_with<'a, W, F>(&self, start: impl Into<Start<'a>>, work: W) -> Result<JobId, Error>
     where
         W: FnOnce(JobWriter) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let job = self.jobs.create(operation)?;
+        let job = self.jobs.begin(start.into().new)?;
         let id = job.id();
         self.spawn(id, work(job));
         Ok(id)
@@ -168,7 +182,7 @@ impl<N: NextLevel> Relays<N> {
     pub(crate) fn restore(&self, id: JobId, remains: JobRemains) -> Result<(), Error> {
         let JobRemains { last_event_id, origin: upstream } = remains;
         let job = Snapshot::survived(id, COMPLETION, last_event_id);
-        self.take_up(Transfer { job, upstream, asked: None })
+        self.take_up(Transfer { job, upstream, asked: None, unanswered: false })
     }
 
     /// Goes on with what an earlier generation has released.
@@ -176,13 +190,13 @@ impl<N: NextLevel> Relays<N> {
     /// # Errors
     ///
     /// The job is here already, or there is no room for it.
-    pub fn take_up(&self, Transfer { job, upstream, asked }: Transfer) -> Result<(), Error> {
+    pub fn take_up(&self, Transfer { job, upstream, asked, .. }: Transfer) -> Result<(), Error> {
         let id = job.id();
         let job = self.jobs.adopt(&job, RECONNECT_GRACE)?;
         tracing::info!(%id, at = upstream.at, "goes on with a job of an earlier generation");
         let (next, departure) = (self.next.clone(), self.transfers.register(id));
-        let subject =
-            Subject { from: Some(upstream), asked: asked.map(Completion::from), measured: None };
+        let from = Some(Left { upstream, unanswered: false });
+        let subject = Subject { from, asked: asked.map(Completion::from), measured: None };
         let work = async move {
             let anew = async |_| unreachable!("its answer has begun, and is not begun anew");
             drive(job, &next, departure, subject, anew).await;

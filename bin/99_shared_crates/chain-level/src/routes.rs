@@ -39,16 +39,15 @@ pub fn job_routes<N: NextLevel>(relays: Relays<N>) -> Router {
 }
 
 async fn list<N: NextLevel>(State(relays): State<Relays<N>>) -> Json<JobList> {
-    Json(JobList { jobs: relays.jobs().list().into_iter().map(JobInfo::from).collect() })
+    Json(JobList { jobs: relays.jobs().history().await.into_iter().map(JobInfo::from).collect() })
 }
 
 async fn info<N: NextLevel>(
     State(relays): State<Relays<N>>,
     ApiPath(id): ApiPath<String>,
 ) -> Result<Json<JobInfo>, ApiError> {
-    let id = here(&relays, &id).await?;
-    let info = relays.jobs().info(&id).ok_or(Error::Unknown { id })?;
-    Ok(Json(info.into()))
+    let (id, known) = found(&relays, &id).await?;
+    Ok(Json(known.ok_or(Error::Unknown { id })?.into()))
 }
 
 /// The job's events, from the one after `Last-Event-ID`; whoever only chats gets the answer's alone,
@@ -118,7 +117,19 @@ fn require_plausible(event_id: u64) -> Result<(), ApiError> {
 }
 
 async fn here<N: NextLevel>(relays: &Relays<N>, id: &str) -> Result<JobId, ApiError> {
+    Ok(found(relays, id).await?.0)
+}
+
+/// Makes sure that the job is here, if any generation has it, or what outlived one; says what is known.
+async fn found<N: NextLevel>(
+    relays: &Relays<N>,
+    id: &str,
+) -> Result<(JobId, Option<job_server::JobInfo>), ApiError> {
     let id = id.parse()?;
     relays.fetch(id).await;
-    Ok(id)
+    let known = match relays.jobs().info(&id) {
+        Some(known) => Some(known),
+        None => relays.jobs().recall(&id).await,
+    };
+    Ok((id, known))
 }

@@ -24,6 +24,9 @@ pub struct Transfer {
     /// What was asked, should whoever answers end; `None` where that is not to be asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked: Option<Asked>,
+    /// Whether nothing of its answer has come, so that it can be begun anew where the rest is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unanswered: bool,
 }
 
 /// A [`Completion`] of a stream, on that way.

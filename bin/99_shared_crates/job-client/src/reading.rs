@@ -46,6 +46,11 @@ impl Reading {
         Self { job: Some(job), repeated_up_to, is_answered: true, is_whole: false, tries }
     }
 
+    /// The same where nothing of the answer has come, so that another one would repeat nothing.
+    pub fn unanswered(job: Origin, tries: Tries) -> Self {
+        Self { is_answered: false, ..Self::resumed(job, tries) }
+    }
+
     /// Notes the job's name, if it has none yet: with it the rest can be asked for.
     pub fn name(&mut self, at: &str, job_id: &str) {
         self.job.get_or_insert_with(|| Origin {

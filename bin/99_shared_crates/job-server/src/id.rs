@@ -11,7 +11,8 @@ use uuid::Uuid;
 pub struct JobId(Uuid);
 
 impl JobId {
-    pub(crate) fn generate() -> Self {
+    /// A new name; it cannot be guessed from others.
+    pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
 }

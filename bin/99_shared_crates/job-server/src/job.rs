@@ -11,7 +11,9 @@ use crate::{
     error::Error,
     event::{Event, JobInfo, JobState},
     id::JobId,
+    journal::Journal,
     log::{Log, Read},
+    new_job::NewJob,
     snapshot::Snapshot,
     table::Shared,
 };
@@ -25,6 +27,10 @@ pub(crate) struct Job {
     pub(crate) cancel: CancellationToken,
     /// The latest of its owners.
     pub(crate) owner: AtomicU64,
+    /// Whether it is to outlive this process.
+    pub(crate) kept: bool,
+    /// Whether readers may have seen more of it than it has.
+    behind: bool,
     server: Weak<Shared>,
     inner: Mutex<Inner>,
 }
@@ -77,7 +83,8 @@ impl Inner {
 }
 
 impl Job {
-    pub(crate) fn new(id: JobId, operation: &str, max_bytes: usize, server: Weak<Shared>) -> Self {
+    pub(crate) fn new(new: NewJob<'_>, max_bytes: usize, server: Weak<Shared>) -> Self {
+        let NewJob { id, operation, kept } = new;
         Self {
             id,
             operation: operation.into(),
@@ -85,6 +92,8 @@ impl Job {
             created_at: SystemTime::now(),
             cancel: CancellationToken::new(),
             owner: AtomicU64::new(0),
+            kept,
+            behind: false,
             server,
             inner: Mutex::new(Inner {
                 log: Log::new(max_bytes),
@@ -97,7 +106,10 @@ impl Job {
     }
 
     pub(crate) fn restored(snapshot: &Snapshot, max_bytes: usize, server: Weak<Shared>) -> Self {
-        let mut job = Self::new(snapshot.id, &snapshot.operation, max_bytes, server);
+        let Snapshot { id, operation, kept, .. } = snapshot;
+        let new = NewJob { id: *id, operation, kept: *kept };
+        let mut job = Self::new(new, max_bytes, server);
+        job.behind = snapshot.behind;
         job.created_at = snapshot.created_at();
         if let Some(subject) = &snapshot.subject {
             job.subject = OnceLock::from(Box::<str>::from(subject.as_str()));
@@ -107,8 +119,20 @@ impl Job {
         job
     }
 
+    /// The same of one that has ended, before anybody knows of it; says what its events take.
+    pub(crate) fn recalled(snapshot: &Snapshot, max_bytes: usize, end: JobState) -> (Self, usize) {
+        let mut job = Self::restored(snapshot, max_bytes, Weak::new());
+        let log = &mut job.inner.get_mut().unwrap_or_else(PoisonError::into_inner).log;
+        log.end(end);
+        let bytes = log.bytes();
+        (job, bytes)
+    }
+
     pub(crate) fn info(&self) -> JobInfo {
-        let inner = self.lock();
+        self.info_within(&self.lock())
+    }
+
+    fn info_within(&self, inner: &Inner) -> JobInfo {
         JobInfo {
             id: self.id,
             operation: self.operation.as_ref().to_owned(),
@@ -152,24 +176,43 @@ impl Job {
     /// Nothing can be added between the events that the snapshot has and the end here.
     pub(crate) fn depart(&self) -> Snapshot {
         let inner = self.lock();
-        let (log, watched) = (&inner.log, inner.audience.grace.is_some());
-        let snapshot = Snapshot::new(
-            self.id,
-            &self.operation,
-            self.subject.get().map(AsRef::as_ref),
-            self.created_at,
-            watched,
-            log.oldest(),
-            log.events(),
-        );
+        let snapshot = self.snapshot_within(&inner);
         self.end_within(inner, JobState::Moved);
         snapshot
     }
 
+    /// The job as it is now, for whoever may have to go on with it.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.snapshot_within(&self.lock())
+    }
+
+    fn snapshot_within(&self, inner: &Inner) -> Snapshot {
+        let (log, watched) = (&inner.log, inner.audience.grace.is_some());
+        Snapshot::new(
+            self.id,
+            &self.operation,
+            self.subject.get().map(AsRef::as_ref),
+            self.created_at,
+            [watched, self.kept],
+            log.oldest(),
+            log.events(),
+        )
+    }
+
+    pub(crate) fn journal(&self) -> Option<Arc<dyn Journal>> {
+        self.server.upgrade()?.journal.get().cloned()
+    }
+
     fn end_within(&self, mut inner: MutexGuard<'_, Inner>, state: JobState) {
+        let has_moved = state == JobState::Moved;
         if !inner.log.end(state) {
             return;
         }
+        // Where it goes on it is told of.
+        let told = self.journal().filter(|_| !has_moved).map(|journal| {
+            let events = self.kept.then(|| self.snapshot_within(&inner));
+            (journal, self.info_within(&inner), events)
+        });
         let waiting = std::mem::take(&mut inner.waiting);
         let bytes = inner.log.bytes();
         let counted = std::mem::take(&mut inner.counted);
@@ -179,13 +222,17 @@ impl Job {
             server.takes(counted, 0);
             server.ended(self.id, bytes);
         }
+        if let Some((journal, job, events)) = told {
+            journal.ended(job, events);
+        }
         wake(waiting);
     }
 
     pub(crate) fn admit(&self, after: Option<u64>) -> Result<Admission, Error> {
         let mut inner = self.lock();
         let after = after.unwrap_or(0);
-        if after > inner.log.tail() {
+        let is_behind = self.behind && !inner.log.state().is_ended();
+        if after > inner.log.tail() && !is_behind {
             return Err(Error::Ahead { id: self.id, after, last: inner.log.tail() });
         }
         let next = after + 1;

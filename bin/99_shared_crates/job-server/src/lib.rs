@@ -5,13 +5,17 @@
 //! reads the log through a [`Subscription`]: first what is already there, then what comes, then
 //! the end. Readers never slow the writer down; one that falls behind the bounded log is told so.
 //!
+//! A server that is given a [`Journal`] tells it of its jobs, and asks it for those that it does not have.
+//!
 //! [`frames_response`] turns a subscription into a response in whatever an [`Encoder`] writes, [`sse`]
 //! into server-sent events. Nothing here knows what the work is.
 
 mod event; // what a log holds
 mod id; // names of jobs
+mod new_job; // what a job begins with
 mod error; // what cannot be done
 mod log; // the bounded log of one job, as plain data
+mod journal; // what outlives the process
 mod job; // a log with the people around it: writer, readers, canceller
 mod table; // all jobs, within limits
 mod server; // what is done with them
@@ -26,6 +30,8 @@ pub use crate::{
     event::{End, Event, JobInfo, JobState},
     frames::{Encoder, Ends, frames_response}, // (Subscription, content type, Encoder) -> Response
     id::{JobId, ParseJobIdError},
+    journal::{Found, Journal},
+    new_job::NewJob,
     server::JobServer,
     snapshot::Snapshot,
     subscription::Subscription,

@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -7,14 +8,22 @@ use tokio::sync::watch;
 
 use crate::{
     error::Error,
-    event::JobInfo,
+    event::{JobInfo, JobState},
     id::JobId,
     job::Job,
+    journal::{Found, Journal},
+    new_job::NewJob,
     snapshot::Snapshot,
     subscription::Subscription,
     table::{Limits, Shared},
     writer::{JobEmitter, JobWriter},
 };
+
+/// How long whoever asks for a job waits that is about to be gone on with.
+const BEING_RESUMED: Duration = Duration::from_secs(10);
+
+/// How often it looks meanwhile, should nothing be heard of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// All jobs of a process.
 ///
@@ -30,13 +39,27 @@ impl JobServer {
         Self { shared: Arc::new(Shared::new(limits)) }
     }
 
+    /// From now on `journal` is told of the jobs here, and asked for those that are not here. There is
+    /// one, and it stays.
+    pub fn keep_in(&self, journal: Arc<dyn Journal>) {
+        if self.shared.journal.set(journal).is_err() {
+            tracing::error!("a second journal is not told of any job");
+        }
+    }
+
     /// Starts a job, which ends when its writer says so or is dropped.
     ///
     /// Fails with [`Error::Full`] where as many jobs as the limits allow are running.
     pub fn create(&self, operation: &str) -> Result<JobWriter, Error> {
+        self.begin(NewJob::of(operation))
+    }
+
+    /// The same under a name that is known already.
+    ///
+    /// Fails with [`Error::Present`] where the job is here, and with [`Error::Full`].
+    pub fn begin(&self, new: NewJob<'_>) -> Result<JobWriter, Error> {
         let max_bytes = self.shared.limits.event_bytes_per_job;
-        let server = Arc::downgrade(&self.shared);
-        self.insert(Job::new(JobId::generate(), operation, max_bytes, server))
+        self.insert(Job::new(new, max_bytes, Arc::downgrade(&self.shared)))
     }
 
     /// Goes on with a job that another server has let go, under its id and with its events.
@@ -68,7 +91,66 @@ impl JobServer {
         table.jobs.insert(job.id, Arc::clone(&job));
         drop(table);
         self.shared.running.send_modify(|running| *running += 1);
+        if let Some(journal) = self.shared.journal.get() {
+            journal.runs(job.info());
+        }
         Ok(JobWriter::new(job))
+    }
+
+    /// Brings an ended job here that the journal has, so that it can be read as any other; what else
+    /// the journal knows of it is returned.
+    pub async fn recall(&self, id: &JobId) -> Option<JobInfo> {
+        let journal = self.shared.journal.get()?;
+        let deadline = tokio::time::Instant::now() + BEING_RESUMED;
+        loop {
+            let mut running = self.running_changes();
+            if let Some(job) = self.info(id) {
+                return Some(job);
+            }
+            match journal.find(*id).await? {
+                Found::Told(job) => return Some(job),
+                Found::Whole { job, events } => {
+                    self.insert_ended(&events, job.state.clone());
+                    return Some(job);
+                }
+                // Whoever goes on with it begins a job, or says that it has ended.
+                Found::Left if tokio::time::Instant::now() < deadline => {
+                    drop(tokio::time::timeout(LOOK_AGAIN, running.changed()).await);
+                }
+                Found::Left => return None,
+            }
+        }
+    }
+
+    fn insert_ended(&self, events: &Snapshot, end: JobState) {
+        let limits = &self.shared.limits;
+        let (job, bytes) = Job::recalled(events, limits.event_bytes_per_job, end);
+        let mut table = self.shared.lock();
+        let mut forgotten = table.forget_before(limits);
+        if table.jobs.len() >= limits.max_jobs {
+            forgotten.extend(table.forget_oldest());
+        }
+        // Somebody else may have been faster; and where all that there is room for run, it stays away.
+        if table.jobs.len() < limits.max_jobs && !table.jobs.contains_key(&job.id) {
+            table.note_ended(job.id, bytes);
+            table.jobs.insert(job.id, Arc::new(job));
+        }
+        drop(table);
+        drop(forgotten);
+    }
+
+    /// Every job that is here, and those that only the journal knows, the oldest first.
+    pub async fn history(&self) -> Vec<JobInfo> {
+        let mut jobs = match self.shared.journal.get() {
+            Some(journal) => journal.list().await,
+            None => Vec::new(),
+        };
+        let here = self.list();
+        let known: HashSet<JobId> = here.iter().map(|job| job.id).collect();
+        jobs.retain(|job| !known.contains(&job.id));
+        jobs.extend(here);
+        jobs.sort_unstable_by_key(|job| job.id);
+        jobs
     }
 
     pub fn info(&self, id: &JobId) -> Option<JobInfo> {

@@ -19,6 +19,12 @@ pub struct Snapshot {
     created_at_ms: u64,
     /// Whether the job is to end when nobody reads it any more.
     pub(crate) watched: bool,
+    /// Whether it is to outlive the process that has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) kept: bool,
+    /// Whether its readers may have seen more of it than this.
+    #[serde(skip)]
+    pub(crate) behind: bool,
     /// The id of the first of `events`; the others follow without gaps.
     first_event_id: u64,
     events: Vec<SavedEvent>,
@@ -37,7 +43,7 @@ impl Snapshot {
         operation: &str,
         subject: Option<&str>,
         created_at: SystemTime,
-        watched: bool,
+        [watched, kept]: [bool; 2],
         first_event_id: u64,
         events: impl Iterator<Item = &'a Event>,
     ) -> Self {
@@ -52,6 +58,8 @@ impl Snapshot {
             subject: subject.map(str::to_owned),
             created_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             watched,
+            kept,
+            behind: false,
             first_event_id,
             events: events.collect(),
         }
@@ -61,11 +69,24 @@ impl Snapshot {
     /// behind the event `last_event_id`, for that reader.
     pub fn survived(id: JobId, operation: &str, last_event_id: u64) -> Self {
         let none = std::iter::empty();
-        Self::new(id, operation, None, SystemTime::now(), true, last_event_id + 1, none)
+        Self::new(id, operation, None, SystemTime::now(), [true, false], last_event_id + 1, none)
+    }
+
+    /// The same of a job that goes on where it was once, and whose next events come again: whoever has
+    /// seen some of them waits for those behind.
+    #[must_use]
+    pub fn behind_its_readers(self) -> Self {
+        Self { behind: true, ..self }
     }
 
     pub fn id(&self) -> JobId {
         self.id
+    }
+
+    /// About what it takes in memory, in bytes.
+    pub fn size(&self) -> usize {
+        let events = self.events.iter().map(|event| size_of::<SavedEvent>() + event.data.len());
+        size_of::<Self>() + events.sum::<usize>()
     }
 
     pub(crate) fn last_event_id(&self) -> u64 {

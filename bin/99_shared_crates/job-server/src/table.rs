@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{id::JobId, job::Job};
+use crate::{id::JobId, job::Job, journal::Journal};
 
 /// What a server may hold in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) running: watch::Sender<usize>,
     /// Of the events of running jobs.
     running_bytes: AtomicUsize,
+    pub(crate) journal: OnceLock<Arc<dyn Journal>>,
 }
 
 #[derive(Debug, Default)]
@@ -70,13 +71,13 @@ impl Shared {
             table: Mutex::default(),
             running: watch::Sender::new(0),
             running_bytes: AtomicUsize::new(0),
+            journal: OnceLock::new(),
         }
     }
 
     pub(crate) fn ended(&self, id: JobId, bytes: usize) {
         let mut table = self.lock();
-        table.ended.push_back(Ended { id, at: Instant::now(), bytes });
-        table.ended_bytes += bytes;
+        table.note_ended(id, bytes);
         let forgotten = table.forget_before(&self.limits);
         drop(table);
         drop(forgotten);
@@ -97,6 +98,11 @@ impl Shared {
 }
 
 impl Table {
+    pub(crate) fn note_ended(&mut self, id: JobId, bytes: usize) {
+        self.ended.push_back(Ended { id, at: Instant::now(), bytes });
+        self.ended_bytes += bytes;
+    }
+
     /// Takes out the jobs that have had their time, or more than their share of memory.
     pub(crate) fn forget_before(&mut self, limits: &Limits) -> Vec<Arc<Job>> {
         let mut forgotten = Vec::new();

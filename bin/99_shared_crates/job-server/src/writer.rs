@@ -53,6 +53,17 @@ impl JobWriter {
         self.job.events()
     }
 
+    /// Writes down what another process would need to go on with the job, should this one die: `text`
+    /// makes it of the job as it is now. Nothing is done where the job is not kept.
+    pub fn note(&self, text: impl FnOnce(Snapshot) -> Option<String>) {
+        if self.job.kept
+            && let Some(journal) = self.job.journal()
+            && let Some(note) = text(self.job.snapshot())
+        {
+            journal.notes(self.job.id, note);
+        }
+    }
+
     /// Lets others add events to the job while it runs.
     pub fn emitter(&self) -> JobEmitter {
         JobEmitter::new(&self.job)

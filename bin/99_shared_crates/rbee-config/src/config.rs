@@ -19,7 +19,9 @@ use crate::{
     nearest::nearest,
     origin::Origin,
     paths::{self, Paths},
-    setting::{BaseUrl, LocalUse, NarrationMode, OnBuildFailure, ProfileName, QueenUrl},
+    setting::{
+        BaseUrl, HistoryMode, LocalUse, NarrationMode, OnBuildFailure, ProfileName, QueenUrl,
+    },
     trust,
     web::{HostName, ListOf, WebOrigin},
 };
@@ -124,6 +126,10 @@ pub struct Queen {
     pub origins: Vec<String>,
     /// How long a replaced process may take to finish the streams that it has.
     pub drain_timeout: Duration,
+    /// What is kept of jobs on the disk.
+    pub history: HistoryMode,
+    /// For how long, once they have ended.
+    pub history_age: Duration,
     /// Whether a queen that runs from another source tree is replaced; a flag's only, so that two
     /// trees never replace each other's in turn.
     pub takeover: bool,
@@ -223,6 +229,8 @@ impl RbeeConfig {
             hosts: layers.get("queen.hosts", ListOf::<HostName>::none())?.texts,
             origins: layers.get("queen.origins", ListOf::<WebOrigin>::none())?.texts,
             drain_timeout: layers.get("queen.drain_timeout", minutes(30))?,
+            history: layers.get("queen.history", HistoryMode::Answers)?,
+            history_age: layers.get("queen.history_age", Duration::from_hours(7 * 24))?,
             takeover: overrides.takeover,
         };
         let hives = hives::read(&mut layers)?;

@@ -54,5 +54,5 @@ pub use crate::{
     origin::Origin,
     paths::Paths,
     programs::SETUP_VLLM,
-    setting::{LocalUse, NarrationMode, OnBuildFailure, QueenUrl},
+    setting::{HistoryMode, LocalUse, NarrationMode, OnBuildFailure, QueenUrl},
 };

@@ -35,6 +35,17 @@ pub enum OnBuildFailure {
     LastGood,
 }
 
+/// What a queen keeps of jobs on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryMode {
+    /// Of jobs that were begun by name, until they have ended what was asked for, and then the answer; of
+    /// other requests that they were.
+    Answers,
+    /// That they were: no text of a prompt, and none of an answer.
+    Names,
+    Nothing,
+}
+
 /// Who needs no key at the queen's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalUse {
@@ -83,6 +94,7 @@ macro_rules! choice {
 }
 
 choice!(NarrationMode { Human => "human", Json => "json", Off => "off" });
+choice!(HistoryMode { Answers => "answers", Names => "names", Nothing => "nothing" });
 choice!(LocalUse { SameUser => "same-user", Key => "key", Open => "open" });
 choice!(OnBuildFailure { Refuse => "refuse", LastGood => "last-good" });
 

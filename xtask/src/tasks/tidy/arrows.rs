@@ -6,7 +6,14 @@ const LAYERS: &[&[&str]] = &[
     &["xtask", "chain-bench", "chain-dist"],
     &["chain-tests"],
     &["rbee-keeper", "queen-rbee", "rbee-hive", "llm-worker-rbee", "engine-adapter"],
-    &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "worker-service"],
+    &[
+        "queen-lifecycle",
+        "hive-lifecycle",
+        "worker-lifecycle",
+        "chain-level",
+        "worker-service",
+        "job-journal",
+    ],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store", "router-client"],
     &["auto-update", "http-guard", "job-client", "api-dialects", "queen-page", "release-archive"],
@@ -41,7 +48,14 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
     ),
     (
         "rbee-keeper",
-        &["hive-lifecycle", "worker-lifecycle", "chain-level", "model-store", "job-server"],
+        &[
+            "hive-lifecycle",
+            "worker-lifecycle",
+            "chain-level",
+            "model-store",
+            "job-server",
+            "job-journal",
+        ],
         "the keeper talks to the queen only",
     ),
     (
@@ -49,7 +63,11 @@ const UNKNOWN_TO: &[(&str, &[&str], &str)] = &[
         &["queen-lifecycle", "worker-lifecycle", "model-store"],
         "the queen knows hives, but no models' files and no workers",
     ),
-    ("rbee-hive", &["queen-lifecycle", "hive-lifecycle"], "a hive does not know the queen"),
+    (
+        "rbee-hive",
+        &["queen-lifecycle", "hive-lifecycle", "job-journal"],
+        "a hive does not know the queen",
+    ),
     (
         "llm-worker-rbee",
         &["queen-lifecycle", "hive-lifecycle", "worker-lifecycle", "chain-level", "model-store"],

@@ -99,7 +99,7 @@ pub(in crate::http) async fn pull(
 ) -> Result<Response, ApiError> {
     let Pull { model, stream, ignored } = Pull::read(&body)?;
     let status = format!("pulling {model}");
-    let id = queen.begin(&headers, JobRequest::ModelPull { hive: None, model })?;
+    let id = queen.begin_watched(&headers, JobRequest::ModelPull { hive: None, model })?;
     let events = queen.relays.jobs().subscribe(&id, None)?.cancel_on_drop(Duration::ZERO);
     let response = if stream {
         frames_response(events, LINES, Pulling { status })

@@ -4,5 +4,6 @@
 
 mod jobs; // states, limits, cancelling
 mod moving; // into another process
+mod outliving; // what a journal is told, and gives back
 mod reading; // order, replay, ends, under any interleaving
 mod streaming; // frames on the wire

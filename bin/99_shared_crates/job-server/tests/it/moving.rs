@@ -41,6 +41,21 @@ async fn a_reader_goes_on_where_it_was_and_ids_go_on_too() {
 }
 
 #[tokio::test]
+async fn a_reader_who_has_seen_what_comes_again_waits_for_what_is_behind_it() {
+    let (here, there) = (server(), server());
+    let job = here.create("completion").unwrap();
+    let id = job.id();
+    job.emit(None, "one");
+    let adopted = there.adopt(&job.depart().behind_its_readers(), GRACE).unwrap();
+    let mut reader = there.subscribe(&id, Some(2)).unwrap();
+    adopted.emit(None, "two");
+    adopted.emit(None, "three");
+    assert_eq!(next(&mut reader).await.data, "three");
+    adopted.complete();
+    assert!(matches!(there.subscribe(&id, Some(9)), Err(Error::Ahead { .. })));
+}
+
+#[tokio::test]
 async fn a_log_that_has_dropped_events_keeps_its_numbers() {
     let limits = Limits { event_bytes_per_job: 300, ..Limits::default() };
     let (here, there) = (JobServer::new(limits), server());

@@ -39,7 +39,7 @@ fn every_scalar_key_has_a_variable_derived_from_its_name() {
         assert_eq!(config.warnings(), [""; 0]);
         count += 1;
     }
-    assert_eq!(count, 34);
+    assert_eq!(count, 36);
 }
 
 #[test]
