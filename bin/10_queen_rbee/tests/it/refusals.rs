@@ -137,11 +137,18 @@ async fn another_user_with_a_key_may_ask_models_and_no_more() {
         assert_eq!(answer.refusal(), (401, "token_wrong".into()), "{method} {path}");
     }
     // It is told of no process and no file, not even by what happens for its own request.
-    let events = [key[0], ("x-rbee-events", "1"), ("x-rbee-fresh", "1")];
+    let events = [
+        key[0],
+        ("x-rbee-events", "1"),
+        ("x-rbee-fresh", "1"),
+        // Nor is it let say that its turn is somebody else's.
+        ("x-rbee-caller", "owner"),
+    ];
     let answer = world.ask_as(OTHER, "POST", "/v1/chat/completions", &events, body).await;
     assert_eq!(answer.body, CHUNKS, "OpenAI's stream to the letter");
     let sent = hive.seen("POST /v1/chat/completions").pop().unwrap().headers;
     assert_eq!(sent["x-rbee-fresh"], "0");
+    assert_eq!(sent["x-rbee-caller"], "key:nas");
     let job = format!("/v1/jobs/{}/stream", answer.headers["x-rbee-job"].to_str().unwrap());
     assert_eq!(world.ask_as(OTHER, "GET", &job, &key, "").await.body, CHUNKS);
     let owner = world.get(&job).await.body;

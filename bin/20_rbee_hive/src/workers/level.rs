@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use chain_daemon::LLAMACPP_WORKER;
 use chain_level::{
     Busy, Completion, Lapse, Level, Metrics, Place, Places, Reached, Renewed, Running, Wanted,
@@ -5,7 +7,7 @@ use chain_level::{
 use daemon_lifecycle::{Identity, Outcome};
 use rbee_api::{ErrorBody, Status, Worker, causes};
 use reqwest::{Method, RequestBuilder};
-use worker_lifecycle::{WorkerClient, WorkerConfig, WorkerHandle};
+use worker_lifecycle::{WorkerClient, WorkerConfig, WorkerHandle, WorkerType};
 
 use super::Workers;
 use crate::failure;
@@ -104,6 +106,22 @@ impl Level for Workers {
 
     fn most_waiting(&self) -> usize {
         self.0.config.current().worker.queue as usize
+    }
+
+    /// As many again as a worker answers at once, so that it never waits for the next one. Other engines
+    /// have a line of their own.
+    fn at_once(&self, name: &str, occupant: Option<&WorkerHandle>) -> usize {
+        let kind = occupant.map(|worker| WorkerType::of_role(&worker.identity.role));
+        if kind.is_some_and(|kind| kind != WorkerType::LlamaCpp) {
+            return usize::MAX;
+        }
+        let config = self.0.config.current();
+        let of_model = config.model_called(name).and_then(|(_, entry)| entry.parallel);
+        2 * of_model.unwrap_or(config.worker.parallel).max(1) as usize
+    }
+
+    fn patience(&self) -> Duration {
+        self.0.config.current().worker.queue_timeout
     }
 
     async fn renew(&self, worker: &WorkerHandle) -> Result<Renewed, Lapse> {

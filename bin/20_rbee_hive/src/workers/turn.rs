@@ -156,7 +156,9 @@ impl Workers {
             () if is_pinned => Use::Pinned,
             // Whoever waits for it has waited for this.
             () if waiting > 0 => Use::Busy,
-            () if !running.is_busy() => Use::Idle { ms: running.idle().as_millis() },
+            () if !running.is_busy() && slot.in_line() == 0 => {
+                Use::Idle { ms: running.idle().as_millis() }
+            }
             () if is_waited_for && age >= config.worker.turn => Use::Due { ms: age.as_millis() },
             () => Use::Busy,
         };

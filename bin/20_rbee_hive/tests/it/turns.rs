@@ -176,3 +176,62 @@ async fn a_request_does_not_wait_for_memory_for_ever() {
         tokio::time::timeout(DEADLINE, async { tokio::join!(slow, other) }).await.expect("in time");
     assert_eq!(other.refusal(), (429, "queue_full".into()));
 }
+
+#[tokio::test]
+async fn one_who_asks_two_hundred_times_does_not_keep_another_waiting_for_all_of_them() {
+    let world = World::configured(|_| "[worker]\nparallel = 1\n".to_owned());
+    let model = world.model("a");
+    let bearer = format!("Bearer {}", world.token);
+    let ask = async |caller: &str, prompt: &str| {
+        let headers = [("authorization", bearer.as_str()), ("x-rbee-caller", caller)];
+        let body =
+            serde_json::json!({"model": model, "stream": true, "prompt": prompt}).to_string();
+        world.ask("POST", "/v1/completions", &headers, &body).await
+    };
+    let many = futures::future::join_all((0..200).map(|_| ask("key:many", "slow")));
+    let few = async {
+        world.machine.has(2).await;
+        let asked = futures::future::join_all((0..3).map(|_| ask("key:few", "slow and few")));
+        let release = async { world.machine.release() };
+        tokio::join!(asked, release).0
+    };
+    let (many, few) =
+        tokio::time::timeout(DEADLINE, async { tokio::join!(many, few) }).await.expect("in time");
+    assert!(many.iter().chain(&few).all(|answer| answer.body.contains("[DONE]")));
+    let asked = world.machine.state(|machine| machine.asked.clone());
+    let of_few = asked.iter().enumerate().filter(|(_, asked)| asked.contains("few"));
+    let places: Vec<usize> = of_few.map(|(place, _)| place).collect();
+    // Two are on the worker by then; from there on they take turns.
+    assert!(places.len() == 3 && places[2] <= 8, "{places:?}");
+    assert_eq!(asked.len(), 203);
+}
+
+#[tokio::test]
+async fn more_of_one_s_requests_than_may_wait_are_refused_before_another_s() {
+    let world = World::configured(|_| "[worker]\nparallel = 1\nqueue = 10\n".to_owned());
+    let model = world.model("a");
+    let bearer = format!("Bearer {}", world.token);
+    let ask = async |caller: &str| {
+        let headers = [("authorization", bearer.as_str()), ("x-rbee-caller", caller)];
+        let body =
+            serde_json::json!({"model": model, "stream": true, "prompt": "slow"}).to_string();
+        world.ask("POST", "/v1/completions", &headers, &body).await
+    };
+    // One is loaded, and two are on it.
+    world.complete(&model, false).await;
+    let many = futures::future::join_all((0..14).map(|_| ask("key:many")));
+    let few = async {
+        world.machine.has(2).await;
+        let asked = ask("key:few");
+        let release = async { world.machine.release() };
+        tokio::join!(asked, release).0
+    };
+    let (many, few) =
+        tokio::time::timeout(DEADLINE, async { tokio::join!(many, few) }).await.expect("in time");
+    assert_eq!(few.status, 200, "{few:?}");
+    let refused: Vec<_> = many.into_iter().filter(|answer| answer.status != 200).collect();
+    assert_eq!(refused.len(), 3, "two too many, and one for the other");
+    for answer in refused {
+        assert_eq!(answer.refusal(), (429, "queue_full".into()));
+    }
+}

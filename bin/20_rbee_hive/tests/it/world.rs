@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) continues: Continues,
     /// What workers were asked to go on with.
     pub(crate) continuations: Vec<Value>,
+    /// What workers were asked, in the order in which it came to them.
+    pub(crate) asked: Vec<String>,
     /// What was on each worker when it crashed.
     pub(crate) crashes: Vec<Vec<String>>,
 }
@@ -135,6 +137,7 @@ impl World {
             under_way: watch::Sender::default(),
             continues: Continues::Whole,
             continuations: Vec::new(),
+            asked: Vec::new(),
             crashes: Vec::new(),
         })));
         let live = LiveConfig::from_now_on(config, overrides);
@@ -360,6 +363,7 @@ impl Served {
     /// A prompt says what becomes of it: `poison` crashes the worker, `slow` has half an answer and
     /// waits, `silent` waits for all of it, and every other is answered at once.
     fn complete(&self, body: &str) -> Response {
+        self.machine.state(|state| state.asked.push(body.to_owned()));
         let kinds = ["poison", "slow", "silent"];
         let Some(kind) = kinds.into_iter().find(|kind| body.contains(kind)) else {
             let body = self.machine.state(|state| state.answer);

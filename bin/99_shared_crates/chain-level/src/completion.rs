@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -10,7 +10,9 @@ use axum::{
 use bytes::Bytes;
 use http_guard::{ApiBytes, ApiError, ApiQuery};
 use job_server::{JobEmitter, JobId};
-use rbee_api::{ErrorBody, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, ModelReach, paths};
+use rbee_api::{
+    ErrorBody, HEADER_CALLER, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, ModelReach, paths,
+};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderValue},
@@ -131,9 +133,9 @@ impl<L: Level> Relays<Pool<L>> {
         let endpoint = ENDPOINTS.into_iter().find(|endpoint| *endpoint == path);
         let endpoint = endpoint.unwrap_or(paths::PROPS);
         let measured = pool.level().metrics().request(endpoint, &model);
-        let Head { fresh, keep_alive, id, .. } = head;
+        let Head { fresh, keep_alive, id, caller, .. } = head;
         let completion =
-            Completion { method, path, model, fresh, events, reach, keep_alive, id, body };
+            Completion { method, path, model, fresh, events, reach, caller, keep_alive, id, body };
         // Only of a stream something has come before all of it has.
         let asked = Some(completion.clone()).filter(|completion| completion.events);
         let subject = Subject { from: None, asked, measured: Some(measured) };
@@ -153,13 +155,15 @@ impl<L: Level> Pool<L> {
         Again { failed, alone }: Again,
     ) -> Result<Attempt<Held<L::Handle>>, ErrorBody> {
         let wanted = Wanted::of(completion.fresh, failed > 0);
-        let wanted = Wanted { alone, reach: completion.reach, job: Some(job), ..wanted };
+        let (reach, caller) = (completion.reach, Some(Arc::clone(&completion.caller)));
+        let wanted = Wanted { alone, reach, caller, job: Some(job), ..wanted };
         let (handle, busy) = self.acquire_for(&completion.model, wanted).await?;
         let request = self.level().completion(&handle, &completion);
         let request = request
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(HEADER_EVENTS, flag(completion.events))
             .header(HEADER_FRESH, flag(completion.fresh))
+            .header(HEADER_CALLER, &*completion.caller)
             .body(completion.body);
         let request = match completion.id {
             Some(id) => request.header(HEADER_REQUEST_ID, id),

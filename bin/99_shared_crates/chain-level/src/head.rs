@@ -1,12 +1,19 @@
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderValue};
 use http_guard::ApiError;
-use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, KeepAlive};
+use rbee_api::{
+    ErrorCode, HEADER_CALLER, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, KeepAlive,
+};
 use serde::Deserialize;
 
 use crate::Form;
 
 /// The longest name of a model, in bytes. Longer ones are refused before anybody keeps them.
 const MODEL_NAME_MAX: usize = 1024;
+
+/// The longest name of who asks, in bytes.
+const CALLER_MAX: usize = 128;
 
 /// What a level of the chain needs to know of a completion request; the rest is the worker's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +27,8 @@ pub struct Head {
     pub keep_alive: Option<KeepAlive>,
     /// What the request is called in logs.
     pub id: Option<HeaderValue>,
+    /// Who asks, as far as turns go.
+    pub caller: Arc<str>,
 }
 
 impl Head {
@@ -45,7 +54,8 @@ impl Head {
     pub(crate) fn of_model(headers: &HeaderMap, model: Option<String>) -> Result<Self, ApiError> {
         require_short(model.as_deref())?;
         let (fresh, id) = (is_set(headers, HEADER_FRESH), id(headers));
-        Ok(Self { model, form: Form::Json, fresh, keep_alive: None, id })
+        let caller = caller(headers);
+        Ok(Self { model, form: Form::Json, fresh, keep_alive: None, id, caller })
     }
 
     fn of(headers: &HeaderMap, body: &[u8], events: bool, fresh: bool) -> Result<Self, ApiError> {
@@ -66,7 +76,8 @@ impl Head {
             (false, _) => Form::Json,
         };
         let keep_alive = keep_alive.map(|keep| keep_alive_of(&keep)).transpose()?;
-        Ok(Self { model, form, fresh, keep_alive, id: id(headers) })
+        let (id, caller) = (id(headers), caller(headers));
+        Ok(Self { model, form, fresh, keep_alive, id, caller })
     }
 }
 
@@ -87,6 +98,12 @@ fn keep_alive_of(told: &serde_json::Value) -> Result<KeepAlive, ApiError> {
 
 fn id(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(HEADER_REQUEST_ID).cloned()
+}
+
+/// As the guard has it, or the level before: nobody's own word counts.
+fn caller(headers: &HeaderMap) -> Arc<str> {
+    let caller = headers.get(HEADER_CALLER).and_then(|caller| caller.to_str().ok());
+    caller.filter(|caller| caller.len() <= CALLER_MAX).unwrap_or_default().into()
 }
 
 fn is_set(headers: &HeaderMap, name: &str) -> bool {

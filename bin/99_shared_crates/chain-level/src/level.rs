@@ -1,4 +1,4 @@
-use std::{fmt, future, sync::Arc};
+use std::{fmt, future, sync::Arc, time::Duration};
 
 use daemon_lifecycle::{Identity, Outcome};
 use rbee_api::ErrorBody;
@@ -146,6 +146,17 @@ pub trait Level: Clone + Send + Sync + 'static {
     /// How many requests may wait for processes that are not there yet.
     fn most_waiting(&self) -> usize {
         usize::MAX
+    }
+
+    /// How many requests the process in that place is given at once, whatever it is by now; others wait,
+    /// and come in turns of who sent them.
+    fn at_once(&self, _name: &str, _occupant: Option<&Self::Handle>) -> usize {
+        usize::MAX
+    }
+
+    /// How long a request may wait for its turn.
+    fn patience(&self) -> Duration {
+        Duration::MAX
     }
 
     /// Tells the process that it is still wanted. One that does not answer at all is taken to hang.

@@ -13,6 +13,7 @@
 
 mod wanted; // what a request asks for
 mod level; // what is known of the next level
+mod gate; // who is let to a process, and in what order
 mod slot; // the place of one process
 mod places; // those of all processes
 mod held; // a process, as a request holds it

@@ -35,6 +35,11 @@ impl<T> Places<T> {
         self.slots().iter().map(|slot| slot.waiting() as usize).sum()
     }
 
+    /// How many requests wait for those before them, in all places.
+    pub(crate) fn in_line(&self) -> usize {
+        self.slots().iter().map(|slot| slot.in_line()).sum()
+    }
+
     /// The process that `is_it`, in a place or on its way out of one.
     pub fn find(&self, is_it: impl Fn(&T) -> bool) -> Option<Arc<Running<T>>> {
         self.known().into_iter().find(|running| is_it(&running.handle))

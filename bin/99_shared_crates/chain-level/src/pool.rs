@@ -5,10 +5,12 @@ use job_client::Source;
 use narration_core::{Level as Severity, Narration};
 use rbee_api::{ErrorBody, ErrorCode};
 use reqwest::{Method, RequestBuilder};
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::{
     Why,
+    gate::{Pass, TooMany},
     held::Held,
     level::{Level, Place},
     places::Places,
@@ -52,14 +54,57 @@ impl<L: Level> Pool<L> {
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let name = self.level().admit(self.places(), name, &wanted).await?;
         let slot = self.places().slot(&name);
+        let pass = match self.pass(&slot, &wanted).await {
+            Ok(pass) => pass,
+            Err(body) => {
+                self.places().forget_unused(slot);
+                return Err(body);
+            }
+        };
         // Counted from here on, so that a process that is found is not stopped before it is held.
         let waits = slot.wants();
         let acquired = self.acquire_in(&slot, &wanted).await;
         drop(waits);
-        if acquired.is_err() {
-            self.places().forget_unused(slot);
+        match acquired {
+            Ok((handle, busy)) => {
+                slot.gate.set(self.level().at_once(&name, Some(&handle)));
+                Ok((handle, busy.with(pass)))
+            }
+            Err(body) => {
+                drop(pass);
+                self.places().forget_unused(slot);
+                Err(body)
+            }
         }
-        acquired
+    }
+
+    /// Waits for the turn of whoever asks; a request that is to be alone waits for that instead.
+    async fn pass(
+        &self,
+        slot: &Arc<Slot<L::Handle>>,
+        wanted: &Wanted,
+    ) -> Result<Option<Pass>, ErrorBody> {
+        let Some(caller) = wanted.caller.as_ref().filter(|_| !wanted.alone) else {
+            return Ok(None);
+        };
+        let occupant = slot.current();
+        let occupant = occupant.as_ref().map(|running| &running.handle);
+        let at_once = self.level().at_once(&slot.name, occupant);
+        let others = self.places().in_line().saturating_sub(slot.in_line());
+        let most = self.level().most_waiting().saturating_sub(others);
+        let passed = slot.gate.pass(caller, at_once, most);
+        match timeout(self.level().patience(), passed).await {
+            Ok(Ok(pass)) => Ok(Some(pass)),
+            Ok(Err(TooMany)) => Err(self.too_many()),
+            Err(_) => {
+                let message = format!(
+                    "`{}` has had no turn for this request for {} s: try again later",
+                    slot.name,
+                    self.level().patience().as_secs()
+                );
+                Err(ErrorBody::new(ErrorCode::QueueFull, message))
+            }
+        }
     }
 
     /// The process that is to answer for `model`, once whatever the model needs beside it is there too.

@@ -10,6 +10,8 @@ use std::{
 use daemon_lifecycle::Identity;
 use tokio::sync::watch;
 
+use crate::gate::{Gate, Pass};
+
 /// How long after one look at a process's freshness the next may follow, when nobody waits for it.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,8 @@ pub struct Slot<T> {
     waiting: AtomicU32,
     /// Held by the one request that has a process of its own beside this place.
     pub(crate) alone: Arc<tokio::sync::Mutex<()>>,
+    /// Before which those requests wait that its process is not given yet.
+    pub(crate) gate: Gate,
     current: Mutex<Option<Arc<Running<T>>>>,
     refreshed: Mutex<Refreshed>,
 }
@@ -72,6 +76,8 @@ pub enum Lapse {
 #[derive(Debug)]
 pub struct Busy<T> {
     running: Arc<Running<T>>,
+    /// Lets the next one in, before the process looks idle.
+    pass: Option<Pass>,
     /// Dropped after the request: what is to become of a process that it had for itself.
     alone: Option<Alone>,
 }
@@ -95,6 +101,7 @@ impl<T> Slot<T> {
             bringing_up: tokio::sync::Mutex::default(),
             waiting: AtomicU32::new(0),
             alone: Arc::default(),
+            gate: Gate::default(),
             current: Mutex::default(),
             refreshed: Mutex::default(),
         }
@@ -132,6 +139,11 @@ impl<T> Slot<T> {
     pub(crate) fn wants(self: &Arc<Self>) -> Wants<T> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         Wants(Arc::clone(self))
+    }
+
+    /// How many requests wait until those before them have been answered.
+    pub fn in_line(&self) -> usize {
+        self.gate.waiting()
     }
 
     /// How many requests want the process in this place and have not got it yet.
@@ -260,7 +272,13 @@ impl<T> Busy<T> {
     pub fn new(running: Arc<Running<T>>) -> Self {
         running.active.send_modify(|active| *active += 1);
         running.touch();
-        Self { running, alone: None }
+        Self { running, pass: None, alone: None }
+    }
+
+    /// The same of a request that was let in.
+    pub(crate) fn with(mut self, pass: Option<Pass>) -> Self {
+        self.pass = pass;
+        self
     }
 
     /// The same for a request that has the process for itself; `settle` follows it.
@@ -288,6 +306,7 @@ impl<T> Busy<T> {
 
 impl<T> Drop for Busy<T> {
     fn drop(&mut self) {
+        drop(self.pass.take());
         self.running.touch();
         self.running.active.send_modify(|active| *active -= 1);
         drop(self.alone.take());

@@ -57,9 +57,9 @@ impl From<Asked> for Completion {
     fn from(Asked { path, model, fresh, reach, id, body }: Asked) -> Self {
         let (method, path, body) = (Method::POST, path.into(), body.into());
         let id = id.and_then(|id| id.try_into().ok());
-        // The one before has told its process already.
-        let keep_alive = None;
-        Self { method, path, model, fresh, events: true, reach, keep_alive, id, body }
+        // The one before has told its process already; and it waits for nobody's turn.
+        let (keep_alive, caller) = (None, "".into());
+        Self { method, path, model, fresh, events: true, reach, caller, keep_alive, id, body }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use daemon_lifecycle::Waits;
@@ -20,6 +20,8 @@ pub struct Wanted {
     pub waits: Waits,
     /// Which models whoever asks may name.
     pub reach: ModelReach,
+    /// Whose turn it has to be; `None` for what waits behind nobody's requests.
+    pub caller: Option<Arc<str>>,
     /// Told of downloads.
     pub job: Option<JobEmitter>,
 }
@@ -28,7 +30,8 @@ impl Default for Wanted {
     /// What a program wants of whatever runs.
     fn default() -> Self {
         let (waits, reach) = (Waits::Program, ModelReach::Any);
-        Self { fresh: false, distrust: false, alone: false, waits, reach, job: None }
+        let caller = None;
+        Self { fresh: false, distrust: false, alone: false, waits, reach, caller, job: None }
     }
 }
 
@@ -54,6 +57,8 @@ pub struct Completion {
     pub events: bool,
     /// Which models the client may name.
     pub reach: ModelReach,
+    /// Who asks, as far as turns go.
+    pub caller: Arc<str>,
     /// How long the model is to stay loaded afterwards, where the client says it.
     pub keep_alive: Option<KeepAlive>,
     /// What the request is called in logs.

@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse as _, Response},
 };
-use rbee_api::{ErrorCode, HEADER_EVENTS, HEADER_FRESH};
+use rbee_api::{ErrorCode, HEADER_CALLER, HEADER_EVENTS, HEADER_FRESH};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
@@ -155,7 +155,12 @@ impl Guard {
             return Err(not_json());
         }
         if let Some(access) = &self.access {
-            let Admitted { scope, reach, is_stranger } = access.admit(request)?;
+            let Admitted { scope, reach, is_stranger, caller } = access.admit(request)?;
+            if let Some(caller) = caller {
+                // Whatever a client says: names of keys and numbers of users are plain.
+                let caller = HeaderValue::try_from(caller).map_err(ApiError::internal)?;
+                request.headers_mut().insert(HEADER_CALLER, caller);
+            }
             request.extensions_mut().insert(scope);
             request.extensions_mut().insert(reach);
             if is_stranger {

@@ -134,14 +134,14 @@ impl Keys {
     }
 
     /// What `presented` is good for; `None` where it is no key.
-    pub(crate) fn scope_of(&self, presented: &[u8]) -> Result<Option<KeyScope>, KeysError> {
+    pub(crate) fn find(&self, presented: &[u8]) -> Result<Option<Key>, KeysError> {
         if !presented.starts_with(PREFIX.as_bytes()) {
             return Ok(None);
         }
         let hash = hash_of(presented);
         let keys = self.list()?;
         let found = keys.iter().find(|key| key.hash.as_bytes().ct_eq(hash.as_bytes()).into());
-        Ok(found.map(|key| key.scope))
+        Ok(found.cloned())
     }
 
     /// Changes the file for all who read it at once, one change after the other.

@@ -54,6 +54,10 @@ pub const HEADER_FRESH: &str = "x-rbee-fresh";
 /// its own client may, whose request it passes on.
 pub const HEADER_MODELS: &str = "x-rbee-models";
 
+/// Who asks, as far as turns go: `owner`, `user:1001`, `key:NAME`. A queen says it of her client, whatever that
+/// one says of itself.
+pub const HEADER_CALLER: &str = "x-rbee-caller";
+
 /// Names the job behind a response, for `GET /v1/jobs/{id}` and `DELETE /v1/jobs/{id}`.
 pub const HEADER_JOB: &str = "x-rbee-job";
 
