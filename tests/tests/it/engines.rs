@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -22,7 +22,11 @@ pub(crate) fn folders(chain: &Chain) -> Vec<PathBuf> {
 /// The processes of the one engine that runs: its server and what that has started.
 pub(crate) fn engine(chain: &Chain) -> BTreeSet<u32> {
     wait_until("not one engine runs", || folders(chain).len() == 1);
-    let folder = folders(chain).remove(0);
+    members(&folders(chain).remove(0))
+}
+
+/// Those of the engine in that folder.
+pub(crate) fn members(folder: &Path) -> BTreeSet<u32> {
     let record = fs::read(folder.join("engine.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let leader = record["program"]["pid"].as_u64().unwrap();

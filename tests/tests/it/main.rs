@@ -3,6 +3,7 @@
 
 mod engines; // processes beside workers
 mod other_engines; // vLLM, and any server
+mod together; // hives that compute a model together
 mod real_vllm; // itself, not a stand-in: for `./rbee test --vllm`
 mod first_run; // from nothing to tokens; and again, with nothing to do
 mod edits; // what an edit rebuilds and replaces

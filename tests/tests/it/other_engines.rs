@@ -15,7 +15,12 @@ const LEVELS: [&str; 4] = ["rbee-keeper", "queen-rbee", "rbee-hive", "vllm-worke
 const STAND_IN: &str = "bin/30_llm_worker_rbee/engine-adapter/tests/it/stand_in.py";
 
 /// A chain whose model `tiny` is a folder of Hugging Face's, with a program in vLLM's place.
-fn chain() -> Chain {
+pub(crate) fn chain() -> Chain {
+    chain_with("", "")
+}
+
+/// The same with more in the tables `[worker.vllm]` and `[model.tiny]`.
+pub(crate) fn chain_with(vllm_table: &str, model_table: &str) -> Chain {
     let chain = Chain::new();
     let (vllm, model) = (chain.home().join("vllm"), chain.home().join("model"));
     let stand_in = chain.checkout().path(STAND_IN);
@@ -28,17 +33,18 @@ fn chain() -> Chain {
     let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
     fs::write(model.join("model.safetensors"), weights).unwrap();
     chain.configure(&format!(
-        "[worker.vllm]\ncommand = {vllm:?}\nkv_cache = 1\n[model.tiny]\nsource = {model:?}\n"
+        "[worker.vllm]\ncommand = {vllm:?}\nkv_cache = 1\n{vllm_table}\n\
+         [model.tiny]\nsource = {model:?}\n{model_table}\n"
     ));
     chain
 }
 
-fn words(count: usize) -> String {
+pub(crate) fn words(count: usize) -> String {
     (0..count).map(|word| format!("w{word} ")).collect::<String>().trim_end().to_owned()
 }
 
 /// A file for as long as this lives, so that a test that fails does not wait for what it holds.
-struct Mark(PathBuf);
+pub(crate) struct Mark(pub(crate) PathBuf);
 
 impl Drop for Mark {
     fn drop(&mut self) {
