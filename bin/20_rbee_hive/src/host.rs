@@ -22,6 +22,12 @@ pub trait Host: fmt::Debug + Send + Sync {
         process: &'a Identity,
     ) -> BoxFuture<'a, bool>;
 
+    /// Whether the process was started with what the worker would be started with now, from whichever
+    /// binary.
+    fn has_inputs_of(&self, _worker: &WorkerConfig, _process: &Identity) -> bool {
+        true
+    }
+
     /// The workers of the hive that are alive and whose ids are not among the `known`.
     fn running<'a>(
         &'a self,
@@ -88,6 +94,10 @@ impl Host for ThisHost {
         process: &'a Identity,
     ) -> BoxFuture<'a, bool> {
         Box::pin(worker_lifecycle::worker_is_current(kind(worker), worker, process))
+    }
+
+    fn has_inputs_of(&self, worker: &WorkerConfig, process: &Identity) -> bool {
+        worker_lifecycle::has_inputs_of(kind(worker), worker, process)
     }
 
     fn running<'a>(

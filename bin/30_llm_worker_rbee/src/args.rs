@@ -57,6 +57,19 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     pub device: Device,
 
+    /// Layers that a GPU computes.
+    #[arg(long, value_name = "N")]
+    pub gpu_layers: Option<u32>,
+
+    /// A JSON file that says what chats are written down by and what requests have where they say
+    /// nothing of it.
+    #[arg(long, value_name = "PATH")]
+    pub settings: Option<PathBuf>,
+
+    /// Whatever tells this state of the model's file from others. It changes nothing.
+    #[arg(long, value_name = "TEXT")]
+    pub model_state: Option<String>,
+
     /// Seconds without a request and without a renewal after which the worker leaves.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     pub lease: Duration,

@@ -26,6 +26,6 @@ pub use crate::{
     },
     http::{Service, Work, router},
     llama_log::forward_llama_log,
-    model::{LoadError, Model, ModelFacts, ModelFile, Pooling, Purpose},
+    model::{LoadError, LoadOptions, Model, ModelFacts, ModelFile, Pooling, Purpose},
     sandbox::{Enforced, Sandbox},
 };

@@ -15,6 +15,8 @@ use llama_cpp_2::{
     token_type::LlamaTokenAttr,
 };
 
+use rbee_api::TemplateSetting;
+
 pub use self::{
     file::ModelFile,
     purpose::{Pooling, Purpose},
@@ -23,7 +25,7 @@ use crate::{
     json::Json,
     llama_log,
     prompt::{Controls, Part},
-    template::{ChatTemplate, TemplateError},
+    template::{CHATML, CHATML_NAME, ChatTemplate, TemplateError},
     thoughts::Tags,
     tools::Notation,
 };
@@ -38,6 +40,15 @@ pub enum LoadError {
     Load { path: PathBuf, reason: String },
     #[error("cannot load model `{path}`")]
     Unfit { path: PathBuf, source: gguf_file::Problem },
+    #[error("the chat template that is set does not compile: {reason}")]
+    Template { reason: String },
+    #[error("no chat template is called `{name}`: there are {known}")]
+    UnknownTemplate { name: String, known: String },
+    #[error(
+        "{layers} layers are to be computed by a GPU, and this build of the worker computes on the \
+         CPU only: take `gpu_layers` out"
+    )]
+    NoGpu { layers: u32 },
     #[error("cannot start llama.cpp")]
     Backend { source: LlamaCppError },
     #[error("cannot make a context of {context} tokens for {parallel} requests: {reason}")]
@@ -74,6 +85,15 @@ pub struct Model {
     bos: Vec<u8>,
     /// Bytes that one token may stand for.
     longest: usize,
+}
+
+/// How a model is loaded, beside from which file.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Layers that a GPU computes; none unless set.
+    pub gpu_layers: Option<u32>,
+    /// How chats are written down, instead of as the model's file says.
+    pub chat_template: Option<TemplateSetting>,
 }
 
 /// What an answer begins with, among what a template is rendered with.
@@ -120,18 +140,34 @@ impl Model {
     }
 
     /// What llama.cpp makes of the file at `path`, which has been looked at.
-    fn load_file(path: &Path, failed: &impl Fn(String) -> LoadError) -> Result<Self, LoadError> {
+    fn load_file(
+        path: &Path,
+        options: &LoadOptions,
+        failed: &impl Fn(String) -> LoadError,
+    ) -> Result<Self, LoadError> {
         let backend = backend()?;
-        let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
+        let layers = options.gpu_layers.unwrap_or(0);
+        if layers > 0 && !backend.supports_gpu_offload() {
+            return Err(LoadError::NoGpu { layers });
+        }
+        if let Some(TemplateSetting::Text(text)) = &options.chat_template {
+            require_template(text)?;
+        }
+        let parameters = LlamaModelParams::default().with_n_gpu_layers(layers);
         let (loaded, errors) =
             llama_log::with_errors(|| LlamaModel::load_from_file(backend, path, &parameters));
         let llama = loaded.map_err(|error| {
             failed(if errors.is_empty() { error.to_string() } else { errors.join("; ") })
         })?;
-        Self::describe(llama).map_err(failed)
+        let template = match &options.chat_template {
+            None => None,
+            Some(template) => Some(chosen_template(&llama, template)?),
+        };
+        Self::describe(llama, template).map_err(failed)
     }
 
-    fn describe(llama: LlamaModel) -> Result<Self, String> {
+    /// `template` is one that it has instead of its file's.
+    fn describe(llama: LlamaModel, template: Option<String>) -> Result<Self, String> {
         if llama.is_recurrent() && llama.n_ctx_train() == 0 {
             return Err("it states no context length".to_owned());
         }
@@ -144,7 +180,7 @@ impl Model {
             if token.0 < 0 { Vec::new() } else { vocab.token_to_piece(token, true, None) }
         };
         let (bos, eos) = (piece(vocab.bos()), piece(vocab.eos()));
-        let source = llama.chat_template(None).ok().and_then(|template| template.to_string().ok());
+        let source = template.or_else(|| file_template(&llama, None));
         let template = ChatTemplate::new(
             source,
             String::from_utf8_lossy(&bos).into_owned(),
@@ -347,6 +383,40 @@ impl Model {
     pub(crate) fn piece(&self, token: LlamaToken, special: bool, into: &mut Vec<u8>) {
         self.llama.vocab().token_to_piece_into(token, into, special, None);
     }
+}
+
+/// The Jinja text of a template that somebody has chosen.
+fn chosen_template(llama: &LlamaModel, chosen: &TemplateSetting) -> Result<String, LoadError> {
+    let source = match chosen {
+        TemplateSetting::Text(text) => text.clone(),
+        TemplateSetting::Named(name) if name == CHATML_NAME => CHATML.to_owned(),
+        TemplateSetting::Named(name) => file_template(llama, Some(name)).ok_or_else(|| {
+            let known = [CHATML_NAME.to_owned()].into_iter().chain(template_names(llama));
+            let known: Vec<_> = known.map(|name| format!("`{name}`")).collect();
+            LoadError::UnknownTemplate { name: name.clone(), known: known.join(", ") }
+        })?,
+    };
+    require_template(&source)?;
+    Ok(source)
+}
+
+fn require_template(source: &str) -> Result<(), LoadError> {
+    match ChatTemplate::new(Some(source.to_owned()), String::new(), String::new()).broken() {
+        Some(reason) => Err(LoadError::Template { reason: reason.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// The template that the model's file has by that name, or without one.
+fn file_template(llama: &LlamaModel, name: Option<&str>) -> Option<String> {
+    llama.chat_template(name).ok()?.to_string().ok()
+}
+
+/// What the templates are called that the model's file has beside the usual one.
+fn template_names(llama: &LlamaModel) -> Vec<String> {
+    const PREFIX: &str = "tokenizer.chat_template.";
+    let keys = (0..llama.meta_count()).filter_map(|index| llama.meta_key_by_index(index).ok());
+    keys.filter_map(|key| key.strip_prefix(PREFIX).map(str::to_owned)).collect()
 }
 
 impl fmt::Debug for Model {

@@ -16,7 +16,10 @@ use serde_json::ser::{Formatter, PrettyFormatter};
 use crate::{json::Json, thoughts::Tags, tools::Notation};
 
 /// What llama.cpp too falls back to for a model without a template.
-const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+pub(crate) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// What that one is called where one is chosen.
+pub(crate) const CHATML_NAME: &str = "chatml";
 
 /// Instructions, or times 64 bytes, that one rendering may take. A context full of text takes some
 /// ten thousand.
@@ -70,6 +73,11 @@ impl ChatTemplate {
             tracing::warn!(%reason, "the model's chat template does not compile");
         }
         Self { environment, broken, bos, eos, source, notation, thoughts, knows_tools }
+    }
+
+    /// Why it cannot be used.
+    pub(crate) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
     }
 
     /// Renders with `context`, an object with `messages` and whatever else the request carries.

@@ -45,6 +45,10 @@ struct Args {
     parallel: u32,
     #[arg(long)]
     lease: u64,
+    #[arg(long)]
+    model_state: Option<String>,
+    #[arg(long)]
+    settings: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]

@@ -22,3 +22,4 @@ mod readme; // its commands, as they stand there
 mod installed; // without the source tree
 mod real_streams; // of the real model, while every level is replaced
 mod random; // whatever happens, in any order
+mod model_settings; // settings, templates and model files, edited under such streams

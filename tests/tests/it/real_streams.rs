@@ -1,7 +1,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Sender, channel},
     thread,
     time::Duration,
 };
@@ -36,7 +36,7 @@ fn an_edit_replaces_every_level_while_eight_streams_of_the_real_model_run_to_the
     let queen = chain.queen();
 
     let (before, replaced) = (chain.healths(), chain.daemons());
-    let ended = while_all_run(&queen, || {
+    let ended = while_all_run(&queen, (STREAMS, WORDS), || {
         fs::write(&shared, &edited).unwrap();
         chain.succeed(&infer);
         for (before, after) in before.iter().zip(chain.healths()) {
@@ -45,47 +45,48 @@ fn an_edit_replaces_every_level_while_eight_streams_of_the_real_model_run_to_the
     });
 
     for (number, text) in ended.iter().enumerate() {
-        assert_eq!(*text, Value::from(story(number)).to_string(), "stream {number}");
+        assert_eq!(*text, Value::from(story(number, WORDS)).to_string(), "stream {number}");
     }
     for process in replaced {
         assert!(process.ends_within(LIMIT), "{process:?} was replaced and is still there");
     }
 }
 
-/// Does `work` once every stream has begun, and before any has ended; gives what they came to.
-fn while_all_run(queen: &str, work: impl FnOnce()) -> Vec<String> {
+/// Does `work` once so many streams of so many words have begun, and before any has ended; gives what
+/// they came to.
+pub(crate) fn while_all_run(
+    queen: &str,
+    (streams, words): (usize, usize),
+    work: impl FnOnce(),
+) -> Vec<String> {
     let (begun, beginnings) = channel();
     thread::scope(|scope| {
-        let streams: Vec<_> = (0..STREAMS)
+        let streams: Vec<_> = (0..streams)
             .map(|number| {
                 let begun = begun.clone();
-                scope.spawn(move || read(queen, number, &begun))
+                scope.spawn(move || read(queen, (number, words), &begun))
             })
             .collect();
-        wait_for_all(&beginnings);
+        for _ in &streams {
+            beginnings.recv_timeout(LIMIT).expect("a stream begins");
+        }
         work();
-        let running = streams.iter().filter(|stream| !stream.is_finished()).count();
-        assert_eq!(running, STREAMS, "streams ended before every level was replaced");
+        let ended = streams.iter().filter(|stream| stream.is_finished()).count();
+        assert_eq!(ended, 0, "streams ended before all was done that was to be done meanwhile");
         streams.into_iter().map(|stream| stream.join().unwrap()).collect()
     })
 }
 
-fn wait_for_all(beginnings: &Receiver<()>) {
-    for _ in 0..STREAMS {
-        beginnings.recv_timeout(LIMIT).expect("a stream begins");
-    }
-}
-
 /// What the model is made to say, and nothing else: what it says of itself depends, by the last
 /// bits of a sum, on what else it computes at the time, and so never comes twice.
-fn story(number: usize) -> String {
-    let words: Vec<_> = (0..WORDS).map(|word| format!("bee{number}x{word}")).collect();
+pub(crate) fn story(number: usize, words: usize) -> String {
+    let words: Vec<_> = (0..words).map(|word| format!("bee{number}x{word}")).collect();
     words.join(" ")
 }
 
 /// Reads a stream to its end on one connection.
-fn read(queen: &str, number: usize, begun: &Sender<()>) -> String {
-    let schema = json!({"schema": {"const": story(number)}});
+fn read(queen: &str, (number, words): (usize, usize), begun: &Sender<()>) -> String {
+    let schema = json!({"schema": {"const": story(number, words)}});
     let body = json!({
         "stream": true, "temperature": 0.8, "seed": number,
         "response_format": {"type": "json_schema", "json_schema": schema},

@@ -57,10 +57,10 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
 
-    /// The answer's length at most, in tokens; a small model may find no end by itself
-    #[arg(long, value_name = "N", default_value_t = MAX_TOKENS)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: u32,
+    /// The answer's length at most, in tokens; a small model may find no end by itself [default: what
+    /// is set for the model, else 512]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
 
     /// 0 always takes the likeliest token; higher is more varied
     #[arg(long, value_name = "T", value_parser = number_within::<2>)]
@@ -80,12 +80,20 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// OpenAI's body for `/v1/chat/completions`.
-    pub(crate) fn body(&self, default_model: &str, messages: &[Value]) -> Value {
+    /// OpenAI's body for `/v1/chat/completions`. `limit_of` says how long a model's answers are at most
+    /// where nothing else does.
+    pub(crate) fn body(
+        &self,
+        default_model: &str,
+        limit_of: impl FnOnce(&str) -> Option<u32>,
+        messages: &[Value],
+    ) -> Value {
+        let model = self.model.as_deref().unwrap_or(default_model);
+        let max_tokens = self.max_tokens.or_else(|| limit_of(model)).unwrap_or(MAX_TOKENS);
         let mut body = json!({
-            "model": self.model.as_deref().unwrap_or(default_model),
+            "model": model,
             "messages": messages,
-            "max_tokens": self.max_tokens,
+            "max_tokens": max_tokens,
             "stream": true,
             "stream_options": { "include_usage": true },
         });
@@ -106,7 +114,7 @@ impl Sampling {
     /// What a person may change while they talk, each with its value.
     pub(crate) fn settings(&self) -> [(&'static str, Option<String>); 5] {
         [
-            ("max_tokens", Some(self.max_tokens.to_string())),
+            ("max_tokens", self.max_tokens.map(|number| number.to_string())),
             ("temperature", self.temperature.map(|number| number.to_string())),
             ("top_p", self.top_p.map(|number| number.to_string())),
             ("seed", self.seed.map(|number| number.to_string())),
@@ -121,8 +129,8 @@ impl Sampling {
         let positive =
             |number| if number == 0 { Err("must be 1 or more".to_owned()) } else { Ok(number) };
         match key {
-            "max_tokens" if is_off => self.max_tokens = MAX_TOKENS,
-            "max_tokens" => self.max_tokens = whole().and_then(positive)?,
+            "max_tokens" if is_off => self.max_tokens = None,
+            "max_tokens" => self.max_tokens = Some(whole().and_then(positive)?),
             "temperature" => {
                 self.temperature = if is_off { None } else { Some(number_within::<2>(value)?) };
             }
@@ -160,10 +168,14 @@ mod tests {
     use super::message;
     use crate::cli::{Cli, Verb};
 
+    fn limit_of(model: &str) -> Option<u32> {
+        (model == "bounded").then_some(9)
+    }
+
     fn body(flags: &[&str]) -> serde_json::Value {
         let words = ["rbee", "infer"].iter().chain(flags).chain(&["hi"]);
         let Verb::Infer(args) = Cli::try_parse_from(words).unwrap().verb else { panic!() };
-        args.sampling.body("default-model", &[message("user", "hi")])
+        args.sampling.body("default-model", limit_of, &[message("user", "hi")])
     }
 
     #[test]
@@ -174,6 +186,17 @@ mod tests {
         assert_eq!(body["max_tokens"], 512);
         for key in ["temperature", "top_p", "seed", "stop"] {
             assert!(body.get(key).is_none(), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_is_said_or_set_for_the_model() {
+        for (flags, limit) in [
+            (&["--model=bounded"][..], 9),
+            (&["--model=bounded", "--max-tokens=5"], 5),
+            (&["--model=other"], 512),
+        ] {
+            assert_eq!(body(flags)["max_tokens"], limit, "{flags:?}");
         }
     }
 
@@ -207,7 +230,7 @@ mod tests {
         {
             sampling.set(key, value).unwrap();
         }
-        let body = sampling.body("m", &[]);
+        let body = sampling.body("m", limit_of, &[]);
         assert_eq!((&body["max_tokens"], &body["temperature"]), (&7.into(), &0.5.into()));
         assert_eq!((&body["seed"], &body["stop"]), (&3.into(), &serde_json::json!(["a"])));
         for (key, value) in [("max_tokens", "0"), ("top_p", "2"), ("seed", "x"), ("top_k", "1")] {
@@ -216,10 +239,7 @@ mod tests {
         for (key, _) in sampling.settings() {
             sampling.set(key, "off").unwrap();
         }
-        assert_eq!(
-            sampling.settings().map(|(_, value)| value.is_some()).iter().filter(|is| **is).count(),
-            1
-        );
+        assert!(sampling.settings().iter().all(|(_, value)| value.is_none()));
     }
 
     #[test]

@@ -157,6 +157,8 @@ pub(crate) enum ModelVerb {
 Examples:
   ./rbee model set qwen3:4b context=16384 parallel=2
   ./rbee model set writer 'aliases=[\"gpt-4o\"]' pinned=true
+  ./rbee model set writer temperature=0.3 max_tokens=2048 'system=You are brief.'
+  ./rbee model set writer chat_template=./chat.jinja reasoning=none
   ./rbee model set writer --unset pinned
 
 The keys are those of a `[model.\"NAME\"]` table; comments and order of the file stay.")]

@@ -115,7 +115,11 @@ impl Chat<'_> {
     /// Asks with as much of the talk as there is room for.
     async fn answer(&mut self) -> Result<Answer, Failure> {
         loop {
-            let body = self.sampling.body(&self.app.config.models.default, &self.talk.told());
+            let body = self.sampling.body(
+                &self.app.config.models.default,
+                |model| self.app.config.limit_of(model),
+                &self.talk.told(),
+            );
             if self.is_typed {
                 self.app.terminal.wait();
             }

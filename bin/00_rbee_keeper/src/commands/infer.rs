@@ -15,7 +15,11 @@ pub(crate) async fn run(app: &App, args: InferArgs) -> Result<(), Failure> {
     let prompt = prompt(args.prompt).await?;
     let mut messages = args.sampling.opening();
     messages.push(message("user", &prompt));
-    let body = args.sampling.body(&app.config.models.default, &messages);
+    let body = args.sampling.body(
+        &app.config.models.default,
+        |model| app.config.limit_of(model),
+        &messages,
+    );
 
     let stream = !(args.no_stream || args.output.json);
     let show = if stream { Show::Tokens } else { Show::Nothing };

@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path};
 
 use narration_core::Narration;
 use rbee_api::{JobRequest, KeepAlive, Model, ModelList, ModelUnloaded, Worker, WorkerList};
-use rbee_config::{ConfigFile, ConfigValue};
+use rbee_config::{ChatTemplate, ConfigFile, ConfigValue};
 use serde::Serialize;
 use serde_json::json;
 
@@ -188,7 +188,10 @@ fn set(app: &App, SetArgs { model, settings, unset, output }: SetArgs) -> Result
     let name = called.map_or(model.clone(), |(name, _)| name.to_owned());
     let mut file = config_file(app)?;
     for (key, value) in &settings {
-        file.set(&name, key, value);
+        match key.as_str() {
+            "chat_template" => file.set(&name, key, &template(value)?),
+            _ => file.set(&name, key, value),
+        }
     }
     for key in &unset {
         if !file.unset(&name, key) {
@@ -202,6 +205,19 @@ fn set(app: &App, SetArgs { model, settings, unset, output }: SetArgs) -> Result
     Narration::new("keeper", "model_set", human).about(&name).emit();
     let set: BTreeMap<_, _> = settings.into_iter().collect();
     print(app, output.json, &json!({ "name": name, "set": set, "unset": unset }), |_| String::new())
+}
+
+/// A template's file as it is found from everywhere, or its name as it is.
+fn template(value: &str) -> Result<String, Failure> {
+    let here = path::absolute(".").unwrap_or_default();
+    match ChatTemplate::of(value.trim_matches(['"', '\'']).to_owned(), &here) {
+        ChatTemplate::Named(name) => Ok(name),
+        ChatTemplate::File(path) if path.is_file() => Ok(path.display().to_string()),
+        ChatTemplate::File(path) => {
+            Err(Failure::usage(format_args!("there is no file `{}`", path.display()))
+                .hint("`chat_template` is a file of Jinja text, or a name such as `chatml`"))
+        }
+    }
 }
 
 fn config_file(app: &App) -> Result<ConfigFile, Failure> {

@@ -36,6 +36,9 @@ impl Workers {
         let beside = match stale {
             Some(running) => {
                 let config = config_of(path.clone(), running.handle.slot);
+                if !self.0.host.has_inputs_of(&config, &running.handle.identity) {
+                    narrate_inputs(&slot.name);
+                }
                 self.room_beside(running, &config).await.then_some(running)
             }
             None => None,
@@ -111,6 +114,14 @@ impl Workers {
             waits: Waits::Nobody,
         }
     }
+}
+
+fn narrate_inputs(model: &str) {
+    let human = format!(
+        "the settings, the chat template or the file of `{model}` have changed: its worker is \
+         replaced, and finishes what it answers"
+    );
+    Narration::new("hive", "worker_stale", human).about(model).emit();
 }
 
 fn narrate(handle: &WorkerHandle) {

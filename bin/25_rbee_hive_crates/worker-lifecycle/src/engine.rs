@@ -9,7 +9,7 @@ use std::{
 
 use daemon_lifecycle::{Identity, Program};
 use rbee_api::Part;
-use rbee_config::{EngineLimits, External, RbeeConfig, Vllm};
+use rbee_config::{ChatTemplate, EngineLimits, External, ModelEntry, RbeeConfig, Vllm};
 use serde::Deserialize;
 
 use crate::{WorkerConfig, WorkerType};
@@ -44,7 +44,7 @@ pub(crate) fn flags(kind: WorkerType, config: &WorkerConfig) -> Vec<String> {
             let program = match self::vllm(rbee) {
                 Ok(program) | Err(program) => program,
             };
-            vllm_flags(&mut flags, vllm, &program, context, entry.args);
+            vllm_flags(&mut flags, vllm, &program, context, entry);
             config.part.iter().for_each(|part| part_flags(&mut flags, part));
             (program, vllm.limits)
         }
@@ -84,14 +84,21 @@ fn vllm_flags(
     vllm: &Vllm,
     program: &Path,
     context: Option<u32>,
-    args: Vec<String>,
+    entry: ModelEntry,
 ) {
     flags.push("--vllm", program.display());
     flags.push_some("--context", context);
     flags.push_some("--kv-cache", vllm.kv_cache);
     flags.push_some("--tensor-parallel", vllm.tensor_parallel);
     flags.push_some("--pipeline-parallel", vllm.pipeline_parallel);
-    flags.rest.extend(vllm.args.iter().cloned().chain(args));
+    flags.rest.extend(vllm.args.iter().cloned().chain(entry.args));
+    if let Some(template) = entry.chat_template {
+        let named = match template {
+            ChatTemplate::File(path) => path.display().to_string(),
+            ChatTemplate::Named(name) => name,
+        };
+        flags.rest.extend(["--chat-template".to_owned(), named]);
+    }
 }
 
 fn part_flags(flags: &mut Flags, part: &Part) {
@@ -144,6 +151,11 @@ fn id(config: &WorkerConfig, flags: &Flags, program: &Path) -> String {
     }
     for fact in installed(program).into_iter().chain(files(&config.model_path)) {
         add(&fact);
+    }
+    let entry = config.rbee.model.get(&config.model);
+    if let Some(ChatTemplate::File(template)) = entry.and_then(|entry| entry.chat_template.as_ref())
+    {
+        add(&stamp(template));
     }
     hash.finalize().to_hex()[..12].to_owned()
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -11,6 +11,12 @@ pub enum Error {
     NoVllm { model: String, program: PathBuf },
     #[error("what serves the model `{model}` has just failed, and has not changed since: {why}")]
     FailedBefore { model: String, why: String },
+    #[error("cannot read the chat template `{path}`", path = path.display())]
+    ReadTemplate { path: PathBuf, source: io::Error },
+    #[error("cannot write `{path}`, which says what is set for the model", path = path.display())]
+    WriteSettings { path: PathBuf, source: io::Error },
+    #[error("`{key}` is set, and {instead}")]
+    NotForThisWorker { key: String, instead: &'static str },
     #[error("cannot stop `{instance}`")]
     Stop { instance: String, source: Box<daemon_lifecycle::Error> },
     #[error("cannot stop the workers for the model `{model}`")]

@@ -9,6 +9,7 @@ mod error;
 mod kind; // what computes the tokens
 mod engine; // another program that does
 mod failures; // engines that did not start
+mod settings; // what it is told of its model
 mod spawn; // spawn, or take what runs
 mod running; // find and stop
 
@@ -19,5 +20,5 @@ pub use crate::{
     error::Error,
     kind::WorkerType,
     running::{is_taken, running_workers, stop_worker, stop_workers_of},
-    spawn::{WorkerHandle, build_worker, spawn_worker, worker_is_current},
+    spawn::{WorkerHandle, build_worker, has_inputs_of, spawn_worker, worker_is_current},
 };

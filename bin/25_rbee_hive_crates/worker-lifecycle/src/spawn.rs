@@ -8,6 +8,7 @@ use crate::{
     Error, WorkerClient, WorkerType,
     config::{WorkerConfig, socket, worker_id},
     engine, failures,
+    settings::{self, Settings},
 };
 
 /// A worker that answers on its socket.
@@ -40,8 +41,8 @@ pub async fn spawn_worker(
     config: WorkerConfig,
 ) -> Result<WorkerHandle, Error> {
     let id = worker_id(&config);
-    let failed = |error| Error::Spawn { model: config.model.clone(), source: Box::new(error) };
-    let manager = manager(worker_type, &config).map_err(failed)?;
+    let settings = Settings::of(worker_type, &config)?;
+    let manager = manager(worker_type, &config, settings.as_ref())?;
     let engine = engine::to_be_started(&config);
     if let Some(engine) = &engine
         && config.waits != Waits::Person
@@ -55,6 +56,7 @@ pub async fn spawn_worker(
     {
         return Err(Error::NoVllm { model: config.model, program });
     }
+    settings::put(settings.as_ref(), &config)?;
     let spawned = manager.spawn().await;
     // Of a part nothing is remembered: each start is an engine of its own, and comes from whoever starts
     // the others too.
@@ -66,7 +68,7 @@ pub async fn spawn_worker(
         }
         _ => {}
     }
-    let daemon = spawned.map_err(failed)?;
+    let daemon = spawned.map_err(|error| failed(&config, error))?;
     let client = WorkerClient::new(&socket(&config.rbee, &id))?;
     // One that has just been started has its socket.
     if matches!(daemon.outcome(), Outcome::Reused) {
@@ -90,12 +92,13 @@ pub async fn spawn_worker(
 ///
 /// When the worker cannot be built.
 pub async fn build_worker(worker_type: WorkerType, config: WorkerConfig) -> Result<(), Error> {
-    let failed = |error| Error::Spawn { model: config.model.clone(), source: Box::new(error) };
-    let manager = manager(worker_type, &config).map_err(failed)?;
-    manager.build().await.map_err(failed)
+    // What it is told of its model matters to no build.
+    let manager = manager(worker_type, &config, None)?;
+    manager.build().await.map_err(|error| failed(&config, error))
 }
 
-/// Whether `identity` runs what the worker's sources say now, with the arguments it would get now.
+/// Whether `identity` runs what the worker's sources say now, with the arguments, the settings and the
+/// model's file that it would get now.
 ///
 /// Reads file metadata only, narrates nothing and builds nothing. Any doubt is `false`.
 pub async fn worker_is_current(
@@ -103,16 +106,43 @@ pub async fn worker_is_current(
     config: &WorkerConfig,
     identity: &Identity,
 ) -> bool {
-    match manager(worker_type, config) {
+    let settings = Settings::of(worker_type, config);
+    match settings.and_then(|settings| manager(worker_type, config, settings.as_ref())) {
         Ok(manager) => manager.is_current(identity).await,
         Err(_) => false,
     }
 }
 
+/// Whether what `identity` was started with is what it would be started with now: flags, settings and
+/// the state of the model's file. What cannot be told is taken to be.
+pub fn has_inputs_of(worker_type: WorkerType, config: &WorkerConfig, identity: &Identity) -> bool {
+    let settings = Settings::of(worker_type, config);
+    let manager = settings.and_then(|settings| manager(worker_type, config, settings.as_ref()));
+    manager.map_or(true, |manager| manager.has_arguments_of(identity))
+}
+
+fn failed(config: &WorkerConfig, error: daemon_lifecycle::Error) -> Error {
+    Error::Spawn { model: config.model.clone(), source: Box::new(error) }
+}
+
 fn manager(
     worker_type: WorkerType,
     config: &WorkerConfig,
-) -> Result<DaemonManager, daemon_lifecycle::Error> {
+    settings: Option<&Settings>,
+) -> Result<DaemonManager, Error> {
+    let (binary, instance) = (worker_type.binary(), config.instance());
+    let args = args(worker_type, config, settings);
+    let spec = Spec { binary, instance, args, takeover: true };
+    let manager = chain_daemon::manager(&config.rbee, spec);
+    Ok(manager.map_err(|error| failed(config, error))?.waits(config.waits))
+}
+
+/// All that a worker is started with: one that would be started with anything else is stale.
+fn args(
+    worker_type: WorkerType,
+    config: &WorkerConfig,
+    settings: Option<&Settings>,
+) -> Vec<String> {
     let rbee = &config.rbee;
     let mut args = vec![
         "--name".to_owned(),
@@ -124,13 +154,14 @@ fn manager(
         "--lease".to_owned(),
         rbee.worker.lease.as_secs().max(1).to_string(),
     ];
+    if let Some(settings) = settings {
+        args.extend(["--settings".to_owned(), settings.path.display().to_string()]);
+    }
     args.extend(match worker_type {
         WorkerType::LlamaCpp => llama_flags(config),
         WorkerType::VLlm | WorkerType::External => engine::flags(worker_type, config),
     });
-    let (binary, instance) = (worker_type.binary(), config.instance());
-    let spec = Spec { binary, instance, args, takeover: true };
-    Ok(chain_daemon::manager(rbee, spec)?.waits(config.waits))
+    args
 }
 
 fn llama_flags(config: &WorkerConfig) -> Vec<String> {
@@ -143,8 +174,13 @@ fn llama_flags(config: &WorkerConfig) -> Vec<String> {
         "--device".to_owned(),
         config.device.clone(),
     ];
+    if let Some(state) = settings::file_state(&config.model_path) {
+        flags.extend(["--model-state".to_owned(), state]);
+    }
     let threads = entry.and_then(|entry| entry.threads).or(rbee.worker.threads);
-    for (flag, value) in [("--threads", threads), ("--context", context)] {
+    let layers = entry.and_then(|entry| entry.gpu_layers);
+    for (flag, value) in [("--threads", threads), ("--context", context), ("--gpu-layers", layers)]
+    {
         if let Some(value) = value {
             flags.extend([flag.to_owned(), value.to_string()]);
         }

@@ -17,6 +17,10 @@ pub struct Common {
     #[arg(long, value_name = "PATH")]
     pub engine: PathBuf,
 
+    /// A JSON file that says what requests have where they say nothing of it.
+    #[arg(long, value_name = "PATH")]
+    pub settings: Option<PathBuf>,
+
     /// Requests that are answered at the same time; more wait in the engine's queue.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub parallel: u32,

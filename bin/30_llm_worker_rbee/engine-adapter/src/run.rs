@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use daemon_lifecycle::{Daemon, Program};
 use rbee_api::Status;
-use worker_service::{Lease, WorkerService};
+use worker_service::{Defaults, Lease, WorkerService};
 
 use crate::{
     Common, Plan,
@@ -47,6 +47,7 @@ pub async fn run(role: &str, common: &Common, plan: anyhow::Result<Plan>) -> any
 }
 
 async fn serve(daemon: &Daemon, common: &Common, plan: &Plan) -> anyhow::Result<()> {
+    let defaults = Defaults::read(common.settings.clone())?;
     let mut engine = Engine::take(&common.engine, plan, common.orphan).await?;
     let how = if engine.is_adopted { "goes on with" } else { "starts" };
     tracing::info!(folder = %common.engine.display(), "the worker {how} {}", plan.engine);
@@ -59,7 +60,7 @@ async fn serve(daemon: &Daemon, common: &Common, plan: &Plan) -> anyhow::Result<
         return Err(error);
     }
     let _record = Record::write(&common.socket, engine.program());
-    match serve_by(daemon, common, plan, &engine).await? {
+    match serve_by(daemon, common, plan, &engine, defaults).await? {
         Some(why) => Err(anyhow::anyhow!(why)),
         None => Ok(()),
     }
@@ -72,6 +73,7 @@ async fn serve_by(
     common: &Common,
     plan: &Plan,
     engine: &Engine,
+    defaults: Defaults,
 ) -> anyhow::Result<Option<String>> {
     let lease = Lease::new(common.lease);
     let health = {
@@ -86,7 +88,7 @@ async fn serve_by(
     };
     let worker = WorkerService::new(lease.clone(), health);
     let upstream = engine.upstream.clone();
-    let service = Service::new(common, plan, worker, upstream);
+    let service = Service::new(common, plan, worker, upstream).with_defaults(defaults);
     let listener = daemon.listen_unix(&common.socket).await?;
     daemon.ready(common.socket.display()).await?;
     tracing::info!(socket = %common.socket.display(), "the worker is ready");

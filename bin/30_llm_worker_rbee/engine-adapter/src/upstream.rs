@@ -8,6 +8,7 @@ use http_guard::ApiError;
 use rbee_api::{ErrorBody, ErrorCode, error_kind};
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json, value::RawValue};
+use worker_service::{Asked, Defaults};
 
 use crate::plan::Address;
 
@@ -93,8 +94,13 @@ impl Upstream {
         ErrorBody::new(ErrorCode::UpstreamLost, format!("{} broke off{cause}", self.title))
     }
 
-    /// The body, with the model named as the engine knows it.
-    pub(crate) fn addressed(&self, body: &Bytes) -> Result<(Bytes, bool), ApiError> {
+    /// The body, with the model named as the engine knows it and with what it says nothing of.
+    pub(crate) fn addressed(
+        &self,
+        body: &Bytes,
+        asked: Option<Asked>,
+        defaults: &Defaults,
+    ) -> Result<(Bytes, bool), ApiError> {
         let mut fields: BTreeMap<String, Box<RawValue>> =
             serde_json::from_slice(body).map_err(|error| {
                 let code =
@@ -110,8 +116,12 @@ impl Upstream {
             }
         };
         let model = serde_json::to_string(&self.model).unwrap_or_default();
-        if fields.get("model").is_some_and(|named| named.get() == model) {
+        let asked = asked.filter(|_| !defaults.settings().is_empty());
+        if asked.is_none() && fields.get("model").is_some_and(|named| named.get() == model) {
             return Ok((body.clone(), streams));
+        }
+        if let Some(asked) = asked {
+            defaults.fill(&mut fields, asked);
         }
         let model = RawValue::from_string(model).map_err(ApiError::internal)?;
         fields.insert("model".to_owned(), model);
@@ -168,14 +178,33 @@ mod tests {
     #[test]
     fn a_body_goes_on_as_it_came_but_for_another_name_of_the_model() {
         let as_it_came = Bytes::from_static(b"{ \"model\" : \"m\", \"x\": 1e0, \"stream\":true }");
-        assert_eq!(upstream().addressed(&as_it_came).unwrap(), (as_it_came.clone(), true));
+        let addressed =
+            |body: &Bytes| upstream().addressed(body, Some(Asked::Chat), &Defaults::default());
+        assert_eq!(addressed(&as_it_came).unwrap(), (as_it_came.clone(), true));
         for body in [r#"{"model":"other","x":1e0}"#, r#"{"x":1e0}"#] {
-            let (body, streams) =
-                upstream().addressed(&Bytes::from_static(body.as_bytes())).unwrap();
+            let (body, streams) = addressed(&Bytes::from_static(body.as_bytes())).unwrap();
             assert_eq!((body, streams), (Bytes::from_static(br#"{"model":"m","x":1e0}"#), false));
         }
         for body in ["", "[]", "{", r#"{"stream":1}"#] {
-            assert!(upstream().addressed(&Bytes::from_static(body.as_bytes())).is_err(), "{body}");
+            assert!(addressed(&Bytes::from_static(body.as_bytes())).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_given_what_is_set_for_the_model() {
+        let settings = r#"{"system":"Be brief.","members":{"temperature":0.2}}"#;
+        let defaults = Defaults::new(serde_json::from_str(settings).unwrap());
+        let body = Bytes::from_static(br#"{"messages":[{"role":"user"}],"model":"m","prompt":""}"#);
+        for (asked, system, temperature) in [
+            (Some(Asked::Chat), true, true),
+            (Some(Asked::Completion), false, true),
+            (Some(Asked::Prompt), true, false),
+            (None, false, false),
+        ] {
+            let (sent, _) = upstream().addressed(&body, asked, &defaults).unwrap();
+            let sent = String::from_utf8(sent.to_vec()).unwrap();
+            assert_eq!(sent.contains("Be brief."), system, "{sent}");
+            assert_eq!(sent.contains(r#""temperature":0.2"#), temperature, "{sent}");
         }
     }
 

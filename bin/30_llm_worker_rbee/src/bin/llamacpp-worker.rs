@@ -10,26 +10,30 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use daemon_lifecycle::Daemon;
 use llm_worker_rbee::{
-    Args, Embedder, Engine, EngineThread, LoadError, Model, ModelFile, Sandbox, Service, Work,
-    router,
+    Args, Embedder, Engine, EngineThread, LoadError, LoadOptions, Model, ModelFile, Sandbox,
+    Service, Work, router,
 };
 use rbee_api::Status;
-use worker_service::Lease;
+use worker_service::{Defaults, Lease, SettingsError};
+
+/// What is read before the sandbox is entered.
+struct Read {
+    model: Result<ModelFile, LoadError>,
+    settings: Result<Defaults, SettingsError>,
+}
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     // The sandbox is this thread's and that of those it starts, so it comes before all others.
-    let file = Model::open(&args.model);
-    let sandbox = file.as_ref().ok().map(|file| Sandbox::enter(file.file(), args.folder()));
+    let read =
+        Read { model: Model::open(&args.model), settings: Defaults::read(args.settings.clone()) };
+    let file = read.model.as_ref().ok();
+    let sandbox = file.map(|file| Sandbox::enter(file.file(), args.folder()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start Tokio")?.block_on(run(args, file, sandbox))
+    runtime.context("cannot start Tokio")?.block_on(run(args, read, sandbox))
 }
 
-async fn run(
-    args: Args,
-    file: Result<ModelFile, LoadError>,
-    sandbox: Option<Sandbox>,
-) -> anyhow::Result<()> {
+async fn run(args: Args, read: Read, sandbox: Option<Sandbox>) -> anyhow::Result<()> {
     let daemon = Daemon::attach("llamacpp-worker").context("cannot become a daemon")?;
     // What a worker does is narrated by its hive.
     chain_daemon::init_tracing(Some(&args.log), |_| ());
@@ -38,7 +42,7 @@ async fn run(
         Some(sandbox) => tracing::warn!("not wholly sandboxed by this kernel: {sandbox}"),
         None => {}
     }
-    let served = serve(&daemon, args, file).await;
+    let served = serve(&daemon, args, read).await;
     if let Err(error) = &served {
         tracing::error!("{error:#}");
         daemon.fail(format!("{error:#}")).await;
@@ -46,13 +50,11 @@ async fn run(
     served
 }
 
-async fn serve(
-    daemon: &Daemon,
-    args: Args,
-    file: Result<ModelFile, LoadError>,
-) -> anyhow::Result<()> {
-    let file = file?;
-    let model = tokio::task::spawn_blocking(move || file.load())
+async fn serve(daemon: &Daemon, args: Args, read: Read) -> anyhow::Result<()> {
+    let (file, defaults) = (read.model?, read.settings?);
+    let chat_template = defaults.settings().chat_template.clone();
+    let options = LoadOptions { gpu_layers: args.gpu_layers, chat_template };
+    let model = tokio::task::spawn_blocking(move || file.load_with(&options))
         .await
         .context("the model's loading broke off")??;
     tracing::info!(facts = ?model.facts(), "the model is loaded");
@@ -74,12 +76,14 @@ async fn serve(
             health
         }
     };
+    let service = Service::new(work, &args.name, lease.clone(), health)
+        .with_defaults(defaults)
+        .map_err(|error| anyhow::anyhow!("what is set for the model: {}", error.message()))?;
     let listener = daemon.listen_unix(&args.socket).await?;
     daemon.ready(args.socket.display()).await?;
     tracing::info!(socket = %args.socket.display(), "the worker is ready");
-    let service = router(Service::new(work, &args.name, lease.clone(), health));
     tokio::select! {
-        served = daemon.serve(listener, service) => served?,
+        served = daemon.serve(listener, router(service)) => served?,
         () = lease.ended() => tracing::info!("nobody has renewed the lease: leaving"),
         () = unreachable(&args.socket, &lease) => {
             tracing::info!("the socket is gone and cannot be made anew: leaving");

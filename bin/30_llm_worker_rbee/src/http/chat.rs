@@ -2,6 +2,7 @@
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use http_guard::{ApiBytes, ApiError, list_ignored};
+use worker_service::Asked;
 
 use super::{
     Service,
@@ -32,9 +33,9 @@ pub(super) async fn create(
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
-    let engine = service.text()?.clone();
+    let (engine, defaults) = (service.text()?.clone(), service.defaults.clone());
     let (params, voices, ignored) = blocking(move || {
-        let fields = Fields::parse(&body)?;
+        let fields = Fields::parse_with(&body, &defaults, Asked::Chat)?;
         let (params, voices) = prepare(&engine, &fields, None)?;
         Ok((params, voices, fields.unread()))
     })

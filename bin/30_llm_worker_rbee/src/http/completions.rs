@@ -5,6 +5,7 @@ use http_guard::{ApiBytes, ApiError, list_ignored};
 use llama_cpp_2::token::LlamaToken;
 use rbee_api::ErrorCode;
 use serde::Deserialize;
+use worker_service::Asked;
 
 use super::{
     Service,
@@ -40,9 +41,9 @@ pub(super) async fn create(
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
-    let engine = service.text()?.clone();
+    let (engine, defaults) = (service.text()?.clone(), service.defaults.clone());
     let (params, voices, ignored) = blocking(move || {
-        let fields = Fields::parse(&body)?;
+        let fields = Fields::parse_with(&body, &defaults, Asked::Completion)?;
         let (params, voices) = prepare(&engine, &fields, None)?;
         Ok((params, voices, fields.unread()))
     })

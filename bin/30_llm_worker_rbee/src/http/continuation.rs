@@ -7,6 +7,7 @@
 use axum::{extract::State, http::HeaderMap, response::Response};
 use http_guard::{ApiBytes, ApiError};
 use rbee_api::{Continuation, ErrorBody, ErrorCode, paths};
+use worker_service::{Asked, Defaults};
 
 use super::{
     Service, answer::Answer, begun::Begun, blocking, chat, completions, error::not_continuable,
@@ -20,13 +21,13 @@ pub(super) async fn create(
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
     let hold = service.worker.hold();
-    let engine = service.text()?.clone();
+    let (engine, defaults) = (service.text()?.clone(), service.defaults.clone());
     let (kind, begun, mut params, voices) = blocking(move || {
         let continuation = serde_json::from_slice(&body).map_err(|error| {
             let message = format!("the body is no continuation: {error}");
             ApiError::new(ErrorCode::InvalidBody, message)
         })?;
-        prepare(&engine, &continuation).map_err(|error| match error.status().as_u16() {
+        prepare(&engine, &defaults, &continuation).map_err(|error| match error.status().as_u16() {
             // Whatever is wrong with it now, its client has the beginning of an answer.
             400..=428 | 430..=499 => not_continuable(ErrorBody::from(error).error.message),
             _ => error,
@@ -40,14 +41,16 @@ pub(super) async fn create(
 
 fn prepare(
     engine: &Engine,
+    defaults: &Defaults,
     Continuation { path, request, delivered }: &Continuation,
 ) -> Result<(Kind, Begun, Params, Vec<Voice>), ApiError> {
-    let kind = match path.as_str() {
-        paths::CHAT_COMPLETIONS => Kind::Chat,
-        paths::COMPLETIONS => Kind::Completion,
+    let (kind, asked) = match path.as_str() {
+        paths::CHAT_COMPLETIONS => (Kind::Chat, Asked::Chat),
+        paths::COMPLETIONS => (Kind::Completion, Asked::Completion),
         other => return Err(not_continuable(format!("`{other}` has no answer in parts"))),
     };
-    let (begun, fields) = (Begun::read(delivered)?, Fields::parse(request.get().as_bytes())?);
+    let begun = Begun::read(delivered)?;
+    let fields = Fields::parse_with(request.get().as_bytes(), defaults, asked)?;
     let (params, voices) = match kind {
         Kind::Chat => chat::prepare(engine, &fields, Some(&begun))?,
         Kind::Completion => completions::prepare(engine, &fields, Some(&begun))?,

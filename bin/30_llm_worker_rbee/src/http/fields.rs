@@ -1,11 +1,16 @@
 //! The fields of a JSON body, read one by one so that an error can name its field.
 
-use std::{cell::Cell, collections::HashMap, ops::RangeInclusive};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+    ops::RangeInclusive,
+};
 
 use http_guard::ApiError;
 use rbee_api::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use worker_service::{Asked, Defaults};
 
 use super::error::invalid_value;
 
@@ -37,13 +42,35 @@ impl Fields {
                 "the body is empty: send a JSON object",
             ));
         }
-        let fields = serde_json::from_slice::<HashMap<String, Box<RawValue>>>(body);
+        let fields = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(body);
         let fields = fields.map_err(|error| {
             let code =
                 if error.is_data() { ErrorCode::InvalidBody } else { ErrorCode::InvalidJson };
             ApiError::new(code, format!("the body is not a JSON object: {error}"))
         })?;
-        Ok(Self(fields.into_iter().map(|(name, value)| (name, value.into())).collect()))
+        Ok(Self::of(fields))
+    }
+
+    /// The same with what it says nothing of.
+    pub(super) fn parse_with(
+        body: &[u8],
+        defaults: &Defaults,
+        asked: Asked,
+    ) -> Result<Self, ApiError> {
+        let mut fields = Self::parse(body)?;
+        let values = fields.0.drain().map(|(name, field)| (name, field.value));
+        let mut values = values.collect();
+        let added = defaults.fill(&mut values, asked);
+        let fields = Self::of(values);
+        // The client is not told of what it has not sent.
+        for name in added {
+            fields.raw(name);
+        }
+        Ok(fields)
+    }
+
+    fn of(values: BTreeMap<String, Box<RawValue>>) -> Self {
+        Self(values.into_iter().map(|(name, value)| (name, value.into())).collect())
     }
 
     /// As [`Self::raw`], and nothing is noted as read.

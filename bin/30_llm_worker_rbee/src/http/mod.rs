@@ -40,14 +40,19 @@ use axum::{
 };
 use http_guard::{ApiError, fallbacks, with_request_id};
 use rbee_api::{Health, paths};
-use worker_service::{Lease, WorkerService};
+use worker_service::{Asked, Defaults, Lease, WorkerService};
 
 pub use self::work::Work;
 use self::{
     error::{engine_failed, unsupported},
+    fields::Fields,
+    params::Params,
     wire::{ModelMeta, Models, ServedModel},
 };
 use crate::{Embedder, Engine, Pooling};
+
+/// What every template writes down, whatever is set.
+const SMALLEST_CHAT: &[u8] = br#"{"messages":[{"role":"user","content":"Hi"}]}"#;
 
 /// Bytes of a request's body at most.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -59,6 +64,8 @@ pub struct Service {
     name: Arc<str>,
     /// Lease, streams and health.
     worker: WorkerService,
+    /// What requests have where they say nothing.
+    defaults: Defaults,
     /// Which build answers.
     fingerprint: Arc<str>,
     /// Seconds since 1970.
@@ -75,7 +82,26 @@ impl Service {
     ) -> Self {
         let fingerprint = fingerprint(&health()).into();
         let worker = WorkerService::new(lease, health);
-        Self { work: work.into(), name: name.into(), worker, fingerprint, loaded_at: now() }
+        let (work, name, defaults) = (work.into(), name.into(), Defaults::default());
+        Self { work, name, worker, defaults, fingerprint, loaded_at: now() }
+    }
+
+    /// The same with what requests have where they say nothing.
+    ///
+    /// # Errors
+    ///
+    /// No request could have that, or the model's template has no place for it.
+    pub fn with_defaults(mut self, defaults: Defaults) -> Result<Self, ApiError> {
+        if let Work::Text(engine) = &self.work
+            && !defaults.settings().is_empty()
+        {
+            let model = engine.model();
+            let fields = Fields::parse_with(SMALLEST_CHAT, &defaults, Asked::Chat)?;
+            Params::read(&fields, model.facts.vocabulary, &model.eog)?;
+            model.chat_text(&chat::context(&fields, model)?)?;
+        }
+        self.defaults = defaults;
+        Ok(self)
     }
 
     /// What generates text. A model that makes vectors has no such thing.

@@ -1,10 +1,11 @@
 //! llama.cpp's `GET /props`.
 
 use axum::{Json, extract::State};
+use http_guard::ApiError;
 use serde::Serialize;
+use worker_service::Asked;
 
-use super::Service;
-use crate::engine::Sampling;
+use super::{Service, fields::Fields, params};
 
 /// What a program may want to know before it asks for anything.
 #[derive(Serialize)]
@@ -15,7 +16,7 @@ pub(super) struct Props {
     /// The model's name: where its file lies is nobody's business.
     model_path: String,
     modalities: Modalities,
-    /// The Jinja text that the model's file has, empty where it has none.
+    /// The Jinja text by which chats are written down, empty where the model's file has none.
     chat_template: String,
     bos_token: String,
     eos_token: String,
@@ -25,11 +26,11 @@ pub(super) struct Props {
 #[derive(Serialize)]
 struct Settings {
     n_ctx: u32,
-    params: Params,
+    params: Sampling,
 }
 
 #[derive(Serialize)]
-struct Params {
+struct Sampling {
     temperature: f32,
     top_k: i32,
     top_p: f32,
@@ -37,8 +38,8 @@ struct Params {
     repeat_penalty: f32,
     presence_penalty: f32,
     frequency_penalty: f32,
-    /// As many as there is room for.
-    n_predict: i32,
+    /// -1: as many as there is room for.
+    n_predict: i64,
 }
 
 #[derive(Serialize)]
@@ -47,14 +48,17 @@ struct Modalities {
     audio: bool,
 }
 
-pub(super) async fn props(State(service): State<Service>) -> Json<Props> {
+pub(super) async fn props(State(service): State<Service>) -> Result<Json<Props>, ApiError> {
     let (model, config) = (service.work.model(), service.work.config());
-    let usual = Sampling::default();
+    // As a request has it that says nothing.
+    let fields = Fields::parse_with(b"{}", &service.defaults, Asked::Chat)?;
+    let request = params::Params::read(&fields, model.facts.vocabulary, &model.eog)?;
+    let usual = request.sampling;
     let (bos_token, eos_token) = model.end_tokens();
-    Json(Props {
+    Ok(Json(Props {
         default_generation_settings: Settings {
             n_ctx: config.context,
-            params: Params {
+            params: Sampling {
                 temperature: usual.temperature,
                 top_k: usual.top_k,
                 top_p: usual.top_p,
@@ -62,7 +66,7 @@ pub(super) async fn props(State(service): State<Service>) -> Json<Props> {
                 repeat_penalty: usual.repeat_penalty,
                 presence_penalty: usual.presence_penalty,
                 frequency_penalty: usual.frequency_penalty,
-                n_predict: -1,
+                n_predict: request.max_tokens.map_or(-1, i64::from),
             },
         },
         total_slots: config.parallel,
@@ -73,5 +77,5 @@ pub(super) async fn props(State(service): State<Service>) -> Json<Props> {
         bos_token: bos_token.to_owned(),
         eos_token: eos_token.to_owned(),
         build_info: service.fingerprint.to_string(),
-    })
+    }))
 }

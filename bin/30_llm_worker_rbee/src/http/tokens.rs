@@ -7,6 +7,7 @@ use http_guard::{ApiBytes, ApiError};
 use llama_cpp_2::token::LlamaToken;
 use rbee_api::ErrorCode;
 use serde::Serialize;
+use worker_service::Asked;
 
 use super::{
     Service, blocking, chat,
@@ -54,7 +55,7 @@ pub(super) async fn tokenize(
 ) -> Result<Json<Tokens>, ApiError> {
     let _hold = service.worker.hold();
     let answer = blocking(move || {
-        let fields = Fields::parse(&body)?;
+        let fields = Fields::parse_with(&body, &service.defaults, Asked::Prompt)?;
         let model = service.work.model();
         let ids = tokens(&fields, &service)?;
         let with_pieces = fields.flag("with_pieces")?;
@@ -101,7 +102,7 @@ pub(super) async fn apply_template(
 ) -> Result<Json<Prompt>, ApiError> {
     let _hold = service.worker.hold();
     let prompt = blocking(move || {
-        let fields = Fields::parse(&body)?;
+        let fields = Fields::parse_with(&body, &service.defaults, Asked::Prompt)?;
         let model = service.text()?.model();
         let context = chat::context(&fields, model)?;
         Ok(model.chat_text(&context)?)

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LoadError, Model};
+use super::{LoadError, LoadOptions, Model};
 
 /// Where this process finds its own descriptors by path.
 #[cfg(target_os = "linux")]
@@ -37,6 +37,11 @@ impl ModelFile {
     ///
     /// It is mapped, not read: it must not change while the model lives.
     pub fn load(self) -> Result<Model, LoadError> {
+        self.load_with(&LoadOptions::default())
+    }
+
+    /// The same as whoever starts the worker wants it.
+    pub fn load_with(self, options: &LoadOptions) -> Result<Model, LoadError> {
         let failed = |reason: String| LoadError::Load { path: self.path.clone(), reason };
         let state = || self.file.metadata().map(|metadata| state(&metadata));
         let before = state().map_err(|error| failed(error.to_string()))?;
@@ -44,7 +49,7 @@ impl ModelFile {
             .map_err(|source| LoadError::Unfit { path: self.path.clone(), source })?;
         // llama.cpp opens a path. This one leads to the open file and to no other.
         let descriptor = Path::new(DESCRIPTORS).join(self.file.as_raw_fd().to_string());
-        let model = Model::load_file(&descriptor, &failed)?;
+        let model = Model::load_file(&descriptor, options, &failed)?;
         match state() {
             Ok(after) if after == before => Ok(model),
             _ => Err(failed("it was changed while it was loaded".to_owned())),

@@ -12,6 +12,7 @@ mod reasoning;
 mod reference;
 #[cfg(target_os = "linux")]
 mod sandbox; // what a stranger's file cannot do
+mod settings;
 mod streams; // resumed and ended by name
 mod support;
 mod tokens;

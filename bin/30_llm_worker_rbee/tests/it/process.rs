@@ -240,6 +240,43 @@ async fn answers_name_the_build_that_gave_them() {
     assert_eq!(answer["system_fingerprint"], format!("rbee-{}", &hash[..12]));
 }
 
+#[tokio::test]
+async fn a_worker_is_told_of_its_model_s_settings_by_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let template = "{% for m in messages %}({{ m.role }}: {{ m.content }}){% endfor %}";
+    let settings = json!({
+        "system": "Be brief.", "chat_template": { "text": template }, "members": { "max_tokens": 2 },
+    });
+    let path = write("settings.json", &settings.to_string());
+    let worker = start(&model_path(), &["--settings", &path, "--model-state", "0123"]);
+    let body = json!({ "messages": [{ "role": "user", "content": "Hi" }] });
+    let text = worker.json("POST", "/apply-template", body.clone()).await;
+    assert_eq!(text["prompt"], "(system: Be brief.)(user: Hi)");
+    let answer = worker.json("POST", CHAT, body).await;
+    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 2, "{answer}");
+
+    let absent = folder.path().join("absent.json").display().to_string();
+    let odd = write("odd.json", r#"{"sistem":"x"}"#);
+    let hot = write("hot.json", r#"{"members":{"temperature":9}}"#);
+    let broken = write("broken.json", r#"{"chat_template":{"text":"{% for %}"}}"#);
+    for (flags, reason) in [
+        (["--settings", &absent], "cannot read the settings in"),
+        (["--settings", &odd], "is no model's settings"),
+        (["--settings", &hot], "`temperature` must be from 0 to 2"),
+        (["--settings", &broken], "does not compile"),
+        (["--gpu-layers", "9"], "take `gpu_layers` out"),
+    ] {
+        let (status, log) = start(&model_path(), &flags).end().await;
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(reason), "{log}");
+    }
+}
+
 /// In the sandbox, and under the context of the flags, which is longer than the model's.
 #[tokio::test]
 async fn what_a_file_says_of_pooling_decides_what_its_worker_makes() {

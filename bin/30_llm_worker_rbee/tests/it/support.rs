@@ -16,15 +16,15 @@ use axum::{
     http::{Request as HttpRequest, StatusCode, header::HeaderMap},
 };
 use llm_worker_rbee::{
-    Embedder, Engine, EngineConfig, EngineThread, Event, Finish, Model, Pooling, Request, Sampling,
-    Service, TokenLogprob, Work, router,
+    Embedder, Engine, EngineConfig, EngineThread, Event, Finish, LoadOptions, Model, Pooling,
+    Request, Sampling, Service, TokenLogprob, Work, router,
 };
 use rbee_api::{Health, Status};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, time::timeout};
 use tower::ServiceExt as _;
-use worker_service::Lease;
+use worker_service::{Defaults, Lease};
 
 /// Nothing that a test waits for takes longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
@@ -226,6 +226,23 @@ pub(crate) async fn finish(mut events: mpsc::Receiver<Event>) -> Generated {
 
 pub(crate) async fn generate(engine: &Engine, request: Request) -> Generated {
     finish(engine.submit(request).unwrap()).await
+}
+
+/// An engine on the test model, loaded as `options` say.
+pub(crate) async fn engine_as(options: LoadOptions, context: u32) -> TestEngine {
+    let load = move || Model::open(&model_path()).unwrap().load_with(&options).unwrap();
+    let model = Arc::new(tokio::task::spawn_blocking(load).await.unwrap());
+    let config = EngineConfig { threads: NonZeroU32::MIN, parallel: 1, context };
+    let (engine, thread) = Engine::start(model, config).await.unwrap();
+    TestEngine { engine, thread: Some(thread) }
+}
+
+/// The worker's routes where `settings` are set for the model, or why they cannot be.
+pub(crate) fn routes_with(engine: &TestEngine, settings: Value) -> Result<Router, String> {
+    let lease = Lease::new(Duration::from_secs(600));
+    let defaults = Defaults::new(serde_json::from_value(settings).unwrap());
+    let service = Service::new(engine.engine.clone(), "smollm2:135m", lease, health);
+    service.with_defaults(defaults).map(router).map_err(|error| error.message().to_owned())
 }
 
 /// The worker's routes over an engine.

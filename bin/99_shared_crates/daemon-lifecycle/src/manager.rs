@@ -261,6 +261,12 @@ impl DaemonManager {
         update::is_current(&self.spec, running).await
     }
 
+    /// Whether `running` was started with the arguments that the daemon would get now, from whichever
+    /// binary.
+    pub fn has_arguments_of(&self, running: &Identity) -> bool {
+        running.args_hash == self.spec.run.args_hash()
+    }
+
     /// Ends the daemon, with everything it has started.
     pub async fn stop(&self, mode: StopMode) -> Result<Stopped, Error> {
         stop::stop(&self.spec.instance()?, mode).await

@@ -19,6 +19,7 @@ mod keep_alive; // how long a model stays loaded
 mod models; // names, files, sources
 mod workers; // processes that serve one model
 mod parts; // those that compute one together
+mod settings; // what such a process is told of its model
 mod watch; // what whoever looks on is told
 
 pub use crate::{
@@ -36,6 +37,7 @@ pub use crate::{
     },
     parts::{EngineLost, Part},
     request::JobRequest,
+    settings::{ModelSettings, TemplateSetting},
     stream::{Malformed, StreamEvent, event},
     watch::{BinarySeen, Freshness, QueenSeen, UnderWay, seen},
     workers::{Lease, Worker, WorkerKind, WorkerList, WorkerState},

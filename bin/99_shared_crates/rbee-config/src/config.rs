@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    engines::{self, External, ModelEntry, Vllm},
+    engines::{self, External, Vllm},
     environment::Environment,
     error::Error,
     file::{Entries, Source},
@@ -16,6 +16,7 @@ use crate::{
     installation::Installation,
     layers::{ConfigValue, Layers},
     listen::{self, Tls},
+    model::{self, ModelEntry},
     nearest::nearest,
     origin::Origin,
     paths::{self, Paths},
@@ -246,7 +247,7 @@ impl RbeeConfig {
             vllm: engines::vllm(&mut layers, &hives)?,
             external: engines::external(&mut layers)?,
         };
-        let model = engines::models(&mut layers, &hives, &worker.vllm, &worker.external)?;
+        let model = model::models(&mut layers, &hives, &worker.vllm, &worker.external)?;
         let models = Models {
             default: layers.get("models.default", "smollm2:135m".to_owned())?,
             hf_endpoint: layers
@@ -344,6 +345,11 @@ impl RbeeConfig {
         };
         let found = self.model.iter().find(is_called)?;
         Some((found.0, found.1))
+    }
+
+    /// How many tokens an answer of the model has at most, where that is set.
+    pub fn limit_of(&self, model: &str) -> Option<u32> {
+        self.model_called(model)?.1.request.max_tokens
     }
 
     /// Where the queen listens, as configured: `http://127.0.0.1:8500`.

@@ -1,15 +1,13 @@
-//! What computes tokens: `[worker.vllm]`, `[worker.external."NAME"]`, and which of them a model has,
-//! `[model."NAME"]`.
+//! What computes tokens: `[worker.vllm]` and `[worker.external."NAME"]`.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     error::Error,
-    file::Named,
     hives::HiveEntry,
     layers::Layers,
     nodes::{self, Node},
-    setting::{Stay, Variables},
+    setting::Variables,
     table::Table,
 };
 
@@ -54,42 +52,6 @@ pub struct EngineLimits {
     pub load_timeout: Duration,
     /// Without a token for anybody who waits for one.
     pub silence_timeout: Duration,
-}
-
-/// `[model."NAME"]`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ModelEntry {
-    /// Where it is: a path, or another name of a model; `None`: its own name says it.
-    pub source: Option<String>,
-    /// `llamacpp`, `vllm`, or the name of a `[worker.external."NAME"]`; `None`: by the format of its
-    /// files.
-    pub worker: Option<String>,
-    /// The hives that may have it; where there are several, they compute it together, and the first of
-    /// them answers.
-    pub hives: Vec<String>,
-    /// Further arguments of the engine, for this model.
-    pub args: Vec<String>,
-    /// Instead of `worker.context`.
-    pub context: Option<u32>,
-    /// Instead of `worker.parallel`.
-    pub parallel: Option<u32>,
-    /// Instead of `worker.threads`.
-    pub threads: Option<u32>,
-    /// Other names that requests may use for it.
-    pub aliases: Vec<String>,
-    /// Instead of `worker.idle_timeout`; [`Duration::MAX`] is for ever.
-    pub keep_alive: Option<Duration>,
-    /// Whether it is never stopped to make room, nor because nobody uses it.
-    pub pinned: bool,
-    /// Whether it is loaded when the hive starts.
-    pub preload: bool,
-}
-
-impl ModelEntry {
-    /// Whether several hives compute it together.
-    pub fn is_shared(&self) -> bool {
-        self.hives.len() > 1
-    }
 }
 
 impl Default for EngineLimits {
@@ -158,67 +120,6 @@ pub(crate) fn external(layers: &mut Layers<'_>) -> Result<BTreeMap<String, Exter
         };
         let name = table.end()?;
         all.insert(name, external);
-    }
-    Ok(all)
-}
-
-pub(crate) fn models(
-    layers: &mut Layers<'_>,
-    hives: &[HiveEntry],
-    vllm: &Vllm,
-    external: &BTreeMap<String, External>,
-) -> Result<BTreeMap<String, ModelEntry>, Error> {
-    let mut all = BTreeMap::new();
-    let tables = layers.file.take_named("model");
-    let own = |named: &Named<'_>| (named.name.to_ascii_lowercase(), named.name.clone());
-    let mut names: BTreeMap<String, String> = tables.iter().map(own).collect();
-    for named in tables {
-        let mut table = Table::new(layers, "model", named);
-        let entry = ModelEntry {
-            source: table.get("source", None)?,
-            worker: table.get("worker", None)?,
-            hives: table.get("hives", Vec::new())?,
-            args: table.get("args", Vec::new())?,
-            context: table.get("context", None)?,
-            parallel: table.get("parallel", None)?,
-            threads: table.get("threads", None)?,
-            aliases: table.get("aliases", Vec::new())?,
-            keep_alive: table.get("keep_alive", Stay(None))?.0,
-            pinned: table.get("pinned", false)?,
-            preload: table.get("preload", false)?,
-        };
-        for alias in &entry.aliases {
-            let other = names.insert(alias.to_ascii_lowercase(), table.name.clone());
-            if let Some(other) = other.filter(|other| *other != table.name) {
-                return Err(Error::Invalid {
-                    key: table.key("aliases"),
-                    expected: "names that no other model has".into(),
-                    found: format!("`{alias}`, which is `{other}` too"),
-                    origin: table.origin,
-                });
-            }
-        }
-        let is_known = |worker: &String| {
-            BUILT_IN_WORKERS.contains(&worker.as_str()) || external.contains_key(worker)
-        };
-        if let Some(worker) = entry.worker.as_ref().filter(|worker| !is_known(worker)) {
-            return Err(Error::Invalid {
-                key: table.key("worker"),
-                expected: "`llamacpp`, `vllm`, or the NAME of a `[worker.external.\"NAME\"]`"
-                    .into(),
-                found: format!("`{worker}`"),
-                origin: table.origin,
-            });
-        }
-        let wanted = nodes::Wanted {
-            hives: &entry.hives,
-            worker: entry.worker.as_deref(),
-            args: vllm.args.iter().chain(&entry.args),
-            parts: vllm.tensor_parallel.unwrap_or(1) * vllm.pipeline_parallel.unwrap_or(1),
-        };
-        nodes::check(&table, wanted, hives, &vllm.nodes)?;
-        let name = table.end()?;
-        all.insert(name, entry);
     }
     Ok(all)
 }

@@ -25,7 +25,8 @@ mod origin; // where a value came from
 mod file; // config.toml as keys with lines
 mod hives; // the `[[hive]]` tables
 pub mod installation; // where an installed release lies
-mod engines; // what computes tokens, and for which models
+mod engines; // what computes tokens
+mod model; // what is set for single models
 mod nodes; // which hives compute one together
 mod table; // one of the user's own names
 mod layers; // flag over environment over file over default
@@ -33,6 +34,7 @@ mod nearest; // the known name that an unknown one was meant to be
 mod paths; // where files and sockets live
 mod programs; // which file the name of a program leads to
 mod setting; // types that a value may have
+mod request; // those that members of a request have
 mod trust; // whether somebody else could have written what is read and executed
 mod web; // who addresses the queen, and from which pages
 mod error;
@@ -42,7 +44,7 @@ pub use crate::{
         AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker, has_sources,
     },
     edit::{ConfigFile, hive_lines},
-    engines::{BUILT_IN_WORKERS, EngineLimits, External, ModelEntry, Vllm},
+    engines::{BUILT_IN_WORKERS, EngineLimits, External, Vllm},
     environment::Environment,
     error::Error,
     hives::HiveEntry,
@@ -50,6 +52,7 @@ pub use crate::{
     layers::ConfigValue,
     listen::Tls,
     live::LiveConfig,
+    model::{ChatTemplate, ModelEntry, RequestDefaults},
     nodes::Node,
     origin::Origin,
     paths::Paths,

@@ -399,7 +399,7 @@ impl Setting for BaseUrl {
     }
 }
 
-fn integer<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
+pub(crate) fn integer<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
     let number = value.as_integer()?;
     T::try_from(u64::from_str_radix(number.as_str(), number.radix()).ok()?).ok()
 }

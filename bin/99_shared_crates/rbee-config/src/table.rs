@@ -53,6 +53,12 @@ impl<'l, 'a> Table<'l, 'a> {
         Ok(self.name)
     }
 
+    /// The fields that somebody has asked for.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> &[&'static str] {
+        &self.known
+    }
+
     pub(crate) fn key(&self, field: &str) -> String {
         format!("{}.\"{}\".{field}", self.section, self.name)
     }

@@ -5,10 +5,12 @@
 //! and holds the lease for as long as it answers a request. What a completion is, is the worker's
 //! own affair.
 
+mod defaults; // what requests have where they say nothing
 mod lease; // how long an unused worker stays
 mod service; // the routes
 
 pub use crate::{
+    defaults::{Asked, Defaults, SettingsError},
     lease::{Hold, Lease},
     service::WorkerService,
 };

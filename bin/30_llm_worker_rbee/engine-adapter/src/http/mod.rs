@@ -22,7 +22,7 @@ use http_guard::{ApiBytes, ApiError, ApiJson, fallbacks, with_request_id};
 use rbee_api::{EngineLost, ErrorCode, Part, paths};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
-use worker_service::WorkerService;
+use worker_service::{Asked, Defaults, WorkerService};
 
 use crate::{Common, Plan, upstream::Upstream};
 
@@ -41,6 +41,8 @@ pub(crate) struct Service {
     parallel: u32,
     pub(crate) worker: WorkerService,
     upstream: Arc<Upstream>,
+    /// What requests have where they say nothing.
+    defaults: Defaults,
     /// Why the engine is fit no more.
     broken: Arc<watch::Sender<Option<String>>>,
     /// When a token of whichever request has last come.
@@ -65,11 +67,16 @@ impl Service {
             parallel: common.parallel,
             worker,
             upstream,
+            defaults: Defaults::default(),
             broken: Arc::new(watch::Sender::new(None)),
             activity: Arc::new(watch::Sender::new(Instant::now())),
             silence: common.silence,
             loaded_at: now.map_or(0, |since| since.as_secs()),
         }
+    }
+
+    pub(crate) fn with_defaults(self, defaults: Defaults) -> Self {
+        Self { defaults, ..self }
     }
 
     /// Ends every request under way with an error, and each that comes.
@@ -150,9 +157,16 @@ async fn complete(
         return Err(ApiError::new(ErrorCode::WorkerUnavailable, message));
     }
     let hold = service.worker.hold();
-    let (body, streams) = service.upstream.addressed(&body)?;
+    let path = uri.path();
+    let asked = match path {
+        paths::CHAT_COMPLETIONS => Some(Asked::Chat),
+        paths::COMPLETIONS => Some(Asked::Completion),
+        paths::TOKENIZE => Some(Asked::Prompt),
+        _ => None,
+    };
+    let (body, streams) = service.upstream.addressed(&body, asked, &service.defaults)?;
     match streams {
-        true => answer::stream(service, uri.path(), &headers, body, hold).await,
-        false => Ok(answer::whole(&service, uri.path(), body, hold).await),
+        true => answer::stream(service, path, &headers, body, hold).await,
+        false => Ok(answer::whole(&service, path, body, hold).await),
     }
 }

@@ -76,6 +76,27 @@ async fn a_worker_that_is_told_to_end_finishes_its_streams_before_its_engine_hea
 }
 
 #[tokio::test]
+async fn a_worker_with_other_settings_goes_on_with_the_engine() {
+    let world = World::new();
+    let old = world.ready("old", &[]).await;
+    let said = world.engine().await;
+    let settings = world.path("settings.json");
+    let text = r#"{"system":"Be brief.","members":{"temperature":0.2,"repetition_penalty":1.1}}"#;
+    std::fs::write(&settings, text).unwrap();
+    let new = world.ready("new", &["--settings", settings.to_str().unwrap()]).await;
+    for (worker, system, temperature) in [(&old, false, false), (&new, true, true)] {
+        assert!(worker.complete("count 2").await.status().is_success());
+        let last = world.engine().await["last"].clone();
+        assert_eq!(last["messages"][0]["role"] == "system", system, "{last}");
+        assert_eq!(last["temperature"] == 0.2, temperature, "{last}");
+    }
+    assert_eq!(world.engine().await["children"], said["children"], "the engine was started anew");
+    old.stop().await;
+    new.stop().await;
+    world.nothing_left(&said).await;
+}
+
+#[tokio::test]
 async fn a_new_worker_takes_the_engine_over_and_the_old_one_leaves_it_running() {
     let world = World::new();
     let old = world.ready("old", &[]).await;

@@ -81,6 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         with lock:
             state["running"] += 1
             state["requests"] += 1
+            state["last"] = body
         try:
             self.complete(body, what, count)
         except (BrokenPipeError, ConnectionResetError):

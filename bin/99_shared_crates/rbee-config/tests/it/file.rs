@@ -1,6 +1,8 @@
 use std::{fs, time::Duration};
 
-use rbee_config::{HiveEntry, NarrationMode, OnBuildFailure, QueenUrl};
+use rbee_config::{
+    ChatTemplate, HiveEntry, NarrationMode, OnBuildFailure, QueenUrl, RequestDefaults,
+};
 
 use crate::{Home, listed};
 
@@ -287,8 +289,47 @@ fn what_computes_a_model_is_read_from_tables_with_names_of_the_user_s_own() {
 }
 
 #[test]
+fn a_model_s_table_says_what_its_answers_are_like() {
+    let home = Home::with(
+        "[model.m]\ntemperature = 1\ntop_p = 0.9\ntop_k = 0\nmin_p = 0.05\nrepeat_penalty = 1.1\n\
+         max_tokens = 64\nstop = \"###\"\nseed = 7\nreasoning = \"none\"\nsystem = \"Be\\nbrief.\"\n\
+         gpu_layers = 0\nchat_template = \"t/chat.jinja\"\n[model.n]\nstop = [\"a\", \"b c\"]\n\
+         chat_template = \"chatml\"\n[model.o]\nchat_template = \"/t\"\n",
+    );
+    let config = home.load().unwrap();
+    let entry = &config.model["m"];
+    let set = RequestDefaults {
+        temperature: Some(1.0),
+        top_p: Some(0.9),
+        top_k: Some(0),
+        min_p: Some(0.05),
+        repeat_penalty: Some(1.1),
+        max_tokens: Some(64),
+        stop: vec!["###".to_owned()],
+        seed: Some(7),
+        reasoning: Some("none".to_owned()),
+    };
+    assert_eq!(entry.request, set);
+    assert_eq!((entry.gpu_layers, entry.system.as_deref()), (Some(0), Some("Be\nbrief.")));
+    let template = |name: &str| config.model[name].chat_template.clone();
+    assert_eq!(template("m"), Some(ChatTemplate::File(home.path().join("t/chat.jinja"))));
+    assert_eq!(template("n"), Some(ChatTemplate::Named("chatml".to_owned())));
+    assert_eq!(template("o"), Some(ChatTemplate::File("/t".into())));
+    assert_eq!(config.model["n"].request.stop, ["a", "b c"]);
+    assert_eq!(listed(&config, "model.\"n\".stop").0, "\"a\", \"b c\"");
+}
+
+#[test]
 fn tables_of_the_user_s_own_names_are_checked_like_all_others() {
     for (toml, wanted) in [
+        ("[model.m]\ntemperature = 3", "`model.\"m\".temperature` must be a number from 0 to 2"),
+        ("[model.m]\ntop_p = \"0.5\"", "must be a number from 0 to 1, not the text"),
+        ("[model.m]\ntemperature = nan", "must be a number from 0 to 2"),
+        ("[model.m]\nrepeat_penalty = 0", "must be a number from 0.01 to 100"),
+        ("[model.m]\nmax_tokens = 0", "must be a whole number from 1"),
+        ("[model.m]\ntop_k = -1", "must be a whole number from 0"),
+        ("[model.m]\nstop = [\"\"]", "must be a text or a list of at most 16 texts"),
+        ("[model.m]\nreasoning = \"very\"", "must be one of `none`, `minimal`, `low`"),
         ("[model.m]\nsorce = \"x\"", "did you mean `model.\"m\".source`"),
         ("[model.m]\nworker = \"vlm\"", "`vllm`, or the NAME of"),
         ("[model]\nm = 1", "model.m"),
