@@ -10,13 +10,16 @@ mod checkout; // a copy of the workspace, as git would check it out
 mod dependencies; // what a copy need not compile again
 mod pace; // of a load, and of what happens to it
 mod processes; // what the chain runs now
-mod python; // clients of others
+mod packages; // clients of others
 mod chain; // the copy, a home, and `./rbee` in it
 
 pub use crate::{
     chain::{Chain, Run, get, post},
     checkout::{Checkout, target_dir},
     pace::pause,
+    packages::{
+        node_with,   // (name, packages) -> PathBuf
+        python_with, // (name, packages) -> PathBuf
+    },
     processes::{Process, processes},
-    python::python_with, // (name, packages) -> PathBuf
 };

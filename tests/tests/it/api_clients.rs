@@ -1,20 +1,71 @@
-use std::process::Command;
+//! Clients that nobody here wrote, against the real worker.
 
-use chain_tests::{Chain, python_with};
+use std::{fs, path::Path, process::Command};
 
-#[test]
-fn clients_of_anthropic_ollama_and_openai_are_served() {
+use chain_tests::{Chain, node_with, python_with};
+
+/// Whether the program is there; says so where it is not.
+#[expect(clippy::print_stdout, reason = "what was skipped is to be seen")]
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        println!("SKIPPED: no `{program}`, so none of its clients was tried");
+    }
+    found
+}
+
+/// The test model under two names, one for text and one for vectors.
+fn chain() -> Chain {
     let chain = Chain::real();
     let model = Chain::model();
     chain.configure(&format!(
-        "[models]\ndefault = \"words\"\n[model.words]\nsource = {model:?}\n[model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
+        "[models]\ndefault = \"words\"\n[model.words]\nsource = {model:?}\n\
+         [model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
     ));
     chain.succeed(&["infer", "--max-tokens", "2", "Say hello."]);
-    let python = python_with("api-clients", &["anthropic", "ollama", "openai"]);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api_clients.py");
-    let checked = Command::new(python).arg(script).arg(chain.queen()).output().unwrap();
+    chain
+}
+
+#[track_caller]
+fn passes(command: &mut Command) -> String {
+    let checked = command.output().unwrap();
     let (out, err) = (&checked.stdout, &checked.stderr);
-    let said = format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err));
+    let said = format!("{}{}", String::from_utf8_lossy(err), String::from_utf8_lossy(out));
     assert!(checked.status.success(), "{said}");
+    said
+}
+
+fn script(name: &str) -> String {
+    format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn clients_of_anthropic_ollama_and_openai_are_served() {
+    let chain = chain();
+    let python = python_with("api-clients", &["anthropic", "ollama", "openai"]);
+    let said = passes(Command::new(python).arg(script("api_clients.py")).arg(chain.queen()));
+    assert!(said.ends_with("all checks passed\n"), "{said}");
+}
+
+#[test]
+fn llm_is_served_from_its_command_line_and_as_a_library() {
+    let chain = chain();
+    let python = python_with("llm", &["llm==0.36"]);
+    let said = passes(Command::new(python).arg(script("llm_client.py")).arg(chain.queen()));
+    assert!(said.ends_with("all checks passed\n"), "{said}");
+}
+
+#[test]
+fn clients_in_node_are_served() {
+    if !has("node") || !has("npm") {
+        return;
+    }
+    let chain = chain();
+    let packages = ["openai@6.49.0", "ai@6.0.325", "@ai-sdk/openai-compatible@2.0.92"];
+    let folder = node_with("node-clients", &packages);
+    // Packages are looked for beside the script.
+    let own = folder.join("clients.mjs");
+    fs::copy(Path::new(&script("clients.mjs")), &own).unwrap();
+    let said = passes(Command::new("node").arg(own).arg(chain.queen()));
     assert!(said.ends_with("all checks passed\n"), "{said}");
 }
