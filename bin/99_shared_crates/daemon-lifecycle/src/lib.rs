@@ -111,8 +111,8 @@ pub use crate::{
     program::{Member, Program},
     spec::{OnBuildFailure, UpdatePolicy, Waits},
     starter::{
-        DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised, Supervisor,
-        has_proven_itself, instances, kill, stop_all, stop_instance,
+        BinaryFile, DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised,
+        Supervisor, has_proven_itself, instances, kill, stop_all, stop_instance,
     },
     state::State,
 };

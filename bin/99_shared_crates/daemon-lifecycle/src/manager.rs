@@ -4,7 +4,7 @@ use auto_update::Hurry;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DaemonHandle, Error, Identity, RestartPolicy, StopMode, Stopped, Supervisor,
+    BinaryFile, DaemonHandle, Error, Identity, RestartPolicy, StopMode, Stopped, Supervisor,
     spec::{Run, Sources, Spec, UpdatePolicy, Waits},
     starter::{
         find, running,
@@ -220,6 +220,18 @@ impl DaemonManager {
     /// those who have to get something else ready meanwhile.
     pub async fn build(&self) -> Result<(), Error> {
         update::wanted(&self.spec, &self.spec.instance()?).await.map(drop)
+    }
+
+    /// The binary that [`Self::spawn`] would start now, built if need be: for those who start it on
+    /// another machine.
+    pub async fn binary(&self) -> Result<BinaryFile, Error> {
+        update::binary(&self.spec).await
+    }
+
+    /// The same where nothing has to be built for it first. Takes about a microsecond for each source
+    /// file, and narrates nothing.
+    pub async fn fresh_binary(&self) -> Option<BinaryFile> {
+        update::fresh_binary(&self.spec).await
     }
 
     /// Makes sure that the daemon runs, from a binary that is what its sources say.

@@ -1,5 +1,4 @@
 use std::{
-    net::SocketAddr,
     os::fd::OwnedFd,
     os::unix::net::UnixStream,
     path::PathBuf,
@@ -35,9 +34,9 @@ const HTTP_QUEUE_LEN: usize = 8;
 
 /// A listener kept so that it can be handed over, or resumed on.
 pub(super) struct Held {
-    /// The address as it was asked for, and as it is.
-    requested: SocketAddr,
-    local: SocketAddr,
+    /// The address as it was asked for, and as it is; of a Unix socket, the path of its file.
+    requested: String,
+    local: String,
     pub(super) fd: OwnedFd,
 }
 
@@ -164,13 +163,12 @@ impl Core {
             .map_or(DEFAULT_DRAIN, |attachment| attachment.spec.limits.drain_timeout)
     }
 
-    pub(super) fn hold(&self, requested: SocketAddr, local: SocketAddr, fd: OwnedFd) {
+    pub(super) fn hold(&self, requested: String, local: String, fd: OwnedFd) {
         lock(&self.held).push(Held { requested, local, fd });
     }
 
     /// A copy of the listener that was bound for `address`.
     pub(super) fn held(&self, address: &str) -> Option<OwnedFd> {
-        let address: SocketAddr = address.parse().ok()?;
         lock(&self.held)
             .iter()
             .find(|held| held.requested == address || held.local == address)

@@ -82,11 +82,12 @@ impl TcpListener {
     }
 }
 
-/// A listener on a Unix socket; never handed over.
+/// A listener on a Unix socket.
 #[derive(Debug)]
 pub struct UnixListener {
     pub(super) listener: net::UnixListener,
-    path: PathBuf,
+    /// Where it is nobody else's: a file that is removed is made anew.
+    own: Option<PathBuf>,
 }
 
 impl UnixListener {
@@ -103,11 +104,18 @@ impl UnixListener {
             }
             other => other?,
         };
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, own: Some(path.to_owned()) })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The same to be handed over, so that the file belongs to no one generation.
+    pub(super) fn bind_shared(path: &Path) -> io::Result<Self> {
+        Ok(Self { own: None, ..Self::bind(path)? })
+    }
+
+    pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(fd);
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener: net::UnixListener::from_std(listener)?, own: None })
     }
 }
 
@@ -150,7 +158,7 @@ impl From<TcpListener> for Listener {
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self::of(Kind::Unix(listener.listener, Some(listener.path)))
+        Self::of(Kind::Unix(listener.listener, listener.own))
     }
 }
 

@@ -26,7 +26,13 @@ pub use self::{
 };
 
 use std::{
-    fmt::Display, io, net::SocketAddr, os::fd::AsFd as _, path::Path, sync::Arc, time::Duration,
+    fmt::Display,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::Arc,
+    time::Duration,
 };
 
 use hyper::{HeaderMap, Method, body::Bytes};
@@ -105,11 +111,7 @@ impl Daemon {
     /// A port that somebody else has is reported to the starter as such.
     pub async fn listen_tcp(&self, address: SocketAddr) -> Result<TcpListener, Error> {
         let listen = |source| Error::Listen { address: address.to_string(), source };
-        let inherited = self.control({
-            let core = Arc::clone(&self.core);
-            async move { successor::listener(&core, &address.to_string()).await }
-        });
-        let (bound, fault) = match inherited.await {
+        let (bound, fault) = match self.inherited(address.to_string()).await {
             Ok(Some(fd)) => (TcpListener::from_fd(fd), Fault::Other),
             Ok(None) => {
                 let bound = match activation::listener(address) {
@@ -126,12 +128,40 @@ impl Daemon {
         };
         let local = listener.local_addr().map_err(listen)?;
         let copy = listener.0.as_fd().try_clone_to_owned().map_err(listen)?;
-        self.core.hold(address, local, copy);
+        self.core.hold(address.to_string(), local.to_string(), copy);
         edge::passed("daemon.listening");
         Ok(listener)
     }
 
-    /// Listens on a Unix socket, over a socket file that nobody answers on.
+    /// Listens on the Unix socket at `path`, as [`Self::listen_tcp`] does at an address: with the
+    /// generation before running, on its very listener; otherwise over a socket file that nobody
+    /// answers on.
+    pub async fn listen_unix_shared(&self, path: &Path) -> Result<UnixListener, Error> {
+        let address = path.display().to_string();
+        let (bound, fault) = match self.inherited(address.clone()).await {
+            Ok(Some(fd)) => (UnixListener::from_fd(fd), Fault::Other),
+            Ok(None) => (UnixListener::bind_shared(path), Fault::Own),
+            Err(error) => (Err(error), Fault::Other),
+        };
+        let listener = match bound {
+            Ok(listener) => listener,
+            Err(error) => return Err(self.cannot_listen(address, fault, error).await),
+        };
+        let copy = listener.listener.as_fd().try_clone_to_owned();
+        let copy = copy.map_err(|source| Error::Listen { address: address.clone(), source })?;
+        self.core.hold(address.clone(), address, copy);
+        edge::passed("daemon.listening");
+        Ok(listener)
+    }
+
+    /// The listener that the generation before has for the address.
+    async fn inherited(&self, address: String) -> io::Result<Option<OwnedFd>> {
+        let core = Arc::clone(&self.core);
+        self.control(async move { successor::listener(&core, &address).await }).await
+    }
+
+    /// Listens on a Unix socket of its own, over a socket file that nobody answers on, and makes the
+    /// file anew where it is removed.
     ///
     /// It is never handed over: its owner starts another daemon on another path.
     pub async fn listen_unix(&self, path: &Path) -> Result<UnixListener, Error> {

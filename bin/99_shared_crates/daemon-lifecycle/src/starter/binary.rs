@@ -17,6 +17,14 @@ pub(crate) struct Binary {
     pub(super) replaces_others: bool,
 }
 
+/// A binary as a daemon would be started from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinaryFile {
+    pub path: PathBuf,
+    /// BLAKE3 of its content, in hex: the [`Identity::exe_hash`] of a daemon that runs from it.
+    pub hash: String,
+}
+
 impl Binary {
     /// Whether `running` is as a daemon started from this binary would be.
     pub(super) fn is_run_by(&self, running: &Identity, args_hash: &str) -> bool {

@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use crate::Identity;
 
 /// A daemon that runs and has answered. Dropping it leaves the daemon running.
@@ -8,7 +10,8 @@ pub struct DaemonHandle {
 }
 
 /// How a daemon came to be the one that runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// None was running.
     Started,

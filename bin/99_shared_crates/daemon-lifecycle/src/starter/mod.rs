@@ -16,6 +16,7 @@ pub(crate) mod supervise; // again and again
 pub(crate) mod update; // the binary that should run
 
 pub use self::{
+    binary::BinaryFile,
     handle::{DaemonHandle, Outcome},
     running::{has_proven_itself, instances},
     stop::{StopMode, Stopped, kill, stop_all, stop_instance},

@@ -13,7 +13,7 @@ use narration_core::{
 };
 
 use super::{
-    binary::Binary,
+    binary::{Binary, BinaryFile},
     find,
     narrate::{self, Say},
     remembered::{known_hash, trust, trusted},
@@ -44,6 +44,35 @@ pub(crate) async fn wanted(spec: &Spec, instance: &Instance) -> Result<Wanted, E
             }
             built(spec, instance, sources, Say::Everything).await
         }
+    }
+}
+
+/// The binary that would be started now, built if need be.
+pub(crate) async fn binary(spec: &Spec) -> Result<BinaryFile, Error> {
+    let instance = spec.instance()?;
+    instance.create()?;
+    let binary = match wanted(spec, &instance).await? {
+        Wanted::Binary(binary) => binary,
+        Wanted::DoesNotBuild(build_error) => last_good(&spec.update, &instance)
+            .ok_or_else(|| Error::NoLastGood { binary: spec.name(), build_error })?,
+    };
+    Ok(BinaryFile { path: binary.exe, hash: binary.exe_hash })
+}
+
+/// The same where nothing has to be built for it.
+pub(crate) async fn fresh_binary(spec: &Spec) -> Option<BinaryFile> {
+    let instance = spec.instance().ok()?;
+    let Some(sources) = spec.update.followed() else {
+        let binary = as_it_is(spec, &instance).ok()?;
+        return Some(BinaryFile { path: binary.exe, hash: binary.exe_hash });
+    };
+    let updater = updater(&spec.update, sources).ok()?;
+    let checked = tokio::task::spawn_blocking(move || updater.check()).await;
+    match checked {
+        Ok(Ok(Freshness::Fresh(artifact))) => {
+            Some(BinaryFile { path: artifact.path, hash: artifact.hash.to_string() })
+        }
+        _ => None,
     }
 }
 

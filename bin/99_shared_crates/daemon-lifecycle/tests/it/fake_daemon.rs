@@ -176,6 +176,9 @@ async fn listen(
         [flag, path] if flag == "--unix" => {
             Ok((daemon.listen_unix(path.as_ref()).await?.into(), path.clone()))
         }
+        [flag, path] if flag == "--unix-shared" => {
+            Ok((daemon.listen_unix_shared(path.as_ref()).await?.into(), path.clone()))
+        }
         [flag, address, ..] if flag == "--listen" => {
             let address: SocketAddr = address.parse().expect("--listen takes an address");
             if script.binds_itself {

@@ -15,7 +15,11 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::JoinHandle,
+};
 
 use crate::world::SOON;
 
@@ -51,15 +55,26 @@ impl Client {
             None => false,
         };
         if !usable {
-            let stream = TcpStream::connect(&self.address).await?;
-            let (connection, driver) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-            self.driver = Some(tokio::spawn(driver));
-            self.connection = Some(connection);
+            if self.address.starts_with('/') {
+                self.speak_on(UnixStream::connect(&self.address).await?).await?;
+            } else {
+                self.speak_on(TcpStream::connect(&self.address).await?).await?;
+            }
         }
-        let request = Request::get(path).header("host", &self.address).body(String::new());
+        let request = Request::get(path).header("host", "localhost").body(String::new());
         let sender = self.connection.as_mut().expect("just connected");
         sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)
+    }
+
+    async fn speak_on<S>(&mut self, stream: S) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (connection, driver) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        self.driver = Some(tokio::spawn(driver));
+        self.connection = Some(connection);
+        Ok(())
     }
 
     /// Waits until the server has closed the connection.

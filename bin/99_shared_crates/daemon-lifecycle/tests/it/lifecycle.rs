@@ -7,11 +7,12 @@ use std::{
 use daemon_lifecycle::{
     DaemonManager, Error, Identity, Outcome, StopMode, has_proven_itself, instances, stop_instance,
 };
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    http::{Client, chunk, who},
-    world::{SOON, World, eventually},
+    http::{Asking, Client, chunk, who},
+    world::{SOON, World, eventually, kill},
 };
 
 #[tokio::test]
@@ -158,6 +159,64 @@ async fn a_daemon_on_a_unix_socket_is_stopped_and_started() {
     assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
     assert_eq!(world.processes(), [new.id()]);
     assert_eq!(new.address(), socket.to_str().unwrap());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_generations_share_is_handed_over_and_no_stream_is_cut() {
+    let world = World::new(json!({ "version": "old" }));
+    let socket = world.dir().join("s.sock").display().to_string();
+    let manager = world.manager_with(&["--unix-shared", &socket]);
+    let old = manager.spawn().await.unwrap();
+    let mut stream = Client::new(&socket).begin("/stream/40/50").await.unwrap();
+    assert_eq!(chunk(&mut stream).await.unwrap().unwrap(), "token 0\n");
+    let asking = Asking::begin(socket.clone());
+    world.install(json!({ "version": "new" }));
+    let new = manager.spawn().await.unwrap();
+    assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
+    assert_eq!(who(&socket).await, ("new".to_owned(), new.id()));
+    let mut last = String::new();
+    while let Some(token) = chunk(&mut stream).await.unwrap() {
+        last = token;
+    }
+    assert_eq!(last, "token 39\n");
+    let seen = asking.end().await;
+    assert!(seen.refused.is_empty() && seen.lost.is_empty(), "{:?} {:?}", seen.refused, seen.lost);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_shared_unix_socket_is_resumed_on_when_the_new_one_fails_and_bound_again_after_a_kill() {
+    let world = World::new(json!({ "version": "old" }));
+    let socket = world.dir().join("s.sock").display().to_string();
+    let manager = world.manager_with(&["--unix-shared", &socket]);
+    let old = manager.spawn().await.unwrap();
+    world.install(json!({ "version": "bad", "die_after_serving_ms": 300 }));
+    let bad = manager.spawn().await.unwrap();
+    eventually("the old one resumes", async || {
+        world.processes() == [old.id()] && Client::new(&socket).get("/who").await.is_ok()
+    })
+    .await;
+    assert_eq!(who(&socket).await, ("old".to_owned(), old.id()));
+    assert_ne!(bad.id(), old.id());
+    kill(old.id(), Signal::KILL);
+    eventually("it has died", async || world.processes().is_empty()).await;
+    world.install(json!({ "version": "third" }));
+    let third = manager.spawn().await.unwrap();
+    assert_eq!(who(&socket).await, ("third".to_owned(), third.id()));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn without_sources_the_binary_at_the_path_is_what_would_be_started() {
+    let world = World::new(json!({ "version": "old" }));
+    let manager = world.manager();
+    let old = manager.spawn().await.unwrap();
+    assert_eq!(manager.binary().await.unwrap().hash, old.identity().exe_hash);
+    world.install(json!({ "version": "new" }));
+    let fresh = manager.fresh_binary().await.unwrap();
+    assert_ne!(fresh.hash, old.identity().exe_hash);
+    assert_eq!(manager.spawn().await.unwrap().identity().exe_hash, fresh.hash);
     world.finish().await;
 }
 
