@@ -3,7 +3,9 @@ use rbee_api::{ErrorBody, ErrorCode, causes};
 /// The client's view of a hive that could not be brought up, found or stopped.
 pub(crate) fn hive(error: &hive_lifecycle::Error) -> ErrorBody {
     let code = match error {
-        hive_lifecycle::Error::UnknownHive(_) => ErrorCode::HiveNotFound,
+        hive_lifecycle::Error::UnknownHive(_) | hive_lifecycle::Error::NotElsewhere { .. } => {
+            ErrorCode::HiveNotFound
+        }
         error if error.is_build_failure() => ErrorCode::BuildFailed,
         _ => ErrorCode::HiveUnavailable,
     };

@@ -1,6 +1,9 @@
 //! The next level of the queen: hives, by alias.
 
 mod bring_up; // from an alias to a hive that answers
+mod way; // how one is spoken to
+mod elsewhere; // those on other machines
+mod follow; // an edit here, on other machines
 mod choose; // which hive a model goes to
 mod group; // hives that compute one together: what is to be made of their workers
 mod turn; // who starts and ends these, one at a time
@@ -8,24 +11,19 @@ mod together; // has hives start, watch and end them as one
 mod level; // what the pool asks
 mod list; // every hive with what it has
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chain_level::{Metrics, Places};
 use daemon_lifecycle::{Identity, Outcome};
+use hive_lifecycle::Elsewhere;
 use http_guard::Token;
 use narration_core::Narration;
 use rbee_api::ErrorBody;
 use rbee_config::{LiveConfig, RbeeConfig};
-use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
+use reqwest::{Method, RequestBuilder};
 
-use self::together::Groups;
+use self::{together::Groups, way::Way};
 use crate::{failure, hosts::Hosts};
-
-/// How long a hive on this host may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long a stream may be silent; a hive sends a comment every 15 s.
-const SILENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Hives(Arc<Inner>);
@@ -34,10 +32,9 @@ pub(crate) struct Hives(Arc<Inner>);
 struct Inner {
     config: LiveConfig,
     hosts: Arc<dyn Hosts>,
-    http: Client,
-    /// For responses that are streams.
-    streams: Client,
-    token: Token,
+    elsewhere: Elsewhere,
+    /// To hives on this host.
+    here: Way,
     metrics: Metrics,
     groups: Groups,
 }
@@ -46,10 +43,10 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub(crate) struct HiveHandle {
     pub(crate) alias: String,
-    pub(crate) base_url: String,
     pub(crate) identity: Identity,
     /// How it came to answer.
     pub(crate) outcome: Outcome,
+    pub(crate) way: Way,
 }
 
 impl Hives {
@@ -62,15 +59,9 @@ impl Hives {
         hosts: Arc<dyn Hosts>,
         metrics: Metrics,
     ) -> reqwest::Result<Self> {
-        // A connection of its own for each request: one that was kept would lead to a hive that has
-        // been replaced, and that answers once more before it closes it.
-        let client = || {
-            let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
-            client.pool_max_idle_per_host(0)
-        };
-        let (http, streams) = (client().build()?, client().read_timeout(SILENCE).build()?);
+        let (here, elsewhere) = (Way::here(token)?, Elsewhere::default());
         let groups = Groups::default();
-        Ok(Self(Arc::new(Inner { config, hosts, http, streams, token, metrics, groups })))
+        Ok(Self(Arc::new(Inner { config, hosts, elsewhere, here, metrics, groups })))
     }
 
     fn config(&self) -> Arc<RbeeConfig> {
@@ -79,16 +70,17 @@ impl Hives {
 
     /// A request to the hive, with the right to change its state.
     pub(crate) fn managing(&self, hive: &HiveHandle, method: Method, path: &str) -> RequestBuilder {
-        self.authorized(self.0.http.request(method, format!("{}{path}", hive.base_url)))
+        hive.way.authorized(hive.way.request(method, path))
     }
 
     /// The same for an answer that goes on and on.
-    pub(crate) fn streaming(&self, base_url: &str, method: Method, path: &str) -> RequestBuilder {
-        self.authorized(self.0.streams.request(method, format!("{base_url}{path}")))
-    }
-
-    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        request.header(AUTHORIZATION, self.0.token.authorization())
+    pub(crate) fn streaming(
+        &self,
+        hive: &HiveHandle,
+        method: Method,
+        path: &str,
+    ) -> RequestBuilder {
+        hive.way.authorized(hive.way.stream(method, path))
     }
 
     /// The alias as configured; without one, the first hive's.
@@ -116,7 +108,11 @@ impl Hives {
         let when = if now { "now" } else { "when their requests have ended" };
         let human = format!("stopping `{alias}` and its workers {when}");
         Narration::new("queen", "hive_stop", human).about(alias).emit();
-        let stopped = self.0.hosts.stop(&self.config(), alias, now).await;
+        let config = self.config();
+        let stopped = match self.is_elsewhere(alias) {
+            true => self.0.elsewhere.stop(&config, alias, now).await,
+            false => self.0.hosts.stop(&config, alias, now).await,
+        };
         let stopped = stopped.map_err(|error| failure::hive(&error))?;
         let human = if stopped.is_empty() {
             format!("`{alias}` was not running")

@@ -53,6 +53,7 @@ async fn main() -> anyhow::Result<()> {
         served = try_join_all(served) => served.map(drop),
         never = queen.keep_hives(LEASE_ROUND) => never,
         never = queen.keep_accepted() => never,
+        never = queen.keep_followed() => never,
         never = queen.leave_in_time(address) => never,
         never = keep_fresh(&daemon, &config) => never,
     };

@@ -135,6 +135,16 @@ impl Queen {
         self.daemon.state() == State::Serving
     }
 
+    /// Has hives on other machines follow the sources here, while updates and watching are switched on.
+    /// Never returns; to be run beside serving.
+    pub async fn keep_followed(&self) -> ! {
+        let follows = || {
+            let update = &self.config.current().auto_update;
+            self.daemon.state() == State::Serving && update.enabled && update.watch
+        };
+        self.hives.follow(&self.pool, follows).await
+    }
+
     /// Once this queen has been replaced: has the next one, which answers at `address`, go on with what
     /// still streams at the drain deadline. Never returns; to be run beside serving.
     pub async fn leave_in_time(&self, address: SocketAddr) -> ! {

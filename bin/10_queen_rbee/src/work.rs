@@ -6,8 +6,8 @@ use chain_level::{Again, Attempt, Head, Held, Level as _, Start, Wanted};
 use http_guard::ApiError;
 use job_server::{JobId, JobWriter};
 use rbee_api::{
-    ErrorBody, JobRequest, LoadRequest, ModelReach, ModelUnloaded, PullRequest, UnloadRequest,
-    paths,
+    ErrorBody, HiveInstalled, JobRequest, LoadRequest, ModelReach, ModelUnloaded, PullRequest,
+    UnloadRequest, paths,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -69,6 +69,23 @@ impl Queen {
                 Ok(self.relays.begin_with(start, async move |job| {
                     let stopped = queen.stop_hive(alias.as_deref(), now).await;
                     job.finish(stopped);
+                })?)
+            }
+            JobRequest::HiveInstall { alias } => {
+                Ok(self.relays.begin_with(start, async move |job| {
+                    let installed = queen.install_hive(alias.as_deref()).await;
+                    job.finish(installed);
+                })?)
+            }
+            JobRequest::HiveUpdate { alias } => {
+                Ok(self.relays.begin_with(start, async move |job| {
+                    queen.update_one(job, alias.as_deref()).await;
+                })?)
+            }
+            JobRequest::HiveUninstall { alias, models } => {
+                Ok(self.relays.begin_with(start, async move |job| {
+                    let removed = queen.uninstall_hive(alias.as_deref(), models).await;
+                    job.finish(removed);
                 })?)
             }
             JobRequest::ChainUpdate {} => {
@@ -181,6 +198,33 @@ impl Queen {
         let alias = self.hives.alias(alias)?;
         self.pool.acquire(&alias, Wanted::of(true, true)).await?;
         self.hives.hive(self.pool.places(), &alias).await
+    }
+
+    async fn install_hive(&self, alias: Option<&str>) -> Result<HiveInstalled, ErrorBody> {
+        self.hives.install(&self.hives.alias(alias)?).await
+    }
+
+    async fn uninstall_hive(
+        &self,
+        alias: Option<&str>,
+        models: bool,
+    ) -> Result<Vec<String>, ErrorBody> {
+        let alias = self.hives.alias(alias)?;
+        self.hives.uninstall(self.pool.places(), &alias, models).await
+    }
+
+    /// Brings a hive, which is started if need be, and its workers up to date.
+    async fn update_one(&self, job: JobWriter, alias: Option<&str>) {
+        let updated = async {
+            let alias = self.hives.alias(alias)?;
+            self.update_hive(&job, &alias).await?;
+            self.hives.hive(self.pool.places(), &alias).await
+        };
+        let updated = tokio::select! {
+            () = job.cancelled() => return job.cancelled_end(),
+            updated = updated => updated,
+        };
+        job.finish(updated);
     }
 
     async fn stop_hive(&self, alias: Option<&str>, now: bool) -> Result<Vec<String>, ErrorBody> {

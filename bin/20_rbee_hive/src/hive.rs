@@ -1,12 +1,11 @@
 use std::{
     collections::HashSet,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use chain_level::{Metrics, Pool, Relays, Told, Wanted};
+use chain_level::{Metrics, Pool, Relays, ServedAt, Told, Wanted};
 use daemon_lifecycle::{Daemon, State, Waits};
 use http_guard::{Access, Keyless, Keys, Token};
 use job_server::JobServer;
@@ -145,9 +144,9 @@ impl Hive {
         }
     }
 
-    /// Once this hive has been replaced: has the next one, which answers at `address`, go on with
+    /// Once this hive has been replaced: has the next one, which answers `at` the same place, go on with
     /// what still streams at the drain deadline. Never returns; to be run beside serving.
-    pub async fn leave_in_time(&self, address: SocketAddr) -> ! {
-        self.relays.leave_in_time(address).await
+    pub async fn leave_in_time(&self, at: impl Into<ServedAt>) -> ! {
+        self.relays.leave_in_time(at).await
     }
 }

@@ -13,8 +13,9 @@ use rbee_api::paths;
 
 use crate::Hive;
 
-/// All routes of `hive`, guarded for a listener on the loopback `port`.
-pub fn router(hive: Hive, port: u16) -> Router {
+/// All routes of `hive`, guarded for a listener on the loopback `port`; without one, on a Unix socket
+/// that no other user reaches.
+pub fn router(hive: Hive, port: impl Into<Option<u16>>) -> Router {
     let managed = Router::new()
         .route(paths::MODEL_PULL, post(models::pull))
         .route(paths::STORED_MODEL, delete(models::remove))
@@ -35,5 +36,6 @@ pub fn router(hive: Hive, port: u16) -> Router {
     let routes = managed.merge(open).with_state(hive).merge(told);
     let routes = routes.merge(completion_routes(relays.clone())).merge(job_routes(relays));
     let routes = routes.merge(metrics);
-    fallbacks(routes).layer(Guard::loopback(port).access(access).layer())
+    let guard = port.into().map_or_else(Guard::unix, Guard::loopback);
+    fallbacks(routes).layer(guard.access(access).layer())
 }

@@ -43,7 +43,9 @@ pub(crate) struct OutputArgs {
 Examples:
   ./rbee hive list
   ./rbee hive add my-hive
-  ./rbee hive start my-hive")]
+  ./rbee hive start my-hive
+  ./rbee hive add gpu-box --host me@gpu-box
+  ./rbee hive install gpu-box")]
 pub(crate) enum HiveVerb {
     /// Start a hive; replace the one that runs if it is stale
     Start(HiveArgs),
@@ -59,6 +61,18 @@ pub(crate) enum HiveVerb {
     Status(HiveArgs),
     /// List the configured hives
     List(OutputArgs),
+    /// Bring a hive and its workers up to date; one that does not run is started
+    Update(HiveArgs),
+    /// Bring to another machine what its hive runs from; start nothing
+    Install(HiveArgs),
+    /// Stop a hive on another machine and remove it from there
+    Uninstall {
+        /// Remove the models that it has fetched, too
+        #[arg(long)]
+        models: bool,
+        #[command(flatten)]
+        hive: HiveArgs,
+    },
     /// Write a hive into the configuration; its comments stay
     Add(HiveAddArgs),
     /// Take a hive out of the configuration
@@ -75,6 +89,9 @@ pub(crate) struct HiveAddArgs {
     /// Where it listens; without it the next free one after the other hives'
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
+    /// What `ssh` calls the machine that it is on, where that is another one
+    #[arg(long, value_name = "[USER@]HOST", conflicts_with = "port")]
+    pub(crate) host: Option<String>,
 }
 
 #[derive(Debug, Args)]

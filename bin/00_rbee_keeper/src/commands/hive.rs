@@ -1,5 +1,5 @@
 use narration_core::Narration;
-use rbee_api::{Capabilities, Hive, HiveList, HiveState, JobRequest};
+use rbee_api::{Capabilities, Hive, HiveInstalled, HiveList, HiveState, JobRequest};
 use rbee_config::{ConfigFile, HiveEntry, hive_lines};
 
 use crate::{
@@ -16,6 +16,11 @@ pub(crate) async fn run(app: &App, verb: HiveVerb) -> Result<(), Failure> {
         HiveVerb::Start(args) => job(app, args, |alias| JobRequest::HiveStart { alias }).await,
         HiveVerb::Stop { now, hive } => {
             job(app, hive, |alias| JobRequest::HiveStop { alias, now }).await
+        }
+        HiveVerb::Update(args) => job(app, args, |alias| JobRequest::HiveUpdate { alias }).await,
+        HiveVerb::Install(args) => install(app, args).await,
+        HiveVerb::Uninstall { models, hive } => {
+            job(app, hive, |alias| JobRequest::HiveUninstall { alias, models }).await
         }
         HiveVerb::Status(args) => {
             let hive = one(list(app).await?, known(app, args.alias)?)?;
@@ -65,8 +70,11 @@ fn unknown(app: &App, alias: &str, error: rbee_config::Error) -> Failure {
 fn add(app: &App, args: &HiveAddArgs) -> Result<(), Failure> {
     app.is_ours_to("configure")?;
     let hives = &app.config.hives;
-    let hive = HiveEntry::beside(hives, app.config.queen.port, &args.alias, args.port)
-        .map_err(Failure::usage)?;
+    let hive = match &args.host {
+        Some(host) => HiveEntry::elsewhere(hives, &args.alias, host),
+        None => HiveEntry::beside(hives, app.config.queen.port, &args.alias, args.port),
+    };
+    let hive = hive.map_err(Failure::usage)?;
     let path = &app.config.paths.config_file;
     let mut file = ConfigFile::open(&app.config).map_err(Failure::usage)?;
     // The hive that is there without a word must be written once there are others.
@@ -112,6 +120,22 @@ async fn remove(app: &App, alias: &str) -> Result<(), Failure> {
 pub(crate) async fn ensure(app: &App, alias: Option<String>) -> Result<(), Failure> {
     let request = JobRequest::HiveStart { alias: known(app, alias)? };
     Job::start(app, &request).await?.finish().await.map(drop)
+}
+
+async fn install(app: &App, args: HiveArgs) -> Result<(), Failure> {
+    let request = JobRequest::HiveInstall { alias: known(app, args.alias)? };
+    let result = Job::start(app, &request).await?.finish().await?;
+    print(app, args.output.json, &result, |result| {
+        let installed = result.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let Some(HiveInstalled { alias, host, pushed_bytes }) = installed else {
+            return String::new();
+        };
+        let brought = match pushed_bytes {
+            0 => "all of it was there".to_owned(),
+            pushed => format!("{} brought there", bytes(pushed)),
+        };
+        format!("`{alias}` is on `{host}`: {brought}; `./rbee hive start {alias}` starts it\n")
+    })
 }
 
 async fn job(
@@ -168,7 +192,13 @@ fn table(hives: &[Hive]) -> String {
         table.row([
             hive.alias.clone(),
             hive.host.clone(),
-            hive.port.to_string(),
+            match hive.port {
+                // Reached over SSH.
+                0 if hive.base_url.as_deref().is_none_or(|url| url.starts_with("ssh:")) => {
+                    "-".into()
+                }
+                port => port.to_string(),
+            },
             state_name(hive.state).to_owned(),
             hive.workers.workers.len().to_string(),
             hive.detail.clone().unwrap_or_default(),

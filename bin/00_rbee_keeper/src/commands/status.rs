@@ -142,7 +142,11 @@ fn stopped_queen(app: &App) -> Row {
 
 fn hive_row(hive: &Hive) -> Row {
     let row = Row {
-        port: hive.base_url.as_deref().and_then(port_of).or(Some(hive.port)),
+        port: hive
+            .base_url
+            .as_deref()
+            .and_then(port_of)
+            .or(Some(hive.port).filter(|port| *port != 0)),
         detail: hive.detail.clone(),
         ..Row::stopped("hive", &hive.alias)
     };

@@ -349,6 +349,12 @@ async fn management_jobs_name_their_operation_and_print_their_result() {
             &["hive", "stop", "h", "--now", "--json"],
             json!({ "operation": "hive_stop", "alias": "h", "now": true }),
         ),
+        (&["hive", "update", "h", "--json"], json!({ "operation": "hive_update", "alias": "h" })),
+        (&["hive", "install", "--json"], json!({ "operation": "hive_install", "alias": null })),
+        (
+            &["hive", "uninstall", "h", "--json"],
+            json!({ "operation": "hive_uninstall", "alias": "h", "models": false }),
+        ),
         (
             &["model", "pull", "m", "--hive", "h", "--json"],
             json!({ "operation": "model_pull", "hive": "h", "model": "m" }),
@@ -404,6 +410,27 @@ async fn an_alias_that_nobody_configured_comes_with_the_lines_to_add() {
       alias = "my-hive"
       port = 8601
     "#);
+}
+
+#[tokio::test]
+async fn a_hive_elsewhere_is_written_with_its_host_and_brought_there() {
+    let keeper = Keeper::alone();
+    keeper.write("config.toml", "[[hive]]\nalias = \"a\"\n");
+    keeper.run(&["hive", "add", "gpu-box", "--host", "me@gpu-box"]).await.exits(0);
+    let text = std::fs::read_to_string(keeper.home().join("config.toml")).unwrap();
+    assert!(text.ends_with("[[hive]]\nalias = \"gpu-box\"\nhost = \"me@gpu-box\"\n"), "{text}");
+    let output = keeper.run(&["hive", "add", "b", "--host=-v"]).await.exits(2);
+    assert!(output.stderr.contains("what `ssh` calls another machine"), "{}", output.stderr);
+
+    let queen = queen().await;
+    let installed =
+        json!({ "alias": "gpu-box", "host": "me@gpu-box", "pushed_bytes": 187_000_000_u64 });
+    queen.on_job(job_of(&installed));
+    let output = Keeper::of(&queen).run(&["hive", "install", "gpu-box"]).await.exits(0);
+    let request = json!({ "operation": "hive_install", "alias": "gpu-box" });
+    assert_eq!(queen.requests(JOBS)[0].body, request);
+    assert!(output.stdout.starts_with("`gpu-box` is on `me@gpu-box`: "), "{}", output.stdout);
+    assert!(output.stdout.contains(" brought there"), "{}", output.stdout);
 }
 
 #[tokio::test]

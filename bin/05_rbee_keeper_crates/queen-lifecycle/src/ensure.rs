@@ -82,7 +82,8 @@ pub(crate) fn manager(config: &RbeeConfig) -> Result<DaemonManager, daemon_lifec
     }
     let spec =
         Spec { binary: QUEEN, instance: instance(config), args, takeover: config.queen.takeover };
-    chain_daemon::manager(config, spec)
+    // Hives on other machines are reached with the user's own keys.
+    Ok(chain_daemon::manager(config, spec)?.env_allow(["SSH_AUTH_SOCK"]))
 }
 
 pub(crate) fn instance(config: &RbeeConfig) -> InstanceName {

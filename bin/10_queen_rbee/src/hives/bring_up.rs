@@ -15,32 +15,55 @@ impl Hives {
         slot: &Slot<HiveHandle>,
         waits: Waits,
     ) -> Result<HiveHandle, ErrorBody> {
+        let before = slot.current().map(|running| running.handle.identity.instance_id.clone());
+        if self.is_elsewhere(&slot.name) {
+            let (hives, alias) = (self.clone(), slot.name.clone());
+            let starting = async move {
+                let started = hives.0.elsewhere.start(&hives.config(), &alias, waits).await;
+                hives.handle(&alias, started.map_err(|error| failure::hive(&error))?)
+            };
+            let hive = to_its_end(starting).await?;
+            narrate(&hive, before.as_deref());
+            return Ok(hive);
+        }
         let request = HiveStartRequest { alias: Some(slot.name.clone()), waits };
         let starting = self.0.hosts.start(self.config(), request);
         let hive = to_its_end(starting.map_err(|error| failure::hive(&error))).await?;
-        let before = slot.current().map(|running| running.handle.identity.instance_id.clone());
-        narrate(&hive, before.as_deref());
         let HiveStartResponse { alias, base_url, identity, outcome } = hive;
-        Ok(HiveHandle { alias, base_url, identity, outcome })
+        let hive = HiveHandle { alias, identity, outcome, way: self.0.here.at(base_url) };
+        narrate(&hive, before.as_deref());
+        Ok(hive)
     }
 
     /// The hive if it runs, stale or not; starts nothing.
-    pub(super) async fn find(&self, slot: &Slot<HiveHandle>) -> Option<HiveHandle> {
+    ///
+    /// # Errors
+    ///
+    /// When it is not to be found out, as where its machine is out of reach.
+    pub(crate) async fn find(
+        &self,
+        slot: &Slot<HiveHandle>,
+    ) -> Result<Option<HiveHandle>, ErrorBody> {
         if let Some(running) = slot.current()
-            && running.handle.identity.is_alive()
+            && running.is_alive()
         {
-            return Some(running.handle.clone());
+            return Ok(Some(running.handle.clone()));
         }
-        let identity = self.0.hosts.find(&self.config(), &slot.name).await.ok().flatten()?;
-        let base_url = hive_lifecycle::base_url(&identity);
+        if self.is_elsewhere(&slot.name) {
+            return self.look_for(&slot.name).await;
+        }
+        let found = self.0.hosts.find(&self.config(), &slot.name).await;
+        let Some(identity) = found.map_err(|error| failure::hive(&error))? else { return Ok(None) };
+        let way = self.0.here.at(hive_lifecycle::base_url(&identity));
         let (alias, outcome) = (slot.name.clone(), Outcome::Reused);
-        Some(HiveHandle { alias, base_url, identity, outcome })
+        Ok(Some(HiveHandle { alias, identity, outcome, way }))
     }
 }
 
 /// `before` is the instance that the queen knew.
-fn narrate(hive: &HiveStartResponse, before: Option<&str>) {
-    let HiveStartResponse { alias, base_url, identity, outcome } = hive;
+fn narrate(hive: &HiveHandle, before: Option<&str>) {
+    let HiveHandle { alias, identity, outcome, way } = hive;
+    let base_url = way.shown();
     let (level, human) = match outcome {
         Outcome::Started => (Level::Info, format!("`{alias}` answers at {base_url}")),
         Outcome::Replaced { .. } => {

@@ -8,6 +8,8 @@ use super::{HiveHandle, Hives};
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Candidate {
     alias: String,
+    /// Whether there is no way to its machine, as far as is known.
+    out_of_reach: bool,
     /// A hive that would have to be started first comes last.
     running: bool,
     has_model: bool,
@@ -18,8 +20,8 @@ impl Hives {
     /// The alias of the hive that is to answer for `model`.
     ///
     /// One that has it loaded, else one that runs, else the first; of several alike the one with
-    /// the fewest requests. With one hive configured nobody is asked, nor where the model's table names
-    /// one.
+    /// the fewest requests. One that is out of reach comes last. With one hive configured nobody is
+    /// asked, nor where the model's table names one.
     pub(super) async fn hive_for(&self, places: &Places<HiveHandle>, model: &str) -> String {
         let config = self.config();
         let entry = config.model_called(model).map(|(_, entry)| entry);
@@ -46,15 +48,19 @@ impl Hives {
     }
 
     async fn candidate(&self, places: &Places<HiveHandle>, alias: &str, model: &str) -> Candidate {
-        let running = places.occupant(alias);
+        let running = places.occupant(alias).filter(|running| running.is_alive());
         let workers = match &running {
             Some(running) => self.workers_of(&running.handle).await.ok(),
             None => None,
         };
+        // A link that is cut is noticed by a hive that does not answer, before ssh notices.
+        let is_silent = running.is_some() && workers.is_none() && self.is_elsewhere(alias);
+        let out_of_reach = is_silent || self.0.elsewhere.is_out_of_reach(alias);
         let running = workers.is_some();
         let WorkerList { workers } = workers.unwrap_or_default();
         Candidate {
             alias: alias.to_owned(),
+            out_of_reach,
             running,
             has_model: workers
                 .iter()
@@ -69,7 +75,9 @@ impl Hives {
 fn best(candidates: Vec<Candidate>) -> String {
     candidates
         .into_iter()
-        .min_by_key(|hive| (!hive.has_model, !hive.running, hive.active_requests))
+        .min_by_key(|hive| {
+            (hive.out_of_reach, !hive.has_model, !hive.running, hive.active_requests)
+        })
         .map(|hive| hive.alias)
         .expect("the configuration has at least one hive")
 }
@@ -98,7 +106,14 @@ mod tests {
         assert_eq!(best(vec![hive("a", false, false, 0), hive("b", false, false, 0)]), "a");
     }
 
+    #[test]
+    fn one_that_is_out_of_reach_comes_behind_one_to_be_started() {
+        let lost = Candidate { out_of_reach: true, ..hive("a", false, true, 0) };
+        assert_eq!(best(vec![lost, hive("b", false, false, 9)]), "b");
+    }
+
     fn hive(alias: &str, running: bool, has_model: bool, active_requests: u32) -> Candidate {
-        Candidate { alias: alias.to_owned(), running, has_model, active_requests }
+        let alias = alias.to_owned();
+        Candidate { alias, out_of_reach: false, running, has_model, active_requests }
     }
 }

@@ -1,5 +1,7 @@
 use chain_daemon::HIVE;
-use chain_level::{Completion, Lapse, Level, Metrics, Place, Places, Renewed, Running, Wanted};
+use chain_level::{
+    Busy, Completion, Lapse, Level, Metrics, Place, Places, Reached, Renewed, Running, Wanted,
+};
 use daemon_lifecycle::{Identity, Outcome};
 use rbee_api::{ErrorBody, HEADER_MODELS, Health, Hive, ModelReach, Status, paths};
 use reqwest::{Method, RequestBuilder};
@@ -20,6 +22,14 @@ impl Level for Hives {
 
     fn identity(hive: &HiveHandle) -> &Identity {
         &hive.identity
+    }
+
+    /// One elsewhere counts as dead while there is no way to it.
+    fn is_alive(hive: &HiveHandle, process: &Identity) -> bool {
+        match &hive.way.elsewhere {
+            Some(hive) => hive.is_linked(),
+            None => process.is_alive(),
+        }
     }
 
     fn metrics(&self) -> &Metrics {
@@ -64,6 +74,9 @@ impl Level for Hives {
 
     async fn is_current(&self, hive: &HiveHandle) -> bool {
         let HiveHandle { alias, identity, .. } = hive;
+        if hive.way.elsewhere.is_some() {
+            return self.0.elsewhere.is_current(&self.config(), alias, identity).await;
+        }
         self.0.hosts.is_current(&self.config(), alias, identity).await.unwrap_or(false)
     }
 
@@ -80,19 +93,20 @@ impl Level for Hives {
     }
 
     fn request(&self, hive: &HiveHandle, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}{path}", hive.base_url);
-        self.authorized(self.0.streams.request(method, url))
+        self.streaming(hive, method, path)
     }
 
     /// The queen's own right goes along only for a client who may name any model. A stream that is
     /// silent for long is broken: a hive that lives sends comments.
     fn completion(&self, hive: &HiveHandle, completion: &Completion) -> RequestBuilder {
-        let http = if completion.events { &self.0.streams } else { &self.0.http };
-        let url = format!("{}{}", hive.base_url, completion.path);
-        let request = http.request(completion.method.clone(), url);
+        let (way, method) = (&hive.way, completion.method.clone());
+        let request = match completion.events {
+            true => way.stream(method, &completion.path),
+            false => way.request(method, &completion.path),
+        };
         let request = request.header(HEADER_MODELS, completion.reach.as_str());
         match completion.reach {
-            ModelReach::Any => self.authorized(request),
+            ModelReach::Any => way.authorized(request),
             ModelReach::Stored | ModelReach::Catalogue => request,
         }
     }
@@ -104,10 +118,11 @@ impl Level for Hives {
 
     /// Whichever generation of the hive serves answers.
     async fn renew(&self, hive: &HiveHandle) -> Result<Renewed, Lapse> {
-        let health: Health = self
-            .get(hive, paths::HEALTH)
-            .await
-            .map_err(|body| Lapse::Refused(body.error.message))?;
+        let asked = self.get::<Health>(hive, paths::HEALTH);
+        let health = match &hive.way.elsewhere {
+            Some(elsewhere) => Self::renewed(elsewhere, asked).await?,
+            None => asked.await.map_err(|body| Lapse::Refused(body.error.message))?,
+        };
         let Health { instance_id, pid, start_time, exe_hash, .. } = health;
         let by = Identity { instance_id, pid, start_time, exe_hash, ..hive.identity.clone() };
         match health.status {
@@ -116,7 +131,27 @@ impl Level for Hives {
         }
     }
 
-    async fn end(&self, process: &Identity) {
-        self.0.hosts.end(process).await;
+    async fn end(&self, hive: &HiveHandle, process: &Identity) {
+        match hive.way.elsewhere {
+            Some(_) => self.0.elsewhere.end(&self.config(), &hive.alias).await,
+            None => self.0.hosts.end(process).await,
+        }
+    }
+
+    /// A hive elsewhere goes on with what it has while there is no way to it.
+    async fn reach(
+        &self,
+        places: &Places<HiveHandle>,
+        alias: &str,
+        method: &Method,
+        path: &str,
+    ) -> Option<Reached<HiveHandle>> {
+        if !self.is_elsewhere(alias) {
+            return None;
+        }
+        let found = self.linked_again(&places.slot(alias)).await.transpose()?;
+        Some(found.map(|hive| {
+            (self.streaming(&hive, method.clone(), path), Self::hold(None::<Busy<HiveHandle>>))
+        }))
     }
 }

@@ -28,7 +28,7 @@ impl Hives {
     pub(crate) async fn running(&self, places: &Places<HiveHandle>) -> Vec<String> {
         let mut running = Vec::new();
         for alias in self.aliases() {
-            if self.find(&places.slot(&alias)).await.is_some() {
+            if matches!(self.find(&places.slot(&alias)).await, Ok(Some(_))) {
                 running.push(alias);
             }
         }
@@ -83,10 +83,18 @@ impl Hives {
         let alias = self.alias(Some(alias))?;
         let (hive, slot) = (self.stopped(&alias), places.slot(&alias));
         let is_starting = slot.bringing_up.try_lock().is_err();
-        Ok(match self.find(&slot).await {
-            Some(handle) => self.asked(hive, &handle).await,
-            None if is_starting => Hive { state: HiveState::Starting, ..hive },
-            None => hive,
+        let found = match self.is_elsewhere(&alias) {
+            true => self.found_soon(&slot).await,
+            false => self.find(&slot).await,
+        };
+        Ok(match found {
+            Ok(Some(handle)) => self.asked(hive, &handle).await,
+            _ if is_starting => Hive { state: HiveState::Starting, ..hive },
+            Ok(None) => hive,
+            Err(body) => {
+                let detail = Some(body.error.message);
+                Hive { state: HiveState::Failed, detail, ..hive }
+            }
         })
     }
 
@@ -110,7 +118,7 @@ impl Hives {
 
     /// The same with what it says of itself.
     pub(super) async fn asked(&self, mut hive: Hive, handle: &HiveHandle) -> Hive {
-        hive.base_url = Some(handle.base_url.clone());
+        hive.base_url = Some(handle.way.shown());
         match self.get::<Health>(handle, paths::HEALTH).await {
             Ok(health) => {
                 hive.state = HiveState::Ready;

@@ -231,7 +231,7 @@ impl Hives {
     ) -> Result<(), ErrorBody> {
         let fresh = if wanted.fresh || part.is_some() { "1" } else { "0" };
         let body = LoadRequest { model: model.to_owned(), keep_alive: None, part };
-        let request = self.streaming(&hive.base_url, Method::POST, paths::MODEL_LOAD);
+        let request = self.streaming(hive, Method::POST, paths::MODEL_LOAD);
         let request = request.header(HEADER_MODELS, wanted.reach.as_str());
         let request = request.header(HEADER_FRESH, fresh).json(&body);
         let unreachable = |error: reqwest::Error| failure::unreachable(&hive.alias, &error);
@@ -303,7 +303,7 @@ impl Hives {
         };
         let mut found = Vec::new();
         for alias in &group.hives {
-            found.extend(self.find(&places.slot(alias)).await);
+            found.extend(self.find(&places.slot(alias)).await.ok().flatten());
         }
         let mut unloaded = ModelUnloaded { name: group.model.clone(), was_loaded: false };
         for hive in &found {
@@ -341,7 +341,7 @@ impl Hives {
         }
         let mut looked = Vec::new();
         for alias in self.aliases() {
-            let hive = self.find(&places.slot(&alias)).await;
+            let hive = self.find(&places.slot(&alias)).await.ok().flatten();
             let workers = match &hive {
                 Some(hive) => self.workers_of(hive).await.ok().map(|list| list.workers),
                 None => None,

@@ -87,8 +87,9 @@ async fn next(told: &mut Option<EventStream>) -> Option<StreamEvent> {
 
 /// `None` of a hive that has no such route, or does not answer.
 async fn listen(queen: &Queen, hive: &Hive) -> Option<EventStream> {
-    let base_url = hive.base_url.as_deref()?;
-    let request = queen.hives.streaming(base_url, Method::GET, paths::EVENTS);
+    let slot = queen.pool.places().slot(&hive.alias);
+    let hive = queen.hives.find(&slot).await.ok()??;
+    let request = queen.hives.streaming(&hive, Method::GET, paths::EVENTS);
     let response = request.send().await.ok()?;
     (response.status().is_success() && EventStream::is_one(&response))
         .then(|| EventStream::new(response))

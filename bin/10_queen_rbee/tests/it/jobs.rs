@@ -115,6 +115,20 @@ async fn a_hive_that_is_not_configured_fails_its_job() {
 }
 
 #[tokio::test]
+async fn nothing_is_brought_to_or_removed_from_this_machine() {
+    let (world, hive) = World::one().await;
+    for request in [
+        r#"{"operation":"hive_install","alias":"a"}"#,
+        r#"{"operation":"hive_uninstall","alias":"a","models":true}"#,
+    ] {
+        let answer = world.job(request).await;
+        assert!(answer.body.contains("the hive `a` is on this machine"), "{answer:?}");
+        assert!(answer.body.ends_with("data: {\"state\":\"failed\"}\n\n"), "{answer:?}");
+    }
+    assert_eq!(hive.starts(), 0);
+}
+
+#[tokio::test]
 async fn a_pull_passes_on_what_the_hive_tells() {
     let (world, hive) = World::one().await;
     let progress = r#"{"target":"m","done_bytes":1,"total_bytes":2}"#;

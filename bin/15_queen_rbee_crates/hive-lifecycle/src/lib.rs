@@ -3,8 +3,10 @@
 mod error;
 mod start; // start, or replace a stale one
 mod stop;
+mod elsewhere; // on other machines
 
 pub use crate::{
+    elsewhere::{Elsewhere, HiveElsewhere, Installed},
     error::Error,
     start::{
         HiveStartRequest,   // which hive

@@ -37,7 +37,7 @@ pub async fn execute_hive_start(
     config: Arc<RbeeConfig>,
 ) -> Result<HiveStartResponse, Error> {
     let hive = config.hive(request.alias.as_deref()).map_err(Error::UnknownHive)?;
-    let failed = |source| Error::Start { alias: hive.alias.clone(), source };
+    let failed = |error| Error::Start { alias: hive.alias.clone(), source: Box::new(error) };
     let manager = manager(&config, hive).map_err(failed)?.waits(request.waits);
     let manager = manager.takeover(is_abandoned(&config, hive));
     let daemon = manager.spawn().await.map_err(failed)?;
@@ -56,7 +56,7 @@ pub async fn execute_hive_start(
 /// An alias that is not configured; an unreadable run directory.
 pub async fn find_hive(config: &RbeeConfig, alias: &str) -> Result<Option<Identity>, Error> {
     let hive = config.hive(Some(alias)).map_err(Error::UnknownHive)?;
-    let failed = |source| Error::Find { alias: hive.alias.clone(), source };
+    let failed = |error| Error::Find { alias: hive.alias.clone(), source: Box::new(error) };
     manager(config, hive).map_err(failed)?.running().await.map_err(failed)
 }
 
@@ -73,7 +73,7 @@ pub async fn hive_is_current(
     identity: &Identity,
 ) -> Result<bool, Error> {
     let hive = config.hive(Some(alias)).map_err(Error::UnknownHive)?;
-    let failed = |source| Error::Find { alias: hive.alias.clone(), source };
+    let failed = |error| Error::Find { alias: hive.alias.clone(), source: Box::new(error) };
     Ok(manager(config, hive).map_err(failed)?.is_current(identity).await)
 }
 

@@ -19,7 +19,7 @@ pub async fn execute_hive_stop(
     now: bool,
 ) -> Result<Vec<String>, Error> {
     let alias = &config.hive(Some(alias)).map_err(Error::UnknownHive)?.alias;
-    let failed = |source| Error::Stop { alias: alias.clone(), source };
+    let failed = |error| Error::Stop { alias: alias.clone(), source: Box::new(error) };
     let mode = stop_mode(config, now);
     let (run, hive) = (&config.paths.run, instance(alias));
     let is_hive = |name: &str| name.parse::<InstanceName>().is_ok_and(|name| name == hive);

@@ -8,7 +8,7 @@ import { age, counted, rate } from "./text.js";
 // More than these are summed up.
 const SHOWN = 24;
 
-const OPERATIONS = { completion: "answer", chat_completion: "answer", model_pull: "fetch", hive_start: "start of a hive", hive_stop: "stop of a hive", chain_update: "update", props: "look" };
+const OPERATIONS = { completion: "answer", chat_completion: "answer", model_pull: "fetch", hive_start: "start of a hive", hive_stop: "stop of a hive", chain_update: "update", hive_install: "install of a hive", hive_update: "update of a hive", hive_uninstall: "removal of a hive", props: "look" };
 
 function begin() {
   return make("tr", {},

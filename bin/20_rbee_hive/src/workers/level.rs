@@ -133,7 +133,7 @@ impl Level for Workers {
         }
     }
 
-    async fn end(&self, process: &Identity) {
+    async fn end(&self, _: &WorkerHandle, process: &Identity) {
         self.0.host.end(process).await;
     }
 

@@ -13,15 +13,24 @@ mod health; // the answer to GET /health
 mod log; // a daemon's log
 mod binaries; // what the sources make of each daemon
 mod standing; // what each daemon runs, and how well it has done
+mod elsewhere; // a hive on a machine without sources
 
 pub use crate::{
     binaries::watch_binaries, // (&RbeeConfig, &Weak<T>, told), beside serving
-    fresh::keep_fresh,        // (&Daemon, &LiveConfig), while serving
-    health::health,           // (&Identity, since) -> Health
-    log::init_tracing,        // (filter, narrate)
+    elsewhere::{
+        There,
+        for_elsewhere, // (&RbeeConfig, alias, Binary, Waits) -> DaemonManager
+        hive_at,       // (&RbeeConfig, alias, binary) -> DaemonManager
+        socket_below,  // (home, alias) -> where the hive answers
+    },
+    fresh::keep_fresh, // (&Daemon, &LiveConfig), while serving
+    health::health,    // (&Identity, since) -> Health
+    log::init_tracing, // (filter, narrate)
     name::{InstanceName, UnknownName},
     standing::{Standing, standing}, // (&RbeeConfig) -> Vec<Standing>
 };
+
+use std::path::PathBuf;
 
 use daemon_lifecycle::{DaemonManager, Error, Hurry, OnBuildFailure, StopMode, UpdatePolicy};
 use rbee_config::{DOWNLOAD_VARIABLES, RbeeConfig};
@@ -118,21 +127,10 @@ fn unnamed(config: &RbeeConfig, binary: Binary, args: Vec<String>) -> Result<Dae
         Some(installation) => installation.program(name),
         None => DaemonManager::find_in_target(name)?,
     };
-    let manager = DaemonManager::new(path, args)
-        .log_dir(&config.paths.logs)
-        .drain_timeout(config.queen.drain_timeout)
-        .env_allow(SETTINGS);
+    let manager = as_it_is(config, role, path, args);
     let manager = match first_build {
         Some(note) => manager.first_build(note),
         None => manager,
-    };
-    let manager = match role {
-        Role::Model => manager.builds_nothing(),
-        Role::Engine => manager.builds_nothing().env_allow(ENGINES),
-        Role::Chain => {
-            let downloads = DOWNLOADS.iter().chain(DOWNLOAD_VARIABLES).copied();
-            manager.env_allow(downloads).env_allow(ENGINES)
-        }
     };
     let Some(root) = &config.source_root else { return Ok(manager) };
     let others = DAEMONS.iter().filter(|other| **other != binary);
@@ -140,6 +138,22 @@ fn unnamed(config: &RbeeConfig, binary: Binary, args: Vec<String>) -> Result<Dae
         .enable_auto_update(name, root.join(source_dir))
         .build_together_with(others.map(|other| (other.name, root.join(other.source_dir))))
         .auto_update_policy(policy(config)))
+}
+
+/// A manager for the binary at `path`, which is not kept up to date.
+fn as_it_is(config: &RbeeConfig, role: Role, path: PathBuf, args: Vec<String>) -> DaemonManager {
+    let manager = DaemonManager::new(path, args)
+        .log_dir(&config.paths.logs)
+        .drain_timeout(config.queen.drain_timeout)
+        .env_allow(SETTINGS);
+    match role {
+        Role::Model => manager.builds_nothing(),
+        Role::Engine => manager.builds_nothing().env_allow(ENGINES),
+        Role::Chain => {
+            let downloads = DOWNLOADS.iter().chain(DOWNLOAD_VARIABLES).copied();
+            manager.env_allow(downloads).env_allow(ENGINES)
+        }
+    }
 }
 
 /// Says, for as long as the answer lives, that somebody waits for `binary`: what is being built for

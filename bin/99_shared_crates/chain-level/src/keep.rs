@@ -97,7 +97,7 @@ impl<L: Level> Pool<L> {
         narration::<L>("hung", human).about(id).level(Severity::Warn).emit();
         self.level().metrics().ended(L::PROCESS, Why::Hung);
         // First, so that nobody finds it who looks for another.
-        self.level().end(&running.identity()).await;
+        self.level().end(&running.handle, &running.identity()).await;
         running.give_up(why);
     }
 }

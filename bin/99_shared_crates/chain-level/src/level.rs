@@ -36,6 +36,12 @@ pub trait Level: Clone + Send + Sync + 'static {
 
     fn identity(handle: &Self::Handle) -> &Identity;
 
+    /// Whether exactly this process is alive: by the kernel's word, where it is on this machine. One
+    /// that cannot be reached counts as dead until it is brought up, or found, again.
+    fn is_alive(_handle: &Self::Handle, process: &Identity) -> bool {
+        process.is_alive()
+    }
+
     /// Where requests and processes are counted.
     fn metrics(&self) -> &Metrics;
 
@@ -118,7 +124,7 @@ pub trait Level: Clone + Send + Sync + 'static {
         handle: &Self::Handle,
         distrusted: bool,
     ) -> impl Future<Output = bool> + Send {
-        future::ready(!distrusted && Self::identity(handle).is_alive())
+        future::ready(!distrusted && Self::is_alive(handle, Self::identity(handle)))
     }
 
     /// Processes that are alive and none of the `known` ids, each with the name of its place.
@@ -168,8 +174,8 @@ pub trait Level: Clone + Send + Sync + 'static {
         future::ready(Ok(Renewed::default()))
     }
 
-    /// Ends a process that hangs, at once.
-    fn end(&self, process: &Identity) -> impl Future<Output = ()> + Send {
+    /// Ends a process that hangs, at once; it is the one behind the handle now.
+    fn end(&self, _handle: &Self::Handle, process: &Identity) -> impl Future<Output = ()> + Send {
         async {
             daemon_lifecycle::kill(process).await;
         }

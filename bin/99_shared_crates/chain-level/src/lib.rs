@@ -56,7 +56,7 @@ pub use crate::{
     next::NextLevel,
     places::Places,
     pool::Pool,
-    relays::Relays,
+    relays::{Relays, ServedAt},
     respond::{
         Beginning,
         Begun,

@@ -271,7 +271,7 @@ impl<L: Level> Pool<L> {
 
     fn running(handle: L::Handle) -> Arc<Running<L::Handle>> {
         let identity = L::identity(&handle).clone();
-        Running::new(handle, identity)
+        Running::new(handle, identity, L::is_alive)
     }
 
     /// A process beside the place, which nobody else gets while the guard is held. One request at a time

@@ -1,5 +1,6 @@
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,7 +22,6 @@ use crate::{
     attempt::{Again, Attempt},
     drive::{Left, Subject, attempts, drive},
     next::NextLevel,
-    respond::RECONNECT_GRACE,
     start::Start,
     transfer::{Transfer, Transfers},
 };
@@ -49,6 +49,31 @@ pub struct Relays<N> {
     /// Held while a job is fetched from an earlier generation: whoever else asks for it meanwhile
     /// finds it here.
     fetching: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Where every generation of a process answers.
+#[derive(Debug, Clone)]
+pub enum ServedAt {
+    Port(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl ServedAt {
+    fn client(&self) -> reqwest::Result<(reqwest::Client, String)> {
+        let client = reqwest::Client::builder().timeout(FETCH_LIMIT);
+        Ok(match self {
+            Self::Port(address) => (client.build()?, format!("http://{address}")),
+            Self::Socket(path) => {
+                (client.unix_socket(path.as_path()).build()?, "http://localhost".to_owned())
+            }
+        })
+    }
+}
+
+impl From<SocketAddr> for ServedAt {
+    fn from(address: SocketAddr) -> Self {
+        Self::Port(address)
+    }
 }
 
 impl<N: NextLevel> Relays<N> {
@@ -99,7 +124,7 @@ impl<N: NextLevel> Relays<N> {
             Some(Transfer { job, upstream, unanswered, .. }) => {
                 // What was noted of it comes again from there, event by event.
                 let job = if unanswered { job } else { job.behind_its_readers() };
-                let job = self.jobs.adopt(&job, RECONNECT_GRACE)?;
+                let job = self.jobs.adopt(&job, self.jobs.limits().absence)?;
                 tracing::info!(id = %job.id(), at = upstream.at, "goes on with a job that was left");
                 subject.from = Some(Left { upstream, unanswered });
                 job
@@ -192,7 +217,7 @@ impl<N: NextLevel> Relays<N> {
     /// The job is here already, or there is no room for it.
     pub fn take_up(&self, Transfer { job, upstream, asked, .. }: Transfer) -> Result<(), Error> {
         let id = job.id();
-        let job = self.jobs.adopt(&job, RECONNECT_GRACE)?;
+        let job = self.jobs.adopt(&job, self.jobs.limits().absence)?;
         tracing::info!(%id, at = upstream.at, "goes on with a job of an earlier generation");
         let (next, departure) = (self.next.clone(), self.transfers.register(id));
         let from = Some(Left { upstream, unanswered: false });
@@ -222,14 +247,15 @@ impl<N: NextLevel> Relays<N> {
     }
 
     /// Shortly before the drain deadline of a process that has been replaced: has its successor, which
-    /// answers at `address`, take over what is still relayed. To be run beside serving; never returns.
+    /// answers `at` the same place, take over what is still relayed. To be run beside serving; never returns.
     ///
     /// Clients that read with ids lose their connection then and find the job at the same address.
-    pub async fn leave_in_time(&self, address: SocketAddr) -> ! {
+    pub async fn leave_in_time(&self, at: impl Into<ServedAt>) -> ! {
+        let at = at.into();
         let mut shutdown = self.daemon.shutdown();
         let Shutdown { reason, drain_deadline } = (&mut shutdown).await;
         if reason == ShutdownReason::Replaced
-            && let Ok(http) = reqwest::Client::builder().timeout(FETCH_LIMIT).build()
+            && let Ok((http, base_url)) = at.client()
         {
             let left = drain_deadline.saturating_duration_since(Instant::now());
             tokio::select! {
@@ -238,7 +264,7 @@ impl<N: NextLevel> Relays<N> {
             }
             let told = self.transfers.ids().into_iter().map(|id| {
                 // Asked for a job that it does not know, it looks for it here.
-                let request = http.get(format!("http://{address}{}", paths::job(id))).send();
+                let request = http.get(format!("{base_url}{}", paths::job(id))).send();
                 async move {
                     if let Err(error) = request.await {
                         let error = rbee_api::causes(&error);

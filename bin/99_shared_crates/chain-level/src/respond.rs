@@ -13,10 +13,6 @@ use job_server::{
 };
 use rbee_api::{ErrorBody, ErrorCode, HEADER_JOB, event};
 
-/// How long a job waits for its client to come back before it is cancelled. A client that asked
-/// for ids can go on from the last one; any other has lost its stream for good.
-pub(crate) const RECONNECT_GRACE: Duration = Duration::from_secs(15);
-
 /// What the client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -53,7 +49,9 @@ pub enum Beginning {
 pub async fn respond(jobs: &JobServer, id: JobId, form: Form) -> Response {
     let response = match form {
         Form::Events => jobs.subscribe(&id, None).map_err(ApiError::from).map(|subscription| {
-            sse_response(subscription.cancel_on_drop(RECONNECT_GRACE), SseOptions::named())
+            // A client that asked for ids can go on from the last one; any other has lost its stream.
+            let absence = jobs.limits().absence;
+            sse_response(subscription.cancel_on_drop(absence), SseOptions::named())
         }),
         Form::OpenAiStream | Form::Json => begun(jobs, id).await.map(|begun| {
             let response = match begun.answer {

@@ -42,6 +42,8 @@ struct Refreshed {
 pub struct Running<T> {
     pub handle: T,
     identity: Mutex<Identity>,
+    /// Whether that process is alive, as its level sees it.
+    alive: fn(&T, &Identity) -> bool,
     /// Why nobody is to wait for it any more.
     given_up: watch::Sender<Option<String>>,
     /// Renewals of its lease, in a row.
@@ -175,10 +177,15 @@ impl<T> Slot<T> {
 }
 
 impl<T> Running<T> {
-    pub(crate) fn new(handle: T, identity: Identity) -> Arc<Self> {
+    pub(crate) fn new(
+        handle: T,
+        identity: Identity,
+        alive: fn(&T, &Identity) -> bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             handle,
             identity: Mutex::new(identity),
+            alive,
             given_up: watch::Sender::new(None),
             missed: AtomicU32::new(0),
             being_renewed: AtomicBool::new(false),
@@ -189,13 +196,13 @@ impl<T> Running<T> {
         })
     }
 
-    /// Whether exactly this process is alive, by the kernel's word.
+    /// Whether exactly this process is alive: see [`crate::Level::is_alive`].
     pub fn is_alive(&self) -> bool {
-        self.identity().is_alive()
+        (self.alive)(&self.handle, &self.identity())
     }
 
     /// Who is behind the handle by the last word of it.
-    pub(crate) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -82,11 +82,20 @@ impl Token {
             _ => {}
         }
         let secret = text.strip_suffix('\n').unwrap_or(&text);
-        let whole = secret.len() == 2 * SECRET_BYTES;
-        if !whole || !secret.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !is_token(secret) {
             return Err(TokenError::Malformed { path: path_of() });
         }
         Ok(Self { text: secret.into() })
+    }
+
+    /// The secret, for a process of the same user on another machine.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// One that a process on another machine has revealed; `None` for what is none.
+    pub fn revealed(text: &str) -> Option<Self> {
+        is_token(text).then(|| Self { text: text.into() })
     }
 
     /// The value of the `Authorization` header that [`crate::require_token`] asks for.
@@ -109,6 +118,10 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
+}
+
+fn is_token(text: &str) -> bool {
+    text.len() == 2 * SECRET_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -153,6 +153,11 @@ impl JobServer {
         jobs
     }
 
+    /// What it was made with.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
     pub fn info(&self, id: &JobId) -> Option<JobInfo> {
         Some(self.find(id).ok()?.info())
     }

@@ -18,6 +18,8 @@ pub struct Limits {
     pub max_jobs: usize,
     /// How long an ended job can still be read.
     pub retain: Duration,
+    /// How long a running job waits for its reader to come back, before it is cancelled.
+    pub absence: Duration,
     /// Events of one job; the oldest are dropped first, and the newest is always kept.
     pub event_bytes_per_job: usize,
     /// Events of all running jobs together: beyond that each keeps only its newest.
@@ -31,6 +33,7 @@ impl Default for Limits {
         Self {
             max_jobs: 1024,
             retain: Duration::from_mins(10),
+            absence: Duration::from_secs(15),
             event_bytes_per_job: 4 << 20,
             event_bytes_of_running_jobs: 64 << 20,
             event_bytes_of_ended_jobs: 8 << 20,

@@ -9,6 +9,16 @@ pub struct HiveList {
     pub hives: Vec<Hive>,
 }
 
+/// The result of the job `hive_install`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HiveInstalled {
+    pub alias: String,
+    /// What `ssh` calls its machine.
+    pub host: String,
+    /// How much was brought there; 0 where all of it was there.
+    pub pushed_bytes: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Hive {
     pub alias: String,

@@ -28,7 +28,7 @@ pub use crate::{
     continuation::Continuation,
     error::{ErrorBody, ErrorDetail},
     health::{Health, Status},
-    hives::{Capabilities, Device, Hive, HiveList, HiveState},
+    hives::{Capabilities, Device, Hive, HiveInstalled, HiveList, HiveState},
     jobs::{JobCreated, JobEnd, JobInfo, JobList, JobRemains, JobState, Origin, Progress},
     keep_alive::KeepAlive,
     keys::{KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope, ModelReach},

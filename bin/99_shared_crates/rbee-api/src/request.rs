@@ -19,6 +19,13 @@ pub enum JobRequest {
     HiveStart { alias: Option<String> },
     /// Stops the hive and its workers; `now` cuts the requests under way.
     HiveStop { alias: Option<String>, now: bool },
+    /// Brings to another machine what its hive runs from, and starts nothing; its result is an
+    /// [`crate::HiveInstalled`].
+    HiveInstall { alias: Option<String> },
+    /// Brings the hive, which is started if need be, and its workers up to date.
+    HiveUpdate { alias: Option<String> },
+    /// Stops a hive on another machine and removes it from there, its models only if `models`.
+    HiveUninstall { alias: Option<String>, models: bool },
     /// Brings a model into a hive's store.
     ModelPull { hive: Option<String>, model: String },
     /// Loads a model in a hive, fetching it first if need be.
@@ -40,6 +47,9 @@ const OPERATIONS: &[&str] = &[
     "model_pull",
     "model_load",
     "chain_update",
+    "hive_install",
+    "hive_update",
+    "hive_uninstall",
 ];
 
 impl JobRequest {
@@ -53,6 +63,9 @@ impl JobRequest {
             Self::ModelPull { .. } => 4,
             Self::ModelLoad { .. } => 5,
             Self::ChainUpdate {} => 6,
+            Self::HiveInstall { .. } => 7,
+            Self::HiveUpdate { .. } => 8,
+            Self::HiveUninstall { .. } => 9,
         };
         OPERATIONS[place]
     }
@@ -90,6 +103,12 @@ impl<'de> Deserialize<'de> for JobRequest {
                 let Update { .. } = read(&text)?;
                 Self::ChainUpdate {}
             }
+            "hive_install" => Self::HiveInstall { alias: read::<Start, _>(&text)?.alias },
+            "hive_update" => Self::HiveUpdate { alias: read::<Start, _>(&text)?.alias },
+            "hive_uninstall" => {
+                let Uninstall { alias, models, .. } = read(&text)?;
+                Self::HiveUninstall { alias, models }
+            }
             other => return Err(D::Error::unknown_variant(other, OPERATIONS)),
         })
     }
@@ -123,6 +142,16 @@ struct Stop {
     alias: Option<String>,
     #[serde(default)]
     now: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Uninstall {
+    #[serde(rename = "operation")]
+    _operation: IgnoredAny,
+    alias: Option<String>,
+    #[serde(default)]
+    models: bool,
 }
 
 #[derive(Deserialize)]
@@ -186,6 +215,9 @@ mod tests {
             r#"{"operation":"model_load","hive":null,"model":"m"}"#,
             r#"{"operation":"model_load","hive":"a","model":"m","keep_alive":-1}"#,
             r#"{"operation":"chain_update"}"#,
+            r#"{"operation":"hive_install","alias":"a"}"#,
+            r#"{"operation":"hive_update","alias":null}"#,
+            r#"{"operation":"hive_uninstall","alias":"a","models":true}"#,
         ] {
             let request: JobRequest = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&request).unwrap(), text);

@@ -165,7 +165,10 @@ pub fn hive_lines(hive: &HiveEntry) -> String {
 fn hive_table(hive: &HiveEntry) -> Table {
     let mut table = Table::new();
     table.insert("alias", value(&hive.alias));
-    table.insert("port", value(i64::from(hive.port)));
+    match hive.ssh_destination() {
+        Some(host) => table.insert("host", value(host)),
+        None => table.insert("port", value(i64::from(hive.port))),
+    };
     table
 }
 

@@ -16,9 +16,10 @@ pub enum Error {
     #[error("`{key}` must be {expected}, not {found} ({origin})")]
     Invalid { key: String, expected: String, found: String, origin: Origin },
     #[error(
-        "hive `{alias}` is on `{host}`, and hives on other hosts are not supported: use `localhost` ({origin})"
+        "hive `{alias}` is on `{host}` and has no port: it is reached over SSH, whose port is set in \
+         `~/.ssh/config` ({origin})"
     )]
-    RemoteHive { alias: String, host: String, origin: Origin },
+    PortElsewhere { alias: String, host: String, origin: Origin },
     #[error("two hives are called `{alias}` ({origin})")]
     DuplicateHive { alias: String, origin: Origin },
     #[error("`{first}` and `{second}` are both {port} ({origin})")]

@@ -21,13 +21,38 @@ const KEYS: [&str; 3] = ["alias", "host", "port"];
 pub struct HiveEntry {
     /// The name that people and requests use; `[a-z0-9._-]`, at most 64 characters.
     pub alias: String,
-    /// `localhost` or a loopback address.
+    /// `localhost` or a loopback address for this machine, else what `ssh` calls another one.
     pub host: String,
-    /// 0 lets the system choose one.
+    /// 0 lets the system choose one. A hive on another machine has none.
     pub port: u16,
 }
 
 impl HiveEntry {
+    /// What `ssh` calls the machine that it is on, where that is another one.
+    pub fn ssh_destination(&self) -> Option<&str> {
+        (!is_loopback(&self.host)).then_some(&*self.host)
+    }
+
+    /// A hive on another machine, beside those there are.
+    ///
+    /// # Errors
+    ///
+    /// When `alias` is no name for a hive, or is taken, or `host` is no name for another machine.
+    pub fn elsewhere(hives: &[Self], alias: &str, host: &str) -> Result<Self, Error> {
+        let flag = || Origin::Flag("--host".into());
+        let Some(Host(host)) = Host::from_text(host).filter(|Host(host)| !is_loopback(host)) else {
+            let found = format!("`{host}`");
+            return Err(Error::Invalid {
+                key: "hive.host".into(),
+                expected: "what `ssh` calls another machine, such as `user@gpu-box`".into(),
+                found,
+                origin: flag(),
+            });
+        };
+        let alias = Self::beside(hives, 0, alias, Some(0))?.alias;
+        Ok(Self { alias, host, port: 0 })
+    }
+
     /// A hive on this host beside those there are and the queen; without a port, at the next free one
     /// after the other hives'.
     ///
@@ -145,14 +170,18 @@ fn read_one(
             origin,
         });
     };
-    let (host, host_origin) =
-        field(&mut table, "host")?.unwrap_or((DEFAULT_HOST.to_owned(), Origin::Default));
-    let (port, port_origin) = field(&mut table, "port")?.unwrap_or((DEFAULT_PORT, Origin::Default));
+    let (Host(host), host_origin) =
+        field(&mut table, "host")?.unwrap_or((Host(DEFAULT_HOST.to_owned()), Origin::Default));
+    let port = field(&mut table, "port")?;
     table.refuse_rest("hive.", KEYS)?;
-    if !is_loopback(&host) {
-        return Err(Error::RemoteHive { alias, host, origin: host_origin });
-    }
     layers.list(&format!("hive.{alias}.host"), host.clone(), host_origin);
+    if !is_loopback(&host) {
+        return match port {
+            None => Ok(HiveEntry { alias, host, port: 0 }),
+            Some((_, origin)) => Err(Error::PortElsewhere { alias, host, origin }),
+        };
+    }
+    let (port, port_origin) = port.unwrap_or((DEFAULT_PORT, Origin::Default));
     layers.list(&format!("hive.{alias}.port"), port.to_string(), port_origin);
     Ok(HiveEntry { alias, host, port })
 }
@@ -168,6 +197,32 @@ fn field<T: Setting>(table: &mut Entries<'_>, name: &str) -> Result<Option<(T, O
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// `localhost`, an address, or what `ssh` knows: never an option of it.
+struct Host(String);
+
+impl Setting for Host {
+    fn expected() -> String {
+        "`localhost`, or what `ssh` calls another machine, such as `user@gpu-box`".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (user, host) = match text.split_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, text),
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-:%".contains(c);
+        let is_plain =
+            |part: &str| !part.is_empty() && !part.starts_with('-') && part.chars().all(allowed);
+        let is_right = user.is_none_or(is_plain) && is_plain(host);
+        let is_no_address = host.parse().is_ok_and(|address: IpAddr| address.is_unspecified());
+        (is_right && !is_no_address).then(|| Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
 }
 
 /// The pattern is strict because an alias becomes part of file names and URLs.

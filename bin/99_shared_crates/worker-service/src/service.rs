@@ -23,6 +23,7 @@ const RECONNECT_GRACE: Duration = Duration::from_secs(15);
 const LIMITS: Limits = Limits {
     max_jobs: 1024,
     retain: Duration::from_secs(30),
+    absence: RECONNECT_GRACE,
     event_bytes_per_job: 4 << 20,
     event_bytes_of_running_jobs: 64 << 20,
     event_bytes_of_ended_jobs: 1 << 20,

@@ -16,7 +16,15 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["chain-daemon", "cargo-live"],
     &["daemon-lifecycle", "job-server", "model-store", "router-client"],
-    &["auto-update", "http-guard", "job-client", "api-dialects", "queen-page", "release-archive"],
+    &[
+        "auto-update",
+        "http-guard",
+        "job-client",
+        "api-dialects",
+        "queen-page",
+        "release-archive",
+        "ssh-host",
+    ],
     &["narration-core", "rbee-config", "rbee-api", "feature-pins", "gguf-file"],
 ];
 

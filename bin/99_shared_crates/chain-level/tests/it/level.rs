@@ -75,7 +75,7 @@ impl Level for Counters {
     async fn renew(&self, counter: &Counter) -> Result<Renewed, Lapse> {
         self.0.renew(counter).await
     }
-    async fn end(&self, _: &Identity) {
+    async fn end(&self, _: &Self::Handle, _: &Identity) {
         self.0.ended.fetch_add(1, SeqCst);
     }
 }

@@ -178,6 +178,15 @@ fn a_hive_is_three_lines() {
 }
 
 #[test]
+fn a_hive_elsewhere_has_a_host_and_no_port() {
+    let there = HiveEntry::elsewhere(&[hive("a", 8600)], "b", "me@box").unwrap();
+    assert_eq!(hive_lines(&there), "[[hive]]\nalias = \"b\"\nhost = \"me@box\"\n");
+    for (alias, host) in [("a", "me@box"), ("../b", "me@box"), ("b", "localhost"), ("b", "-v")] {
+        assert!(HiveEntry::elsewhere(&[hive("a", 8600)], alias, host).is_err(), "{alias} {host}");
+    }
+}
+
+#[test]
 fn hives_come_and_go_and_comments_and_order_stay() {
     let text = "# mine\n[queen]\nport = 1 # odd\n\n# the first\n[[hive]]\nalias = \"a\"\n";
     let home = Home::with(text);

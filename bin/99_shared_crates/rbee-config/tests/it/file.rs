@@ -169,14 +169,14 @@ fn a_file_that_cannot_be_read_is_an_error_and_not_the_defaults() {
 fn hives_that_cannot_be_are_refused() {
     for (toml, refusal) in [
         (
-            "[[hive]]\nalias = \"a\"\nhost = \"example.org\"",
-            "hive `a` is on `example.org`, and hives on other hosts are not supported: \
-             use `localhost` (config.toml:3)",
+            "[[hive]]\nalias = \"a\"\nhost = \"me@box\"\nport = 22",
+            "hive `a` is on `me@box` and has no port: it is reached over SSH, whose port is set in \
+             `~/.ssh/config` (config.toml:4)",
         ),
         (
-            "[[hive]]\nalias = \"a\"\nhost = \"0.0.0.0\"",
-            "hive `a` is on `0.0.0.0`, and hives on other hosts are not supported: \
-             use `localhost` (config.toml:3)",
+            "[[hive]]\nalias = \"a\"\nhost = \"-oProxyCommand=x\"",
+            "`hive.host` must be `localhost`, or what `ssh` calls another machine, such as \
+             `user@gpu-box`, not the text \"-oProxyCommand=x\" (config.toml:3)",
         ),
         (
             "[[hive]]\nalias = \"../a\"",
@@ -208,6 +208,25 @@ fn hives_that_cannot_be_are_refused() {
 fn any_number_of_hives_may_leave_their_port_to_the_system() {
     let toml = "queen.port = 0\n[[hive]]\nalias = \"a\"\nport = 0\n[[hive]]\nalias = \"b\"\nport = 0\nhost = \"::1\"";
     assert_eq!(Home::with(toml).load().unwrap().hives.len(), 2);
+}
+
+#[test]
+fn a_hive_is_on_this_machine_or_where_ssh_leads() {
+    let toml = "[[hive]]\nalias = \"a\"\n[[hive]]\nalias = \"b\"\nhost = \"me@gpu-box.lan\"\n\
+                [[hive]]\nalias = \"c\"\nhost = \"fe80::1%eth0\"";
+    let hives = Home::with(toml).load().unwrap().hives;
+    let destinations: Vec<_> = hives.iter().map(HiveEntry::ssh_destination).collect();
+    assert_eq!(destinations, [None, Some("me@gpu-box.lan"), Some("fe80::1%eth0")]);
+}
+
+#[test]
+fn what_is_no_host_is_refused() {
+    for host in
+        ["", "0.0.0.0", "::", "a b", "a;b", "@box", "me@", "-v@box", "me@-v", "a@b@c", "$(x)"]
+    {
+        let refusal = Home::with(&format!("[[hive]]\nalias = \"a\"\nhost = \"{host}\"")).refusal();
+        assert!(refusal.starts_with("`hive.host` must be"), "{host}: {refusal}");
+    }
 }
 
 #[test]
