@@ -24,6 +24,8 @@ pub struct Chain {
     root: PathBuf,
     target: PathBuf,
     home: TempDir,
+    /// Where programs are looked for first.
+    programs: Option<PathBuf>,
 }
 
 /// What a run of `./rbee` came to.
@@ -54,14 +56,23 @@ impl Chain {
 
     fn of(checkout: Checkout, model: &Path) -> Self {
         let (root, target) = (checkout.root().to_owned(), checkout.target().to_owned());
-        let chain = Self { home: home(), checkout: Some(checkout), root, target };
+        let (home, checkout) = (home(), Some(checkout));
+        let chain = Self { checkout, root, target, home, programs: None };
         chain.configure(&format!("[models]\ndefault = {model:?}\n"));
         chain
     }
 
     /// This workspace itself, with the real worker.
     pub fn real() -> Self {
-        Self { home: home(), checkout: None, root: original(), target: target_dir() }
+        let (root, target) = (original(), target_dir());
+        Self { checkout: None, root, target, home: home(), programs: None }
+    }
+
+    /// The same with programs of its own in that folder.
+    #[must_use]
+    pub fn with_programs(mut self, folder: &Path) -> Self {
+        self.programs = Some(folder.to_owned());
+        self
     }
 
     /// The files that the chain is built from.
@@ -117,6 +128,11 @@ impl Chain {
         });
         command.envs(std::env::vars_os().filter(|(name, _)| kept.iter().any(|k| name == k)));
         command.envs(network);
+        if let Some(programs) = &self.programs {
+            let others = path();
+            let all = std::iter::once(programs.clone()).chain(std::env::split_paths(&others));
+            command.env("PATH", std::env::join_paths(all).expect("a folder's path has no colon"));
+        }
     }
 
     /// Runs `./rbee ARGS` to its end.
@@ -207,6 +223,11 @@ impl Drop for Chain {
             assert!(left.is_empty(), "`queen stop` left {left:?}\n{}", stop.stderr);
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the toolchain's, beside the test's own programs")]
+fn path() -> std::ffi::OsString {
+    std::env::var_os("PATH").unwrap_or_default()
 }
 
 /// JSON from a GET, which must succeed.

@@ -11,11 +11,13 @@ mod dependencies; // what a copy need not compile again
 mod pace; // of a load, and of what happens to it
 mod processes; // what the chain runs now
 mod packages; // clients of others
+mod elsewhere; // another machine, by a real sshd
 mod chain; // the copy, a home, and `./rbee` in it
 
 pub use crate::{
     chain::{Chain, Run, get, post},
     checkout::{Checkout, target_dir},
+    elsewhere::Elsewhere,
     pace::pause,
     packages::{
         node_with,   // (name, packages) -> PathBuf

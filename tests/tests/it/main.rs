@@ -20,6 +20,7 @@ mod api_clients; // clients of Anthropic, Ollama and OpenAI's responses
 mod page; // in a browser
 mod readme; // its commands, as they stand there
 mod installed; // without the source tree
+mod elsewhere; // hives on other machines
 mod real_streams; // of the real model, while every level is replaced
 mod random; // whatever happens, in any order
 mod model_settings; // settings, templates and model files, edited under such streams
