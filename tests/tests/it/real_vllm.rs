@@ -1,7 +1,6 @@
 //! The chain with a real vLLM: `./rbee test --vllm`.
 
 mod model; // one that says the alphabet
-mod together; // by two hives
 
 use std::{
     collections::BTreeSet,
@@ -28,10 +27,10 @@ const GROWTH: usize = 200;
 /// Within which nothing is left of an engine whose server was killed.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
 
-/// One test of most that can happen, since each start of vLLM takes about a minute.
+/// One test, since each start of vLLM takes about a minute.
 #[test]
 fn vllm_outlives_edits_and_its_server_s_death_and_gives_way_to_an_upgrade_only_if_that_starts() {
-    let chain = chain("", "");
+    let chain = chain();
     let shared_memory = shared_memory();
     let first = an_edit_of_a_shared_crate_leaves_the_engine_as_it_is(&chain);
     an_upgrade_that_fails_changes_nothing(&chain, &first);
@@ -44,17 +43,16 @@ fn vllm_outlives_edits_and_its_server_s_death_and_gives_way_to_an_upgrade_only_i
     assert_eq!(self::shared_memory(), shared_memory);
 }
 
-/// A chain with the model `abc`, and vLLM's environment under a name of its own; with more in the tables
-/// `[worker.vllm]` and `[model.abc]`.
-fn chain(vllm_table: &str, model_table: &str) -> Chain {
+/// A chain with the model `abc`, and vLLM's environment under a name of its own.
+fn chain() -> Chain {
     let chain = Chain::new();
     symlink(installed(), chain.home().join("vllm")).unwrap();
     model::write(&chain.home().join("abc"));
     let (vllm, model) = (chain.home().join("vllm"), chain.home().join("abc"));
     chain.configure(&format!(
         "[worker]\nparallel = {}\n\
-         [worker.vllm]\ncommand = {vllm:?}\nkv_cache = 1\nargs = [\"--enforce-eager\"]\n{vllm_table}\n\
-         [model.abc]\nsource = {model:?}\n{model_table}\n",
+         [worker.vllm]\ncommand = {vllm:?}\nkv_cache = 1\nargs = [\"--enforce-eager\"]\n\
+         [model.abc]\nsource = {model:?}\n",
         // One more may ask meanwhile.
         STREAMS + 1
     ));
