@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Process, processes};
+use crate::{Process, pause, processes};
 
 /// OpenSSH's server, where systems have it.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -22,6 +22,9 @@ const NAME: &str = "box";
 
 /// Between two looks whether it is there.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long what is short may take there.
+const ALONE: Duration = Duration::from_secs(20);
 
 /// From the start of sshd to its first answer.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -107,14 +110,19 @@ impl Elsewhere {
         processes(&self.hive_home())
     }
 
-    /// The pid of the chain's process of this name there.
+    /// The pid of the chain's process of this name there, once there is one only: a hive's binary also
+    /// runs for a moment to say something of the hive.
     #[track_caller]
     pub fn pid(&self, name: &str) -> u32 {
-        let running = self.processes();
-        let mut matching = running.iter().filter(|process| process.name == name);
-        match (matching.next(), matching.next()) {
-            (Some(process), None) => process.pid,
-            _ => panic!("not one `{name}` runs there: {running:?}"),
+        let until = Instant::now() + ALONE;
+        loop {
+            let running = self.processes();
+            let mut matching = running.iter().filter(|process| process.name == name);
+            match (matching.next(), matching.next()) {
+                (Some(process), None) => return process.pid,
+                _ if Instant::now() < until => pause(LOOK),
+                _ => panic!("not one `{name}` runs there: {running:?}"),
+            }
         }
     }
 
