@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::Child,
     time::{Duration, Instant},
 };
 
@@ -73,8 +73,14 @@ impl Infer {
     pub(crate) fn start(chain: &Chain, args: &[&str], name: &str) -> Self {
         let out = chain.home().join(name);
         let mut command = chain.command(&[&["infer"], args].concat());
-        command.stdout(fs::File::create(&out).unwrap()).stderr(Stdio::null());
+        let said = fs::File::create(out.with_extension("err")).unwrap();
+        command.stdout(fs::File::create(&out).unwrap()).stderr(said);
         Self(command.spawn().unwrap(), out)
+    }
+
+    /// What it has told beside the answer.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.1.with_extension("err")).unwrap()
     }
 
     pub(crate) fn text(&self) -> String {

@@ -89,8 +89,8 @@ fn an_edit_replaces_the_workers_and_no_engine(
     }
     assert_eq!(engines(chain), *engines_before, "{}", run.stderr);
     drop(held);
-    assert!(stream.0.wait().unwrap().success());
-    assert_eq!(stream.text().trim_end(), words(400));
+    assert!(stream.0.wait().unwrap().success(), "{}", stream.said());
+    assert_eq!(stream.text().trim_end(), words(400), "{}", stream.said());
 }
 
 fn a_part_that_ends_ends_the_others_and_all_are_started_anew(

@@ -110,12 +110,13 @@ impl Step {
     }
 
     /// Whether a client may be told that something went wrong: nobody was to serve, the queen that it
-    /// spoke to was killed, or a process was bad and had not shown it yet.
+    /// spoke to was killed or told to end, or a process was bad and had not shown it yet.
     pub(super) fn may_break(self) -> bool {
         match self {
             Self::Edit(_, edit) => edit == Edit::DiesLater,
             Self::Signal(level, signal) => {
-                level == Level::Queen && matches!(signal, Signal::Kill | Signal::Hang)
+                level == Level::Queen
+                    && matches!(signal, Signal::Kill | Signal::Hang | Signal::Quit)
             }
             Self::Stop { .. } => true,
             Self::Remove(_) | Self::Restart | Self::AskTogether(_) | Self::KillAsker(_) => false,
