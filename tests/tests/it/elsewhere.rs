@@ -7,6 +7,8 @@ use std::{
 use chain_tests::{Chain, Elsewhere, Run, get};
 use rbee_api::{Health, HiveList};
 
+use crate::engines::wait_at_most;
+
 /// From an edit that nobody announces to a process from it there, builds and their way included.
 const FOLLOWS: Duration = Duration::from_secs(240);
 
@@ -15,9 +17,6 @@ const NOTICED: Duration = Duration::from_secs(60);
 
 /// So many words, at fifty a second, outlast an edit of the hive.
 const STREAMED: usize = 2500;
-
-/// Between two looks at what no event tells here.
-const LOOK: Duration = Duration::from_millis(100);
 
 #[expect(clippy::print_stdout, reason = "what was skipped is to be seen")]
 fn there() -> Option<Elsewhere> {
@@ -37,15 +36,6 @@ fn chain(there: &Elsewhere) -> Chain {
         format!("[models]\ndefault = {:?}\n[queen]\nport = 0\n{}", Chain::model(), there.hive());
     fs::write(chain.home().join("config.toml"), config).unwrap();
     chain
-}
-
-#[track_caller]
-fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < until, "not in time: {what}");
-        std::thread::park_timeout(LOOK);
-    }
 }
 
 fn words(count: usize) -> String {
@@ -154,7 +144,7 @@ fn an_edit_here_is_followed_there_and_no_stream_is_cut() {
         r#"map_or("CPU""#,
         r#"map_or("a CPU""#,
     );
-    within(FOLLOWS, "the hive there follows by itself", || {
+    wait_at_most(FOLLOWS, "the hive there does not follow by itself", || {
         hive_there(&url).is_some_and(|hive| hive.exe_hash != before[0])
     });
     assert!(!streaming.is_over(), "it was to be answered meanwhile");
@@ -198,7 +188,7 @@ fn a_stream_outlasts_a_cut_link_word_for_word() {
     let (hive, worker) = (there.pid("rbee-hive"), there.pid("llamacpp-worker"));
     let streaming = Streaming::begin(&chain, &words(STREAMED));
     let links = || chain.processes().into_iter().filter(|process| process.name == "ssh");
-    within(NOTICED, "it is connected", || links().count() > 0);
+    wait_at_most(NOTICED, "it is not connected", || links().count() > 0);
 
     there.cut();
     for link in links().collect::<Vec<_>>() {
@@ -231,13 +221,13 @@ fn a_machine_that_is_gone_is_left_out_of_the_choice() {
 
     there.cut();
     let cut = Instant::now();
-    within(NOTICED, "the one here answers", || {
+    wait_at_most(NOTICED, "the one here does not answer", || {
         chain.rbee(&["infer", "two"]).stdout.trim_end() == "two"
     });
     assert!(cut.elapsed() < NOTICED, "{:?}", cut.elapsed());
     assert!(chain.processes().iter().any(|process| process.name == "rbee-hive"));
     there.mend();
-    within(NOTICED, "the one there is found again", || {
+    wait_at_most(NOTICED, "the one there is not found again", || {
         chain.rbee(&["hive", "stop", "box"]).code == Some(0)
     });
     assert_eq!(there.processes(), []);
