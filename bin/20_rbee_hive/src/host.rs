@@ -59,6 +59,10 @@ pub trait Host: fmt::Debug + Send + Sync {
     /// Whether a living process has that id.
     fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool;
 
+    /// Whether a worker of the hive for that model is alive, one that does not answer, or not yet, among
+    /// them.
+    fn is_alive_for(&self, config: &RbeeConfig, hive: &str, model: &str) -> bool;
+
     /// Memory that a new process could use now, in bytes; `None` where the system does not tell.
     fn available_memory(&self) -> Option<u64>;
 
@@ -137,6 +141,10 @@ impl Host for ThisHost {
 
     fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool {
         worker_lifecycle::is_taken(config, id)
+    }
+
+    fn is_alive_for(&self, config: &RbeeConfig, hive: &str, model: &str) -> bool {
+        worker_lifecycle::is_alive_for(config, hive, model)
     }
 
     fn available_memory(&self) -> Option<u64> {

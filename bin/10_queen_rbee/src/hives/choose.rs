@@ -57,7 +57,7 @@ impl Hives {
         let is_silent = running.is_some() && workers.is_none() && self.is_elsewhere(alias);
         let out_of_reach = is_silent || self.0.elsewhere.is_out_of_reach(alias);
         let running = workers.is_some();
-        let WorkerList { workers } = workers.unwrap_or_default();
+        let WorkerList { workers, .. } = workers.unwrap_or_default();
         Candidate {
             alias: alias.to_owned(),
             out_of_reach,

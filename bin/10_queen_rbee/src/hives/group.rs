@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use rbee_api::{Part, Worker, WorkerState};
+use rbee_api::{Part, Worker, WorkerList, WorkerState};
 use rbee_config::RbeeConfig;
 
 /// A model that several hives compute together.
@@ -22,6 +22,9 @@ pub(super) enum Seen {
     /// It is not to be asked, or does not know for sure.
     Unknown,
     Nothing,
+    /// A worker that is alive, of which the hive does not know more: it is being started or replaced, or
+    /// does not answer.
+    Silent,
     /// A worker that is no part of this model.
     Other,
     Part {
@@ -41,6 +44,8 @@ pub(super) enum Verdict {
     Empty,
     /// Those that there are wait for one that is not there, and for that reason.
     Broken(String),
+    /// One of them is alive and does not answer, or not yet, and is called so.
+    Silent(String),
     /// Not all of them are known of.
     Unsure,
 }
@@ -81,10 +86,10 @@ impl Group {
     }
 
     /// What one of its hives has, by its list of workers; `None` is a hive that does not answer.
-    pub(super) fn seen(&self, workers: Option<&[Worker]>) -> Seen {
-        let Some(workers) = workers else { return Seen::Unknown };
-        let worker = workers.iter().find(|worker| worker.model == self.model);
-        match worker {
+    pub(super) fn seen(&self, list: Option<&WorkerList>) -> Seen {
+        let Some(list) = list else { return Seen::Unknown };
+        match list.workers.iter().find(|worker| worker.model == self.model) {
+            None if list.silent.contains(&self.model) => Seen::Silent,
             None => Seen::Nothing,
             // It may have ended, or be late.
             Some(worker) if worker.state == WorkerState::Failed => Seen::Unknown,
@@ -97,7 +102,7 @@ impl Group {
 
     /// `seen` is what each hive has, in the order of the hives.
     pub(super) fn judge(&self, seen: &[Seen]) -> Verdict {
-        let some = |seen: &Seen| matches!(seen, Seen::Part { .. } | Seen::Other);
+        let some = |seen: &Seen| matches!(seen, Seen::Part { .. } | Seen::Other | Seen::Silent);
         let nth = |is_so: fn(&Seen) -> bool| seen.iter().position(is_so);
         if let Some(rank) = nth(|seen| matches!(seen, Seen::Other)) {
             return Verdict::Broken(format!("{} is not one of them", self.called(rank)));
@@ -114,6 +119,9 @@ impl Group {
         }
         if seen.contains(&Seen::Unknown) {
             return Verdict::Unsure;
+        }
+        if let Some(rank) = nth(|seen| matches!(seen, Seen::Silent)) {
+            return Verdict::Silent(format!("{} does not answer", self.called(rank)));
         }
         let Some(port) = ports.first() else { return Verdict::Empty };
         let is_as_wanted = |(seen, (_, wanted)): (&Seen, (&String, Part))| {
@@ -138,7 +146,7 @@ impl Group {
 fn port(seen: &Seen) -> Option<u16> {
     match seen {
         Seen::Part { part, .. } => Some(part.meet.port()),
-        Seen::Unknown | Seen::Nothing | Seen::Other => None,
+        Seen::Unknown | Seen::Nothing | Seen::Silent | Seen::Other => None,
     }
 }
 
@@ -177,6 +185,15 @@ mod tests {
         assert_eq!(verdict(&[part(0, 1), Seen::Unknown]), Verdict::Unsure);
         assert_eq!(verdict(&[Seen::Unknown, part(1, 1)]), Verdict::Unsure);
         assert_eq!(verdict(&[Seen::Unknown, Seen::Nothing]), Verdict::Unsure);
+    }
+
+    #[test]
+    fn a_part_that_does_not_answer_may_be_as_it_should() {
+        for seen in [[part(0, 1), Seen::Silent], [Seen::Silent, Seen::Silent]] {
+            assert!(matches!(verdict(&seen), Verdict::Silent(_)), "{seen:?}");
+        }
+        assert_eq!(verdict(&[Seen::Unknown, Seen::Silent]), Verdict::Unsure);
+        assert!(matches!(verdict(&[Seen::Silent, Seen::Nothing]), Verdict::Broken(_)));
     }
 
     #[test]

@@ -38,7 +38,12 @@ impl Hives {
     /// The workers of every hive that runs.
     pub(crate) async fn workers(&self, places: &Places<HiveHandle>) -> WorkerList {
         let hives = self.list(places).await.hives;
-        WorkerList { workers: hives.into_iter().flat_map(|hive| hive.workers.workers).collect() }
+        let mut all = WorkerList::default();
+        for WorkerList { workers, silent } in hives.into_iter().map(|hive| hive.workers) {
+            all.workers.extend(workers);
+            all.silent.extend(silent);
+        }
+        all
     }
 
     pub(super) async fn workers_of(&self, hive: &HiveHandle) -> Result<WorkerList, ErrorBody> {

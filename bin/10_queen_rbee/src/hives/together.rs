@@ -17,7 +17,7 @@ use job_client::{EventStream, Reading, Taken, Tries};
 use narration_core::{Level as Severity, Narration};
 use rbee_api::{
     ErrorBody, ErrorCode, HEADER_FRESH, HEADER_MODELS, LoadRequest, ModelUnloaded, Part,
-    StreamEvent, UnloadRequest, Worker, causes, paths,
+    StreamEvent, UnloadRequest, Worker, WorkerList, causes, paths,
 };
 use reqwest::Method;
 
@@ -37,9 +37,12 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often in a row a hive may not be found before its part is taken to have ended with it.
 const ABSENCES: u32 = 3;
 
-/// How often in a row a part has to be missing: a hive that has just been replaced takes its workers over
-/// within a look.
+/// How often in a row a part has to be missing.
 const MISSES: u32 = 2;
+
+/// How often in a row a part may be alive and not answer: about 15 s, in which one that is being replaced
+/// is known again.
+const SILENCES: u32 = 6;
 
 /// Below the ports that systems give to connections.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -54,6 +57,17 @@ pub(super) struct Groups {
     missing: Mutex<HashMap<String, u32>>,
     /// Whether no part of any model was there at the last look, and none can have come since.
     is_settled: AtomicBool,
+}
+
+impl Verdict {
+    /// How often in a row it has to be come to before anything is ended for it.
+    fn looks(&self) -> u32 {
+        match self {
+            Self::Broken(_) => MISSES,
+            Self::Silent(_) => SILENCES,
+            Self::Whole | Self::Outdated | Self::Empty | Self::Unsure => 0,
+        }
+    }
 }
 
 impl Groups {
@@ -93,7 +107,7 @@ impl Hives {
         match self.verdict(&group, &hives).await {
             Verdict::Whole => return self.refresh_others(&group, &hives, wanted).await,
             Verdict::Unsure => return Ok(()),
-            Verdict::Outdated | Verdict::Empty | Verdict::Broken(_) => {}
+            Verdict::Outdated | Verdict::Empty | Verdict::Broken(_) | Verdict::Silent(_) => {}
         }
         let (level, wanted) = (self.clone(), wanted.clone());
         to_its_end(async move { level.gather_in_turn(&group, &hives, &wanted).await }).await
@@ -137,9 +151,11 @@ impl Hives {
         let mut turn = self.turn(&group.model).await?;
         // Somebody who was in front may have done it.
         let mut verdict = self.verdict(group, hives).await;
-        if matches!(verdict, Verdict::Broken(_)) {
+        let mut looks = 1;
+        while looks < verdict.looks() {
             tokio::time::sleep(LOOK).await;
             verdict = self.verdict(group, hives).await;
+            looks += 1;
         }
         if matches!(verdict, Verdict::Whole | Verdict::Unsure) {
             return Ok(());
@@ -149,7 +165,7 @@ impl Hives {
         }
         self.0.groups.is_settled.store(false, SeqCst);
         let why = match verdict {
-            Verdict::Broken(why) => why,
+            Verdict::Broken(why) | Verdict::Silent(why) => why,
             Verdict::Outdated => {
                 // Its requests end first, and need the others for that.
                 self.end_part(&hives[0], &group.model, None).await?;
@@ -209,8 +225,7 @@ impl Hives {
                 if !are_there[rank].load(SeqCst) {
                     continue;
                 }
-                let workers = self.workers_of(hive).await.ok();
-                let seen = group.seen(workers.as_ref().map(|list| &list.workers[..]));
+                let seen = group.seen(self.workers_of(hive).await.ok().as_ref());
                 missing[rank] = if seen == Seen::Nothing { missing[rank] + 1 } else { 0 };
                 if missing[rank] >= MISSES {
                     let why = format!("{} has ended as it loaded", group.called(rank));
@@ -324,10 +339,8 @@ impl Hives {
     }
 
     async fn verdict(&self, group: &Group, hives: &[HiveHandle]) -> Verdict {
-        let seen = hives.iter().map(async |hive| {
-            let workers = self.workers_of(hive).await.ok();
-            group.seen(workers.as_ref().map(|list| &list.workers[..]))
-        });
+        let seen =
+            hives.iter().map(async |hive| group.seen(self.workers_of(hive).await.ok().as_ref()));
         group.judge(&join_all(seen).await)
     }
 
@@ -343,16 +356,17 @@ impl Hives {
         for alias in self.aliases() {
             let hive = self.find(&places.slot(&alias)).await.ok().flatten();
             let workers = match &hive {
-                Some(hive) => self.workers_of(hive).await.ok().map(|list| list.workers),
+                Some(hive) => self.workers_of(hive).await.ok(),
                 None => None,
             };
             let absences = self.0.groups.missing(&alias, hive.is_none());
-            let workers = if absences >= ABSENCES { Some(Vec::new()) } else { workers };
-            looked.push((alias, hive, workers));
+            let is_gone = absences >= ABSENCES;
+            looked.push((alias, hive, if is_gone { Some(WorkerList::default()) } else { workers }));
         }
         let is_known = looked.iter().all(|(_, _, workers)| workers.is_some());
         let has_part = |worker: &Worker| worker.part.is_some();
-        let any = looked.iter().flat_map(|(_, _, workers)| workers.iter().flatten()).any(has_part);
+        let mut lists = looked.iter().filter_map(|(_, _, list)| list.as_ref());
+        let any = lists.any(|list| list.workers.iter().any(has_part) || !list.silent.is_empty());
         self.0.groups.is_settled.store(is_known && !any, SeqCst);
         for group in &groups {
             // Who starts them looks after them.
@@ -360,22 +374,23 @@ impl Hives {
                 continue;
             };
             let of = |alias: &String| looked.iter().find(|(of, _, _)| of == alias);
-            let seen = group.hives.iter().map(|alias| {
-                let workers = of(alias).and_then(|(_, _, workers)| workers.as_deref());
-                group.seen(workers)
-            });
+            let seen = group
+                .hives
+                .iter()
+                .map(|alias| group.seen(of(alias).and_then(|(_, _, workers)| workers.as_ref())));
             let verdict = group.judge(&seen.collect::<Vec<_>>());
-            let is_broken = matches!(verdict, Verdict::Broken(_));
-            let misses = self.0.groups.missing(&format!("parts of {}", group.model), is_broken);
-            let Verdict::Broken(why) = verdict else { continue };
-            if misses < MISSES {
+            let looks = verdict.looks();
+            let misses = self.0.groups.missing(&format!("parts of {}", group.model), looks > 0);
+            let (Verdict::Broken(why) | Verdict::Silent(why)) = verdict else { continue };
+            if misses < looks {
                 continue;
             }
             let hives = group.hives.iter().filter_map(|alias| of(alias)?.1.clone());
             self.end_lost(&hives.collect::<Vec<_>>(), &group.model, &why).await;
         }
         for (alias, hive, workers) in &looked {
-            for worker in workers.iter().flatten().filter(|worker| has_part(worker)) {
+            let workers = workers.iter().flat_map(|list| &list.workers);
+            for worker in workers.filter(|worker| has_part(worker)) {
                 let is_its = |group: &&Group| group.model == worker.model;
                 let wanted = groups.iter().find(is_its);
                 if wanted.is_none_or(|group| !group.hives.contains(alias))

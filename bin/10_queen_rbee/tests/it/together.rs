@@ -66,8 +66,16 @@ fn list(part: Option<Part>, outdated: bool) -> Reply {
         part: Some(part),
         outdated,
     };
-    let workers = WorkerList { workers: part.into_iter().map(worker).collect() };
-    Reply::json(200, &serde_json::to_string(&workers).unwrap())
+    told(&WorkerList { workers: part.into_iter().map(worker).collect(), silent: Vec::new() })
+}
+
+/// A worker that is alive and of which the hive does not know more.
+fn silent() -> Reply {
+    told(&WorkerList { workers: Vec::new(), silent: vec!["big".to_owned()] })
+}
+
+fn told(list: &WorkerList) -> Reply {
+    Reply::json(200, &serde_json::to_string(list).unwrap())
 }
 
 fn bodies(hive: &Hive, line: &str) -> Vec<Value> {
@@ -168,6 +176,38 @@ async fn a_part_that_has_ended_ends_the_others_which_wait_for_it() {
     }
     let why = "part 1 of `big` on `a` has ended";
     assert_eq!(bodies(&head, UNLOAD)[0], json!({"model": "big", "lost": why}));
+}
+
+#[tokio::test]
+async fn a_part_that_is_alive_and_does_not_answer_has_time_to_be_known_again() {
+    let (world, head, other) = world().await;
+    head.runs().on(WORKERS, list(Some(part(0)), false));
+    other.runs();
+    for _ in 0..5 {
+        other.on(WORKERS, silent());
+    }
+    other.on(WORKERS, list(Some(part(1)), false)).on(WORKERS, silent());
+    tokio::select! {
+        never = world.keep_hives(ROUND) => never,
+        () = other.has_seen(WORKERS, 11) => {}
+    }
+    assert!(head.seen(UNLOAD).is_empty());
+    tokio::select! {
+        never = world.keep_hives(ROUND) => never,
+        () = head.has_seen(UNLOAD, 1) => {}
+    }
+    let why = "part 1 of `big` on `a` does not answer";
+    assert_eq!(bodies(&head, UNLOAD)[0], json!({"model": "big", "lost": why}));
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_part_that_is_being_started_or_replaced() {
+    let (world, head, other) = world().await;
+    head.on(WORKERS, list(Some(part(0)), false));
+    other.on(WORKERS, silent()).on(WORKERS, silent()).on(WORKERS, list(Some(part(1)), false));
+    assert_eq!(world.post("/v1/chat/completions", &[], REQUEST).await.body, CHUNKS);
+    assert_eq!((starts(&head), starts(&other)), (0, 0));
+    assert!(head.seen(UNLOAD).is_empty() && other.seen(UNLOAD).is_empty());
 }
 
 #[tokio::test]

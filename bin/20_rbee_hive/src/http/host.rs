@@ -18,7 +18,9 @@ pub(super) async fn capabilities() -> Result<Json<Capabilities>, ApiError> {
 }
 
 pub(super) async fn workers(State(hive): State<Hive>) -> Json<WorkerList> {
-    Json(WorkerList { workers: hive.pool.list().await })
+    let workers = hive.pool.list().await;
+    let silent = hive.pool.level().silent(&workers);
+    Json(WorkerList { workers, silent })
 }
 
 /// Replaces the workers that run stale binaries; answers with the events of doing so.

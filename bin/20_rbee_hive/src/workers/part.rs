@@ -9,7 +9,7 @@ use std::{
 
 use chain_level::{Pool, Running};
 use narration_core::Narration;
-use rbee_api::{ErrorBody, ErrorCode, Part};
+use rbee_api::{ErrorBody, ErrorCode, Part, Worker};
 use worker_lifecycle::{WorkerConfig, WorkerHandle};
 
 use super::Workers;
@@ -86,6 +86,17 @@ impl Workers {
     pub(crate) fn is_shared(&self, model: &str) -> bool {
         let config = self.0.config.current();
         config.model.get(model).is_some_and(rbee_config::ModelEntry::is_shared)
+    }
+
+    /// The shared models with a worker that is alive and not `listed`: whether it is of use is not known.
+    pub(crate) fn silent(&self, listed: &[Worker]) -> Vec<String> {
+        let config = self.0.config.current();
+        let is_silent = |model: &String| {
+            listed.iter().all(|worker| worker.model != *model)
+                && self.0.host.is_alive_for(&config, &self.0.hive, model)
+        };
+        let shared = config.model.iter().filter(|(_, entry)| entry.is_shared());
+        shared.map(|(model, _)| model.clone()).filter(is_silent).collect()
     }
 
     /// Whether the worker's engine would be started otherwise now: its arguments have changed, or the

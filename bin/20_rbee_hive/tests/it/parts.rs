@@ -54,6 +54,17 @@ async fn a_hive_loads_the_part_that_it_is_told_and_lists_it() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_alive_and_not_known_is_told_of() {
+    let world = world();
+    let silent = async || world.ask("GET", "/v1/workers", &[], "").await.json()["silent"].clone();
+    assert_eq!(silent().await, Value::Null);
+    world.machine.state(|machine| machine.silent = vec!["big".to_owned()]);
+    assert_eq!(silent().await, json!(["big"]));
+    load(&world, &part(1, 20_001)).await;
+    assert_eq!(silent().await, Value::Null);
+}
+
+#[tokio::test]
 async fn a_part_is_not_started_without_the_others() {
     let world = world();
     let answer = world.complete("big", false).await;

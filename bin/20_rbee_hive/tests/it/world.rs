@@ -68,6 +68,8 @@ pub(crate) struct State {
     ended: watch::Sender<usize>,
     /// Workers that nobody in this process has spawned.
     pub(crate) strangers: Vec<WorkerConfig>,
+    /// Models whose workers are alive, whether or not they answer.
+    pub(crate) silent: Vec<String>,
     pub(crate) answer: &'static str,
     /// What a worker says of its state.
     pub(crate) status: &'static str,
@@ -130,6 +132,7 @@ impl World {
             stopped: Vec::new(),
             ended: watch::Sender::new(0),
             strangers: Vec::new(),
+            silent: Vec::new(),
             answer: CHUNKS,
             status: "ok",
             released: watch::Sender::new(false),
@@ -543,6 +546,10 @@ impl Host for Machine {
 
     fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool {
         Path::new(&config.paths.run).join(id).exists()
+    }
+
+    fn is_alive_for(&self, _: &RbeeConfig, _: &str, model: &str) -> bool {
+        self.state(|state| state.silent.iter().any(|silent| silent == model))
     }
 
     fn available_memory(&self) -> Option<u64> {

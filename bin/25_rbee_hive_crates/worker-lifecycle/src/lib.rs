@@ -19,6 +19,6 @@ pub use crate::{
     engine::{memory_bytes, overhead_bytes, shares_engine},
     error::Error,
     kind::WorkerType,
-    running::{is_taken, running_workers, stop_worker, stop_workers_of},
+    running::{is_alive_for, is_taken, running_workers, stop_worker, stop_workers_of},
     spawn::{WorkerHandle, build_worker, has_inputs_of, spawn_worker, worker_is_current},
 };

@@ -47,6 +47,20 @@ pub fn is_taken(rbee: &RbeeConfig, id: &str) -> bool {
     instances(&rbee.paths.run).iter().any(|(name, _)| name == id)
 }
 
+/// Whether a worker of the hive for the model is alive, one that does not answer, or not yet, among them.
+pub fn is_alive_for(rbee: &RbeeConfig, hive: &str, model: &str) -> bool {
+    instances(&rbee.paths.run).iter().any(|(id, _)| is_worker_for(id, hive, model))
+}
+
+fn is_worker_for(id: &str, hive: &str, model: &str) -> bool {
+    match id.parse() {
+        Ok(InstanceName::Worker { slot, .. }) => {
+            InstanceName::worker(model, slot, hive).to_string() == id
+        }
+        _ => false,
+    }
+}
+
 /// Lets the worker finish its streams for as long as `drain`, then ends it.
 ///
 /// # Errors
@@ -70,12 +84,7 @@ pub async fn stop_workers_of(
     model: &str,
     drain: Duration,
 ) -> Result<(), Error> {
-    let is_one = |id: &str| match id.parse() {
-        Ok(InstanceName::Worker { slot, .. }) => {
-            InstanceName::worker(model, slot, hive).to_string() == id
-        }
-        _ => false,
-    };
+    let is_one = |id: &str| is_worker_for(id, hive, model);
     let stopped = stop_all(&rbee.paths.run, is_one, StopMode::Drain(drain)).await;
     let failed = |error| Error::StopAll { model: model.to_owned(), source: Box::new(error) };
     stopped.map(drop).map_err(failed)

@@ -7,6 +7,10 @@ use crate::{Health, Part};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerList {
     pub workers: Vec<Worker>,
+    /// The models that several hives compute together and whose worker here is alive, but not among these:
+    /// it is being started or replaced, or does not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
