@@ -31,6 +31,7 @@ mod tree; // only the process itself is known
 use std::{
     io,
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Child, Command, ExitStatus},
     time::Duration,
 };
@@ -148,6 +149,12 @@ impl Running {
             self.priority = priority;
         }
         is_raised
+    }
+
+    /// Whether somebody waits for a lock that it holds on a file below `folder`, as a cargo of a person's own
+    /// does for the target directory's.
+    pub(crate) fn is_waited_for(&self, folder: &Path) -> bool {
+        self.tree().is_waited_for(folder)
     }
 
     /// Processor time that it and all that it has started have had.

@@ -162,7 +162,8 @@ impl<'a, 'o, 'r> Overseer<'a, 'o, 'r> {
         if running.priority == Priority::Normal {
             return Priority::Normal;
         }
-        if Wanted::is_said(&self.layout.builder()) {
+        if Wanted::is_said(&self.layout.builder()) || running.is_waited_for(&self.layout.target_dir)
+        {
             return Priority::Normal;
         }
         if self.aged.elapsed() < AGE {

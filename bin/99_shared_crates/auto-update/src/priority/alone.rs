@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// What a process has started is not known.
 #[derive(Debug)]
@@ -10,6 +10,10 @@ impl Tree {
     }
 
     pub(super) fn for_each_thread(&self, _: impl FnMut(i32) -> bool) -> bool {
+        false
+    }
+
+    pub(super) fn is_waited_for(&self, _: &Path) -> bool {
         false
     }
 

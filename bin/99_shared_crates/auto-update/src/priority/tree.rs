@@ -1,6 +1,9 @@
 use std::{
     collections::{HashMap, HashSet},
-    fs, thread,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -67,6 +70,12 @@ impl Tree {
         true
     }
 
+    /// Whether somebody waits for a lock that the root holds on a file below `folder`.
+    pub(super) fn is_waited_for(&self, folder: &Path) -> bool {
+        let Ok(locks) = fs::read_to_string("/proc/locks") else { return false };
+        locks.contains("->") && is_waited_for(&open_below(self.root, folder), &locks)
+    }
+
     pub(super) fn cpu_time(&self) -> Duration {
         let ticks: u64 = self.members().iter().map(|process| process.ticks).sum();
         Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
@@ -121,6 +130,27 @@ impl Tree {
     }
 }
 
+/// The inodes of the files there that the process has open.
+fn open_below(process: u32, folder: &Path) -> HashSet<u64> {
+    let entries = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let links = entries.map(|entry| entry.path());
+    let below = links.filter(|link| fs::read_link(link).is_ok_and(|file| file.starts_with(folder)));
+    below.filter_map(|link| Some(fs::metadata(link).ok()?.ino())).collect()
+}
+
+/// `locks` is what `/proc/locks` says, where one that is waited for has an arrow (`man 5 proc_locks`). The
+/// device is not compared: it is another number there than a file's own on some file systems.
+fn is_waited_for(files: &HashSet<u64>, locks: &str) -> bool {
+    let waits_for = |line: &str| {
+        let ["->", _, _, _, _, file, ..] = line.split_whitespace().skip(1).collect::<Vec<_>>()[..]
+        else {
+            return None;
+        };
+        file.rsplit(':').next()?.parse().ok()
+    };
+    locks.lines().filter_map(waits_for).any(|inode| files.contains(&inode))
+}
+
 fn processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -159,4 +189,22 @@ fn send(process: Process, signal: Signal) {
 #[expect(clippy::disallowed_methods, reason = "the end of somebody else's child is no event")]
 fn pause() {
     thread::sleep(PAUSE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_waited_for;
+
+    #[test]
+    fn who_waits_for_a_lock_is_told_by_the_file() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 70 fe:00:5554199 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 80 fe:00:5554199 0 EOF\n\
+                     2: FLOCK  ADVISORY  READ 90 fe:00:77 0 EOF\n\
+                     3: POSIX  ADVISORY  READ 60 fe:00:78 128 128\n\
+                     4: FLOCK  ADVISORY  READ 91 fe:00:77 0 EOF\n\
+                     4: -> FLOCK  ADVISORY  WRITE 92 fe:00:77 0 EOF\n";
+        for (file, is_waited) in [(5_554_199, true), (77, true), (78, false), (1, false)] {
+            assert_eq!(is_waited_for(&[file].into(), locks), is_waited, "{file}");
+        }
+    }
 }

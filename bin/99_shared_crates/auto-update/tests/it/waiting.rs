@@ -84,6 +84,19 @@ fn a_build_for_nobody_is_raised_for_whoever_waits_for_its_builder() {
     });
 }
 
+#[test]
+fn a_build_for_nobody_is_raised_for_a_cargo_of_a_person_s_own() {
+    let world = watches_its_priority();
+    thread::scope(|scope| {
+        let idle = world.updater().idle_priority(true);
+        let builder = scope.spawn(move || idle.ensure_built_with(|_| {}));
+        fs::read(world.path("started")).unwrap();
+        let cargo = scope.spawn(|| world.cargo(&["build"]));
+        assert_raised(&printed(&builder.join().unwrap().unwrap().path));
+        cargo.join().unwrap();
+    });
+}
+
 /// A binary whose build never ends while `text` says "two".
 fn may_hang() -> World {
     let world = World::single("fn main() { print!(\"{}\", include_str!(\"../text\")); }\n");
