@@ -11,7 +11,7 @@ use job_server::JobEmitter;
 use model_store::{ModelStore, NameKind, PullEvent, spelled};
 use narration_core::{Level, Narration};
 use rbee_api::{
-    ErrorBody, Model, ModelList, ModelReach, ModelRemoved, Progress, StreamEvent, causes,
+    ErrorBody, Model, ModelList, ModelReach, ModelRemoved, Progress, Sampling, StreamEvent, causes,
 };
 use rbee_config::{LiveConfig, ModelEntry, RbeeConfig};
 use tracing::Span;
@@ -107,6 +107,14 @@ impl Models {
         match self.place(&name) {
             Place::Named { source, .. } => self.blocking(move |store| store.find(&source)).await,
             Place::Unneeded { .. } => Ok(Some(PathBuf::new())),
+        }
+    }
+
+    /// How the makers of the model say that its tokens are to be chosen.
+    pub(crate) fn sampling(&self, name: &str) -> Sampling {
+        match self.place(name) {
+            Place::Named { source, .. } => model_store::sampling(&source),
+            Place::Unneeded { .. } => Sampling::default(),
         }
     }
 
@@ -260,6 +268,7 @@ fn listed(store: &ModelStore, config: &RbeeConfig) -> Result<Vec<Model>, model_s
             local: is_external || path.is_some(),
             path: path.map(|path| path.display().to_string()),
             sha256: same.as_ref().and_then(|model| model.sha256.clone()),
+            sampling: model_store::sampling(source),
             license: same.and_then(|model| model.license),
             // Who may only chat is told of no path.
             description: match spelled(source) {

@@ -1,7 +1,9 @@
 use std::{collections::BTreeMap, path};
 
 use narration_core::Narration;
-use rbee_api::{JobRequest, KeepAlive, Model, ModelList, ModelUnloaded, Worker, WorkerList};
+use rbee_api::{
+    JobRequest, KeepAlive, Model, ModelList, ModelUnloaded, Sampling, Worker, WorkerList,
+};
 use rbee_config::{ChatTemplate, ConfigFile, ConfigValue};
 use serde::Serialize;
 use serde_json::json;
@@ -91,6 +93,7 @@ fn describe(Shown { model, worker, settings }: &Shown) -> String {
         ("here", Some(if model.local { "yes" } else { "no" }.to_owned())),
         ("path", model.path.clone()),
         ("sha256", model.sha256.clone()),
+        ("recommended", Some(recommended(&model.sampling)).filter(|text| !text.is_empty())),
     ] {
         if let Some(value) = value {
             facts.fact(name, &value);
@@ -104,6 +107,11 @@ fn describe(Shown { model, worker, settings }: &Shown) -> String {
         facts.fact(key, value);
     }
     facts.text()
+}
+
+fn recommended(sampling: &Sampling) -> String {
+    let members = sampling.members().map(|(name, value)| format!("{name} {value}"));
+    members.collect::<Vec<_>>().join(", ")
 }
 
 /// When a model that is loaded is unloaded.

@@ -108,6 +108,7 @@ impl Workers {
             hive: self.0.hive.clone(),
             model: model.to_owned(),
             model_path,
+            sampling: self.0.models.sampling(model),
             device: DEVICE.to_owned(),
             slot,
             part: None,

@@ -19,7 +19,7 @@ use chain_level::Metrics;
 use daemon_lifecycle::{Daemon, Identity, Outcome, Waits};
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use job_server::{JobServer, Limits};
-use rbee_api::{EngineLost, Part};
+use rbee_api::{EngineLost, Part, Sampling};
 use rbee_config::{Environment, LiveConfig, Overrides, RbeeConfig};
 use rbee_hive::{Hive, Host, router};
 use router_client::{Answer, RouterClient};
@@ -180,6 +180,7 @@ impl World {
             hive: "h".to_owned(),
             model: model.to_owned(),
             model_path: model.into(),
+            sampling: Sampling::default(),
             device: "cpu".to_owned(),
             slot,
             part: None,

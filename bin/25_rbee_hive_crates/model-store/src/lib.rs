@@ -28,7 +28,7 @@ mod error;
 
 pub use crate::{
     error::Error,
-    name::{NameKind, shown, spelled}, // what a name says, without a look at files
+    name::{NameKind, sampling, shown, spelled}, // what a name says, without a look at files
     report::PullEvent,
     sources::{Patience, Sources},
     store::ModelStore,

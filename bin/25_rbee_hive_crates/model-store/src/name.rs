@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rbee_api::Sampling;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
@@ -51,6 +52,15 @@ pub fn spelled(name: &str) -> Result<(String, NameKind), Error> {
         ModelName::Path(_) => NameKind::Path,
     };
     Ok((parsed.to_string(), kind))
+}
+
+/// How the makers of the model say that its tokens are to be chosen; empty for one that the catalogue does
+/// not have.
+pub fn sampling(name: &str) -> Sampling {
+    match ModelName::parse(name) {
+        Ok(ModelName::Catalogue(entry)) => entry.sampling,
+        _ => Sampling::default(),
+    }
 }
 
 /// `hf:ORG/REPO[/FILE][:QUANT]`

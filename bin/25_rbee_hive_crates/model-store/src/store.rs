@@ -106,6 +106,7 @@ impl ModelStore {
                     sha256: entry.sha256.clone(),
                     license: Some(entry.licence.clone()),
                     description: Some(entry.description.clone()),
+                    sampling: entry.sampling,
                 });
             }
         }
@@ -241,6 +242,7 @@ fn local_model(record: Record, slot: &Slot) -> Model {
         sha256: Some(record.sha256),
         license: entry.map(|entry| entry.licence.clone()),
         description: entry.map(|entry| entry.description.clone()),
+        sampling: entry.map(|entry| entry.sampling).unwrap_or_default(),
     }
 }
 

@@ -2,7 +2,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use chain_daemon::InstanceName;
 use daemon_lifecycle::Waits;
-use rbee_api::Part;
+use rbee_api::{Part, Sampling};
 use rbee_config::RbeeConfig;
 
 /// Which model a worker is to serve, and for whom.
@@ -15,6 +15,8 @@ pub struct WorkerConfig {
     pub model: String,
     /// The model's file or folder; empty where that is not known yet.
     pub model_path: PathBuf,
+    /// What its makers recommend, for requests where neither they nor the configuration say another thing.
+    pub sampling: Sampling,
     /// `cpu`, as the hive's capabilities name it.
     pub device: String,
     /// Tells apart the workers of one model: a stale one and its successor run side by side.

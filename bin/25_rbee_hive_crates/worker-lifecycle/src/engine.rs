@@ -265,6 +265,7 @@ mod tests {
     use std::{os::unix::fs::symlink, sync::Arc};
 
     use daemon_lifecycle::Waits;
+    use rbee_api::Sampling;
     use rbee_config::{Environment, Overrides};
 
     use super::*;
@@ -303,6 +304,7 @@ mod tests {
                 hive: "h".to_owned(),
                 model: "m".to_owned(),
                 model_path: home.join("model"),
+                sampling: Sampling::default(),
                 device: "cpu".to_owned(),
                 slot,
                 part,

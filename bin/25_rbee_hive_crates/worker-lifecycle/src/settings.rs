@@ -41,8 +41,9 @@ impl Settings {
     /// The template's file cannot be read, or the worker has no use for a template.
     pub(crate) fn of(kind: WorkerType, config: &WorkerConfig) -> Result<Option<Self>, Error> {
         let rbee = &config.rbee;
-        let Some(entry) = rbee.model.get(&config.model) else { return Ok(None) };
-        let settings = model_settings(kind, &config.model, entry)?;
+        let unset = ModelEntry::default();
+        let entry = rbee.model.get(&config.model).unwrap_or(&unset);
+        let settings = model_settings(kind, config, entry)?;
         if settings.is_empty() {
             return Ok(None);
         }
@@ -116,10 +117,10 @@ fn folder(rbee: &RbeeConfig, config: &WorkerConfig) -> PathBuf {
 
 fn model_settings(
     kind: WorkerType,
-    model: &str,
+    config: &WorkerConfig,
     entry: &ModelEntry,
 ) -> Result<ModelSettings, Error> {
-    let request = &entry.request;
+    let (request, recommended) = (&entry.request, &config.sampling);
     // The same thing by the name that the engine knows.
     let repeat = match kind {
         WorkerType::VLlm => "repetition_penalty",
@@ -127,11 +128,11 @@ fn model_settings(
     };
     let stop = Some(&request.stop).filter(|stop| !stop.is_empty());
     let members: [(&str, Option<Value>); 9] = [
-        ("temperature", request.temperature.map(Value::from)),
-        ("top_p", request.top_p.map(Value::from)),
-        ("top_k", request.top_k.map(Value::from)),
-        ("min_p", request.min_p.map(Value::from)),
-        (repeat, request.repeat_penalty.map(Value::from)),
+        ("temperature", request.temperature.or(recommended.temperature).map(Value::from)),
+        ("top_p", request.top_p.or(recommended.top_p).map(Value::from)),
+        ("top_k", request.top_k.or(recommended.top_k).map(Value::from)),
+        ("min_p", request.min_p.or(recommended.min_p).map(Value::from)),
+        (repeat, request.repeat_penalty.or(recommended.repeat_penalty).map(Value::from)),
         ("max_tokens", request.max_tokens.map(Value::from)),
         ("stop", stop.map(|stop| Value::from(stop.clone()))),
         ("seed", request.seed.map(Value::from)),
@@ -144,7 +145,7 @@ fn model_settings(
             (None, _) | (_, WorkerType::VLlm) => None,
             (Some(_), WorkerType::External) => {
                 return Err(Error::NotForThisWorker {
-                    key: format!("model.\"{model}\".chat_template"),
+                    key: format!("model.\"{}\".chat_template", config.model),
                     instead: "it is for llama.cpp and vLLM: give the program its own flag in `args`",
                 });
             }
@@ -177,6 +178,7 @@ mod tests {
     use std::sync::Arc;
 
     use daemon_lifecycle::Waits;
+    use rbee_api::Sampling;
     use rbee_config::{Environment, Overrides};
 
     use super::*;
@@ -201,6 +203,7 @@ mod tests {
                 hive: "h".to_owned(),
                 model: "m".to_owned(),
                 model_path: home.join("m.gguf"),
+                sampling: Sampling::default(),
                 device: "cpu".to_owned(),
                 slot: 0,
                 part: None,
@@ -229,6 +232,24 @@ mod tests {
         assert!(vllm.contains("repetition_penalty") && !vllm.contains("chatml"), "{vllm}");
         let refused = Settings::of(WorkerType::External, &world.config(table)).unwrap_err();
         assert!(refused.to_string().contains("`model.\"m\".chat_template`"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_model_s_makers_recommend_holds_where_nothing_is_set() {
+        let config = |table| {
+            let sampling =
+                Sampling { temperature: Some(0.6), top_k: Some(20), ..Sampling::default() };
+            WorkerConfig { sampling, ..World::new().config(table) }
+        };
+        let told = |config: &WorkerConfig| {
+            String::from_utf8(Settings::of(WorkerType::LlamaCpp, config).unwrap().unwrap().text)
+                .unwrap()
+        };
+        assert_eq!(told(&config("")), r#"{"members":{"temperature":0.6,"top_k":20}}"#);
+        let own = told(&config("temperature = 0\nmin_p = 0.1\n"));
+        assert_eq!(own, r#"{"members":{"min_p":0.1,"temperature":0.0,"top_k":20}}"#);
+        let unnamed = WorkerConfig { model: "n".to_owned(), ..config("") };
+        assert_eq!(told(&unnamed), told(&config("")));
     }
 
     #[test]

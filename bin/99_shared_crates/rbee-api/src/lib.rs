@@ -33,7 +33,8 @@ pub use crate::{
     keep_alive::KeepAlive,
     keys::{KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope, ModelReach},
     models::{
-        LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, UnloadRequest,
+        LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, Sampling,
+        UnloadRequest,
     },
     parts::{EngineLost, Part},
     request::JobRequest,

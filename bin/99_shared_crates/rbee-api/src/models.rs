@@ -4,12 +4,12 @@ use utoipa::ToSchema;
 use crate::{KeepAlive, Part};
 
 /// The answer to the hive's `GET /v1/models/store`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelList {
     pub models: Vec<Model>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Model {
     /// The name that requests use, such as `smollm2:135m`.
     pub name: String,
@@ -28,6 +28,45 @@ pub struct Model {
     pub sha256: Option<String>,
     pub license: Option<String>,
     pub description: Option<String>,
+    /// How its makers say that tokens are to be chosen, where neither a request nor the configuration says
+    /// so.
+    #[serde(default, skip_serializing_if = "Sampling::is_empty")]
+    pub sampling: Sampling,
+}
+
+/// How tokens are chosen; what is empty here is as the worker has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_penalty: Option<f64>,
+}
+
+impl Sampling {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is there, by its names.
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let Self { temperature, top_p, top_k, min_p, repeat_penalty } = *self;
+        let all = [
+            ("temperature", temperature),
+            ("top_p", top_p),
+            ("top_k", top_k.map(f64::from)),
+            ("min_p", min_p),
+            ("repeat_penalty", repeat_penalty),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
 }
 
 /// The body of the hive's `POST /v1/models/pull`; the answer is an SSE stream of job events.

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use rbee_api::{ErrorBody, Model, Progress, Worker, WorkerState};
+use rbee_api::{ErrorBody, Model, Progress, Sampling, Worker, WorkerState};
 use serde::{Serialize, de::IgnoredAny};
 
 use super::request::keep_alive;
@@ -179,7 +179,7 @@ struct Details {
 pub struct Show<'a> {
     license: &'a str,
     modelfile: String,
-    parameters: &'static str,
+    parameters: String,
     template: &'static str,
     details: Details,
     model_info: ModelInfo<'a>,
@@ -211,13 +211,19 @@ pub fn show(model: &Model) -> Show<'_> {
     Show {
         license: model.license.as_deref().unwrap_or_default(),
         modelfile: format!("FROM {}\n", model.name),
-        parameters: "",
+        parameters: parameters(&model.sampling),
         template: "",
         details: details(model),
         model_info: ModelInfo { name: &model.name, description: model.description.as_deref() },
         capabilities: ["completion", "tools"],
         modified_at: NO_TIME,
     }
+}
+
+/// As a Modelfile has them.
+fn parameters(sampling: &Sampling) -> String {
+    let lines = sampling.members().map(|(name, value)| format!("{name:<30} {value}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn tag(model: &Model) -> Tag<'_> {

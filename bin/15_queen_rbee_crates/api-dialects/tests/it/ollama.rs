@@ -5,7 +5,7 @@ use api_dialects::{
         translate_embeddings, translate_generate,
     },
 };
-use rbee_api::{ErrorBody, ErrorCode, Model, Progress, Worker};
+use rbee_api::{ErrorBody, ErrorCode, Model, Progress, Sampling, Worker};
 use serde_json::{Value, json};
 
 use crate::worker::{all_in_one, answered, everything, sent, streamed, text, whole};
@@ -355,6 +355,7 @@ fn models_are_listed_as_ollama_lists_them() {
         sha256: Some("abc".to_owned()),
         license: Some("MIT".to_owned()),
         description: None,
+        sampling: Sampling { temperature: Some(0.6), top_k: Some(20), ..Sampling::default() },
     };
     let models = [model("here:1b", true, "/x/a.gguf"), model("far:1b", false, "/x/b.gguf")];
     let listed = serde_json::to_value(tags(&models)).unwrap();
@@ -369,6 +370,8 @@ fn models_are_listed_as_ollama_lists_them() {
         (&shown["license"], &shown["capabilities"][0]),
         (&json!("MIT"), &json!("completion"))
     );
+    let parameters: Vec<_> = shown["parameters"].as_str().unwrap().split_whitespace().collect();
+    assert_eq!(parameters, ["temperature", "0.6", "top_k", "20"]);
     assert!(!shown.to_string().contains("/x/"), "no path of this machine");
 }
 
