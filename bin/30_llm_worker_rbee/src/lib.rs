@@ -6,6 +6,7 @@
 //! renews its lease, and passes its bytes on as they are.
 
 mod args; // the command line
+mod carry; // conversations, to and from other workers
 mod engine; // one thread, one context, many sequences
 mod http; // OpenAI's format at the rim
 mod json; // JSON in the order in which it was written
@@ -20,6 +21,7 @@ mod tools; // functions that a model may call, in its text
 
 pub use crate::{
     args::{Args, Device},
+    carry::Carrier,
     engine::{
         Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish, FinishReason, Holds,
         Rejected, Request, Sampling, TokenLogprob, Usage,

@@ -76,6 +76,8 @@ pub enum LoadError {
 pub struct Model {
     pub(crate) llama: LlamaModel,
     pub(crate) facts: ModelFacts,
+    /// What tells its file, in this state, from all others on this machine.
+    pub(crate) file: String,
     /// Whether a token sees earlier ones only.
     pub(crate) causal: bool,
     /// The tokens that end a turn.
@@ -142,6 +144,7 @@ impl Model {
     /// What llama.cpp makes of the file at `path`, which has been looked at.
     fn load_file(
         path: &Path,
+        file: String,
         options: &LoadOptions,
         failed: &impl Fn(String) -> LoadError,
     ) -> Result<Self, LoadError> {
@@ -163,11 +166,11 @@ impl Model {
             None => None,
             Some(template) => Some(chosen_template(&llama, template)?),
         };
-        Self::describe(llama, template).map_err(failed)
+        Self::describe(llama, file, template).map_err(failed)
     }
 
     /// `template` is one that it has instead of its file's.
-    fn describe(llama: LlamaModel, template: Option<String>) -> Result<Self, String> {
+    fn describe(llama: LlamaModel, file: String, template: Option<String>) -> Result<Self, String> {
         if llama.is_recurrent() && llama.n_ctx_train() == 0 {
             return Err("it states no context length".to_owned());
         }
@@ -210,7 +213,7 @@ impl Model {
         let longest =
             vocab.tokens().filter_map(|token| vocab.text(token)).map(|text| text.to_bytes().len());
         let longest = longest.max().unwrap_or(1).max(LONGEST_TOKEN_AT_LEAST);
-        Ok(Self { llama, facts, causal, eog, template, controls, bos, longest })
+        Ok(Self { llama, facts, file, causal, eog, template, controls, bos, longest })
     }
 
     #[must_use]

@@ -1,11 +1,11 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use chain_level::{Place, Running, Wanted, to_its_end};
 use daemon_lifecycle::{Outcome, Waits};
 use futures::TryFutureExt as _;
 use narration_core::Narration;
 use rbee_api::ErrorBody;
-use worker_lifecycle::{WorkerConfig, WorkerHandle, worker_id};
+use worker_lifecycle::{Conversations, WorkerConfig, WorkerHandle, worker_id};
 
 use super::{
     Workers,
@@ -56,16 +56,28 @@ impl Workers {
             (Some(running), None) => config_of(path, running.handle.slot),
             _ => self.free_name(config_of(path, 0)),
         };
+        let rbee = Arc::clone(&config.rbee);
+        let old = stale.map(|running| running.handle.clone());
+        let ends_first = beside.is_none();
         let spawning = self.0.host.spawn(WorkerConfig { waits: wanted.waits, ..config });
-        let spawning = async move {
-            let handle = spawning.map_err(|error| failure::worker(&error)).await;
+        let bringing_up = async move {
+            let mut conversations = None;
+            if let Some(old) = old.as_ref().filter(|_| ends_first) {
+                conversations = Conversations::of(&rbee, old).await;
+            }
+            let handle = spawning.await.map_err(|error| failure::worker(&error))?;
             // By now it is in the memory that it was given.
             drop(room);
-            handle
+            narrate(&handle);
+            if let Some(old) = old.filter(|_| !ends_first) {
+                conversations = Conversations::of(&rbee, &old).await;
+            }
+            if let Some(conversations) = conversations {
+                conversations.go_to(&rbee, &handle).await;
+            }
+            Ok(handle)
         };
-        let handle = to_its_end(spawning).await?;
-        narrate(&handle);
-        Ok(handle)
+        to_its_end(bringing_up).await
     }
 
     async fn model_file(&self, model: &str, wanted: &Wanted) -> Result<PathBuf, ErrorBody> {

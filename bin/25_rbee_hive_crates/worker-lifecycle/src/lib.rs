@@ -11,9 +11,11 @@ mod engine; // another program that does
 mod failures; // engines that did not start
 mod settings; // what it is told of its model
 mod spawn; // spawn, or take what runs
+mod carry; // conversations from one to the next
 mod running; // find and stop
 
 pub use crate::{
+    carry::Conversations,
     client::{Served, WorkerClient},
     config::{WorkerConfig, worker_id},
     engine::{memory_bytes, overhead_bytes, shares_engine},

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use daemon_lifecycle::Daemon;
 use llm_worker_rbee::{
-    Args, Embedder, Engine, EngineThread, LoadError, LoadOptions, Model, ModelFile, Sandbox,
-    Service, Work, router,
+    Args, Carrier, Embedder, Engine, EngineThread, LoadError, LoadOptions, Model, ModelFile,
+    Sandbox, Service, Work, router,
 };
 use rbee_api::Status;
 use worker_service::{Defaults, Lease, SettingsError};
@@ -76,6 +76,7 @@ async fn serve(daemon: &Daemon, args: Args, read: Read) -> anyhow::Result<()> {
             health
         }
     };
+    let carrier = carrier(&work, args.folder());
     let service = Service::new(work, &args.name, lease.clone(), health)
         .with_defaults(defaults)
         .map_err(|error| anyhow::anyhow!("what is set for the model: {}", error.message()))?;
@@ -83,7 +84,7 @@ async fn serve(daemon: &Daemon, args: Args, read: Read) -> anyhow::Result<()> {
     daemon.ready(args.socket.display()).await?;
     tracing::info!(socket = %args.socket.display(), "the worker is ready");
     tokio::select! {
-        served = daemon.serve(listener, router(service)) => served?,
+        served = daemon.serve_then(listener, router(service), hand_on(carrier)) => served?,
         () = lease.ended() => tracing::info!("nobody has renewed the lease: leaving"),
         () = unreachable(&args.socket, &lease) => {
             tracing::info!("the socket is gone and cannot be made anew: leaving");
@@ -107,6 +108,20 @@ async fn start(args: &Args, model: Model) -> Result<(Work, EngineThread), LoadEr
             (embedder.into(), thread)
         }
     })
+}
+
+/// Where conversations are handed on: of text, and where there may be a socket for it.
+fn carrier(work: &Work, folder: &Path) -> Option<Carrier> {
+    let Work::Text(engine) = work else { return None };
+    Carrier::start(engine.clone(), folder)
+        .inspect_err(|error| tracing::warn!(%error, "no conversation can be carried over"))
+        .ok()
+}
+
+async fn hand_on(carrier: Option<Carrier>) {
+    if let Some(carrier) = carrier {
+        carrier.finish().await;
+    }
 }
 
 /// How long the socket may be away. The daemon makes it anew within half a second where it can; in the

@@ -7,7 +7,13 @@
 //! Attention looks at every cell in use, whoever uses it. What nobody is using is therefore kept
 //! beside the cells while others compute.
 
-use llama_cpp_2::{LlamaStateSeqFlags, SeqState, context::LlamaContext, token::LlamaToken};
+mod carry; // to and from other engines
+
+use std::time::Instant;
+
+use llama_cpp_2::{context::LlamaContext, token::LlamaToken};
+
+use super::state::State;
 
 /// Memory for what is kept beside the cells. A token of a large model takes so much of it that few
 /// fit; they stay in the cells, which cost such a model little in comparison.
@@ -19,24 +25,23 @@ pub(super) struct Slot {
     pub(super) tokens: Vec<LlamaToken>,
     /// Whether a request is using it.
     pub(super) busy: bool,
-    /// When it was last taken, counted in takings.
-    used: u64,
+    /// When it was last taken, if ever.
+    used: Option<Instant>,
     /// What the cells held of it, while they do not.
-    aside: Option<SeqState>,
+    aside: Option<State>,
 }
 
 /// The slots of a context; a slot's index is its sequence id.
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
-    takings: u64,
     /// Whether cells can be shared: a recurrent model keeps one state and no cells.
     shares: bool,
 }
 
 impl Slots {
     pub(super) fn new(count: u32, shares: bool) -> Self {
-        Self { slots: (0..count).map(|_| Slot::default()).collect(), takings: 0, shares }
+        Self { slots: (0..count).map(|_| Slot::default()).collect(), shares }
     }
 
     pub(super) fn get(&self, id: usize) -> &Slot {
@@ -100,10 +105,9 @@ impl Slots {
         };
         self.put_aside(context, id);
         debug_assert!(kept <= most);
-        self.takings += 1;
         let slot = &mut self.slots[id];
         slot.busy = true;
-        slot.used = self.takings;
+        slot.used = Some(Instant::now());
         Some(id)
     }
 
@@ -168,28 +172,31 @@ impl Slots {
                 continue;
             }
             let llama_id = sequence(id).cast_signed();
-            let bytes = context.state_seq_get_size_ext(llama_id, LlamaStateSeqFlags::default());
-            if !self.make_room_aside(bytes, except) {
+            let bytes = State::len_of(context, llama_id);
+            if !self.make_room_aside(bytes, except, None) {
                 continue;
             }
-            match context.state_seq_get(llama_id, LlamaStateSeqFlags::default()) {
-                Ok(state) => {
+            match State::of(context, llama_id) {
+                Some(state) => {
                     // Removing a whole sequence cannot fail.
                     drop(context.clear_kv_cache_seq(Some(sequence(id)), None, None));
                     self.slots[id].aside = Some(state);
                 }
-                Err(error) => tracing::warn!(%error, "cannot take a sequence out of the cache"),
+                None => tracing::warn!("llama.cpp gives no sequence out of the cache"),
             }
         }
     }
 
     /// Forgets what has been beside the cells for longest, until `bytes` more fit there; slot
-    /// `except` is not touched. False when they will not fit.
-    fn make_room_aside(&mut self, bytes: usize, except: usize) -> bool {
-        let size = |slot: &Slot| slot.aside.as_ref().map_or(0, SeqState::byte_len);
+    /// `except` is not touched, nor what was used later than `before`. False when they will not fit.
+    fn make_room_aside(&mut self, bytes: usize, except: usize, before: Option<Instant>) -> bool {
+        let size = |slot: &Slot| slot.aside.as_ref().map_or(0, |state| state.bytes().len());
         while self.slots.iter().map(size).sum::<usize>() + bytes > ASIDE_BYTES_MAX {
             let kept = self.slots.iter_mut().enumerate();
-            let kept = kept.filter(|(id, slot)| *id != except && slot.aside.is_some());
+            let kept = kept.filter(|(id, slot)| {
+                let is_earlier = before.is_none() || slot.used < before;
+                *id != except && slot.aside.is_some() && is_earlier
+            });
             let Some((_, oldest)) = kept.min_by_key(|(_, slot)| slot.used) else { return false };
             oldest.aside = None;
             oldest.tokens.clear();
@@ -213,7 +220,7 @@ impl Slots {
         while fits && self.cells() + tokens.len() > context.n_ctx() as usize {
             fits = self.evict(context);
         }
-        let fetched = fits && context.state_seq_set(&state, sequence(to).cast_signed()).is_ok();
+        let fetched = fits && state.put(context, sequence(to).cast_signed());
         if from != to {
             self.slots[from].tokens.clone_from(&tokens);
             self.slots[from].aside = Some(state);

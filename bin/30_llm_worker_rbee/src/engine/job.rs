@@ -1,9 +1,17 @@
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
+    carried::CarryJob,
     request::{Event, Request},
     sampler::Sampler,
 };
+
+/// What the engine's thread is sent.
+#[expect(clippy::large_enum_variant, reason = "it is sent in a box")]
+pub(super) enum Work {
+    Job(Job),
+    Carry(CarryJob),
+}
 
 /// A request on its way to the engine's thread.
 pub(super) struct Job {

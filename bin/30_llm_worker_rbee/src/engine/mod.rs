@@ -8,6 +8,8 @@
 mod batch; // what is decoded next
 mod compute; // llama.cpp's context and its threads
 mod cache; // whose tokens are in the context's cache
+mod state; // one sequence's cells, beside the context
+mod carried; // conversations to and from other engines
 mod embed; // vectors of texts
 mod gate; // when a grammar holds
 mod places; // how many requests are taken at a time
@@ -22,15 +24,26 @@ mod watch; // whether the thread gets on
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-pub(crate) use self::text::TextStream;
+pub(crate) use self::{
+    carried::{Carried, NotKept, Origin},
+    state::State,
+    text::TextStream,
+};
+use self::{
+    carried::{Carry, CarryJob},
+    job::{Job, Work},
+    places::Places,
+    sampler::Sampler,
+    start::Message,
+    watch::Watch,
+};
 pub use self::{
     embed::{Embedded, Embedder},
     request::{Event, Finish, FinishReason, Holds, Request, Sampling, TokenLogprob, Usage},
     start::EngineThread,
 };
-use self::{job::Job, places::Places, sampler::Sampler, start::Message, watch::Watch};
 use crate::model::{LoadError, Model};
 
 /// What [`Engine::start`] needs besides the model.
@@ -49,7 +62,9 @@ pub struct EngineConfig {
 /// The thread ends when the last clone is gone and the requests under way have ended.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    jobs: mpsc::Sender<Message<Job>>,
+    jobs: mpsc::Sender<Message<Work>>,
+    /// Held by what is on its way to the thread and is no request.
+    turn: Arc<Semaphore>,
     places: Arc<Places>,
     model: Arc<Model>,
     config: EngineConfig,
@@ -91,13 +106,15 @@ impl Engine {
     ) -> Result<(Self, EngineThread), LoadError> {
         let places = Arc::new(Places::new(config.parallel));
         let watch = Arc::new(Watch::default());
-        let (jobs, thread) = start::start(Places::count(config.parallel), {
+        // One place more, for conversations of other engines.
+        let (jobs, thread) = start::start(Places::count(config.parallel) + 1, {
             let (model, places) = (Arc::clone(&model), Arc::clone(&places));
             let watch = Arc::clone(&watch);
             move |jobs, ready| thread::run(&model, config, jobs, &places, watch, ready)
         })
         .await?;
-        Ok((Self { jobs, places, model, config, watch }, thread))
+        let turn = Arc::new(Semaphore::new(1));
+        Ok((Self { jobs, turn, places, model, config, watch }, thread))
     }
 
     #[must_use]
@@ -143,8 +160,46 @@ impl Engine {
         let room = request.max_tokens.min(context) as usize + 2;
         let (events, receiver) = mpsc::channel(room);
         let job = Job { request, sampler, events, _place: place };
-        self.jobs.try_send(Message::Job(Box::new(job))).map_err(|_closed| Rejected::Stopped)?;
+        self.jobs
+            .try_send(Message::Job(Box::new(Work::Job(job))))
+            .map_err(|_closed| Rejected::Stopped)?;
         Ok(receiver)
+    }
+
+    /// What another engine must have in common with this one to go on with its conversations.
+    pub(crate) fn origin(&self) -> Origin {
+        thread::origin(&self.model, self.config)
+    }
+
+    /// Has conversations handed out for as long as they take no more than `bytes` together: the number
+    /// of those that nobody is using, which come first, the latest before the others; then each that
+    /// comes to its end. `None` once the engine has stopped.
+    pub(crate) async fn give(&self, bytes: usize) -> Option<(usize, mpsc::Receiver<Carried>)> {
+        let (to, given) = mpsc::channel(2 * self.config.parallel as usize);
+        let (idle, counted) = oneshot::channel();
+        self.carry(Carry::Give { to, bytes, idle }).await?;
+        Some((counted.await.ok()?, given))
+    }
+
+    /// Hands out what is still being answered too, and nothing more from then on.
+    pub(crate) async fn give_rest(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.carry(Carry::GiveRest { done }).await.is_some() {
+            drop(is_done.await);
+        }
+    }
+
+    /// Keeps a conversation of another engine, which must have the same [`Origin`].
+    pub(crate) async fn take(&self, carried: Carried) -> Result<(), NotKept> {
+        let (kept, is_kept) = oneshot::channel();
+        self.carry(Carry::Take { carried, kept }).await.ok_or(NotKept::Stopped)?;
+        is_kept.await.unwrap_or(Err(NotKept::Stopped))
+    }
+
+    async fn carry(&self, carry: Carry) -> Option<()> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+        let job = Work::Carry(CarryJob { carry, _turn: turn });
+        self.jobs.try_send(Message::Job(Box::new(job))).ok()
     }
 }
 

@@ -9,12 +9,14 @@ use super::{
     EngineConfig,
     batch::{BATCH_LEN, Pace},
     cache::{Slots, sequence},
+    carried::{Carry, CarryJob, Giver, Origin},
     compute::{Compute, Decoded},
-    job::Job,
+    job::{Job, Work},
     places::Places,
     request::Event,
     sequence::{Sequence, Step},
     start::{Inbox, Message},
+    state::build,
     watch::Watch,
 };
 use crate::model::{LoadError, Model};
@@ -25,7 +27,7 @@ use crate::model::{LoadError, Model};
 pub(super) fn run(
     model: &Model,
     config: EngineConfig,
-    jobs: mpsc::Receiver<Message<Job>>,
+    jobs: mpsc::Receiver<Message<Work>>,
     places: &Places,
     watch: Arc<Watch>,
     ready: oneshot::Sender<Result<(), LoadError>>,
@@ -58,6 +60,7 @@ pub(super) fn run(
         waiting: VecDeque::new(),
         arrived: 0,
         pace: Pace::default(),
+        giver: None,
     };
     while engine.receive() {
         engine.forget_abandoned();
@@ -71,13 +74,35 @@ fn make_context(
     config: EngineConfig,
     watch: Arc<Watch>,
 ) -> Result<Compute<'_, Event>, LoadError> {
+    Compute::new(model, config, watch, parameters(config))
+}
+
+fn parameters(config: EngineConfig) -> LlamaContextParams {
     let batch = u32::try_from(BATCH_LEN).unwrap_or(u32::MAX) + config.parallel;
-    let parameters = LlamaContextParams::default()
+    LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(config.context))
         .with_n_batch(batch)
         .with_n_ubatch(batch)
-        .with_n_seq_max(config.parallel);
-    Compute::new(model, config, watch, parameters)
+        .with_n_seq_max(config.parallel)
+}
+
+/// What a context has in common with all whose states can be brought into it.
+pub(super) fn origin(model: &Model, config: EngineConfig) -> Origin {
+    let parameters = parameters(config);
+    let context = format!(
+        "{} tokens of {} requests; keys {:?}, values {:?}, flash attention {}, whole windows {}; \
+         positions {:?}, {}, {}",
+        config.context,
+        config.parallel,
+        parameters.type_k(),
+        parameters.type_v(),
+        parameters.flash_attention_policy(),
+        parameters.swa_full(),
+        parameters.rope_scaling_type(),
+        parameters.rope_freq_base(),
+        parameters.rope_freq_scale(),
+    );
+    Origin { build: build(), model: model.file.clone(), context }
 }
 
 /// Decodes one token, which touches every weight, and forgets it.
@@ -98,7 +123,7 @@ struct Loop<'m> {
     context: Compute<'m, Event>,
     config: EngineConfig,
     places: &'m Places,
-    inbox: Inbox<Job>,
+    inbox: Inbox<Work>,
     batch: LlamaBatch<'static>,
     slots: Slots,
     /// The sequence of each slot.
@@ -106,6 +131,8 @@ struct Loop<'m> {
     waiting: VecDeque<Sequence>,
     arrived: u64,
     pace: Pace,
+    /// Where conversations go that come to their ends, once another engine goes on with them.
+    giver: Option<Giver>,
 }
 
 /// What the batch holds of one slot.
@@ -122,8 +149,51 @@ impl Loop<'_> {
     fn receive(&mut self) -> bool {
         let idle = self.waiting.is_empty() && self.running.iter().all(Option::is_none);
         let Some(jobs) = self.inbox.receive(idle) else { return false };
-        jobs.into_iter().for_each(|job| self.enqueue(job));
+        for job in jobs {
+            match job {
+                Work::Job(job) => self.enqueue(job),
+                Work::Carry(CarryJob { carry, _turn }) => self.carry(carry),
+            }
+        }
         true
+    }
+
+    fn carry(&mut self, carry: Carry) {
+        match carry {
+            Carry::Give { to, bytes, idle } => {
+                self.giver = Some(Giver::new(to, bytes));
+                let given = self.slots.idle().into_iter().filter(|&slot| self.give(slot)).count();
+                // Nobody asks any more where that fails.
+                let _ = idle.send(given);
+            }
+            Carry::GiveRest { done } => {
+                for slot in 0..self.running.len() {
+                    if self.running[slot].is_some() {
+                        self.give(slot);
+                    }
+                }
+                self.giver = None;
+                let _ = done.send(());
+            }
+            Carry::Take { carried, kept } => {
+                let _ = kept.send(self.slots.bring_in(&mut self.context, carried));
+            }
+        }
+    }
+
+    /// Hands out what `slot` holds, if somebody takes it; false where nothing went.
+    fn give(&mut self, slot: usize) -> bool {
+        let Some(giver) = &mut self.giver else { return false };
+        let carried = self.slots.copy_of(&self.context, slot, giver.bytes_left());
+        let Some(carried) = carried else {
+            tracing::debug!(slot, "a conversation is not carried over: it takes too much memory");
+            return false;
+        };
+        let is_taken = giver.give(carried);
+        if !is_taken {
+            self.giver = None;
+        }
+        is_taken
     }
 
     fn enqueue(&mut self, job: Job) {
@@ -137,6 +207,7 @@ impl Loop<'_> {
         for slot in 0..self.running.len() {
             if self.running[slot].as_ref().is_some_and(Sequence::is_abandoned) {
                 self.release(slot);
+                self.give(slot);
             }
         }
     }
@@ -223,6 +294,7 @@ impl Loop<'_> {
             let step = output.map(|index| sequence.advance(self.model, &self.context, index));
             if step == Some(Step::Ended) {
                 self.release(slot);
+                self.give(slot);
             }
         }
     }

@@ -49,7 +49,7 @@ impl ModelFile {
             .map_err(|source| LoadError::Unfit { path: self.path.clone(), source })?;
         // llama.cpp opens a path. This one leads to the open file and to no other.
         let descriptor = Path::new(DESCRIPTORS).join(self.file.as_raw_fd().to_string());
-        let model = Model::load_file(&descriptor, options, &failed)?;
+        let model = Model::load_file(&descriptor, format!("{before:?}"), options, &failed)?;
         match state() {
             Ok(after) if after == before => Ok(model),
             _ => Err(failed("it was changed while it was loaded".to_owned())),
@@ -58,8 +58,10 @@ impl ModelFile {
 }
 
 /// What differs once the content does.
-fn state(metadata: &Metadata) -> [i64; 5] {
+fn state(metadata: &Metadata) -> [i64; 7] {
     [
+        metadata.dev().cast_signed(),
+        metadata.ino().cast_signed(),
         metadata.mtime(),
         metadata.mtime_nsec(),
         metadata.ctime(),

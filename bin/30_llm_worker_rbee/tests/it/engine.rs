@@ -12,12 +12,12 @@ use crate::support::{DEADLINE, Generated, engine, finish, generate, greedy, mode
 /// the same text token by token: by up to 0.5 where it was measured, on this model.
 const NOISE: f32 = 0.8;
 
-fn chat(engine: &Engine, user: &str) -> Vec<i32> {
+pub(crate) fn chat(engine: &Engine, user: &str) -> Vec<i32> {
     let text = format!("<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n");
     engine.model().tokenize(&text)
 }
 
-fn watched(mut request: Request) -> Request {
+pub(crate) fn watched(mut request: Request) -> Request {
     request.logprobs = Some(5);
     request
 }
@@ -25,7 +25,7 @@ fn watched(mut request: Request) -> Request {
 /// Fails unless both had the same choice at each step, up to one where it was a near tie: as likely a
 /// token in the one as in the other, and whichever was chosen among the likeliest of both.
 #[track_caller]
-fn agree(left: &Generated, right: &Generated, what: &str) {
+pub(crate) fn agree(left: &Generated, right: &Generated, what: &str) {
     let among = |id: i32, step: &TokenLogprob| {
         step.top.iter().find(|top| top.id == id).map(|top| top.logprob)
     };

@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod carry; // conversations, on to another worker
 mod chat;
 mod completions;
 mod constraints;

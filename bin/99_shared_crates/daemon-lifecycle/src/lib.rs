@@ -84,6 +84,7 @@ mod identity; // who a process is
 mod process; // what the kernel says; signals
 mod environment; // what a daemon inherits
 mod unsafety; // what the compiler cannot check
+mod descriptor; // passed over Unix sockets, and whose the other end is
 mod bound; // control sockets, with and without their files
 mod instance; // the folder of one daemon
 mod spec; // how a daemon is started and kept
@@ -104,6 +105,7 @@ pub use crate::{
         Connection, Daemon, Handshake, HttpService, Listener, Shaking, Shutdown, ShutdownReason,
         ShutdownSignal, Stream, TcpListener, UnixListener, Work,
     },
+    descriptor::{is_own, receive_descriptor, send_descriptor},
     error::{Error, LogTail},
     identity::Identity,
     manager::DaemonManager,

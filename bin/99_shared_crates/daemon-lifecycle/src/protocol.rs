@@ -12,7 +12,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::{Identity, spec::Spec, state::State};
+use crate::{Identity, descriptor::is_own, spec::Spec, state::State};
 
 /// Of everything but the hand-over, whose messages stay as they are: what is added to them is
 /// optional and announced in [`Hello`] and [`Terms`], so that a generation of any version takes over
@@ -220,10 +220,4 @@ impl Connection {
     pub(crate) fn into_inner(self) -> UnixStream {
         self.stream.into_inner()
     }
-}
-
-/// Whether the process at the other end runs as this user (or as root).
-pub(crate) fn is_own(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }

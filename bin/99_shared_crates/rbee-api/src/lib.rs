@@ -5,6 +5,7 @@
 //! it and the client passes the bytes on.
 
 pub mod paths; // each path once, for routers and clients
+pub mod carry; // conversations on their way to another worker
 mod code; // what went wrong, as a program tells it apart
 mod error; // the body of every refusal
 mod causes; // an error on one line

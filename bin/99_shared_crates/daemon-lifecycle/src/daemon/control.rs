@@ -23,11 +23,12 @@ use super::{
     successor,
 };
 use crate::{
+    descriptor::is_own,
     edge,
     findings::Findings,
     instance::{self, Instance},
     logs, process,
-    protocol::{self, Connection, Fault, FromDaemon, Reply, Request},
+    protocol::{Connection, Fault, FromDaemon, Reply, Request, ToDaemon},
     starter::spawn::{self, Again},
 };
 
@@ -154,7 +155,7 @@ async fn answer(core: Arc<Core>, listener: StdUnixListener) {
     };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if protocol::is_own(&stream) => {
+            Ok((stream, _)) if is_own(&stream) => {
                 let core = Arc::clone(&core);
                 tokio::spawn(async move {
                     if let Err(error) = converse(&core, Connection::new(stream)).await {
@@ -325,10 +326,10 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
 async fn follow_starter(core: Arc<Core>) {
     // Nobody else reads, and `report` needs the lock only for what `successor` says.
     let Some(mut channel) = core.channel.lock().await.take() else { return };
-    let said = channel.next::<protocol::ToDaemon>().await;
+    let said = channel.next::<ToDaemon>().await;
     *core.channel.lock().await = Some(channel);
     match said {
-        Ok(Some(protocol::ToDaemon::Take)) => successor::take(&core).await,
+        Ok(Some(ToDaemon::Take)) => successor::take(&core).await,
         _ if core.predecessor_generation().is_some() => {
             tracing::warn!("the starter went away before the hand-over");
             core.session.lock().await.take();

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 
 use super::{
     core::{Core, lock},
-    listener,
     phase::{Event, ShutdownReason},
     probation,
     session::Successor,
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     Identity,
     client::{self, Unwell},
+    descriptor::send_descriptor,
     edge, process,
     protocol::{Connection, Reply, Request, Terms},
 };
@@ -145,7 +145,7 @@ async fn give_listener(core: &Core, control: &mut Connection, request: Request) 
         }
         Request::Descriptor { address } => {
             let fd = core.held(&address).ok_or(io::ErrorKind::NotFound)?;
-            let sent = listener::send_fd(control.get_ref(), fd.as_fd()).await;
+            let sent = send_descriptor(control.get_ref(), b'\n', Some(fd.as_fd())).await;
             edge::passed("old.listener-sent");
             sent
         }

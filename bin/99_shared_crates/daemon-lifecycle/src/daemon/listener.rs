@@ -1,9 +1,7 @@
 use std::{
-    fmt,
-    io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
+    fmt, io,
     net::SocketAddr,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     pin::Pin,
@@ -11,12 +9,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest},
+    io::{AsyncRead, AsyncWrite},
     net,
 };
 
@@ -172,39 +166,4 @@ impl From<net::UnixListener> for Listener {
     fn from(listener: net::UnixListener) -> Self {
         Self::of(Kind::Unix(listener, None))
     }
-}
-
-/// Sends one byte with a copy of `fd`.
-pub(super) async fn send_fd(stream: &net::UnixStream, fd: BorrowedFd<'_>) -> io::Result<()> {
-    stream
-        .async_io(Interest::WRITABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            let fds = [fd];
-            if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-                return Err(io::Error::other("no room for a descriptor"));
-            }
-            let flags = SendFlags::NOSIGNAL;
-            sendmsg(stream.as_fd(), &[IoSlice::new(b"\n")], &mut control, flags)?;
-            Ok(())
-        })
-        .await
-}
-
-/// Receives what [`send_fd`] sends. Nothing else may be under way on the stream.
-pub(super) async fn receive_fd(stream: &net::UnixStream) -> io::Result<OwnedFd> {
-    stream
-        .async_io(Interest::READABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let mut byte = [0];
-            let mut into = [IoSliceMut::new(&mut byte)];
-            recvmsg(stream.as_fd(), &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-            let received = control.drain().find_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-                _ => None,
-            });
-            received.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-        })
-        .await
 }

@@ -9,13 +9,15 @@ use std::{
 
 use super::{
     core::Core,
-    good, listener,
+    good,
     phase::{Event, ShutdownReason},
     probation::{self, Predecessor},
     session::Session,
 };
 use crate::{
-    client, edge,
+    client,
+    descriptor::receive_descriptor,
+    edge,
     protocol::{Connection, Fault, FromDaemon, Reply, Request},
     state::State,
 };
@@ -60,10 +62,13 @@ async fn ask_for_listener(session: &mut Connection, address: &str) -> io::Result
         other => return Err(refused(&other)),
     }
     session.send(&Request::Descriptor { address: address.to_owned() }).await?;
-    tokio::time::timeout(ANSWER_LIMIT, listener::receive_fd(session.get_ref()))
-        .await
-        .map_err(io::Error::from)?
-        .map(Some)
+    let received = receive_descriptor(session.get_ref());
+    let received =
+        tokio::time::timeout(ANSWER_LIMIT, received).await.map_err(io::Error::from)??;
+    match received {
+        Some((_, Some(fd))) => Ok(Some(fd)),
+        Some((_, None)) | None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// Opens the hand-over if that has not been done; `None` when nobody is there to hand over.
