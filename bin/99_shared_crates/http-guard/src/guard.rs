@@ -31,7 +31,7 @@ use crate::{
 ///
 /// - It is addressed to one of the listener's own names (else 421; 400 without any name).
 /// - No foreign web page sent it (else 403).
-/// - A body is `application/json` (else 415) and not over the limit (else 413), comes in time (else
+/// - A body is `application/json`, or of no type and from no browser (else 415), and not over the limit (else 413), comes in time (else
 ///   408), and finds room beside the bodies of other requests (else 429): see [`BodyLimits`].
 /// - Where the guard has a token, it carries that (else 401).
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
@@ -278,12 +278,23 @@ fn marked(mut response: Response) -> Response {
     response
 }
 
-/// A page may send other types without asking first, but not this one.
+/// Whether the body says that it is JSON: a page may send other types without asking first, but not this
+/// one. Programs may leave it out.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(content_type), None) = (types.next(), types.next()) else { return false };
+    let content_type = match (types.next(), types.next()) {
+        (Some(content_type), None) => content_type,
+        (None, _) => return !is_of_a_page(headers),
+        (Some(_), Some(_)) => return false,
+    };
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// Whether it says what browsers say with everything that a page sends.
+fn is_of_a_page(headers: &HeaderMap) -> bool {
+    let said = [header::ORIGIN, header::REFERER, HeaderName::from_static("sec-fetch-site")];
+    said.iter().any(|name| headers.contains_key(name))
 }
 
 pub(crate) fn not_json() -> ApiError {

@@ -40,7 +40,6 @@ async fn what_a_page_may_send_without_asking_is_refused() {
         "content-type: application/jsonx",
         "content-type: text/plain\r\ncontent-type: application/json",
         "content-type: application/json\r\ncontent-type: text/plain",
-        "x-no: content-type",
     ];
     for path in ["/order", "/raw", "/nowhere"] {
         for content_type in types {
@@ -52,10 +51,30 @@ async fn what_a_page_may_send_without_asking_is_refused() {
 }
 
 #[tokio::test]
+async fn a_body_of_no_type_is_taken_from_who_is_no_browser() {
+    let server = Server::start().await;
+    let answer = server.post("/order", &[], ORDER).await;
+    assert_eq!((answer.status, &*answer.body), (200, "m for user"));
+    let of_a_page = [
+        "origin: http://{host}",
+        "referer: http://{host}/",
+        "sec-fetch-site: same-origin",
+        "sec-fetch-site: none",
+    ];
+    for header in of_a_page {
+        let answer = server.post("/order", &[header], ORDER).await;
+        assert_eq!(answer.refusal(), (415, "content_type_not_json".into()), "{header}");
+    }
+    for header in ["origin: https://evil.example", "origin: null", "sec-fetch-site: cross-site"] {
+        assert_eq!(server.post("/order", &[header], ORDER).await.refusal().0, 403, "{header}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_say_its_length_needs_its_type_too() {
     let server = Server::start().await;
-    let chunked = "POST /raw HTTP/1.1\r\nhost: {host}\r\ntransfer-encoding: chunked\r\n\
-                   connection: close\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let chunked = "POST /raw HTTP/1.1\r\nhost: {host}\r\ncontent-type: text/plain\r\n\
+                   transfer-encoding: chunked\r\nconnection: close\r\n\r\n1\r\na\r\n0\r\n\r\n";
     assert_eq!(server.send(chunked).await.refusal().0, 415);
 }
 
