@@ -169,9 +169,13 @@ async fn speak(job: JobWriter, words: Vec<String>, slots: Arc<Semaphore>) {
     let deltas = words.into_iter().map(|word| (json!({"content": word}), Value::Null));
     let deltas = deltas.chain([(json!({}), json!("stop"))]);
     for (delta, finish) in deltas {
+        let turn = async {
+            job.room().await;
+            interval.tick().await;
+        };
         tokio::select! {
             () = job.cancelled() => return job.cancelled_end(),
-            _ = interval.tick() => {}
+            () = turn => {}
         }
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
         let chunk = json!({"object": "chat.completion.chunk", "choices": [choice]});

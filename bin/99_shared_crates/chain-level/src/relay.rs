@@ -100,13 +100,18 @@ async fn relay_events(
     // Where whoever reads ours takes the next chunk to come from.
     let mut told = None;
     loop {
+        // Where whoever reads this job is slow, the next level is read as slowly.
+        let next = async {
+            job.room().await;
+            events.next().await
+        };
         let received = match (reading.job(), departure.as_deref_mut()) {
             (Some(known), Some(departure)) => tokio::select! {
                 biased;
                 reply = departure.asked() => return Ok(Some((reply, known.clone()))),
-                received = events.next() => received,
+                received = next => received,
             },
-            _ => events.next().await,
+            _ => next.await,
         };
         let event = match reading.take(received.map_err(unreadable)?) {
             Taken::Event(StreamEvent::Error(body)) => {

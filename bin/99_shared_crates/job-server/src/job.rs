@@ -1,6 +1,6 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::AtomicU64},
-    task::Waker,
+    task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     event::{Event, JobInfo, JobState},
     id::JobId,
     journal::Journal,
-    log::{Log, Read},
+    log::{Log, Read, widened},
     new_job::NewJob,
     snapshot::Snapshot,
     table::Shared,
@@ -42,6 +42,9 @@ struct Inner {
     counted: usize,
     /// Readers with nothing to read, each at most once.
     waiting: Vec<(ReaderId, Waker)>,
+    readers: Vec<Reader>,
+    /// The writer, while it waits for readers.
+    writer: Option<Waker>,
     last_reader: u64,
     audience: Audience,
 }
@@ -62,6 +65,17 @@ struct Audience {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReaderId(u64);
 
+/// How far a reader has come.
+#[derive(Debug)]
+struct Reader {
+    id: ReaderId,
+    next: u64,
+    /// Of what was ever added to the log, all that this reader has or does not want.
+    passed: u64,
+    /// Whether the writer waits for it no more.
+    given_up: bool,
+}
+
 /// Where a new reader begins, and what it has taken on.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -72,13 +86,22 @@ pub(crate) struct Admission {
 }
 
 /// What a running job keeps of its newest events however many others there are.
-const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_BYTES: usize = 32 * 1024;
 
 impl Inner {
     /// Tells `server` what the log takes now; whether all together take too much.
     fn count(&mut self, server: &Shared) -> bool {
         let now = self.log.bytes();
         server.takes(std::mem::replace(&mut self.counted, now), now)
+    }
+
+    /// Readers that have more before them than that.
+    fn behind(&mut self, bytes: usize) -> impl Iterator<Item = &mut Reader> {
+        let added = self.log.added();
+        let is_behind = move |reader: &&mut Reader| {
+            !reader.given_up && added.saturating_sub(reader.passed) > widened(bytes)
+        };
+        self.readers.iter_mut().filter(is_behind)
     }
 }
 
@@ -99,6 +122,8 @@ impl Job {
                 log: Log::new(max_bytes),
                 counted: 0,
                 waiting: Vec::new(),
+                readers: Vec::new(),
+                writer: None,
                 last_reader: 0,
                 audience: Audience::default(),
             }),
@@ -155,7 +180,11 @@ impl Job {
 
     pub(crate) fn emit(&self, name: Option<&'static str>, data: Bytes) -> Option<u64> {
         let mut inner = self.lock();
+        let added = inner.log.added();
         let id = inner.log.append(name, data)?;
+        let cost = inner.log.added() - added;
+        // Readers of a job that is behind them have it already.
+        inner.readers.iter_mut().filter(|reader| reader.next > id).for_each(|r| r.passed += cost);
         if let Some(server) = self.server.upgrade()
             && inner.count(&server)
         {
@@ -241,6 +270,8 @@ impl Job {
         }
         inner.last_reader += 1;
         let reader = ReaderId(inner.last_reader);
+        let passed = inner.log.added() - inner.log.bytes_from(next);
+        inner.readers.push(Reader { id: reader, next, passed, given_up: false });
         // Whoever follows a job that others watch is one of them: it may be one of them come back
         // before its loss was noticed.
         let audience = &mut inner.audience;
@@ -253,13 +284,66 @@ impl Job {
     pub(crate) fn read(&self, reader: ReaderId, id: u64, waker: &Waker) -> Read {
         let mut inner = self.lock();
         let read = inner.log.read(id);
-        if matches!(read, Read::Pending) {
-            match inner.waiting.iter_mut().find(|(waiting, _)| *waiting == reader) {
+        match &read {
+            Read::Pending => match inner.waiting.iter_mut().find(|(waiting, _)| *waiting == reader)
+            {
                 Some((_, known)) => known.clone_from(waker),
                 None => inner.waiting.push((reader, waker.clone())),
+            },
+            Read::Event(event) => {
+                if let Some(reader) = inner.readers.iter_mut().find(|known| known.id == reader) {
+                    reader.next = event.id + 1;
+                    reader.passed += widened(event.cost());
+                }
+                let writer = if inner.writer.is_some() && self.has_caught_up(&mut inner) {
+                    inner.writer.take()
+                } else {
+                    None
+                };
+                drop(inner);
+                writer.into_iter().for_each(Waker::wake);
             }
+            Read::End(_) | Read::Gone { .. } => {}
         }
         read
+    }
+
+    /// Whether no reader that is waited for is so far behind that another event may push out what it has
+    /// not read.
+    pub(crate) fn has_room(&self) -> bool {
+        let mut inner = self.lock();
+        let kept = self.kept(&inner);
+        inner.behind(kept).next().is_none()
+    }
+
+    /// Until readers that were too far behind have caught up by half.
+    pub(crate) fn poll_caught_up(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if self.has_caught_up(&mut inner) {
+            return Poll::Ready(());
+        }
+        inner.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits no more for those that have not caught up.
+    pub(crate) fn give_up_readers(&self) {
+        let mut inner = self.lock();
+        let kept = self.kept(&inner) / 2;
+        inner.behind(kept).for_each(|reader| reader.given_up = true);
+    }
+
+    fn has_caught_up(&self, inner: &mut Inner) -> bool {
+        let kept = self.kept(inner) / 2;
+        inner.behind(kept).next().is_none()
+    }
+
+    /// How much a reader may have before it while another event pushes out nothing of that.
+    fn kept(&self, inner: &Inner) -> usize {
+        let is_over = self.server.upgrade().is_some_and(|server| server.is_over());
+        // The other half is for the event.
+        let most = inner.log.max_bytes();
+        if is_over { KEPT_BYTES.min(most) / 2 } else { most / 2 }
     }
 
     pub(crate) fn state(&self) -> JobState {
@@ -278,9 +362,12 @@ impl Job {
         let mut inner = self.lock();
         let waiting = inner.waiting.iter().position(|(waiting, _)| *waiting == reader);
         let waker = waiting.map(|index| inner.waiting.swap_remove(index));
+        inner.readers.retain(|known| known.id != reader);
+        let writer = inner.writer.take();
         let departure = grace.and_then(|_| inner.last_of_audience_left());
         drop(inner);
         drop(waker);
+        writer.into_iter().for_each(Waker::wake);
         let (Some(departure), Some(grace)) = (departure, grace) else { return };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !grace.is_zero() => {

@@ -3,7 +3,8 @@
 //! A handler asks the [`JobServer`] for a [`JobWriter`] and gives it to whatever does the work.
 //! The writer appends events to the job's log and ends it, once. Anybody who knows the job's id
 //! reads the log through a [`Subscription`]: first what is already there, then what comes, then
-//! the end. Readers never slow the writer down; one that falls behind the bounded log is told so.
+//! the end. A writer that can put off its next event waits for readers that are far behind; one that the
+//! bounded log has overtaken is told so.
 //!
 //! A server that is given a [`Journal`] tells it of its jobs, and asks it for those that it does not have.
 //!
@@ -36,5 +37,5 @@ pub use crate::{
     snapshot::Snapshot,
     subscription::Subscription,
     table::Limits,
-    writer::{JobEmitter, JobWriter},
+    writer::{JobEmitter, JobWriter, STALL},
 };

@@ -13,6 +13,8 @@ pub(crate) struct Log {
     last_id: u64,
     bytes: usize,
     max_bytes: usize,
+    /// What all events have taken that were ever added.
+    added: u64,
     state: JobState,
 }
 
@@ -32,15 +34,24 @@ pub(crate) enum Read {
 
 impl Log {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { events: VecDeque::new(), last_id: 0, bytes: 0, max_bytes, state: JobState::Running }
+        Self {
+            events: VecDeque::new(),
+            last_id: 0,
+            bytes: 0,
+            max_bytes,
+            added: 0,
+            state: JobState::Running,
+        }
     }
 
     /// A log that goes on where another one was left, behind the event `last_id`; `events` are the
     /// last ones up to it, without gaps.
     pub(crate) fn restored(max_bytes: usize, last_id: u64, events: Vec<Event>) -> Self {
+        let bytes = events.iter().map(Event::cost).sum();
         Self {
             last_id,
-            bytes: events.iter().map(Event::cost).sum(),
+            bytes,
+            added: widened(bytes),
             events: events.into(),
             ..Self::new(max_bytes)
         }
@@ -60,6 +71,25 @@ impl Log {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    pub(crate) fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// What the events take from the one with this id on.
+    pub(crate) fn bytes_from(&self, id: u64) -> u64 {
+        self.events
+            .iter()
+            .rev()
+            .take_while(|event| event.id >= id)
+            .map(Event::cost)
+            .map(widened)
+            .sum()
     }
 
     /// The id of the oldest event that is left, or of the next one where none is.
@@ -82,6 +112,7 @@ impl Log {
         self.last_id += 1;
         let event = Event { id: self.last_id, name, data };
         self.bytes += event.cost();
+        self.added += widened(event.cost());
         self.events.push_back(event);
         self.shed(self.max_bytes);
         Some(self.last_id)
@@ -119,6 +150,11 @@ impl Log {
         });
         event.map_or(Read::Gone { oldest }, |event| Read::Event(event.clone()))
     }
+}
+
+/// Sums over a long job may be more than a small machine's addresses.
+pub(crate) fn widened(bytes: usize) -> u64 {
+    bytes as u64
 }
 
 #[cfg(test)]

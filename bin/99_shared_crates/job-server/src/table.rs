@@ -31,7 +31,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_jobs: 1024,
+            max_jobs: 2048,
             retain: Duration::from_mins(10),
             absence: Duration::from_secs(15),
             event_bytes_per_job: 4 << 20,
@@ -93,6 +93,11 @@ impl Shared {
         self.running_bytes.fetch_add(now, Relaxed);
         let all = self.running_bytes.fetch_sub(before, Relaxed) - before;
         all > self.limits.event_bytes_of_running_jobs
+    }
+
+    /// Whether the events of running jobs take more than they may.
+    pub(crate) fn is_over(&self) -> bool {
+        self.running_bytes.load(Relaxed) > self.limits.event_bytes_of_running_jobs
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {

@@ -1,9 +1,14 @@
-use std::sync::{Arc, Weak};
+use std::{
+    future::poll_fn,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_guard::ApiError;
 use rbee_api::{ErrorBody, StreamEvent};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::{
     event::{Event, JobState},
@@ -11,6 +16,9 @@ use crate::{
     job::Job,
     snapshot::Snapshot,
 };
+
+/// How long a writer waits for a reader that is too far behind to have read half of that.
+pub const STALL: Duration = Duration::from_secs(30);
 
 /// The side of a job that does the work; there is one.
 ///
@@ -34,9 +42,21 @@ impl JobWriter {
         self.job.info().last_event_id
     }
 
+    /// Waits while a reader is so far behind that another event would push out what it has not read. For
+    /// whoever can put off the next event; a reader that gets nowhere for [`STALL`] is waited for no more.
+    pub async fn room(&self) {
+        if self.job.has_room() {
+            return;
+        }
+        let caught_up = poll_fn(|cx| self.job.poll_caught_up(cx));
+        if timeout(STALL, caught_up).await.is_err() {
+            self.job.give_up_readers();
+        }
+    }
+
     /// Appends an event and returns its id.
     ///
-    /// Never waits for a reader. `data` is UTF-8 and is kept as it is, so a slice of a large buffer
+    /// Never waits for a reader: see [`Self::room`]. `data` is UTF-8 and is kept as it is, so a slice of a large buffer
     /// keeps that buffer.
     pub fn emit(&self, name: Option<&'static str>, data: impl Into<Bytes>) -> u64 {
         self.job.emit(name, data.into()).expect("only the writer ends a job, and it is consumed")

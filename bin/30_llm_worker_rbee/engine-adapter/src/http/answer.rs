@@ -147,7 +147,7 @@ async fn relay(
 ) -> Result<(), ErrorBody> {
     let response = answer.await?;
     let mut events = Box::pin(response.bytes_stream().eventsource());
-    while let Some(event) = next(&mut events).await {
+    while let Some(event) = next(job, &mut events).await {
         service.activity.send_replace(Instant::now());
         let event = event.map_err(|error| match error {
             EventStreamError::Transport(error) => service.upstream.lost(&error),
@@ -168,7 +168,9 @@ async fn relay(
     Err(ErrorBody::new(ErrorCode::UpstreamLost, message))
 }
 
-async fn next<S: Stream>(events: &mut Pin<Box<S>>) -> Option<S::Item> {
+/// The next one, once whoever reads the job has room for it.
+async fn next<S: Stream>(job: &JobWriter, events: &mut Pin<Box<S>>) -> Option<S::Item> {
+    job.room().await;
     events.next().await
 }
 

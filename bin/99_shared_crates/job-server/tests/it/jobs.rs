@@ -275,7 +275,7 @@ async fn running_jobs_that_hold_too_much_together_keep_their_newest_events() {
     let held: usize = writers.iter().map(|writer| held(&server, writer.id())).sum();
     assert!(held < MOST + 16 * 80_000, "{held} bytes");
     for writer in &writers {
-        assert!(held_events(&server, writer.id()) >= 6, "the newest are there to be read");
+        assert!(held_events(&server, writer.id()) >= 3, "the newest are there to be read");
     }
     // What the others held is free again.
     let ids: Vec<JobId> = writers.iter().map(|writer| writer.id()).collect();

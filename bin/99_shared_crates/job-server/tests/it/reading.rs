@@ -1,7 +1,8 @@
-use std::time::Duration;
+use std::{future::ready, pin::pin, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _};
-use job_server::{Error, JobServer, JobState, JobWriter, Limits, Subscription};
+use job_server::{Error, JobServer, JobState, JobWriter, Limits, STALL, Subscription};
+use tokio::time::Instant;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -47,6 +48,88 @@ async fn replay_begins_behind_the_id_that_was_seen() {
     let ahead = server.subscribe(&id, Some(5)).unwrap_err();
     assert_eq!(ahead, Error::Ahead { id, after: 5, last: 4 });
     assert!(server.subscribe(&id, Some(u64::MAX)).is_err());
+}
+
+/// For a log that holds some ten of the events that [`press`] adds.
+fn pressed() -> Limits {
+    Limits { event_bytes_per_job: 1000, ..Limits::default() }
+}
+
+/// Adds events as long as there is room for them; says how many.
+fn press(writer: &JobWriter) -> u64 {
+    let mut added = 0;
+    while writer.room().now_or_never().is_some() {
+        added = writer.emit(None, "x".repeat(40));
+        assert!(added < 1000, "nothing is waited for");
+    }
+    added
+}
+
+#[tokio::test]
+async fn a_writer_that_can_wait_overtakes_no_reader() {
+    let server = JobServer::new(pressed());
+    let writer = server.create("work").unwrap();
+    let mut reader = server.subscribe(&writer.id(), None).unwrap();
+    let mut read = 0;
+    for _ in 0..10 {
+        let added = press(&writer);
+        let mut room = pin!(writer.room());
+        assert!((&mut room).now_or_never().is_none());
+        while (&mut room).now_or_never().is_none() {
+            read += 1;
+            assert_eq!(reader.next().await.unwrap().unwrap().id, read);
+        }
+        assert!(added - read > 1, "it goes on before the reader has to wait");
+    }
+    writer.complete();
+    assert!(reader.all(|event| ready(event.is_ok())).await);
+}
+
+#[tokio::test]
+async fn where_all_jobs_hold_too_much_a_writer_waits_earlier() {
+    let limits = Limits { event_bytes_of_running_jobs: 100_000, ..Limits::default() };
+    let server = JobServer::new(limits);
+    let [one, other] = [server.create("work").unwrap(), server.create("work").unwrap()];
+    let mut reader = server.subscribe(&one.id(), None).unwrap();
+    for _ in 0..40 {
+        assert!(one.room().now_or_never().is_some());
+        one.emit(None, "x".repeat(1000));
+    }
+    other.emit(None, "x".repeat(100_000));
+    assert!(one.room().now_or_never().is_none());
+    assert!(reader.next().await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_gets_nowhere_is_waited_for_once() {
+    let server = JobServer::new(pressed());
+    let writer = server.create("work").unwrap();
+    let mut reader = server.subscribe(&writer.id(), None).unwrap();
+    let added = press(&writer);
+    let before = Instant::now();
+    writer.room().await;
+    assert_eq!(before.elapsed().as_secs(), STALL.as_secs());
+    for _ in 0..added {
+        writer.emit(None, "x".repeat(40));
+        assert!(writer.room().now_or_never().is_some());
+    }
+    assert!(matches!(reader.next().await, Some(Err(Error::Gone { .. }))));
+}
+
+#[tokio::test]
+async fn a_writer_waits_for_nobody_who_is_gone_or_has_it_all() {
+    let server = JobServer::new(pressed());
+    let writer = server.create("work").unwrap();
+    let reader = server.subscribe(&writer.id(), None).unwrap();
+    let added = press(&writer);
+    let latest = server.subscribe(&writer.id(), Some(added)).unwrap();
+    drop(reader);
+    assert!(writer.room().now_or_never().is_some(), "the other reader has read all");
+    drop(latest);
+    for _ in 0..100 {
+        assert!(writer.room().now_or_never().is_some());
+        writer.emit(None, "x".repeat(40));
+    }
 }
 
 #[tokio::test]
