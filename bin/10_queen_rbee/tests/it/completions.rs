@@ -76,6 +76,21 @@ async fn however_many_ask_at_once_one_starts_the_hive() {
 }
 
 #[tokio::test]
+async fn a_thousand_streams_of_one_person_go_on_at_once() {
+    const STREAMS: usize = 1000;
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, Reply::open_stream_of("j", "data: {\"n\":1}\n\n"));
+    let begun = (0..STREAMS).map(|_| async {
+        let mut stream = world.begin("POST", PATH, &[], STREAM).await;
+        stream.says("{\"n\":1}").await;
+        stream
+    });
+    let under_way = futures::future::join_all(begun).await;
+    assert!(under_way.iter().all(|stream| !stream.answer.cut));
+    assert_eq!((world.jobs.running(), hive.seen(CHAT).len()), (STREAMS, STREAMS));
+}
+
+#[tokio::test]
 async fn a_stale_hive_answers_and_is_replaced_beside_the_request() {
     let (world, hive) = World::one().await;
     hive.on(CHAT, Reply::stream(CHUNKS));

@@ -1,6 +1,7 @@
 //! The hive over its routes, with workers that are scripts: no process is started.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod crowd; // what one person asks at once
 mod flood; // what refused requests leave behind
 mod reach; // what a request may name
 mod refusals; // what nobody is let do

@@ -41,7 +41,7 @@ impl Default for BodyLimits {
         Self {
             bytes: MAX_BODY_BYTES,
             bytes_at_once: 64 << 20,
-            at_once: 128,
+            at_once: 1024,
             time: Duration::from_secs(60),
         }
     }

@@ -241,7 +241,7 @@ impl RbeeConfig {
             context: layers.get("worker.context", None)?,
             idle_timeout: layers.get("worker.idle_timeout", minutes(5))?,
             turn: layers.get("worker.turn", Duration::from_secs(10))?,
-            queue: layers.get("worker.queue", 256)?,
+            queue: layers.get("worker.queue", 1024)?,
             queue_timeout: layers.get("worker.queue_timeout", minutes(10))?,
             lease: layers.get("worker.lease", minutes(1))?,
             vllm: engines::vllm(&mut layers, &hives)?,

@@ -10,6 +10,7 @@ mod good; // a binary to fall back to
 mod handover; // towards the next generation
 mod session; // both ends of a hand-over
 mod listener; // sockets, and passing them on
+mod descriptors; // how many there may be
 mod open; // how many connections there are
 mod phase; // the life of a generation, and what changes it
 mod probation; // until the generation before has ended
@@ -76,10 +77,12 @@ impl Daemon {
     /// Finds the starter, if there is one, and starts to answer for this process.
     ///
     /// Call it first thing: until then the starter knows only that a process runs. From here on
-    /// SIGTERM and SIGINT ask for an orderly end. Without a starter, as when a person runs the
+    /// SIGTERM and SIGINT ask for an orderly end, and as many descriptors may be open as connections need
+    /// and the system allows. Without a starter, as when a person runs the
     /// binary, the daemon has an identity but no control socket.
     pub fn attach(role: &str) -> Result<Self, Error> {
         let attach = |source| Error::Attach { source };
+        descriptors::raise();
         let mut identity = Identity::of_this_process(role).map_err(attach)?;
         let (mut attachment, mut channel, mut instance) = (None, None, None);
         if let Some((found, stream)) = channel::take().map_err(attach)? {

@@ -13,22 +13,27 @@ use tokio::sync::{Notify, watch};
 
 use super::core::lock;
 
-/// Connections of one server at once. Each may have another one to a next daemon behind it, and both
-/// together stay below the 1,024 descriptors that a process usually may have.
-const MOST: usize = 400;
+/// Connections of one server at once, where the process may have descriptors for them.
+const MOST: usize = 2048;
+
+/// Of a connection, and of another one to a next daemon behind it.
+const DESCRIPTORS_EACH: u64 = 2;
+
+/// For everything that is no connection: files, sources that are watched, programs that are run.
+const DESCRIPTORS_ASIDE: u64 = 224;
 
 /// The connections of one server.
 ///
 /// When there are as many as there may be, the one that has been quiet the longest makes room: who
 /// opens connections and sends nothing keeps nobody else out. While all of them are being answered, the
 /// next one waits.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Open {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
+    most: usize,
     places: Mutex<BTreeMap<u64, Arc<Connected>>>,
     /// How many there are.
     count: watch::Sender<usize>,
@@ -60,10 +65,20 @@ struct Held {
 pub(super) struct Answering(Place);
 
 impl Open {
+    /// For a process that may have so many descriptors.
+    pub(super) fn with(descriptors: u64) -> Self {
+        Self::of(most(descriptors))
+    }
+
+    fn of(most: usize) -> Self {
+        let (places, count, clock) = (Mutex::default(), watch::Sender::new(0), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { most, places, count, clock }) }
+    }
+
     /// Waits until there is room for another connection.
     pub(super) async fn room(&self) {
         let mut count = self.shared.count.subscribe();
-        while *count.borrow_and_update() >= MOST {
+        while *count.borrow_and_update() >= self.shared.most {
             if !self.want_the_quietest() && count.changed().await.is_err() {
                 return;
             }
@@ -105,7 +120,7 @@ impl Open {
 impl Shared {
     /// Has whoever waits for room look again.
     fn look_again(&self) {
-        if *self.count.borrow() >= MOST {
+        if *self.count.borrow() >= self.most {
             self.count.send_modify(|_| ());
         }
     }
@@ -144,6 +159,11 @@ impl Drop for Answering {
         connected.answering.fetch_sub(1, Relaxed);
         shared.look_again();
     }
+}
+
+fn most(descriptors: u64) -> usize {
+    let connections = descriptors.saturating_sub(DESCRIPTORS_ASIDE) / DESCRIPTORS_EACH;
+    usize::try_from(connections).map_or(MOST, |connections| connections.clamp(1, MOST))
 }
 
 /// An answer's body, which counts as being answered until it has been sent or dropped.
@@ -190,7 +210,9 @@ impl Drop for Held {
 mod tests {
     use std::future::poll_fn;
 
-    use super::*;
+    use super::{MOST as AT_MOST, *};
+
+    const MOST: usize = 20;
 
     async fn is_wanted(place: &Place) -> bool {
         let mut wanted = std::pin::pin!(place.wanted());
@@ -208,9 +230,17 @@ mod tests {
         false
     }
 
+    #[test]
+    fn connections_are_as_many_as_there_are_descriptors_for() {
+        let cases = [(1024, 400), (4096, 1936), (8192, AT_MOST), (u64::MAX, AT_MOST), (20, 1)];
+        for (descriptors, connections) in cases {
+            assert_eq!(most(descriptors), connections, "{descriptors}");
+        }
+    }
+
     #[tokio::test]
     async fn the_connection_that_has_been_quiet_the_longest_makes_room() {
-        let open = Open::default();
+        let open = Open::of(MOST);
         let mut places: Vec<_> = (0..MOST).map(|_| open.take()).collect();
         // The first one asks something and becomes the last to have been quiet.
         drop(places[0].busy());
@@ -223,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_all_are_answered_the_next_one_waits_for_one_that_becomes_quiet() {
-        let open = Open::default();
+        let open = Open::of(MOST);
         let mut places: Vec<_> = (0..MOST).map(|_| open.take()).collect();
         let mut answering: Vec<_> = places.iter().map(Place::busy).collect();
         assert!(!has_room(&open).await);
@@ -237,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_comes_at_the_last_moment_is_answered_and_another_makes_room() {
-        let open = Open::default();
+        let open = Open::of(MOST);
         let places: Vec<_> = (0..MOST).map(|_| open.take()).collect();
         assert!(!has_room(&open).await);
         let answering = places[0].busy();

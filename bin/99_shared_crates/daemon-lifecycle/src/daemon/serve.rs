@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use super::{
     core::Core,
+    descriptors,
     listener::{Connection, Kind, Listener},
     open::Open,
     phase::ShutdownReason,
@@ -37,7 +38,7 @@ use crate::{Error, edge};
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// What one connection may hold of what it has read, a request's head above all.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// From a connection to the first word of HTTP, where something goes before that.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ where
     let (ending, seen) = watch::channel(Ending::NotYet);
     let connections = Connections {
         tracker: TaskTracker::new(),
-        open: Open::default(),
+        open: Open::with(descriptors::allowed()),
         ending: seen,
         lame: Arc::new(AtomicBool::new(false)),
     };

@@ -23,7 +23,7 @@ use hyper::{
     HeaderMap, Method, Request, Response,
     body::{Body, Bytes, Frame, Incoming},
 };
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -56,6 +56,8 @@ struct Script {
     binds_itself: bool,
     never_exit: bool,
     flood_stderr_bytes: usize,
+    /// May have so many descriptors at most, and a quarter of them from the start.
+    descriptors: Option<u64>,
     grandchild: bool,
     /// Watches its own sources, and trusts each look for so long.
     keep_fresh_trust_ms: Option<u64>,
@@ -133,6 +135,10 @@ async fn run(
     }
     if let Some(code) = script.exit_before_ready {
         return Ok(ExitCode::from(code));
+    }
+    if let Some(most) = script.descriptors {
+        let limit = Rlimit { current: Some(most / 4), maximum: Some(most) };
+        setrlimit(Resource::Nofile, limit)?;
     }
     let daemon = Daemon::attach("fake")?;
     if let Some(why) = &script.fail {

@@ -130,12 +130,15 @@ async fn streams(address: String, begin: Duration, seen: Arc<Seen>) {
     }
 }
 
-/// More than a daemon has room for.
+/// What the daemon may have.
+const DESCRIPTORS: u64 = 1024;
+
+/// More connections than it has room for then.
 const SILENT: usize = 450;
 
 #[tokio::test]
 async fn connections_that_send_nothing_keep_nobody_out_and_cut_no_stream() {
-    let world = World::new(json!({ "version": "0" }));
+    let world = World::new(json!({ "version": "0", "descriptors": DESCRIPTORS }));
     let daemon = world.manager().spawn().await.unwrap();
     let address = daemon.address().to_owned();
     let mut stream = Client::new(&address).begin("/stream/20/50").await.unwrap();
