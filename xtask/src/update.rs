@@ -1,6 +1,7 @@
 use std::{
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -13,6 +14,8 @@ use crate::failure::BuildFailed;
 /// Removes what a terminal shows from the cursor on.
 const CLEAR_LINE: &str = "\u{1b}[K";
 const STATUS_LENGTH: usize = 79;
+/// Between two lines about one build, where none can be written over.
+const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A binary of the workspace.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +39,8 @@ impl Binary<'_> {
     /// Where that fails, the last one that was built is the answer if the policy says so.
     pub(crate) fn fresh(&self, root: &Path, policy: Policy) -> anyhow::Result<PathBuf> {
         let updater = self.updater(root)?;
-        let reporter = Reporter { binary: self.name, narration: policy.narration };
+        let narration = policy.narration;
+        let mut reporter = Reporter { binary: self.name, narration, said: Instant::now() };
         let error = match updater.ensure_built_with(|event| reporter.report(event)) {
             Ok(artifact) => return Ok(artifact.path),
             Err(error @ Error::Interrupted { .. }) => return Err(error.into()),
@@ -83,10 +87,12 @@ fn last_of(updater: &AutoUpdater) -> Result<Option<PathBuf>, Error> {
 struct Reporter<'a> {
     binary: &'a str,
     narration: NarrationMode,
+    /// When a line came last.
+    said: Instant,
 }
 
 impl Reporter<'_> {
-    fn report(&self, event: BuildEvent) {
+    fn report(&mut self, event: BuildEvent) {
         let narrate = |action, text| Narration::new(lines::DAEMON_LIFECYCLE, action, text);
         match event {
             BuildEvent::WaitingFor { pid } => {
@@ -102,6 +108,8 @@ impl Reporter<'_> {
                 }
                 self.say(&lines::rebuilding(self.binary));
             }
+            BuildEvent::Line(line)
+                if self.narration == NarrationMode::Human && lines::is_of_a_dependency(&line) => {}
             BuildEvent::Line(line) => {
                 self.say(&Narration::verbatim(lines::DAEMON_LIFECYCLE, line));
             }
@@ -128,16 +136,22 @@ impl Reporter<'_> {
         }
     }
 
-    /// Written over by what comes next.
-    fn status(&self, narration: &Narration) {
-        if self.narration == NarrationMode::Human && io::stderr().is_terminal() {
+    /// Written over by what comes next; where nothing can be, a line where none came for long.
+    fn status(&mut self, narration: &Narration) {
+        if self.narration != NarrationMode::Human {
+            return;
+        }
+        if io::stderr().is_terminal() {
             // Longer than the line it would stay there.
-            let text: String = human(narration).chars().take(STATUS_LENGTH).collect();
+            let text: String = narration.human.chars().take(STATUS_LENGTH).collect();
             eprint!("{CLEAR_LINE}{text}\r");
+        } else if self.said.elapsed() >= STATUS_INTERVAL {
+            self.say(narration);
         }
     }
 
-    fn say(&self, narration: &Narration) {
+    fn say(&mut self, narration: &Narration) {
+        self.said = Instant::now();
         if io::stderr().is_terminal() {
             eprint!("{CLEAR_LINE}");
         }

@@ -88,6 +88,14 @@ pub(crate) async fn engine_verdicts(config: &RbeeConfig) -> Result<Vec<Verdict>,
     Ok(all.into_iter().map(|(binary, checked)| Verdict::of(binary, checked)).collect())
 }
 
+/// Whether the worker was never built here, which is the last of the chain to be.
+pub(crate) fn is_first_run(config: &RbeeConfig) -> bool {
+    let Some(root) = config.build_root() else { return false };
+    let worker = AutoUpdater::new(LLAMACPP_WORKER.name, root.join(LLAMACPP_WORKER.source_dir));
+    let last = worker.and_then(|worker| worker.profile(&config.auto_update.profile).last_good());
+    matches!(last, Ok(None))
+}
+
 type Look = (&'static Binary, Result<Checked, auto_update::Error>);
 
 async fn checked(config: &RbeeConfig, binaries: &'static [Binary]) -> Result<Vec<Look>, Failure> {

@@ -9,7 +9,7 @@ mod units;
 pub use self::narration::Paint;
 pub(crate) use self::{
     log::{LogLine, log_lines},
-    narration::narration_line,
+    narration::{narration_line, status_line, step_of},
     progress::{ProgressSteps, bar_style, progress_json},
     table::Table,
     units::{age, bytes, fit_path, minutes, short_hash},

@@ -19,6 +19,7 @@ use tracing_subscriber::{
 
 use crate::{
     app::{App, CurrentJob},
+    chain::is_first_run,
     cli::{Cli, Run, Verb},
     commands,
     failure::{Failure, Kind},
@@ -56,6 +57,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     start_tracing(&terminal, filter);
     for warning in config.warnings() {
         Narration::new("keeper", "config", warning).level(Level::Warn).emit();
+    }
+    if matches!(verb, Verb::Infer(_) | Verb::Chat(_) | Verb::Run(_)) && is_first_run(&config) {
+        terminal.tell_steps();
     }
     let app = App::new(config, terminal);
     let runtime = runtime::Builder::new_current_thread()

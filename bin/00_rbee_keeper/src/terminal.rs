@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::anyhow;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use narration_core::{Level, Narration};
+use narration_core::{Level, Narration, Step};
 use rbee_api::Progress;
 use rbee_config::NarrationMode;
 use tokio::sync::mpsc;
@@ -16,7 +16,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::{
     called::for_here,
     failure::{Failure, Kind},
-    render::{Paint, ProgressSteps, bar_style, narration_line, progress_json},
+    render::{
+        Paint, ProgressSteps, bar_style, narration_line, progress_json, status_line, step_of,
+    },
 };
 
 /// Between two lines about one build, where none can be drawn over the one before.
@@ -49,6 +51,13 @@ struct State {
     /// When a line was printed about a target, where none can be drawn, and how far it was.
     statuses: HashMap<String, (Instant, Option<u64>)>,
     listener: Option<Listener>,
+    /// How far the first run is, where it is one.
+    first_run: Option<FirstRun>,
+}
+
+#[derive(Debug, Default)]
+struct FirstRun {
+    step: Option<Step>,
 }
 
 #[derive(Debug)]
@@ -120,12 +129,22 @@ impl Terminal {
         Listening(self)
     }
 
+    /// From now on the steps of the first run are told as they begin.
+    pub(crate) fn tell_steps(&self) {
+        self.state().first_run = Some(FirstRun::default());
+    }
+
     pub(crate) fn narrate(&self, narration: &Narration) {
         if let Some(listener) = &self.state().listener {
             listener.narrations.try_send(narration.clone()).ok();
             if listener.takes_all {
                 return;
             }
+        }
+        if let Some(line) = self.state().begin_step(narration)
+            && self.narration == NarrationMode::Human
+        {
+            self.say(&line);
         }
         if let Some(target) = &narration.target
             && self.narration == NarrationMode::Human
@@ -203,6 +222,7 @@ impl Terminal {
     fn draw_status(&self, target: &str, narration: &Narration) {
         let Some(line) = narration_line(narration, self.narration, self.paint) else { return };
         let mut state = self.state();
+        let step = state.first_run.as_ref().and_then(|run| run.step);
         if self.bars.is_hidden() {
             let last = state.statuses.get(target);
             let begun = last.is_none_or(|last| last.1 > narration.duration_ms);
@@ -224,7 +244,7 @@ impl Terminal {
             let bar = ProgressBar::new_spinner().with_style(style.expect("the template is valid"));
             self.bars.add(bar)
         });
-        bar.set_message(line);
+        bar.set_message(status_line(narration, step));
         bar.tick();
     }
 
@@ -264,6 +284,17 @@ impl Terminal {
 }
 
 impl State {
+    /// The line for the step that `narration` begins.
+    fn begin_step(&mut self, narration: &Narration) -> Option<String> {
+        let run = self.first_run.as_mut()?;
+        let step = step_of(narration)?;
+        let is_next = run.step.is_none_or(|last| last < step);
+        is_next.then(|| {
+            run.step = Some(step);
+            step.line()
+        })
+    }
+
     fn end_bar(&mut self, target: &str) {
         self.statuses.remove(target);
         if let Some(bar) = self.bars.remove(target) {

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, bail};
+use narration_core::Step;
 use rbee_config::NarrationMode;
 
 use crate::{Workspace, flags, llama_cpp, tasks::setup, update::Binary};
@@ -10,15 +11,10 @@ use crate::{Workspace, flags, llama_cpp, tasks::setup, update::Binary};
 /// The keeper's verbs that may end in a build of the worker, and so of llama.cpp.
 const NEEDS_WORKER: &[&str] = &["infer", "chat", "run", "serve", "update", "dev", "service"];
 
-/// What somebody waits for who has just cloned this.
+/// What somebody is told who has just cloned this.
 const FIRST_RUN: &str = "\
-rbee: nothing is built here yet. This once there are to come:
-rbee:   1 of 4  the tools of the build, where this machine lacks them
-rbee:   2 of 4  the command line: under a minute
-rbee:   3 of 4  queen, hive and worker: most of it is llama.cpp, 3 to 5 minutes on two cores; the
-rbee:           model is downloaded beside it
-rbee:   4 of 4  loading the model: seconds
-rbee: Ctrl-C is fine at any time: the next `./rbee` goes on where this one was.";
+rbee: nothing is built here yet; the first answer takes six steps, this once
+rbee: Ctrl-C is fine at any time: the next `./rbee` goes on where this one was";
 
 /// Makes the keeper fresh and becomes it: on success this does not return.
 ///
@@ -35,11 +31,15 @@ pub(crate) fn run_in(workspace: &Workspace, args: &[OsString]) -> anyhow::Result
     let keeper = Binary { name: "rbee-keeper", sources: "bin/00_rbee_keeper", profile };
     let executable = if let Some(policy) = workspace.build_policy() {
         if needs_worker(args) {
-            if policy.narration == NarrationMode::Human && keeper.last(root)?.is_none() {
-                eprintln!("{FIRST_RUN}");
+            let is_first = policy.narration == NarrationMode::Human && keeper.last(root)?.is_none();
+            if is_first {
+                eprintln!("{FIRST_RUN}\n{}", Step::Tools.line());
             }
             setup::ensure(root)?;
             llama_cpp::share(workspace.config()?, root, &keeper);
+            if is_first {
+                eprintln!("{}", Step::Keeper.line());
+            }
         }
         keeper.fresh(root, policy)?
     } else if let Some(last) = keeper.last(root)? {

@@ -1,5 +1,7 @@
 use std::{fs, path::Path, process::Command};
 
+use narration_core::Step;
+
 use crate::world::{Ended, World};
 
 /// What an xtask gets that was started by a stale one; it takes itself for fresh.
@@ -132,7 +134,9 @@ fn what_needs_the_worker_needs_setup_first() {
     let ended = keeper(&world, &["infer", "hi"]).with(0);
     assert!(!ended.stderr.contains("setup:"), "{}", ended.stderr);
     // Who waits for the first build is told what for, and nobody else.
-    assert!(ended.stderr.starts_with("rbee: nothing is built here yet."), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("rbee: nothing is built here yet; "), "{}", ended.stderr);
+    let told: Vec<_> = ended.stderr.lines().filter(|line| line.contains(" of 6: ")).collect();
+    assert_eq!(told, [Step::Tools.line(), Step::Keeper.line()]);
     assert_eq!(keeper(&world, &["infer", "hi"]).with(0).stderr, "");
 
     // A tool that setup had found is gone.

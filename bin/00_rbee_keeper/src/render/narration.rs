@@ -1,10 +1,12 @@
+use std::{ffi::OsStr, path::Path};
+
+use chain_daemon::LLAMA_CPP;
 use clap::builder::styling::{AnsiColor, Style};
-use narration_core::{Level, Narration, human, json};
+use narration_core::{Level, Narration, Step, human, json, lines};
 use rbee_config::NarrationMode;
 
-/// The package that is most of a first build, and what to say of it.
-const LLAMA_CPP: &str = "llama-cpp-sys-2";
-const LLAMA_CPP_TAKES: &str = " (llama.cpp: 3 to 5 minutes on two cores, once)";
+/// What is said of the package that is most of a first build, instead of its name.
+const LLAMA_CPP_TAKES: &str = "llama.cpp (3 to 5 minutes on two cores, once)";
 
 /// Whether text may carry colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,15 +58,23 @@ pub(crate) fn narration_line(
     mode: NarrationMode,
     paint: Paint,
 ) -> Option<String> {
-    let plain = human(narration);
+    let plain = match narration.level {
+        Level::Progress => why_it_takes_long(&human(narration)),
+        _ => human(narration),
+    };
     match mode {
         NarrationMode::Off => None,
         NarrationMode::Json => Some(json(narration)),
+        // What is compiled is told by the progress, and there are hundreds.
+        NarrationMode::Human
+            if narration.level == Level::Verbatim && lines::is_of_a_dependency(&plain) =>
+        {
+            None
+        }
         NarrationMode::Human => Some(match narration.level {
             Level::Verbatim => plain,
             Level::Warn => paint.doubtful(&plain),
             Level::Error => paint.bad(&plain),
-            Level::Progress if plain.contains(LLAMA_CPP) => format!("{plain}{LLAMA_CPP_TAKES}"),
             Level::Info | Level::Progress => match plain.split_once(": ") {
                 Some((who, what)) => format!("{} {what}", paint.dim(&format!("{who}:"))),
                 None => plain,
@@ -73,9 +83,43 @@ pub(crate) fn narration_line(
     }
 }
 
+/// How far a build is, in one short line that is drawn over and over.
+pub(crate) fn status_line(narration: &Narration, step: Option<Step>) -> String {
+    let told = why_it_takes_long(&narration.human);
+    match step {
+        Some(step) => format!("step {}: {told}", step.count()),
+        None => told,
+    }
+}
+
+/// The step of the first run that it belongs to.
+pub(crate) fn step_of(narration: &Narration) -> Option<Step> {
+    let target = narration.target.as_deref()?;
+    match narration.action.as_str() {
+        "auto_rebuild" => Step::building(target),
+        "spawn" => {
+            let is_worker = Path::new(target).file_name() == Step::Worker.binary().map(OsStr::new);
+            is_worker.then_some(Step::Model)
+        }
+        _ => None,
+    }
+}
+
+/// With llama.cpp by its name, the target of which cargo compiles (`llama-cpp-sys-2(build)`) left out.
+fn why_it_takes_long(text: &str) -> String {
+    let Some((before, after)) = text.split_once(LLAMA_CPP) else { return text.to_owned() };
+    let after = match after.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+        Some((_target, rest)) => rest,
+        None => after,
+    };
+    format!("{before}{LLAMA_CPP_TAKES}{after}")
+}
+
 #[cfg(test)]
 mod tests {
-    use narration_core::{Level, Narration};
+    use std::time::Duration;
+
+    use narration_core::{Level, Narration, Step, lines};
     use rbee_config::NarrationMode;
 
     use super::{Paint, narration_line};
@@ -103,11 +147,41 @@ mod tests {
 
     #[test]
     fn what_takes_long_says_why() {
-        let took = std::time::Duration::from_secs(7);
-        let told = |now| narration_core::lines::compiling("llamacpp-worker", 3, 9, now, took);
+        let told = |now| lines::compiling("llamacpp-worker", 3, 9, now, Duration::from_secs(70));
         let said = |now| line(&told(now), NarrationMode::Human, Paint::Plain).unwrap();
-        assert!(said("llama-cpp-sys-2").ends_with("once)"), "{}", said("llama-cpp-sys-2"));
+        assert_eq!(
+            said("llama-cpp-sys-2(build), serde"),
+            "[dmn-life] build_progress: Compiling 'llamacpp-worker': 3 of 9 (1 min 10 s), \
+             llama.cpp (3 to 5 minutes on two cores, once), serde"
+        );
         assert!(!said("serde").contains("llama.cpp"));
+        let drawn = |now, step| super::status_line(&told(now), step);
+        assert_eq!(
+            drawn("llama-cpp-sys-2(build)", Some(Step::Worker)),
+            "step 5 of 6: Compiling 'llamacpp-worker': 3 of 9 (1 min 10 s), \
+             llama.cpp (3 to 5 minutes on two cores, once)"
+        );
+        assert_eq!(drawn("", None), "Compiling 'llamacpp-worker': 3 of 9 (1 min 10 s)");
+    }
+
+    #[test]
+    fn what_dependencies_are_compiled_is_not_a_line_each() {
+        let said = |text, mode| line(&Narration::verbatim("dmn-life", text), mode, Paint::Plain);
+        assert_eq!(said("   Compiling serde v1.0.228", NarrationMode::Human), None);
+        assert!(said("   Compiling serde v1.0.228", NarrationMode::Json).is_some());
+        let own = "   Compiling queen-rbee v0.1.0 (/tree/bin/10_queen_rbee)";
+        assert_eq!(said(own, NarrationMode::Human).as_deref(), Some(own));
+    }
+
+    #[test]
+    fn the_steps_of_the_first_run_begin_with_builds_and_with_the_workers_start() {
+        let of = |narration| super::step_of(&narration);
+        assert_eq!(of(lines::rebuilding("queen-rbee")), Some(Step::Queen));
+        assert_eq!(of(lines::rebuilding("llamacpp-worker")), Some(Step::Worker));
+        assert_eq!(of(lines::rebuilding("another")), None);
+        assert_eq!(of(lines::checking("queen-rbee")), None);
+        assert_eq!(of(lines::spawning("target/debug/queen-rbee", &[])), None);
+        assert_eq!(of(lines::spawning("target/debug/llamacpp-worker", &[])), Some(Step::Model));
     }
 
     #[test]

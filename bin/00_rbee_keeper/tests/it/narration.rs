@@ -12,7 +12,8 @@ fn steps() -> Vec<Step> {
     warning.at_ms = 1;
     let mut steps = vec![
         narrated(1, &lines::rebuilding("rbee-hive")),
-        narrated(2, &Narration::verbatim("dmn-life", "   Compiling rbee-hive v0.1.0")),
+        narrated(2, &Narration::verbatim("dmn-life", "   Compiling serde v1.0.228")),
+        narrated(2, &Narration::verbatim("dmn-life", "   Compiling rbee-hive v0.1.0 (/bin/hive)")),
         narrated(3, &warning),
     ];
     steps.extend((0..=100).map(|percent| progress(4 + percent, percent * 10)));
@@ -29,7 +30,7 @@ async fn human_narration_is_the_contract_and_goes_to_standard_error() {
     let shown = output.stderr.replace(&expected, "REBUILDING");
     assert_snapshot!(shown, @r"
     [dmn-life] auto_rebuild: REBUILDING
-       Compiling rbee-hive v0.1.0
+       Compiling rbee-hive v0.1.0 (/bin/hive)
     [queen] route: the hive is slow
     m: 0% (0 B of 1.0 kB)
     m: 10% (100 B of 1.0 kB)
@@ -52,12 +53,12 @@ async fn json_narration_is_one_object_a_line() {
     assert_eq!(output.stdout, "Hello\n");
     let lines: Vec<serde_json::Value> =
         output.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 3 + 11);
+    assert_eq!(lines.len(), 4 + 11);
     assert_eq!(lines[0]["action"], "auto_rebuild");
     assert_eq!(lines[1]["level"], "verbatim");
-    assert_eq!(lines[2]["at_ms"], 1);
-    assert_eq!(lines[3]["done_bytes"], 0);
-    assert_eq!(lines[13]["done_bytes"], 1000);
+    assert_eq!(lines[3]["at_ms"], 1);
+    assert_eq!(lines[4]["done_bytes"], 0);
+    assert_eq!(lines[14]["done_bytes"], 1000);
 }
 
 #[tokio::test]

@@ -37,14 +37,17 @@ use rbee_config::{DOWNLOAD_VARIABLES, RbeeConfig};
 
 use crate::environment::{DOWNLOADS, ENGINES, SETTINGS};
 
+/// The package that compiles llama.cpp.
+pub const LLAMA_CPP: &str = "llama-cpp-sys-2";
+
 /// A binary of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binary {
     pub name: &'static str,
     /// Its crate's folder in the workspace.
     pub source_dir: &'static str,
-    /// What is told to whoever waits for it to be built for the first time.
-    pub first_build: Option<&'static str>,
+    /// A package that most of its first build goes to, and what is told when that is compiled.
+    pub slow_package: Option<(&'static str, &'static str)>,
     pub role: Role,
 }
 
@@ -63,22 +66,23 @@ pub enum Role {
 pub const QUEEN: Binary = Binary {
     name: "queen-rbee",
     source_dir: "bin/10_queen_rbee",
-    first_build: None,
+    slow_package: None,
     role: Role::Chain,
 };
 pub const HIVE: Binary = Binary {
     name: "rbee-hive",
     source_dir: "bin/20_rbee_hive",
-    first_build: None,
+    slow_package: None,
     role: Role::Chain,
 };
 pub const LLAMACPP_WORKER: Binary = Binary {
     name: "llamacpp-worker",
     source_dir: "bin/30_llm_worker_rbee",
-    first_build: Some(
-        "'llamacpp-worker' has not been built here before, and llama.cpp is compiled with it: that \
-         takes 3 to 5 minutes on two cores, and is done once",
-    ),
+    slow_package: Some((
+        LLAMA_CPP,
+        "llama.cpp is compiled with 'llamacpp-worker': that takes 3 to 5 minutes on two cores, and is \
+         done once",
+    )),
     role: Role::Model,
 };
 
@@ -88,7 +92,7 @@ pub const VLLM_WORKER: Binary = engine_worker("vllm-worker");
 pub const EXTERNAL_WORKER: Binary = engine_worker("external-worker");
 
 const fn engine_worker(name: &'static str) -> Binary {
-    Binary { name, source_dir: "bin/30_llm_worker_rbee", first_build: None, role: Role::Engine }
+    Binary { name, source_dir: "bin/30_llm_worker_rbee", slow_package: None, role: Role::Engine }
 }
 
 /// An edit of a crate that they share makes all of them stale, so they are compiled together; those
@@ -122,14 +126,14 @@ pub fn manager(config: &RbeeConfig, spec: Spec) -> Result<DaemonManager, Error> 
 
 /// The same of any instance of `binary`.
 fn unnamed(config: &RbeeConfig, binary: Binary, args: Vec<String>) -> Result<DaemonManager, Error> {
-    let Binary { name, source_dir, first_build, role } = binary;
+    let Binary { name, source_dir, slow_package, role } = binary;
     let path = match &config.installation {
         Some(installation) => installation.program(name),
         None => DaemonManager::find_in_target(name)?,
     };
     let manager = as_it_is(config, role, path, args);
-    let manager = match first_build {
-        Some(note) => manager.first_build(note),
+    let manager = match slow_package {
+        Some((package, note)) => manager.slow_package(package, note),
         None => manager,
     };
     let Some(root) = &config.source_root else { return Ok(manager) };

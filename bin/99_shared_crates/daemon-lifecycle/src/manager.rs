@@ -92,10 +92,10 @@ impl DaemonManager {
         self
     }
 
-    /// What a person is told where the binary has never been built, such as why that takes long.
+    /// What a person is told when cargo begins to compile `package` for the binary: why that takes long.
     #[must_use]
-    pub fn first_build(mut self, note: impl Into<String>) -> Self {
-        self.spec.update.first_build = Some(note.into());
+    pub fn slow_package(mut self, package: impl Into<String>, note: impl Into<String>) -> Self {
+        self.spec.update.slow_package = Some((package.into(), note.into()));
         self
     }
 

@@ -59,7 +59,7 @@ pub(crate) struct Update {
     pub(crate) sources: Option<Sources>,
     pub(crate) policy: UpdatePolicy,
     pub(crate) waits: Waits,
-    pub(crate) first_build: Option<String>,
+    pub(crate) slow_package: Option<(String, String)>,
     /// Whether one of another source tree is replaced.
     pub(crate) takeover: bool,
 }
@@ -251,7 +251,7 @@ mod tests {
         "builds": false,
         "takeover": true,
         "waits": "nobody",
-        "first_build": "takes long"
+        "slow_package": ["large", "takes long"]
     }"#;
 
     #[test]

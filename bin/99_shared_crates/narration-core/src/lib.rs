@@ -9,10 +9,12 @@
 mod event; // what is narrated
 mod layer; // from tracing to a sink
 mod render; // a narration as one line of text
+mod first_run; // from a fresh clone to the first answer
 pub mod lines; // the lines whose wording is a contract
 
 pub use crate::{
     event::{Level, Narration},
+    first_run::Step,
     layer::{NarrationLayer, job_span},
     render::{human, json},
 };

@@ -186,6 +186,7 @@ impl Oversee for Overseer<'_, '_, '_> {
     }
 
     fn look(&mut self, running: &mut Running) -> Option<Halt> {
+        self.progress.tick();
         if self.is_tree_gone() {
             return Some(Halt::TreeGone);
         }

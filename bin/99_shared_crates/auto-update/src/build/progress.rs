@@ -61,6 +61,8 @@ pub(super) struct Progress<'o, 'r> {
     waits: Vec<String>,
     began: Instant,
     progressed: Instant,
+    /// What cargo drew last; it draws nothing anew while one unit takes minutes.
+    counted: Option<(u32, u32, String)>,
     /// What to announce, until it is announced.
     reasons: Option<&'r Vec<StaleReason>>,
 }
@@ -69,7 +71,8 @@ impl<'o, 'r> Progress<'o, 'r> {
     pub(super) fn new(observer: Observer<'o>, reasons: &'r Vec<StaleReason>) -> Self {
         let (held, waits) = (Vec::new(), Vec::new());
         let began = Instant::now();
-        Self { observer, held, waits, began, progressed: began, reasons: Some(reasons) }
+        let (progressed, counted) = (began, None);
+        Self { observer, held, waits, began, progressed, counted, reasons: Some(reasons) }
     }
 
     pub(super) fn observer(&mut self) -> Observer<'_> {
@@ -96,8 +99,18 @@ impl<'o, 'r> Progress<'o, 'r> {
     }
 
     pub(super) fn count(&mut self, done: u32, total: u32, now: String) {
+        self.counted = Some((done, total, now));
+        self.tick();
+    }
+
+    /// Tells how far it is, where that was not told just now.
+    pub(super) fn tick(&mut self) {
         let is_due = self.progressed.elapsed() >= PROGRESS_INTERVAL;
-        if self.reasons.is_none() && is_due {
+        if let Some((done, total, now)) = &self.counted
+            && self.reasons.is_none()
+            && is_due
+        {
+            let (done, total, now) = (*done, *total, now.clone());
             self.progressed = Instant::now();
             let elapsed = self.began.elapsed();
             (self.observer)(BuildEvent::Progress { done, total, now, elapsed });
@@ -138,5 +151,37 @@ impl<'o, 'r> Progress<'o, 'r> {
         if verb.starts_with("Compiling") {
             self.announce();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_is_is_told_again_while_cargo_draws_nothing_new() {
+        let (mut told, reasons) = (Vec::new(), Vec::new());
+        let mut observer = |event| {
+            if let BuildEvent::Progress { done, total, now, elapsed } = event {
+                told.push((done, total, now, elapsed.as_secs()));
+            }
+        };
+        let mut progress = Progress::new(&mut observer, &reasons);
+        progress.announce();
+        let pass = |progress: &mut Progress<'_, '_>, seconds| {
+            progress.began -= Duration::from_secs(seconds);
+            progress.progressed -= Duration::from_secs(seconds);
+        };
+        pass(&mut progress, 2);
+        progress.tick();
+        progress.count(3, 9, "llama".to_owned());
+        progress.tick();
+        pass(&mut progress, 5);
+        progress.tick();
+        progress.count(4, 9, "next".to_owned());
+        pass(&mut progress, 1);
+        progress.tick();
+        let llama = |seconds| (3, 9, "llama".to_owned(), seconds);
+        assert_eq!(told, [llama(2), llama(7), (4, 9, "next".to_owned(), 8)]);
     }
 }

@@ -1,6 +1,6 @@
 //! What a person is told.
 
-use auto_update::{BuildEvent, Change, StaleReason};
+use auto_update::{BuildEvent, StaleReason};
 use narration_core::{
     Level, Narration,
     lines::{self, DAEMON_LIFECYCLE},
@@ -22,12 +22,12 @@ pub(super) fn starting(name: &str, what: &str) {
     Narration::new(DAEMON_LIFECYCLE, "starting", format!("'{name}': {what}")).about(name).emit();
 }
 
-/// `first_build` is told where the binary has never been built.
+/// `slow` is a package, and what is told when cargo begins to compile it.
 pub(super) fn build_event(
     name: &str,
     event: &BuildEvent,
     how_much: &Say,
-    first_build: Option<&str>,
+    slow: Option<&(String, String)>,
 ) {
     let say = |human: String| Narration::new(DAEMON_LIFECYCLE, "auto_update", human).about(name);
     match event {
@@ -47,12 +47,13 @@ pub(super) fn build_event(
                 say(format!("'{name}' is stale: {}", StaleReason::in_brief(reasons))).emit();
             }
             lines::rebuilding(name).emit();
-            let is_first = reasons.iter().any(|reason| reason.change == Change::NeverBuilt);
-            if let Some(note) = first_build.filter(|_| is_first) {
-                say(note.to_owned()).emit();
+        }
+        BuildEvent::Line(line) => {
+            Narration::verbatim(DAEMON_LIFECYCLE, line).emit();
+            if let Some((_, note)) = slow.filter(|(package, _)| is_compiling(line, package)) {
+                say(note.clone()).emit();
             }
         }
-        BuildEvent::Line(line) => Narration::verbatim(DAEMON_LIFECYCLE, line).emit(),
         BuildEvent::Progress { done, total, now, elapsed } => {
             lines::compiling(name, *done, *total, now, *elapsed).emit();
         }
@@ -88,4 +89,10 @@ pub(super) fn build_event(
         // An event of a later auto-update, of which this crate knows no words.
         _ => {}
     }
+}
+
+/// Whether cargo's line is `   Compiling PACKAGE v1.2.3`, and what may follow.
+fn is_compiling(line: &str, package: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next() == Some("Compiling") && words.next() == Some(package)
 }

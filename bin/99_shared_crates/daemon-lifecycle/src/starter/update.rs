@@ -245,9 +245,9 @@ async fn built(
         tracing::dispatcher::with_default(&dispatch, || {
             span.in_scope(|| {
                 let root = updater.workspace_root().to_owned();
-                let note = update_too.first_build.as_deref();
+                let slow = update_too.slow_package.as_ref();
                 let narrate =
-                    |event| narrate::build_event(&sources_too.binary, &event, &how_much, note);
+                    |event| narrate::build_event(&sources_too.binary, &event, &how_much, slow);
                 let artifact = match updater.check() {
                     Ok(Freshness::Fresh(artifact)) => {
                         narrate(BuildEvent::Fresh);

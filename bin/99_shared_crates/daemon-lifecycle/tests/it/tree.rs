@@ -70,6 +70,21 @@ impl Tree {
         AutoUpdater::new(name, dir).unwrap()
     }
 
+    /// A library that `d` is compiled with.
+    pub(crate) fn depend_on(&self, name: &str) {
+        let dir = self.root.join(name);
+        fs::create_dir_all(dir.join("src")).unwrap();
+        let manifest =
+            format!("[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n");
+        fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+        fs::write(dir.join("src/lib.rs"), "").unwrap();
+        let of_d = self.root.join("d/Cargo.toml");
+        let manifest = fs::read_to_string(&of_d).unwrap();
+        let dependency =
+            format!("{manifest}\n[dependencies]\n{name} = {{ path = \"../{name}\" }}\n");
+        fs::write(of_d, dependency).unwrap();
+    }
+
     pub(crate) fn manager(&self, world: &World) -> DaemonManager {
         self.manager_at(world, "127.0.0.1:0")
     }

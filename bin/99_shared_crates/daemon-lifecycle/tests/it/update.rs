@@ -256,11 +256,12 @@ async fn what_else_an_edit_makes_stale_is_compiled_along() {
 }
 
 #[tokio::test]
-async fn a_binary_is_built_ahead_and_its_first_build_alone_is_explained() {
-    const NOTE: &str = "the first time takes long";
+async fn a_binary_is_built_ahead_and_a_package_that_takes_long_is_explained_when_it_is_compiled() {
+    const NOTE: &str = "this takes long, once";
     let world = World::new(json!({}));
     let tree = Tree::new(&world, "tree", json!({ "version": "1" }));
-    let manager = tree.manager(&world).first_build(NOTE);
+    tree.depend_on("large");
+    let manager = tree.manager(&world).slow_package("large", NOTE);
     let (told, _guard) = Told::listen();
     let build = async || {
         manager.build().await.unwrap();
