@@ -117,6 +117,9 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
 
 fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find(&flags::overrides(args))?;
+    if rbee_config::is_completing() {
+        return rbee::complete(&workspace, args);
+    }
     // Before anything is understood: a stale xtask may not know the task.
     itself::make_fresh(&workspace, args, generation)?;
     let Some(line) = own_task(args) else {

@@ -8,9 +8,9 @@ mod words; // run, stop: short words for other verbs
 mod release; // self-update, and what a release is packed with
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use rbee_config::{NarrationMode, OnBuildFailure, Overrides, QueenUrl};
+use rbee_config::{Called, NarrationMode, OnBuildFailure, Overrides, QueenUrl};
 
-use crate::called::command_for_here;
+use crate::called::command_called;
 
 pub(crate) use self::{
     generate::{ChatArgs, InferArgs, Sampling, message},
@@ -27,17 +27,18 @@ pub(crate) use self::{
 const ABOUT: &str =
     "Serves language models from your machine; each process is what its sources say.";
 
-const AFTER_HELP: &str = "\
-Workspace tasks (of xtask, before the keeper is started):
-  setup        Get what the llama.cpp build needs
-  test         Run every test of the workspace
-  tidy         Check style and the arrows between crates
-  bench        Measure
-  dist         Pack the chain: an archive, a Debian package
-  fuzz-freshness
-               Judge random edits for as long as you like
-  fuzz-chain   Edit, signal and stop a daemon at random for as long as you like
+/// Words that xtask takes for itself, before the keeper is started.
+pub(crate) const TASKS: [(&str, &str); 7] = [
+    ("setup", "Get what the llama.cpp build needs"),
+    ("test", "Run every test of the workspace"),
+    ("tidy", "Check style and the arrows between crates"),
+    ("bench", "Measure"),
+    ("dist", "Pack the chain: an archive, a Debian package"),
+    ("fuzz-freshness", "Judge random edits for as long as you like"),
+    ("fuzz-chain", "Edit, signal and stop a daemon at random for as long as you like"),
+];
 
+const AFTER_HELP: &str = "\
 Examples:
   ./rbee infer \"Write a haiku about bees\"
   ./rbee run smollm2:135m
@@ -65,7 +66,7 @@ standard output leaves early, what was asked for is cancelled and the exit code 
     bin_name = "./rbee",
     version,
     about = ABOUT,
-    after_help = AFTER_HELP,
+    after_help = after_help(),
     max_term_width = 100
 )]
 pub struct Cli {
@@ -75,6 +76,12 @@ pub struct Cli {
     pub(crate) verb: Verb,
 }
 
+/// The tasks, then [`AFTER_HELP`].
+fn after_help() -> String {
+    let lines = TASKS.map(|(task, about)| format!("  {task:<15}{about}\n")).concat();
+    format!("Workspace tasks (of xtask, before the keeper is started):\n{lines}\n{AFTER_HELP}")
+}
+
 impl Cli {
     /// What this process was started with.
     ///
@@ -82,7 +89,7 @@ impl Cli {
     ///
     /// What is to be shown instead: help, or what was wrong.
     pub fn of_this_process() -> Result<Self, clap::Error> {
-        let mut command = command_for_here(Self::command());
+        let mut command = command_called(Self::command(), Called::here());
         let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
@@ -237,7 +244,9 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::Cli;
-    use crate::called::command_installed;
+    use rbee_config::Called;
+
+    use crate::called::command_called;
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -264,7 +273,7 @@ mod tests {
             assert!(!help.contains("./rbee"), "{help}");
             command.get_subcommands_mut().for_each(check);
         }
-        let mut command = command_installed(Cli::command());
+        let mut command = command_called(Cli::command(), &Called::installed());
         let help = command.render_long_help().to_string();
         assert!(help.contains("Usage: rbee [OPTIONS]") && help.contains("Exit codes:"), "{help}");
         assert!(!help.contains("fuzz-chain"), "{help}");

@@ -19,6 +19,7 @@ mod store;
 mod update;
 mod worker;
 
+use rbee_config::for_here;
 use serde::Serialize;
 
 pub(crate) use self::{logs::Logs, status::Row};
@@ -75,6 +76,6 @@ fn print<T: Serialize>(
         json.push('\n');
         app.terminal.out(&json)
     } else {
-        app.terminal.out(&text(value))
+        app.terminal.out(&for_here(&text(value)))
     }
 }

@@ -1,7 +1,8 @@
 use anyhow::Error;
 use rbee_api::ErrorCode;
+use rbee_config::for_here;
 
-use crate::{called::for_here, render::Paint};
+use crate::render::Paint;
 
 /// What went wrong, as the shell is told; the numbers are documented in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,8 @@
 //! Answers and lists go to standard output, everything else to standard error.
 
 mod cli; // flags and help texts
+mod known; // what there is to be named
+mod completion; // what a shell completes
 mod called; // how this program is called
 mod run; // one verb from configuration to exit
 mod commands; // one file for each verb
@@ -23,6 +25,7 @@ mod failure; // errors, exit codes, hints
 
 pub use crate::{
     cli::Cli,
+    completion::complete, // () -> whether a shell has asked
     failure::{Failure, Kind},
     render::Paint,
     run::run, // (Cli) -> Result<(), Failure>

@@ -9,12 +9,11 @@ use anyhow::anyhow;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use narration_core::{Level, Narration, Step};
 use rbee_api::Progress;
-use rbee_config::NarrationMode;
+use rbee_config::{NarrationMode, for_here};
 use tokio::sync::mpsc;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
-    called::for_here,
     failure::{Failure, Kind},
     render::{
         Paint, ProgressSteps, bar_style, narration_line, progress_json, status_line, step_of,

@@ -1,4 +1,5 @@
 use rbee_api::{ErrorBody, ErrorCode, causes};
+use rbee_config::for_here;
 
 /// The client's view of a hive that could not be brought up, found or stopped.
 pub(crate) fn hive(error: &hive_lifecycle::Error) -> ErrorBody {
@@ -9,7 +10,7 @@ pub(crate) fn hive(error: &hive_lifecycle::Error) -> ErrorBody {
         error if error.is_build_failure() => ErrorCode::BuildFailed,
         _ => ErrorCode::HiveUnavailable,
     };
-    ErrorBody::new(code, causes(error))
+    ErrorBody::new(code, for_here(&causes(error)))
 }
 
 /// The client's view of a job that is not accepted.

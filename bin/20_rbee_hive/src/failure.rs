@@ -1,5 +1,6 @@
 use model_store::Error;
 use rbee_api::{ErrorBody, ErrorCode, causes};
+use rbee_config::for_here;
 
 /// The client's view of a worker that could not be brought up.
 pub(crate) fn worker(error: &worker_lifecycle::Error) -> ErrorBody {
@@ -8,7 +9,7 @@ pub(crate) fn worker(error: &worker_lifecycle::Error) -> ErrorBody {
     } else {
         ErrorCode::WorkerUnavailable
     };
-    ErrorBody::new(code, causes(error))
+    ErrorBody::new(code, for_here(&causes(error)))
 }
 
 /// The client's view of a model that is not to be had.
@@ -25,7 +26,7 @@ pub(crate) fn model(error: &Error) -> ErrorBody {
         Error::Busy { .. } => ErrorCode::ModelBusy,
         _ => ErrorCode::ModelUnavailable,
     };
-    ErrorBody::new(code, causes(error))
+    ErrorBody::new(code, for_here(&causes(error)))
 }
 
 /// The one answer to whoever names what is beyond their reach, whatever is there.
@@ -35,5 +36,5 @@ pub(crate) fn unreachable(name: &str) -> ErrorBody {
          may; paths, URLs and `hf:` names that are not in the store are for who may manage",
         model_store::shown(name)
     );
-    ErrorBody::new(ErrorCode::ModelNotFound, message)
+    ErrorBody::new(ErrorCode::ModelNotFound, for_here(&message))
 }

@@ -1,10 +1,14 @@
 //! Everything that is not a task of xtask: the keeper.
 
-use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, bail};
 use narration_core::Step;
-use rbee_config::NarrationMode;
+use rbee_config::{NarrationMode, for_here};
 
 use crate::{Workspace, flags, llama_cpp, tasks::setup, update::Binary};
 
@@ -28,12 +32,12 @@ pub fn run_rbee_keeper(args: Vec<String>) -> anyhow::Result<()> {
 pub(crate) fn run_in(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
     let root = workspace.root();
     let profile = &workspace.config()?.auto_update.profile;
-    let keeper = Binary { name: "rbee-keeper", sources: "bin/00_rbee_keeper", profile };
+    let keeper = keeper(profile);
     let executable = if let Some(policy) = workspace.build_policy() {
         if needs_worker(args) {
             let is_first = policy.narration == NarrationMode::Human && keeper.last(root)?.is_none();
             if is_first {
-                eprintln!("{FIRST_RUN}\n{}", Step::Tools.line());
+                eprintln!("{}\n{}", for_here(FIRST_RUN), Step::Tools.line());
             }
             setup::ensure(root)?;
             llama_cpp::share(workspace.config()?, root, &keeper);
@@ -60,6 +64,19 @@ pub(crate) fn run_in(workspace: &Workspace, args: &[OsString]) -> anyhow::Result
     }
     let error = command.exec();
     Err(error).with_context(|| format!("cannot start `{}`", executable.display()))
+}
+
+/// Has the keeper that there is say what a word may become, fresh or not: whoever presses a key in a
+/// shell waits for no build.
+pub(crate) fn complete(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<ExitCode> {
+    let root = workspace.root();
+    let keeper = keeper(&workspace.config()?.auto_update.profile);
+    let Some(last) = keeper.last(root)? else { return Ok(ExitCode::SUCCESS) };
+    Err(Command::new(last).args(args).env("RBEE_SOURCE_ROOT", root).exec().into())
+}
+
+fn keeper(profile: &str) -> Binary<'_> {
+    Binary { name: "rbee-keeper", sources: "bin/00_rbee_keeper", profile }
 }
 
 fn needs_worker(args: &[OsString]) -> bool {

@@ -32,6 +32,24 @@ fn a_stale_keeper_is_built_and_takes_over() {
 }
 
 #[test]
+fn words_are_completed_by_the_keeper_that_there_is() {
+    let world = checkout();
+    let complete = || {
+        let mut command = real(&world);
+        Ended::of(command.env("_RBEE_COMPLETE", "bash").args(["--", "rbee", "st"])).with(0)
+    };
+    assert_eq!(complete().stdout, "");
+    assert_eq!(cargo_calls(&world), 0);
+    keeper(&world, &["status"]).with(0);
+    let calls = cargo_calls(&world);
+    // It is stale, and xtask too.
+    edit_keeper(&world, "\"one\"", "\"other\"");
+    let ended = complete();
+    assert_eq!((ended.stdout, ended.stderr), (said(&world, "one", "-- rbee st"), String::new()));
+    assert_eq!(cargo_calls(&world), calls);
+}
+
+#[test]
 fn the_keepers_exit_code_is_the_commands() {
     let world = checkout();
     keeper(&world, &["exit"]).with(7);

@@ -83,6 +83,38 @@ fn the_checkout_is_found_through_links_and_from_anywhere() {
 }
 
 #[test]
+fn what_was_typed_is_told() {
+    let world = checkout("target/debug/xtask");
+    rbee(&world, &[]).with(0);
+    let tells = "#!/bin/sh\necho \"$_RBEE_CALLED_AS\"\n";
+    executable(&world.root().join("target/debug/xtask"), tells);
+    let on_path = world.root().with_file_name("path");
+    symlink(world.root().join("rbee"), on_path.join("bees")).unwrap();
+    let typed = |program: &str| {
+        // The kernel gives a script the path that was found.
+        let line = format!("{program} status");
+        let ended = Ended::of(world.command("sh").args(["-c", &line]).current_dir(world.root()));
+        ended.with(0).stdout
+    };
+    assert_eq!(typed("./rbee"), "./rbee\n");
+    assert_eq!(typed("../checkout/rbee"), "../checkout/rbee\n");
+    assert_eq!(typed("bees"), "bees\n");
+}
+
+#[test]
+fn for_a_key_in_a_shell_nothing_is_built() {
+    let world = checkout("target/debug/xtask");
+    let complete = || {
+        let mut command = world.command(world.root().join("rbee"));
+        Ended::of(command.env("_RBEE_COMPLETE", "bash").args(["--", "rbee", "st"])).with(0)
+    };
+    assert_eq!(complete().stdout, "");
+    assert_eq!(cargo_calls(&world), 0);
+    rbee(&world, &[]).with(0);
+    assert_eq!(complete().stdout, said(&world, "-- rbee st"));
+}
+
+#[test]
 fn a_failed_build_ends_with_cargos_message_and_code_3() {
     let world = checkout("target/debug/xtask");
     world.program("cargo", "echo 'error: expected item, found `?`' >&2; exit 101");

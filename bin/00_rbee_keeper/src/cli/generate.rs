@@ -1,7 +1,9 @@
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use serde_json::{Value, json};
 
 use super::Output;
+use crate::known::models;
 
 /// An answer's length where nobody says another.
 const MAX_TOKENS: u32 = 512;
@@ -50,7 +52,7 @@ pub(crate) struct ChatArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Sampling {
     /// Name, `hf:ORG/REPO[/FILE]`, URL or path of the model; without it `models.default`
-    #[arg(long, short)]
+    #[arg(long, short, add = ArgValueCandidates::new(models))]
     pub(crate) model: Option<String>,
 
     /// What the model is told before the prompt

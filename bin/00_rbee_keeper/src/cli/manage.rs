@@ -1,7 +1,9 @@
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use rbee_api::KeepAlive;
 
 use super::Output;
+use crate::known::{hives, models};
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -78,6 +80,7 @@ pub(crate) enum HiveVerb {
     /// Take a hive out of the configuration
     Remove {
         /// The hive's alias
+        #[arg(add = ArgValueCandidates::new(hives))]
         alias: String,
     },
 }
@@ -97,6 +100,7 @@ pub(crate) struct HiveAddArgs {
 #[derive(Debug, Args)]
 pub(crate) struct HiveArgs {
     /// The hive's alias in the configuration; without it the first hive
+    #[arg(add = ArgValueCandidates::new(hives))]
     pub(crate) alias: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
@@ -155,6 +159,7 @@ pub(crate) enum ModelVerb {
     /// Give a model another name, with settings of its own
     Cp {
         /// Name, `hf:ORG/REPO[/FILE]`, URL or path
+        #[arg(add = ArgValueCandidates::new(models))]
         from: String,
         /// The other name
         to: String,
@@ -181,6 +186,7 @@ Examples:
 The keys are those of a `[model.\"NAME\"]` table; comments and order of the file stay.")]
 pub(crate) struct SetArgs {
     /// The model's name, as requests use it
+    #[arg(add = ArgValueCandidates::new(models))]
     pub(crate) model: String,
     /// What is to be set; a value is TOML, or else text
     #[arg(value_name = "KEY=VALUE", value_parser = setting, required_unless_present = "unset")]
@@ -204,6 +210,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     /// Name, `hf:ORG/REPO[/FILE]`, URL or path
+    #[arg(add = ArgValueCandidates::new(models))]
     pub(crate) model: String,
     #[command(flatten)]
     pub(crate) hive: OfHive,
@@ -222,7 +229,7 @@ pub(crate) struct ModelListArgs {
 #[derive(Debug, Args)]
 pub(crate) struct OfHive {
     /// The hive's alias; without it the first hive
-    #[arg(long = "hive", value_name = "ALIAS")]
+    #[arg(long = "hive", value_name = "ALIAS", add = ArgValueCandidates::new(hives))]
     pub(crate) alias: Option<String>,
 }
 

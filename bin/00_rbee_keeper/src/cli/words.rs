@@ -1,12 +1,14 @@
 //! Short words for what other verbs do in two.
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 
 use super::{
     Output,
     generate::Sampling,
     manage::{ModelArgs, OfHive, StopArgs},
 };
+use crate::known::{hives, models};
 
 /// Talk to a model, or answer one prompt where one is given
 ///
@@ -19,7 +21,12 @@ Examples:
   git diff | ./rbee run smollm2:135m --system \"Write a commit message\"")]
 pub(crate) struct RunArgs {
     /// Name, `hf:ORG/REPO[/FILE]`, URL or path of the model; without it `models.default`
-    #[arg(id = "run_model", value_name = "MODEL", conflicts_with = "model")]
+    #[arg(
+        id = "run_model",
+        value_name = "MODEL",
+        conflicts_with = "model",
+        add = ArgValueCandidates::new(models)
+    )]
     name: Option<String>,
 
     /// What to answer; several words are one prompt
@@ -63,10 +70,19 @@ Examples:
   ./rbee stop --keep-hives")]
 pub(crate) struct StopWordArgs {
     /// A model, of which its worker alone ends
-    #[arg(value_name = "MODEL", conflicts_with_all = ["keep_hives", "now"])]
+    #[arg(
+        value_name = "MODEL",
+        conflicts_with_all = ["keep_hives", "now"],
+        add = ArgValueCandidates::new(models)
+    )]
     model: Option<String>,
     /// Of that hive, and no other
-    #[arg(long, value_name = "ALIAS", requires = "model")]
+    #[arg(
+        long,
+        value_name = "ALIAS",
+        requires = "model",
+        add = ArgValueCandidates::new(hives)
+    )]
     hive: Option<String>,
     #[command(flatten)]
     queen: StopArgs,

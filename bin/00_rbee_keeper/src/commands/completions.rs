@@ -1,15 +1,20 @@
-use clap::CommandFactory as _;
+use std::env;
 
-use crate::{
-    called::{INSTALLED, command_for_here},
-    cli::{Cli, CompletionsArgs},
-    failure::Failure,
-    terminal::Terminal,
-};
+use anyhow::Context as _;
+use rbee_config::{INSTALLED, Installation, script_here};
 
+use crate::{cli::CompletionsArgs, completion::registration, failure::Failure, terminal::Terminal};
+
+/// The script asks for the words whatever it is that answers here: the script of a source tree, or the
+/// program of the release that is used.
 pub(crate) fn run(terminal: &Terminal, args: &CompletionsArgs) -> Result<(), Failure> {
-    let (mut command, mut script) = (command_for_here(Cli::command()), Vec::new());
-    // Shells complete `./rbee` by the name of the file.
-    clap_complete::generate(args.shell, &mut command, INSTALLED, &mut script);
-    terminal.out(&String::from_utf8_lossy(&script))
+    let completer = match script_here() {
+        Some(script) => script,
+        None => {
+            let own = env::current_exe().context("this program has no path")?;
+            Installation::around(&own).map_or(own, |installation| installation.program(INSTALLED))
+        }
+    };
+    let script = registration(args.shell, &completer.to_string_lossy());
+    terminal.out(&script.with_context(|| format!("cannot complete words in {}", args.shell))?)
 }

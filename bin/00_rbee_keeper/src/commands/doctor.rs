@@ -2,7 +2,7 @@ mod host; // folders, disk, ports, devices
 mod tools; // what a build needs
 mod engines; // what computes tokens beside llama.cpp
 
-use rbee_config::Error as ConfigError;
+use rbee_config::{Error as ConfigError, for_here};
 use serde::Serialize;
 
 use crate::{
@@ -95,7 +95,7 @@ pub(crate) fn without_config(
     } else {
         table(&report)
     };
-    terminal.out(&text)?;
+    terminal.out(&for_here(&text))?;
     verdict(&report)
 }
 

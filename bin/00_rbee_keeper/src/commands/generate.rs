@@ -3,11 +3,13 @@ use std::{fs, path::Path};
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use rbee_config::{Called, INSTALLED};
 
 use crate::{
     app::App,
-    called::{INSTALLED, command_installed},
+    called::command_called,
     cli::{Cli, GenerateArgs},
+    completion::registration,
     failure::Failure,
     service::Service,
 };
@@ -26,13 +28,13 @@ pub(crate) fn run(app: &App, args: &GenerateArgs) -> Result<(), Failure> {
     let share = args.folder.join("share");
     let pages = share.join("man/man1");
     fs::create_dir_all(&pages).with_context(|| format!("cannot make `{}`", pages.display()))?;
-    let command = || command_installed(Cli::command());
-    clap_mangen::generate_to(command(), &pages)
+    let command = command_called(Cli::command(), &Called::installed());
+    clap_mangen::generate_to(command, &pages)
         .with_context(|| format!("cannot write manual pages into `{}`", pages.display()))?;
     for (shell, path) in COMPLETIONS {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut command(), INSTALLED, &mut script);
-        write(&share.join(path), &script)?;
+        let script = registration(shell, INSTALLED);
+        let script = script.with_context(|| format!("cannot complete words in {shell}"))?;
+        write(&share.join(path), script.as_bytes())?;
     }
     let unit = Service::packaged(&app.config, PACKAGED).systemd();
     write(&args.folder.join("rbee.service"), unit.as_bytes())

@@ -5,7 +5,7 @@ use chain_daemon::{
     EXTERNAL_WORKER, HIVE, InstanceName, LLAMACPP_WORKER, QUEEN, Standing, VLLM_WORKER, standing,
 };
 use narration_core::{Level, Narration};
-use rbee_config::{Installation, installation::PROGRAMS};
+use rbee_config::{INSTALLED, Installation, installation::PROGRAMS};
 use release_archive::{Landed, Release, Rule, land, lock, prune, switch};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -15,7 +15,6 @@ use tokio::{
 
 use crate::{
     app::App,
-    called,
     cli::SelfUpdateArgs,
     commands::print,
     failure::{Failure, Kind},
@@ -157,7 +156,7 @@ async fn can_start(installation: &Installation, landed: &Landed) -> Result<(), F
 
 /// Has the release's own keeper replace what runs, then watches until nothing can be rolled back.
 async fn replace(app: &App, installation: &Installation, release: &Release) -> Result<(), Failure> {
-    let seen = update_by(&installation.program(called::INSTALLED)).await?;
+    let seen = update_by(&installation.program(INSTALLED)).await?;
     let watched = expected(app.config.queen.port, release, &seen)?;
     say(Level::Info, "The levels before stand by while the new ones are on probation".to_owned());
     let deadline = Instant::now() + PROBATION_LIMIT;
@@ -252,7 +251,7 @@ async fn go_back(installation: &Installation, landed: &Landed, failure: Failure)
     if let Err(error) = switch(installation, before) {
         return failure.hint(format!("going back failed too: {:#}", anyhow!(error)));
     }
-    let failure = match update_by(&installation.program(called::INSTALLED)).await {
+    let failure = match update_by(&installation.program(INSTALLED)).await {
         Ok(_) => {
             failure.hint(format!("`{before}` goes on; `./rbee logs` shows what the new one said"))
         }

@@ -63,6 +63,11 @@ impl Keeper {
         self.home.path()
     }
 
+    /// All that it has of an environment.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(crate) fn write(&self, path: &str, content: &str) -> &Self {
         let path = self.home.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -97,7 +102,7 @@ impl Keeper {
             .args(arguments)
             .current_dir(self.home.path())
             .env_clear()
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.variables())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -15,5 +15,6 @@ mod dev; // edits of a small workspace
 mod service; // against a systemctl of its own
 mod store; // built binaries
 mod release; // what an installed one has, and how it is replaced
+mod completion; // words in a real bash
 mod documents; // commands in documents and in the help
 mod usage; // help, completions, what is not a verb

@@ -23,7 +23,7 @@ async fn what_a_release_has_besides_programs_is_written_for_its_name_there() {
         "fish/vendor_completions.d/rbee.fish",
     ] {
         let text = fs::read_to_string(made.join("share").join(completions)).unwrap();
-        assert!(text.contains("self-update") && text.contains("show"), "{completions}");
+        assert!(text.contains("_RBEE_COMPLETE") && !text.contains("./rbee"), "{completions}");
     }
     let unit = fs::read_to_string(made.join("rbee.service")).unwrap();
     assert!(unit.contains("ExecStart=\"/usr/bin/rbee\" service run\n"), "{unit}");

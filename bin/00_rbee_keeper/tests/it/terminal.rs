@@ -20,8 +20,8 @@ use crate::{
     queen::{CANCEL, Queen, Step, answer_of, narrated, progress, token},
 };
 
-const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
-const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
+pub(crate) const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
+pub(crate) const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A screen of 24 lines and 80 columns that the keeper writes to.

@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use rbee_config::for_here;
 use serde_json::{Map, Value, json};
 
 use self::routes::{Answer, ROUTES, Route, Who};
@@ -43,8 +44,8 @@ fn document() -> Value {
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "a key of `./rbee key add`, or the token; the same user of the \
-                                    machine needs none for most routes",
+                    "description": for_here("a key of `./rbee key add`, or the token; the same user \
+                                             of the machine needs none for most routes"),
                 },
                 "x-api-key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
             },

@@ -12,6 +12,7 @@ use chain_level::{Level as _, Metrics, Place, Running, Slot, Why};
 use futures::future::select_all;
 use narration_core::Narration;
 use rbee_api::{ErrorBody, ErrorCode};
+use rbee_config::for_here;
 use worker_lifecycle::{WorkerConfig, WorkerHandle};
 
 use super::Workers;
@@ -80,14 +81,14 @@ impl Workers {
         };
         match tokio::time::timeout(patience, waiting).await {
             Ok(room) => room,
-            Err(_) => Err(ErrorBody::new(
-                ErrorCode::QueueFull,
-                format!(
+            Err(_) => {
+                let message = format!(
                     "`{name}` has waited {} s for the memory of models that are answering \
                      (`./rbee model ps`): try again later, or raise `worker.queue_timeout`",
                     began.elapsed().as_secs()
-                ),
-            )),
+                );
+                Err(ErrorBody::new(ErrorCode::QueueFull, for_here(&message)))
+            }
         }
     }
 
@@ -215,7 +216,7 @@ fn insufficient(model: &str, TooLittle { needed_bytes, reachable_bytes }: TooLit
         needed_bytes >> 20,
         reachable_bytes >> 20
     );
-    ErrorBody::new(ErrorCode::InsufficientMemory, message)
+    ErrorBody::new(ErrorCode::InsufficientMemory, for_here(&message))
 }
 
 /// Memory that such a worker is taken to need, in bytes.

@@ -365,12 +365,12 @@ impl RbeeConfig {
 
 /// Whether there is a workspace to build from: what a process is told of one by its environment and
 /// its own place, before anything is configured.
-pub fn has_sources(environment: &Environment, executable: Option<&Path>) -> bool {
+pub(crate) fn has_sources(environment: &Environment, executable: Option<&Path>) -> bool {
     // One that is named and is not there is refused later.
     find_sources(environment, executable).map_or(true, |(root, _)| root.is_some())
 }
 
-fn find_sources(
+pub(crate) fn find_sources(
     environment: &Environment,
     executable: Option<&Path>,
 ) -> Result<(Option<PathBuf>, Origin), Error> {

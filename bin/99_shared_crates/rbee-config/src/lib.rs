@@ -20,6 +20,7 @@ mod config; // the values, and the one list of keys with their defaults
 mod listen; // where the queen listens, and what keeps that secret
 mod edit; // the file, with single keys changed
 mod live; // the values of a process that outlives edits of the file
+mod called; // how the program is called in texts
 mod environment; // the only place that reads the process's environment
 mod origin; // where a value came from
 mod file; // config.toml as keys with lines
@@ -40,9 +41,8 @@ mod web; // who addresses the queen, and from which pages
 mod error;
 
 pub use crate::{
-    config::{
-        AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker, has_sources,
-    },
+    called::{COMPLETES, Called, IN_A_TREE, INSTALLED, for_here, is_completing, script_here},
+    config::{AutoUpdate, DOWNLOAD_VARIABLES, Models, Overrides, Queen, RbeeConfig, Worker},
     edit::{ConfigFile, hive_lines},
     engines::{BUILT_IN_WORKERS, EngineLimits, External, Vllm},
     environment::Environment,
