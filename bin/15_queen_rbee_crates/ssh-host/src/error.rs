@@ -11,6 +11,12 @@ pub enum Error {
         limit.as_secs()
     )]
     Slow { host: String, limit: Duration },
+    #[error(
+        "`{host}` lets this user in, and then runs something else than what it is asked to, which \
+         wrote: {wrote}; the account's login shell or a `ForceCommand` of its sshd is why, and \
+         `ssh {host} echo works` has to write `works` by itself"
+    )]
+    Other { host: String, wrote: String },
     #[error("the connection to `{host}` is lost: {said}")]
     Lost { host: String, said: String },
     #[error("`{host}` has not answered within {} s", limit.as_secs())]
@@ -43,12 +49,15 @@ fn to_try(host: &str, said: &str) -> String {
 }
 
 /// What is worth telling of what ssh wrote: no empty lines, no frames of `@`, nothing of single
-/// connections that nobody accepted; the last of them.
+/// connections that nobody accepted, nor that it makes another one for what a host allows one connection
+/// only one of (`MaxSessions 1`); the last of them.
 pub(crate) fn said(stderr: &str) -> String {
     const LAST: usize = 4;
+    const NOTHING: [&str; 3] = ["@", "channel ", "mux_client_"];
     let lines = stderr.lines().map(str::trim);
-    let lines: Vec<&str> =
-        lines.filter(|line| !line.is_empty() && !line.starts_with('@')).collect();
+    let is_something =
+        |line: &&str| !line.is_empty() && !NOTHING.iter().any(|nothing| line.starts_with(nothing));
+    let lines: Vec<&str> = lines.filter(is_something).collect();
     match lines.len() {
         0 => "ssh gave no reason".to_owned(),
         count => lines[count.saturating_sub(LAST)..].join(" / "),
@@ -86,5 +95,8 @@ mod tests {
             error("Permission denied (publickey).").contains("`ssh -o BatchMode=yes me@box true`")
         );
         assert_eq!(said(" \n"), "ssh gave no reason");
+        let single = "mux_client_request_session: session request failed: Session open refused by \
+                      peer\nchannel 3: open failed: connect failed: open failed\nno room\n";
+        assert_eq!(said(single), "no room");
     }
 }

@@ -14,7 +14,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Error, SshHost, error::said, host::control, quote::quoted};
+use crate::{
+    Error, SshHost,
+    error::said,
+    host::control,
+    quote::{command, quoted},
+};
 
 /// Until somebody is let in; `ConnectTimeout` is only for the beginning of that.
 const LOGIN_LIMIT: Duration = Duration::from_secs(30);
@@ -24,6 +29,12 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// So much of what ssh writes to stderr is kept.
 const SAID_BYTES: usize = 16 * 1024;
+
+/// And so much of what the far end writes before it says that it is there.
+const FIRST_BYTES: usize = 1024;
+
+/// ssh's exit code where it is not that of what ran there.
+const OF_SSH: i32 = 255;
 
 /// How much of a socket's path the kernel takes; ssh adds 17 bytes to its control socket's meanwhile.
 const PATH_BYTES: usize = 107;
@@ -38,8 +49,7 @@ pub struct Link {
     host: SshHost,
     folder: TempDir,
     echo: Mutex<Echo>,
-    /// Why it is over, once it is.
-    over: watch::Receiver<Option<String>>,
+    over: watch::Receiver<Option<Over>>,
     watching: JoinHandle<()>,
 }
 
@@ -49,6 +59,16 @@ struct Echo {
     to: ChildStdin,
     from: Lines<BufReader<ChildStdout>>,
     number: u64,
+    /// The beginning of what came before anything that was waited for.
+    first: String,
+}
+
+/// How a connection has ended.
+#[derive(Debug, Clone)]
+struct Over {
+    said: String,
+    /// Whether ssh ended it, and not what ran at its other end.
+    by_ssh: bool,
 }
 
 impl Link {
@@ -66,27 +86,35 @@ impl Link {
         }
         let mut ssh = host.ssh(&path);
         ssh.args(["-M", "-T", "--", host.destination()]);
-        ssh.arg(format!("sh -c {}", quoted(&format!("echo {THERE}; exec cat"))));
+        ssh.arg(command(&format!("echo {THERE}; exec cat")));
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut ssh = ssh.spawn().map_err(Error::NoSsh)?;
         let to = ssh.stdin.take().expect("it is piped");
         let from = BufReader::new(ssh.stdout.take().expect("it is piped")).lines();
-        let mut echo = Echo { to, from, number: 0 };
+        let mut echo = Echo { to, from, number: 0, first: String::new() };
         let (tell, over) = watch::channel(None);
         let watching = tokio::spawn(watch(ssh, tell));
         let link = |echo| Self { host: host.clone(), folder, echo, over, watching };
         match timeout(LOGIN_LIMIT, echo.has_come(|line| line == THERE)).await {
             Ok(true) => Ok(link(Mutex::new(echo))),
             Ok(false) => {
-                let link = link(Mutex::new(echo));
-                let said = link.over().await;
-                Err(Error::Connect { host: host.destination().to_owned(), said })
+                let first = std::mem::take(&mut echo.first);
+                let host = host.destination().to_owned();
+                let Over { said, by_ssh } = link(Mutex::new(echo)).ended().await;
+                Err(match by_ssh {
+                    true => Error::Connect { host, said },
+                    false => Error::Other { host, wrote: wrote(&first, said) },
+                })
             }
             Err(_) => {
+                let first = std::mem::take(&mut echo.first);
                 let host = host.destination().to_owned();
                 // Dropped, so that ssh ends.
                 drop(link(Mutex::new(echo)));
-                Err(Error::Slow { host, limit: LOGIN_LIMIT })
+                Err(match first.is_empty() {
+                    true => Error::Slow { host, limit: LOGIN_LIMIT },
+                    false => Error::Other { host, wrote: said(&first) },
+                })
             }
         }
     }
@@ -102,9 +130,7 @@ impl Link {
 
     /// Resolves with the reason once the connection is over.
     pub async fn over(&self) -> String {
-        let mut over = self.over.clone();
-        let why = over.wait_for(Option::is_some).await;
-        why.ok().and_then(|why| why.clone()).unwrap_or_default()
+        self.ended().await.said
     }
 
     /// Whether the far end answers within `limit`.
@@ -182,13 +208,20 @@ impl Link {
         self.succeeded("forwarding a socket", output).map(|_| here)
     }
 
+    async fn ended(&self) -> Over {
+        let mut over = self.over.clone();
+        let ended = over.wait_for(Option::is_some).await;
+        let ended = ended.ok().and_then(|ended| ended.clone());
+        ended.unwrap_or_else(|| Over { said: String::new(), by_ssh: true })
+    }
+
     async fn output(&self, script: &str, stdin: Stdio) -> Result<Output, Error> {
         if !self.is_up() {
             return Err(self.lost().await);
         }
         let mut ssh = self.host.ssh(&control(self.folder.path()));
         ssh.args(["-o", "ControlMaster=no", "-T", "--", self.host.destination()]);
-        ssh.arg(format!("sh -c {}", quoted(script))).stdin(stdin);
+        ssh.arg(command(script)).stdin(stdin);
         let output = ssh.output();
         tokio::select! {
             output = output => output.map_err(Error::NoSsh),
@@ -234,6 +267,10 @@ impl Echo {
             if is_it(&line) {
                 return true;
             }
+            if self.first.len() + line.len() < FIRST_BYTES {
+                self.first.push_str(&line);
+                self.first.push('\n');
+            }
         }
         false
     }
@@ -247,8 +284,13 @@ impl Echo {
     }
 }
 
+/// What was written instead of what was asked for, on either of its outputs.
+fn wrote(stdout: &str, stderr: String) -> String {
+    if stdout.is_empty() { stderr } else { said(stdout) }
+}
+
 /// Waits for the end of ssh, and tells what it said.
-async fn watch(mut ssh: Child, tell: watch::Sender<Option<String>>) {
+async fn watch(mut ssh: Child, tell: watch::Sender<Option<Over>>) {
     let mut text = Vec::new();
     if let Some(mut stderr) = ssh.stderr.take() {
         let mut piece = [0; 1024];
@@ -261,5 +303,6 @@ async fn watch(mut ssh: Child, tell: watch::Sender<Option<String>>) {
     }
     let status = ssh.wait().await;
     tracing::debug!(?status, "an SSH connection is over");
-    tell.send_replace(Some(said(&String::from_utf8_lossy(&text))));
+    let by_ssh = !status.is_ok_and(|status| status.code().is_some_and(|code| code != OF_SSH));
+    tell.send_replace(Some(Over { said: said(&String::from_utf8_lossy(&text)), by_ssh }));
 }
