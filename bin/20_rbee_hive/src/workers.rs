@@ -4,6 +4,7 @@ mod bring_up; // from a model's name to a worker that answers
 mod level; // what the pool asks
 mod turn; // memory for one more
 mod stay; // how long a model stays loaded
+mod setback; // successors that could not be started
 mod part; // of a model that several hives compute together
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use rbee_api::{Worker, WorkerState};
 use rbee_config::LiveConfig;
 use worker_lifecycle::{WorkerHandle, WorkerType};
 
-use self::{part::Parts, stay::Stays, turn::Turns};
+use self::{part::Parts, setback::Setbacks, stay::Stays, turn::Turns};
 use crate::{host::Host, models::Models};
 
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ struct Inner {
     turns: Turns,
     stays: Stays,
     parts: Parts,
+    setbacks: Setbacks,
     metrics: Metrics,
 }
 
@@ -40,8 +42,17 @@ impl Workers {
         host: Arc<dyn Host>,
         metrics: Metrics,
     ) -> Self {
-        let (turns, stays, parts) = (Turns::default(), Stays::default(), Parts::default());
-        Self(Arc::new(Inner { hive, config, models, host, turns, stays, parts, metrics }))
+        Self(Arc::new(Inner {
+            hive,
+            config,
+            models,
+            host,
+            turns: Turns::default(),
+            stays: Stays::default(),
+            parts: Parts::default(),
+            setbacks: Setbacks::default(),
+            metrics,
+        }))
     }
 
     async fn stop(&self, worker: &WorkerHandle, why: &str) {

@@ -3,8 +3,8 @@ use std::{path::PathBuf, sync::Arc};
 use chain_level::{Place, Running, Wanted, to_its_end};
 use daemon_lifecycle::{Outcome, Waits};
 use futures::TryFutureExt as _;
-use narration_core::Narration;
-use rbee_api::ErrorBody;
+use narration_core::{Level, Narration};
+use rbee_api::{ErrorBody, ErrorCode};
 use worker_lifecycle::{Conversations, WorkerConfig, WorkerHandle, worker_id};
 
 use super::{
@@ -33,16 +33,23 @@ impl Workers {
             part: part.clone(),
             ..self.config_of(&slot.name, path, number)
         };
+        // Where only its sources are others, the worker that there is can go on.
+        let mut goes_on = false;
         let beside = match stale {
             Some(running) => {
                 let config = config_of(path.clone(), running.handle.slot);
-                if !self.0.host.has_inputs_of(&config, &running.handle.identity) {
+                goes_on = self.0.host.has_inputs_of(&config, &running.handle.identity);
+                if !goes_on {
                     narrate_inputs(&slot.name);
                 }
                 self.room_beside(running, &config).await.then_some(running)
             }
             None => None,
         };
+        goes_on &= beside.is_some();
+        if goes_on && let Some(why) = self.0.setbacks.holds(&slot.name, wanted.waits) {
+            return Err(ErrorBody::new(ErrorCode::WorkerUnavailable, why));
+        }
         let room = match beside {
             Some(_) => Room::none(),
             None => {
@@ -56,7 +63,7 @@ impl Workers {
             (Some(running), None) => config_of(path, running.handle.slot),
             _ => self.free_name(config_of(path, 0)),
         };
-        let rbee = Arc::clone(&config.rbee);
+        let (rbee, level) = (Arc::clone(&config.rbee), self.clone());
         let old = stale.map(|running| running.handle.clone());
         let ends_first = beside.is_none();
         let spawning = self.0.host.spawn(WorkerConfig { waits: wanted.waits, ..config });
@@ -65,7 +72,16 @@ impl Workers {
             if let Some(old) = old.as_ref().filter(|_| ends_first) {
                 conversations = Conversations::of(&rbee, old).await;
             }
-            let handle = spawning.await.map_err(|error| failure::worker(&error))?;
+            let handle = match (spawning.await, &old) {
+                (Ok(handle), _) => handle,
+                (Err(error), Some(old))
+                    if goes_on && !error.is_build_failure() && old.identity.is_alive() =>
+                {
+                    return Ok(level.set_back(old, &error));
+                }
+                (Err(error), _) => return Err(failure::worker(&error)),
+            };
+            level.0.setbacks.forget(&handle.model);
             // By now it is in the memory that it was given.
             drop(room);
             narrate(&handle);
@@ -78,6 +94,16 @@ impl Workers {
             Ok(handle)
         };
         to_its_end(bringing_up).await
+    }
+
+    /// The worker goes on in whose place another one could not be started.
+    fn set_back(&self, worker: &WorkerHandle, error: &worker_lifecycle::Error) -> WorkerHandle {
+        let (model, why) = (&worker.model, rbee_api::causes(error));
+        let human =
+            format!("`{model}` goes on with the worker before, since the new one failed: {why}");
+        Narration::new("hive", "worker_kept", human).about(model).level(Level::Warn).emit();
+        self.0.setbacks.note(model, why.clone());
+        WorkerHandle { outcome: Outcome::RolledBack { why }, ..worker.clone() }
     }
 
     async fn model_file(&self, model: &str, wanted: &Wanted) -> Result<PathBuf, ErrorBody> {

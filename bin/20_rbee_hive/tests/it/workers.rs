@@ -39,6 +39,27 @@ async fn a_stale_worker_is_replaced_beside_itself_where_memory_allows_it() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_successor_cannot_be_started_goes_on() {
+    let world = World::new();
+    let model = world.model("a");
+    world.complete(&model, true).await;
+    world.machine.state(|machine| (machine.current, machine.refuses) = (false, true));
+    assert_eq!(world.complete(&model, true).await.body, CHUNKS);
+    let attempts = || world.machine.state(|machine| machine.spawned.len());
+    assert_eq!(attempts(), 2);
+    let counted = world.ask("GET", "/metrics", &[], "").await.body;
+    assert!(counted.contains(r#"outcome="rolled_back""#), "{counted}");
+    // Nobody who comes by has it tried again at once; who asks for a fresh answer does.
+    assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+    assert_eq!(world.complete(&model, true).await.body, CHUNKS);
+    assert_eq!(attempts(), 3);
+    world.machine.state(|machine| machine.refuses = false);
+    assert_eq!(world.complete(&model, true).await.body, CHUNKS);
+    assert_eq!(attempts(), 4);
+    assert!(world.machine.state(|machine| machine.current));
+}
+
+#[tokio::test]
 async fn a_stale_worker_is_replaced_in_its_place_where_memory_allows_only_one() {
     let world = World::new();
     let model = world.model("a");

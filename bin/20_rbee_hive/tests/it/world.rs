@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) spawned: Vec<String>,
     /// Which part of its model each of these is.
     pub(crate) parts: Vec<Option<Part>>,
+    /// Whether a worker ends as it starts.
+    pub(crate) refuses: bool,
     /// Whether a worker would go on with an engine that runs.
     pub(crate) shares: bool,
     /// Why engines were said to be lost.
@@ -126,6 +128,7 @@ impl World {
             current: true,
             built: Vec::new(),
             spawned: Vec::new(),
+            refuses: false,
             parts: Vec::new(),
             shares: false,
             lost: Vec::new(),
@@ -469,14 +472,22 @@ impl Host for Machine {
     }
 
     fn spawn(&self, worker: WorkerConfig) -> BoxFuture<'static, Result<WorkerHandle, Error>> {
-        self.state(|state| {
+        let refuses = self.state(|state| {
             state.spawned.push(worker_id(&worker));
             state.parts.push(worker.part.clone());
+            if state.refuses {
+                return true;
+            }
             state.current = true;
             if state.is_tight {
                 state.available = state.available.checked_sub(state.resident).expect("it fits");
             }
+            false
         });
+        if refuses {
+            let why = "exit status: 43".to_owned();
+            return Box::pin(async { Err(Error::FailedBefore { model: worker.model, why }) });
+        }
         let handle = self.serve(worker);
         Box::pin(async { handle })
     }
