@@ -8,6 +8,7 @@ mod real_vllm; // itself, not a stand-in: for `./rbee test --vllm`
 mod first_run; // from nothing to tokens; and again, with nothing to do
 mod edits; // what an edit rebuilds and replaces
 mod broken_builds; // what a syntax error leaves alone
+mod carried; // conversations, into the worker in the place of theirs
 mod drain_deadline; // streams that outlast what relays them
 mod verbs; // hives by alias, updates switched off, stop
 mod two_trees; // of one person

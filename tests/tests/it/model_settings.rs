@@ -103,7 +103,7 @@ fn answered(queen: &str) -> Answered {
     }
 }
 
-fn ask(queen: &str, path: &str, fresh: bool, body: &Value) -> Value {
+pub(crate) fn ask(queen: &str, path: &str, fresh: bool, body: &Value) -> Value {
     let answer = ureq::post(format!("{queen}{path}"))
         .header("content-type", "application/json")
         .header(HEADER_FRESH, if fresh { "1" } else { "0" })

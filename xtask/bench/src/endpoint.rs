@@ -30,6 +30,8 @@ pub(crate) struct Completion {
     pub(crate) first: Instant,
     pub(crate) last: Instant,
     pub(crate) prompt_tokens: u64,
+    /// Of the prompt, what was there already.
+    pub(crate) cached_tokens: u64,
     pub(crate) tokens: u64,
 }
 
@@ -87,6 +89,7 @@ impl Endpoint {
         )
         .context("the server does not listen")?;
         let (mut first, mut last, mut usage, mut said) = (None, None, None, String::new());
+        let mut cached_tokens = 0;
         for line in BufReader::new(stream).lines() {
             let line = line.context("the server stopped answering")?;
             let chunk =
@@ -101,12 +104,14 @@ impl Endpoint {
                 first = first.or(last);
             }
             let of = |name: &str| chunk["usage"][name].as_u64();
+            let details = &chunk["usage"]["prompt_tokens_details"];
+            cached_tokens = details["cached_tokens"].as_u64().unwrap_or(cached_tokens);
             usage = of("prompt_tokens").zip(of("completion_tokens")).or(usage);
         }
         let (Some(first), Some(last), Some((prompt_tokens, tokens))) = (first, last, usage) else {
             bail!("no tokens came:\n{said}");
         };
         ensure!(tokens > 0, "an empty completion came");
-        Ok(Completion { asked, first, last, prompt_tokens, tokens })
+        Ok(Completion { asked, first, last, prompt_tokens, cached_tokens, tokens })
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
+mod carry; // conversations, into the worker in another's place
 mod endpoint; // one completion, from whichever server
 mod figures; // medians of verdicts
 mod follow; // from an edit to its answers
@@ -17,6 +18,7 @@ mod samples; // medians
 mod scene; // workspaces of a given size
 mod serve; // against llama.cpp's own server
 mod tokens; // a worker while something is built
+mod words; // prompts
 mod worker; // a worker and what it says
 
 use clap::{Parser, Subcommand};
@@ -30,6 +32,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// The first token of a conversation whose worker was replaced, carried over and read again
+    Carry(carry::Args),
     /// From an edit of a shared crate to queen, hive and worker answering, against `cargo build`
     Follow(follow::Args),
     /// What a verdict costs, against a bare loop over the same files, cargo and git
@@ -48,6 +52,7 @@ enum Bench {
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
+        Bench::Carry(args) => carry::run(&args),
         Bench::Follow(args) => follow::run(&args),
         Bench::Freshness(args) => freshness::run(&args),
         Bench::FreshRun(args) => fresh_run::run(&args),

@@ -9,6 +9,7 @@ mod stays;
 mod parts; // of models that several hives compute together
 mod turns;
 mod workers; // bringing up, replacing, making room, adopting
+mod carry; // conversations, on to another worker
 mod crashes; // workers that end, and what they were answering
 mod process; // a process in its parts
 mod world; // a hive on a machine that is a script

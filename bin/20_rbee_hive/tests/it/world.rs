@@ -3,7 +3,7 @@
 use std::{
     io,
     ops::Deref,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -174,6 +174,11 @@ impl World {
         let path = self.home.path().join(format!("{name}.gguf"));
         std::fs::write(&path, gguf()).unwrap();
         path.display().to_string()
+    }
+
+    /// The folder of the worker with that id.
+    pub(crate) fn folder_of(&self, worker: &str) -> PathBuf {
+        self.config.paths.run.join(worker)
     }
 
     /// A worker that runs before the hive knows of it.
@@ -557,7 +562,7 @@ impl Host for Machine {
     }
 
     fn is_taken(&self, config: &RbeeConfig, id: &str) -> bool {
-        Path::new(&config.paths.run).join(id).exists()
+        Path::new(&config.paths.run).join(id).join("http.sock").exists()
     }
 
     fn is_alive_for(&self, _: &RbeeConfig, _: &str, model: &str) -> bool {

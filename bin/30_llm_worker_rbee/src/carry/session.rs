@@ -10,7 +10,7 @@ use std::{
 };
 
 use daemon_lifecycle::{is_own, receive_descriptor, send_descriptor};
-use rbee_api::carry::{GIVE, TAKE, TAKEN};
+use rbee_api::carry::{ALL_IDLE, CONVERSATION, GIVE, TAKE, TAKEN};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::{
@@ -34,11 +34,6 @@ const ROOM_WITHIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Of the memory that is free, what conversations may take while they are handed on: one part of so many.
 const PARTS_OF_MEMORY: u64 = 8;
-
-/// With a descriptor: a conversation.
-const CONVERSATION: u8 = b'c';
-/// All that nobody is using has been sent.
-const ALL_IDLE: u8 = b'i';
 
 /// Answers whoever names ends of pairs of sockets; what is given is tracked by `giving`.
 pub(super) async fn listen(engine: Engine, listener: UnixListener, giving: TaskTracker) {

@@ -184,9 +184,15 @@ impl Loop<'_> {
     /// Hands out what `slot` holds, if somebody takes it; false where nothing went.
     fn give(&mut self, slot: usize) -> bool {
         let Some(giver) = &mut self.giver else { return false };
+        if self.slots.get(slot).tokens.is_empty() {
+            return false;
+        }
         let carried = self.slots.copy_of(&self.context, slot, giver.bytes_left());
         let Some(carried) = carried else {
-            tracing::debug!(slot, "a conversation is not carried over: it takes too much memory");
+            tracing::debug!(
+                slot,
+                "a conversation is not carried over: it takes too much memory, or has no cells"
+            );
             return false;
         };
         let is_taken = giver.give(carried);

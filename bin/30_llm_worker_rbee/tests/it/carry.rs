@@ -9,34 +9,37 @@ use std::{
 };
 
 use daemon_lifecycle::{receive_descriptor, send_descriptor};
+use http_body_util::BodyExt as _;
 use llm_worker_rbee::{Carrier, Engine, Event};
-use rbee_api::carry::{GIVE, SOCKET, TAKE, TAKEN};
+use rbee_api::carry::{CONVERSATION, GIVE, SOCKET, TAKE, TAKEN};
 use rustix::fs::{MemfdFlags, memfd_create};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
     engine::{agree, chat, watched},
+    process::start,
     support::{
         DEADLINE, Generated, TestEngine, engine, engine_of, finish, generate, greedy, model_path,
     },
 };
 
 /// Tells the worker whose socket is in `folder` what an end of a pair is for.
-pub(crate) async fn told(folder: &Path, word: u8, end: BorrowedFd<'_>) -> UnixStream {
+async fn told(folder: &Path, word: u8, end: BorrowedFd<'_>) -> UnixStream {
     let worker = UnixStream::connect(folder.join(SOCKET)).await.unwrap();
     send_descriptor(&worker, word, Some(end)).await.unwrap();
     worker
 }
 
 /// The next word on `stream`, and what came with it.
-pub(crate) async fn heard(stream: &UnixStream) -> Option<(u8, Option<OwnedFd>)> {
+async fn heard(stream: &UnixStream) -> Option<(u8, Option<OwnedFd>)> {
     timeout(DEADLINE, receive_descriptor(stream)).await.expect("a word").unwrap()
 }
 
 /// Has one worker's conversations go to another; returns when those are there that nobody was using, with
 /// what closes when no more will come.
-pub(crate) async fn carry(from: &Path, to: &Path) -> UnixStream {
+async fn carry(from: &Path, to: &Path) -> UnixStream {
     let (giving, taking) = UnixStream::pair().unwrap();
     told(from, GIVE, giving.as_fd()).await;
     let told = told(to, TAKE, taking.as_fd()).await;
@@ -247,7 +250,9 @@ async fn a_worker_outlives_whatever_it_is_told_of_conversations() {
         let taken = told(side.path(), TAKE, one.as_fd()).await;
         drop(one);
         assert!(heard(&taken).await.is_none());
-        for (word, sent) in [(b'?', None), (b'c', None), (b'c', Some(datagrams.as_fd()))] {
+        for (word, sent) in
+            [(b'?', None), (CONVERSATION, None), (CONVERSATION, Some(datagrams.as_fd()))]
+        {
             let (one, other) = UnixStream::pair().unwrap();
             let taken = told(side.path(), TAKE, one.as_fd()).await;
             drop(one);
@@ -260,4 +265,35 @@ async fn a_worker_outlives_whatever_it_is_told_of_conversations() {
     carry(old.path(), new.path()).await;
     assert!(cached(&bees.goes_on(&new.engine).await) >= bees.computed);
     assert!(cached(&bees.goes_on(&old.engine).await) >= bees.computed);
+}
+
+/// Processes, in their sandboxes.
+#[tokio::test]
+async fn a_worker_that_ends_hands_on_what_it_was_answering() {
+    const PATH: &str = "/v1/completions";
+    let flags = ["--lease", "600"];
+    let (old, new) = (start(&model_path(), &flags), start(&model_path(), &flags));
+    let idle = json!({ "prompt": "The sea is wide. ".repeat(30), "max_tokens": 4 });
+    let long = json!({
+        "prompt": "Honey is sweet. ".repeat(30), "max_tokens": 30, "ignore_eos": true, "stream": true,
+    });
+    old.json("POST", PATH, idle.clone()).await;
+    new.json("GET", "/health", json!({})).await;
+    let mut stream = old.send("POST", PATH, long.clone()).await.into_body();
+    stream.frame().await.expect("a first token").unwrap();
+    let told = carry(old.folder(), new.folder()).await;
+    old.terminate();
+    let rest = stream.collect().await.unwrap().to_bytes();
+    assert!(rest.ends_with(b"data: [DONE]\n\n"), "the stream came to its end");
+    let (status, log) = old.end().await;
+    assert!(status.success(), "{status}: {log}");
+    assert!(heard(&told).await.is_none(), "nothing more will come");
+    for mut prompt in [idle, long] {
+        prompt["stream"] = false.into();
+        prompt["max_tokens"] = 1.into();
+        let usage = &new.json("POST", PATH, prompt).await["usage"];
+        let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
+        let wanted = usage["prompt_tokens"].as_u64().unwrap() - 1;
+        assert_eq!(cached, Some(wanted), "{usage}");
+    }
 }

@@ -14,6 +14,7 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -28,14 +29,14 @@ use crate::support::{DEADLINE, model_path, vectors_path};
 
 const CHAT: &str = "/v1/chat/completions";
 
-struct Worker {
+pub(crate) struct Worker {
     child: Child,
     socket: PathBuf,
     _folder: TempDir,
 }
 
 /// Starts the worker with `model` and `extra` flags.
-fn start(model: &Path, extra: &[&str]) -> Worker {
+pub(crate) fn start(model: &Path, extra: &[&str]) -> Worker {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("worker.sock");
     let child = Command::new(env!("CARGO_BIN_EXE_llamacpp-worker"))
@@ -71,7 +72,7 @@ impl Worker {
         sender
     }
 
-    async fn send(&self, method: &str, path: &str, body: Value) -> Response<Incoming> {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> Response<Incoming> {
         let body = Full::new(Bytes::from(body.to_string()));
         let request =
             Request::builder().method(method).uri(path).header("host", "worker").body(body);
@@ -81,13 +82,24 @@ impl Worker {
             .unwrap()
     }
 
-    async fn json(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: Value) -> Value {
         let body = self.send(method, path, body).await.into_body().collect().await.unwrap();
         serde_json::from_slice(&body.to_bytes()).unwrap()
     }
 
+    /// The folder of its sockets.
+    pub(crate) fn folder(&self) -> &Path {
+        self.socket.parent().unwrap()
+    }
+
+    /// Has it end when it has answered.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        kill_process(pid.expect("it runs"), Signal::TERM).unwrap();
+    }
+
     /// Waits for its end, and gives what it wrote to stderr.
-    async fn end(self) -> (ExitStatus, String) {
+    pub(crate) async fn end(self) -> (ExitStatus, String) {
         let output = timeout(DEADLINE, self.child.wait_with_output())
             .await
             .expect("the worker ends")

@@ -49,7 +49,12 @@ pub(super) fn replace(workspace: &Workspace, args: &[OsString]) -> anyhow::Resul
     of_chain(workspace, "replace", args)
 }
 
-/// A measurement of a whole chain, which has a model although its worker is a stand-in.
+pub(super) fn carry(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    setup::ensure(workspace.root())?;
+    of_chain(workspace, "carry", args)
+}
+
+/// A measurement of a whole chain, which has a model even where its worker is a stand-in.
 fn of_chain(workspace: &Workspace, name: &str, args: &[OsString]) -> anyhow::Result<()> {
     let model = model::fetch(workspace.root())?;
     let all: [OsString; 3] = [name.into(), "--model".into(), model.into()];

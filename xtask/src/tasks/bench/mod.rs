@@ -56,6 +56,11 @@ const BENCHES: &[Bench] = &[
         run: apart::serve,
     },
     Bench {
+        name: "carry",
+        about: "a conversation whose worker was replaced, carried over, against read again",
+        run: apart::carry,
+    },
+    Bench {
         name: "tokens-under-build",
         about: "a worker while the chain rebuilds, against the same undisturbed",
         run: apart::tokens_under_build,
