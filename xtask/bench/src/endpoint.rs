@@ -55,7 +55,7 @@ impl Endpoint {
         })
     }
 
-    fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         match self {
             Self::Tcp(address) => address,
             Self::Unix(_) => "localhost",

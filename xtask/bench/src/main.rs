@@ -4,19 +4,23 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod carry; // conversations, into the worker in another's place
+mod crowd; // many streams at once
 mod endpoint; // one completion, from whichever server
 mod figures; // medians of verdicts
 mod follow; // from an edit to its answers
 mod fresh_run; // a whole process that ends in the program
 mod freshness; // one verdict against the least it can cost, cargo and git
+mod http; // one connection
 mod live; // a program that is edited while it serves
 mod load; // builds going on and on
 mod plot; // figures as a picture
+mod ports; // of queen and hive
 mod programs; // commands that must succeed
 mod replace; // queen and hive, under load
 mod samples; // medians
 mod scene; // workspaces of a given size
 mod serve; // against llama.cpp's own server
+mod stream; // of which every token is known
 mod tokens; // a worker while something is built
 mod words; // prompts
 mod worker; // a worker and what it says
@@ -34,6 +38,8 @@ struct Args {
 enum Bench {
     /// The first token of a conversation whose worker was replaced, carried over and read again
     Carry(carry::Args),
+    /// A thousand streams at once through queen and hive, against the same at the worker's socket
+    Crowd(crowd::Args),
     /// From an edit of a shared crate to queen, hive and worker answering, against `cargo build`
     Follow(follow::Args),
     /// What a verdict costs, against a bare loop over the same files, cargo and git
@@ -53,6 +59,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::Carry(args) => carry::run(&args),
+        Bench::Crowd(args) => crowd::run(&args),
         Bench::Follow(args) => follow::run(&args),
         Bench::Freshness(args) => freshness::run(&args),
         Bench::FreshRun(args) => fresh_run::run(&args),

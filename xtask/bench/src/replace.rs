@@ -1,16 +1,13 @@
 //! Queen and hive replaced by really different binaries, again and again, while clients ask at a
 //! constant rate and read streams; then the same load while the queen is stopped and started.
 
-mod http; // one connection
 mod requests; // sent by the clock, not by answers
 mod seen; // what the clients saw
-mod streams; // of which every token is known
+mod streams; // one after the other
 mod variants; // binaries that differ, built beforehand
 
 use std::{
     collections::BTreeSet,
-    fs,
-    net::TcpListener,
     path::PathBuf,
     process::Command,
     sync::Arc,
@@ -23,14 +20,19 @@ use rbee_api::Health;
 use tokio::runtime::Runtime;
 
 use self::{
-    requests::Addresses,
     seen::{Phase, Seen},
     variants::{Level, Variants},
 };
-use crate::samples::{Samples, seconds, shown, verdict};
+use crate::{
+    ports::{self, Addresses},
+    samples::{Samples, seconds, shown, verdict},
+};
 
 /// How much slower one in a hundred answers may be than undisturbed.
 const GOAL_P99: f64 = 2.0;
+
+/// Streams and requests that the worker answers at once.
+const PARALLEL: u32 = 256;
 
 /// A replaced daemon stands by for so long to resume; the next replacement of a level comes later.
 const PROBATION: Duration = Duration::from_secs(10);
@@ -75,7 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = std::path::absolute(&args.folder).context("the folder has no path")?;
     eprintln!("replace: building the chain, with a worker that repeats the words it is given");
     let chain = Chain::in_folder(&folder, &args.model);
-    let addresses = configure(&chain, args)?;
+    let addresses = ports::configure(&chain, &args.model, PARALLEL)?;
     chain.succeed(&["infer", "one"]);
     chain.succeed(&["queen", "stop"]);
     let each = [args.replacements.div_ceil(2), args.replacements / 2];
@@ -111,26 +113,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         anyhow::Ok(())
     })?;
     report(args, &seen, replaced)
-}
-
-/// Known ports, so that who starts anew is found where its predecessor was.
-fn configure(chain: &Chain, args: &Args) -> anyhow::Result<Addresses> {
-    // Held together, so that they are two.
-    let free = || {
-        TcpListener::bind("127.0.0.1:0").and_then(|listener| Ok((listener.local_addr()?, listener)))
-    };
-    let [queen, hive] = [free(), free()];
-    let ((queen, _held), (hive, _too)) =
-        (queen.context("no port is free")?, hive.context("no port is free")?);
-    let config = format!(
-        "[models]\ndefault = {:?}\n\n[worker]\nparallel = 256\n\n[queen]\nport = {}\n\n[[hive]]\nalias = \"my-hive\"\nport = {}\n",
-        std::path::absolute(&args.model).context("the model has no path")?,
-        queen.port(),
-        hive.port()
-    );
-    fs::write(chain.home().join("config.toml"), config)
-        .context("cannot write the configuration")?;
-    Ok(Addresses { queen: queen.to_string(), hive: hive.to_string() })
 }
 
 /// What came of the replacements.

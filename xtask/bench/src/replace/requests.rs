@@ -10,9 +10,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{
+use super::seen::{Answer, Kind, Seen};
+use crate::{
     http::{Connection, text},
-    seen::{Answer, Kind, Seen},
+    ports::Addresses,
 };
 
 /// Kept connections to each address.
@@ -20,12 +21,6 @@ const KEPT: usize = 20;
 /// A request that has no answer by then has none.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PROMPT: &str = "one two three";
-
-#[derive(Debug, Clone)]
-pub(super) struct Addresses {
-    pub(super) queen: String,
-    pub(super) hive: String,
-}
 
 /// Connections that wait for their next request, the one that waits longest in front.
 type Pool = Mutex<VecDeque<Connection>>;

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::samples::{Samples, seconds, shown};
+use crate::{
+    samples::{Samples, seconds, shown},
+    stream::Streams,
+};
 
 /// What is done to the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,20 +80,6 @@ struct Requests {
     due: Vec<Instant>,
 }
 
-/// Streams that ended, and their tokens.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Streams {
-    pub(super) whole: u64,
-    /// Ended without their end.
-    pub(super) cut: u64,
-    /// Never began.
-    pub(super) refused: u64,
-    pub(super) tokens: u64,
-    pub(super) missing: u64,
-    /// Came again, or belong to another stream.
-    pub(super) doubled: u64,
-}
-
 impl Seen {
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as usize, Ordering::Relaxed);
@@ -131,13 +120,7 @@ impl Seen {
 
     /// Counts a stream that has ended just now.
     pub(super) fn stream(&self, seen: Streams) {
-        let streams = &mut self.lock(self.phase()).streams;
-        streams.whole += seen.whole;
-        streams.cut += seen.cut;
-        streams.refused += seen.refused;
-        streams.tokens += seen.tokens;
-        streams.missing += seen.missing;
-        streams.doubled += seen.doubled;
+        self.lock(self.phase()).streams.add(seen);
     }
 
     pub(super) fn figures(&self, phase: Phase) -> Figures {
@@ -175,10 +158,8 @@ impl Figures {
         self.requests.iter().map(|kind| kind.server_errors + kind.wrong + kind.unanswered).sum()
     }
 
-    /// With a fault of any kind; a stream that was cut lacks tokens as well, and counts once.
     pub(super) fn streams_lost(&self) -> u64 {
-        let Streams { cut, refused, missing, doubled, .. } = self.streams;
-        cut + refused + missing + doubled
+        self.streams.lost()
     }
 
     /// Over all requests that were answered.

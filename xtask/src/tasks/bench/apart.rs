@@ -41,6 +41,10 @@ pub(super) fn live(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<(
     measure(workspace, &[&all[..], args].concat())
 }
 
+pub(super) fn crowd(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    of_chain(workspace, "crowd", args)
+}
+
 pub(super) fn follow(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
     of_chain(workspace, "follow", args)
 }

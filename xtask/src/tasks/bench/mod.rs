@@ -36,6 +36,11 @@ const BENCHES: &[Bench] = &[
         run: apart::fresh_run,
     },
     Bench {
+        name: "crowd",
+        about: "a thousand streams at once through queen and hive, against the worker's own socket",
+        run: apart::crowd,
+    },
+    Bench {
         name: "follow",
         about: "from an edit of a shared crate to every level answering, against cargo build",
         run: apart::follow,

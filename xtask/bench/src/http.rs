@@ -7,27 +7,47 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+use crate::endpoint::Endpoint;
 
 /// A connection that is kept for as long as the server lets it. Nothing is ever sent twice.
 #[derive(Debug)]
-pub(super) struct Connection(SendRequest<String>);
+pub(crate) struct Connection(SendRequest<String>);
 
 impl Connection {
-    pub(super) async fn open(address: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.context("cannot connect")?;
         stream.set_nodelay(true)?;
+        Self::over(stream).await
+    }
+
+    pub(crate) async fn open_at(endpoint: &Endpoint) -> anyhow::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(address) => Self::open(address).await,
+            Endpoint::Unix(path) => {
+                Self::over(UnixStream::connect(path).await.context("cannot connect")?).await
+            }
+        }
+    }
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(driver);
         Ok(Self(sender))
     }
 
     /// Whether it takes another request, as far as this side knows.
-    pub(super) async fn is_usable(&mut self) -> bool {
+    pub(crate) async fn is_usable(&mut self) -> bool {
         self.0.ready().await.is_ok()
     }
 
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &mut self,
         address: &str,
         path: &str,
@@ -36,7 +56,7 @@ impl Connection {
         Ok(self.0.send_request(request).await?)
     }
 
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &mut self,
         address: &str,
         path: &str,
@@ -51,7 +71,7 @@ impl Connection {
 }
 
 /// The next piece of a body; `None` at its orderly end.
-pub(super) async fn piece(response: &mut Response<Incoming>) -> anyhow::Result<Option<Bytes>> {
+pub(crate) async fn piece(response: &mut Response<Incoming>) -> anyhow::Result<Option<Bytes>> {
     loop {
         let frame = poll_fn(|context| Pin::new(response.body_mut()).poll_frame(context)).await;
         match frame.transpose()? {
@@ -66,7 +86,7 @@ pub(super) async fn piece(response: &mut Response<Incoming>) -> anyhow::Result<O
 }
 
 /// The whole body.
-pub(super) async fn text(response: &mut Response<Incoming>) -> anyhow::Result<String> {
+pub(crate) async fn text(response: &mut Response<Incoming>) -> anyhow::Result<String> {
     let mut body = Vec::new();
     while let Some(piece) = piece(response).await? {
         body.extend_from_slice(&piece);
