@@ -8,6 +8,8 @@ mod calls; // of cargo
 mod outcome; // what came of it, and the record of that
 mod attempts; // until nothing has changed meanwhile
 
+use std::cell::RefCell;
+
 use crate::{
     check::{self, Holding},
     error::Error,
@@ -21,7 +23,7 @@ use attempts::Attempts;
 use known::Known;
 pub(crate) use options::BuildOptions;
 pub use progress::BuildEvent;
-use progress::Observer;
+use progress::{Observer, Told};
 
 /// How often a build is ended because its inputs have changed again; the next one then runs to its
 /// end. What changes them may be the build itself.
@@ -45,11 +47,18 @@ pub(crate) fn ensure(
     layout.make_target_dir()?;
     // Whoever builds meanwhile for nobody makes haste.
     let hurry = if options.idle { None } else { Wanted::say(&layout.builder()) };
-    let wait = |pid| observer(BuildEvent::WaitingFor { pid });
-    let (_turn, waited) = Lock::take(&layout.builder(), wait)?;
+    let observing = RefCell::new(&mut *observer);
+    let wait = |pid| (*observing.borrow_mut())(BuildEvent::WaitingFor { pid });
+    // Whoever builds has written how far that is.
+    let tell = || {
+        if let Some(progress) = Told::beside(&layout.builder()).read() {
+            (*observing.borrow_mut())(progress);
+        }
+    };
+    let (_turn, waited) = Lock::take(&layout.builder(), wait, tell)?;
     drop(hurry);
     // Held by others for no longer than it takes to write a receipt.
-    let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {})?;
+    let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {}, || {})?;
     for overtaken in 0.. {
         // Whoever held the lock may have built it.
         let checked = check::check(layout, Holding::Lock);

@@ -5,6 +5,9 @@ use std::{
     io::Read as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
@@ -13,6 +16,9 @@ use rustix::{
 };
 
 use crate::error::{Error, on};
+
+/// How often who waits does something else.
+const MEANWHILE: Duration = Duration::from_secs(1);
 
 /// Held until dropped, or until the process that holds it ends, however it ends.
 #[derive(Debug)]
@@ -32,10 +38,11 @@ impl Lock {
     }
 
     /// Takes the lock at `path`; if somebody holds it, calls `on_wait` with their process id,
-    /// where it is known, and waits. Says whether it waited.
+    /// where it is known, and waits, with a call of `meanwhile` each second. Says whether it waited.
     pub(crate) fn take(
         path: &Path,
         on_wait: impl FnOnce(Option<u32>),
+        mut meanwhile: impl FnMut(),
     ) -> Result<(Self, bool), Error> {
         if let Some(lock) = Self::try_take(path)? {
             return Ok((lock, false));
@@ -44,13 +51,20 @@ impl Lock {
         let mut owner = String::new();
         let read = file.read_to_string(&mut owner).ok();
         on_wait(read.and_then(|_| owner.trim().parse().ok()));
-        loop {
-            match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok((Self { file }.signed(path)?, true)),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(on("lock", path)(error.into())),
+        let (taken, is_taken) = channel();
+        let locked = thread::scope(|scope| {
+            let file = &file;
+            scope.spawn(move || taken.send(lock_exclusively(file)));
+            loop {
+                match is_taken.recv_timeout(MEANWHILE) {
+                    Ok(locked) => return locked,
+                    Err(RecvTimeoutError::Timeout) => meanwhile(),
+                    Err(RecvTimeoutError::Disconnected) => unreachable!("it sends before it ends"),
+                }
             }
-        }
+        });
+        locked.map_err(|error| on("lock", path)(error.into()))?;
+        Ok((Self { file }.signed(path)?, true))
     }
 
     /// Writes who holds it, for those who wait.
@@ -84,6 +98,15 @@ impl Wanted {
     }
 }
 
+fn lock_exclusively(file: &File) -> Result<(), Errno> {
+    loop {
+        match flock(file, FlockOperation::LockExclusive) {
+            Err(Errno::INTR) => {}
+            locked => return locked,
+        }
+    }
+}
+
 fn beside(lock: &Path) -> PathBuf {
     lock.with_extension("wanted")
 }
@@ -95,4 +118,20 @@ fn open(path: &Path) -> Result<File, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.open(path).map_err(on("open", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_knows_for_whom_and_does_something_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let mut held = Lock::try_take(&path).unwrap();
+        let mut owner = None;
+        let taken = Lock::take(&path, |pid| owner = pid, || drop(held.take()));
+        assert!(taken.unwrap().1, "it has waited");
+        assert_eq!((owner, held.is_none()), (Some(std::process::id()), true));
+    }
 }

@@ -110,7 +110,7 @@ impl Store {
     /// Removes the least recently used artifacts until at most `limit` bytes are kept, but none
     /// that is the newest of its binary or is running. Returns what was removed.
     pub fn collect_garbage(&self, limit: u64) -> Result<Vec<StoredArtifact>, Error> {
-        let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {})?;
+        let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {}, || {})?;
         let artifacts = self.list()?;
         let mut size: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
         let mut removed = Vec::new();
@@ -141,7 +141,7 @@ impl Store {
         hashed: StatVector,
         name: &str,
     ) -> Result<StatVector, Error> {
-        let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {})?;
+        let (_lock, _) = Lock::take(&self.home.join("store.lock"), |_| {}, || {})?;
         records::remove_drafts(&self.home, DRAFT);
         let path = self.path(hash, name);
         let dir = path.parent().expect("it has a folder");

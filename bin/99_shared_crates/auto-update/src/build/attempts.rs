@@ -11,7 +11,7 @@ use super::{
     known::Known,
     outcome::{self, Linked},
     oversee::Baseline,
-    progress::{Observer, Progress},
+    progress::{Observer, Progress, Told},
 };
 use crate::{
     cargo,
@@ -62,7 +62,7 @@ impl<'a> Attempts<'a> {
     ) -> Result<Option<Artifact>, Error> {
         let reasons = self.known.reasons.clone();
         let known = &self.known;
-        let mut progress = Progress::new(observer, &reasons);
+        let mut progress = Progress::new(observer, &reasons, Told::beside(&known.layout.builder()));
         if !self.is_quiet {
             progress.announce();
         }

@@ -95,7 +95,7 @@ pub(super) fn record_companion(
         return Ok(());
     }
     let linked = Linked::look(executable(layout, &report)?)?;
-    let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {})?;
+    let (_lock, _) = Lock::take(&layout.records.join("lock"), |_| {}, || {})?;
     let sysroot = gathered.sysroot.clone();
     let artifact = record(layout, options, &mut gathered, linked)?;
     running::remember(layout, &artifact, &report, own.metadata, sysroot.as_deref())?;

@@ -1,4 +1,8 @@
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use crate::{cargo, freshness::StaleReason};
 
@@ -8,7 +12,7 @@ use crate::{cargo, freshness::StaleReason};
 pub enum BuildEvent {
     /// Nothing is to be compiled. The last event.
     Fresh,
-    /// Somebody else builds it; what they build is taken.
+    /// Somebody else builds it; what they build is taken. How far they are follows.
     WaitingFor {
         /// The process that builds, where it is known.
         pid: Option<u32>,
@@ -52,6 +56,43 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) type Observer<'a> = &'a mut (dyn FnMut(BuildEvent) + Send);
 
+/// How far the build is, for those who wait for the one who builds: a line in a file that only the
+/// latter writes.
+#[derive(Debug)]
+pub(super) struct Told(PathBuf);
+
+impl Told {
+    /// Of whoever holds that lock.
+    pub(super) fn beside(lock: &Path) -> Self {
+        Self(lock.with_extension("progress"))
+    }
+
+    /// What is not whole is nothing.
+    pub(super) fn read(&self) -> Option<BuildEvent> {
+        let text = fs::read_to_string(&self.0).ok()?;
+        let mut words = text.strip_suffix('\n')?.splitn(4, ' ');
+        let mut number = || words.next()?.parse::<u32>().ok();
+        let (done, total, seconds) = (number()?, number()?, number()?);
+        let now = words.next()?.to_owned();
+        Some(BuildEvent::Progress {
+            done,
+            total,
+            now,
+            elapsed: Duration::from_secs(seconds.into()),
+        })
+    }
+
+    /// Where it cannot be written, those who wait are told less.
+    fn write(&self, done: u32, total: u32, now: &str, elapsed: Duration) {
+        let line = format!("{done} {total} {} {now}\n", elapsed.as_secs());
+        fs::write(&self.0, line).unwrap_or(());
+    }
+
+    fn clear(&self) {
+        fs::remove_file(&self.0).unwrap_or(());
+    }
+}
+
 /// Tells the observer what is worth telling, in order.
 pub(super) struct Progress<'o, 'r> {
     observer: Observer<'o>,
@@ -65,14 +106,23 @@ pub(super) struct Progress<'o, 'r> {
     counted: Option<(u32, u32, String)>,
     /// What to announce, until it is announced.
     reasons: Option<&'r Vec<StaleReason>>,
+    told: Told,
+}
+
+impl Drop for Progress<'_, '_> {
+    fn drop(&mut self) {
+        self.told.clear();
+    }
 }
 
 impl<'o, 'r> Progress<'o, 'r> {
-    pub(super) fn new(observer: Observer<'o>, reasons: &'r Vec<StaleReason>) -> Self {
+    pub(super) fn new(observer: Observer<'o>, reasons: &'r Vec<StaleReason>, told: Told) -> Self {
+        // One who was killed has left it.
+        told.clear();
         let (held, waits) = (Vec::new(), Vec::new());
         let began = Instant::now();
         let (progressed, counted) = (began, None);
-        Self { observer, held, waits, began, progressed, counted, reasons: Some(reasons) }
+        Self { observer, held, waits, began, progressed, counted, reasons: Some(reasons), told }
     }
 
     pub(super) fn observer(&mut self) -> Observer<'_> {
@@ -113,6 +163,7 @@ impl<'o, 'r> Progress<'o, 'r> {
             let (done, total, now) = (*done, *total, now.clone());
             self.progressed = Instant::now();
             let elapsed = self.began.elapsed();
+            self.told.write(done, total, &now, elapsed);
             (self.observer)(BuildEvent::Progress { done, total, now, elapsed });
         }
     }
@@ -166,7 +217,9 @@ mod tests {
                 told.push((done, total, now, elapsed.as_secs()));
             }
         };
-        let mut progress = Progress::new(&mut observer, &reasons);
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("builder");
+        let mut progress = Progress::new(&mut observer, &reasons, Told::beside(&lock));
         progress.announce();
         let pass = |progress: &mut Progress<'_, '_>, seconds| {
             progress.began -= Duration::from_secs(seconds);
@@ -181,6 +234,13 @@ mod tests {
         progress.count(4, 9, "next".to_owned());
         pass(&mut progress, 1);
         progress.tick();
+        // Whoever waits for this build reads the last of it, and nothing once it has ended.
+        let read = Told::beside(&lock).read();
+        let elapsed = Duration::from_secs(8);
+        let last = BuildEvent::Progress { done: 4, total: 9, now: "next".to_owned(), elapsed };
+        assert_eq!(read, Some(last));
+        drop(progress);
+        assert_eq!(Told::beside(&lock).read(), None);
         let llama = |seconds| (3, 9, "llama".to_owned(), seconds);
         assert_eq!(told, [llama(2), llama(7), (4, 9, "next".to_owned(), 8)]);
     }
