@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) config: RbeeConfig,
     pub(crate) terminal: Arc<Terminal>,
     queen: Mutex<Option<QueenClient>>,
+    /// The last one that was made, and with which token: making one costs more than asking by it.
+    client: Mutex<Option<(Option<String>, QueenClient)>>,
     current: Mutex<Option<CurrentJob>>,
 }
 
@@ -35,7 +37,13 @@ pub(crate) struct CurrentJob {
 
 impl App {
     pub(crate) fn new(config: RbeeConfig, terminal: Arc<Terminal>) -> Self {
-        Self { config, terminal, queen: Mutex::new(None), current: Mutex::new(None) }
+        Self {
+            config,
+            terminal,
+            queen: Mutex::default(),
+            client: Mutex::default(),
+            current: Mutex::default(),
+        }
     }
 
     /// A queen that answers; made sure of once, however many ask.
@@ -119,7 +127,17 @@ impl App {
     }
 
     fn client(&self, base_url: &str) -> Result<QueenClient, Failure> {
-        Ok(QueenClient::new(base_url, self.token()?)?)
+        let token = self.token()?;
+        let mut last = lock(&self.client);
+        if let Some((of, client)) = &*last
+            && *of == token
+            && client.base_url() == base_url.trim_end_matches('/')
+        {
+            return Ok(client.clone());
+        }
+        let client = QueenClient::new(base_url, token.clone())?;
+        *last = Some((token, client.clone()));
+        Ok(client)
     }
 
     /// The queen writes the file when it starts for the first time.

@@ -140,10 +140,9 @@ impl Terminal {
                 return;
             }
         }
-        if let Some(line) = self.state().begin_step(narration)
-            && self.narration == NarrationMode::Human
-        {
-            self.say(&line);
+        let step = self.state().begin_step(narration);
+        if let Some(step) = step.filter(|_| self.narration == NarrationMode::Human) {
+            self.say(&step.line());
         }
         if let Some(target) = &narration.target
             && self.narration == NarrationMode::Human
@@ -283,15 +282,12 @@ impl Terminal {
 }
 
 impl State {
-    /// The line for the step that `narration` begins.
-    fn begin_step(&mut self, narration: &Narration) -> Option<String> {
+    /// The step of the first run that `narration` begins.
+    fn begin_step(&mut self, narration: &Narration) -> Option<Step> {
         let run = self.first_run.as_mut()?;
         let step = step_of(narration)?;
         let is_next = run.step.is_none_or(|last| last < step);
-        is_next.then(|| {
-            run.step = Some(step);
-            step.line()
-        })
+        is_next.then(|| *run.step.insert(step))
     }
 
     fn end_bar(&mut self, target: &str) {
@@ -328,5 +324,28 @@ impl<'a> MakeWriter<'a> for LogWriter {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use narration_core::lines;
+
+    use super::*;
+
+    #[test]
+    fn each_step_of_the_first_run_begins_once_and_none_of_a_later_run() {
+        let terminal = Terminal::new(NarrationMode::Human);
+        let begins = |narration: &Narration| terminal.state().begin_step(narration);
+        let queen = lines::rebuilding("queen-rbee");
+        assert_eq!(begins(&queen), None);
+        terminal.tell_steps();
+        assert_eq!(begins(&queen), Some(Step::Queen));
+        assert_eq!(begins(&lines::rebuilt("queen-rbee")), None);
+        assert_eq!(begins(&lines::rebuilding("llamacpp-worker")), Some(Step::Worker));
+        assert_eq!(begins(&lines::rebuilding("rbee-hive")), None);
+        // The line comes from the one place that writes, which nobody may hold meanwhile.
+        terminal.narrate(&lines::spawning("target/debug/llamacpp-worker", &[]));
+        assert_eq!(terminal.state().first_run.as_ref().unwrap().step, Some(Step::Model));
     }
 }

@@ -85,6 +85,8 @@ pub(crate) async fn run(app: &App, args: &DevArgs, interrupts: &mut Signal) -> R
         let look_at = last_look.map_or_else(Instant::now, |last: Instant| last + look_after);
         let update_at = model.update_at();
         let mut happened = Vec::new();
+        // What is drawn costs more than what is asked.
+        let mut is_drawn = true;
         tokio::select! {
             Some(event) = events.recv() => happened.push(event),
             Some(narration) = narrations.recv() => happened.push(Event::Narrated(narration)),
@@ -104,8 +106,12 @@ pub(crate) async fn run(app: &App, args: &DevArgs, interrupts: &mut Signal) -> R
             }
             () = sleep_until(look_at.into()), if look.is_none() => {
                 look = Some(Box::pin(running(app)));
+                is_drawn = false;
             }
-            Some(()) = records.recv() => last_change = Instant::now(),
+            Some(()) = records.recv() => {
+                last_change = Instant::now();
+                is_drawn = false;
+            }
             () = at(update_at) => {}
             _ = log_ticks.tick(), if view.logs.is_some() => {
                 let new = logs.new_lines()?;
@@ -148,8 +154,9 @@ pub(crate) async fn run(app: &App, args: &DevArgs, interrupts: &mut Signal) -> R
         if update.is_none() && model.wants_update(Instant::now()) {
             model.begin_update();
             update = Some(Box::pin(bring_up_to_date(app)));
+            is_drawn = true;
         }
-        if let Some(screen) = &mut screen {
+        if let Some(screen) = screen.as_mut().filter(|_| is_drawn) {
             screen.draw(&model, &mut view)?;
         }
     }
