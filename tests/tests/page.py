@@ -51,6 +51,7 @@ class World:
         self.requests = requests
         self.jobs = {}
         self.posted = []
+        self.keys = [{"name": "open-webui", "scope": "chat", "created": int(time.time()) - 7200}]
 
     def hive(self, alias, build="b2" * 32, busy=0):
         worker = {"id": f"worker-smol.{alias}", "model": "smollm2:135m", "kind": "llama_cpp", "device": "cpu", "state": "ready",
@@ -155,7 +156,11 @@ def handler(world, assets):
                 return self.stream(self.events())
             if path == "/v1/keys":
                 is_manager = self.headers.get("authorization") == f"Bearer {KEY}"
-                return self.answer(200, {"keys": []}) if is_manager else self.answer(401, {"error": {"message": "no", "code": "token_missing"}})
+                return self.answer(200, {"keys": world.keys}) if is_manager else self.answer(401, {"error": {"message": "no", "code": "token_missing"}})
+            if path == "/v1/jobs/job-of-work/stream":
+                told = {"actor": "hive", "action": "worker_ready", "human": "it answers", "level": "info", "at_ms": 0}
+                frames = [("narration", told), ("end", {"state": "completed"})]
+                return self.stream(f"id: {nth}\nevent: {name}\ndata: {json.dumps(data)}\n\n" for nth, (name, data) in enumerate(frames, 1))
             if path.startswith("/v1/jobs/"):
                 after = int(self.headers.get("last-event-id") or 0)
                 return self.stream(self.job(path.split("/")[3], after))
@@ -179,6 +184,15 @@ def handler(world, assets):
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             if not self.let_in():
                 return
+            if self.path == "/v1/keys":
+                world.keys.append(body | {"created": int(time.time())})
+                return self.answer(201, {"name": body["name"], "key": "sk-of-" + body["name"]})
+            if self.path.startswith("/v1/models/unload"):
+                world.posted.append({"path": self.path} | body)
+                return self.answer(200, {"model": body["model"], "unloaded": 1})
+            if self.path == "/v1/jobs":
+                world.posted.append(body)
+                return self.answer(201, {"job_id": "job-of-work", "sse_url": "/v1/jobs/job-of-work/stream"})
             if self.path != "/v1/chat/completions":
                 return self.answer(404, {"error": {"message": "nothing there", "code": "unknown_path"}})
             world.posted.append(body)
@@ -191,6 +205,7 @@ def handler(world, assets):
 
         def do_DELETE(self):
             world.posted.append(self.path)
+            world.keys = [key for key in world.keys if self.path != "/v1/keys/" + key["name"]]
             self.send_response(204)
             self.end_headers()
 
@@ -380,10 +395,46 @@ def a_key_lets_in(browser, assets):
     expect(page.locator("#levels tbody tr")).to_have_count(3)
     expect(page.locator("#update")).to_be_visible()
     browser.shot(page, "dark")
+    manages(browser, world, page)
     assert page.evaluate("Object.values(localStorage).length") == 0
     page.locator("#key").click()
     page.get_by_role("button", name="Forget it").click()
     expect(page.locator("#closed")).to_have_text("This server lets in who has a key.")
+
+
+def manages(browser, world, page):
+    """What a key with `--scope manage` is for."""
+    smol, qwen = (page.locator("#models tr", has_text=name) for name in ["smollm2:135m", "qwen2.5:7b"])
+    qwen.get_by_role("button", name="Load").click()
+    expect(page.locator("#pull-state")).to_have_text("qwen2.5:7b is loaded")
+    smol.get_by_role("button", name="Unload").click()
+    expect(page.locator("#pull-state")).to_contain_text("smollm2:135m is unloaded when")
+    assert world.posted == [
+        {"operation": "model_load", "model": "qwen2.5:7b", "hive": "localhost"},
+        {"path": "/v1/models/unload?hive=localhost", "model": "smollm2:135m"},
+    ], world.posted
+    leaving = world.hive("localhost", busy=2)
+    leaving["workers"]["workers"][0]["state"] = "draining"
+    world.tell("hive", leaving)
+    expect(smol.locator(".where")).to_have_text("finishes its answers")
+    expect(smol.get_by_role("button", name="Unload")).to_be_hidden()
+    expect(page.locator("tr[data-level=worker] .word")).to_have_text("draining")
+    expect(page.locator("tr[data-level=worker] .plain")).to_contain_text("answers 2")
+    page.locator("#keys-box summary").click()
+    expect(page.locator("#keys tbody tr")).to_have_count(1)
+    page.locator("#key-name").fill("backup")
+    page.locator("#key-scope").select_option("manage")
+    page.get_by_role("button", name="Make").click()
+    expect(page.locator("#keys-state")).to_contain_text("sk-of-backup")
+    expect(page.locator("#keys tbody tr")).to_have_count(2)
+    browser.shot(page, "keys")
+    revoke = page.locator("#keys tr", has_text="open-webui").get_by_role("button")
+    revoke.click()
+    expect(revoke).to_have_text("Really revoke?")
+    expect(page.locator("#keys tbody tr")).to_have_count(2)
+    revoke.click()
+    expect(page.locator("#keys tbody tr")).to_have_count(1)
+    expect(page.locator("#keys-state")).to_have_text("open-webui is revoked")
 
 
 def a_phone_has_both_views(browser, assets):

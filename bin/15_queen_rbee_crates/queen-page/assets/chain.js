@@ -20,6 +20,8 @@ function judged(health, state, level) {
   if (doing && Date.now() - doing.since > LONGEST_DOING_MS && doing.is !== "failed") doing = undefined;
   if (!health) return state === "starting" && doing ? { word: doing.is, why: doing.why } : { word: state, why: "" };
   if (health.status !== "ok") return { word: health.status, why: "" };
+  // Of an older build or not, it takes nothing new.
+  if (state === "draining") return { word: state, why: "" };
   const isOld = binary?.freshness === "fresh" && binary.exe_hash && binary.exe_hash !== health.exe_hash;
   const isStale = binary?.freshness === "stale";
   if (doing && (isOld || isStale || doing.is === "rolled back")) return { word: doing.is, why: doing.why || reasons(binary) };

@@ -1,4 +1,4 @@
-// Models: in the store, to be fetched, loaded; fetched and removed by who may manage.
+// Models: in the store, to be fetched, loaded; fetched, loaded, unloaded and removed by who may manage.
 
 import { ask, job, json, Refused } from "./api.js";
 import { list, make, one, show, write } from "./dom.js";
@@ -10,14 +10,22 @@ function begin(model) {
   const use = make("button", { type: "button", class: "plain", onclick: () => request("chat with", model.name) }, "Chat");
   const act = make("button", { type: "button", class: "plain act", hidden: true });
   act.addEventListener("click", () => (act.dataset.does === "remove" ? remove(act, model) : fetchModel(model.name, model.hive)));
+  const turn = make("button", { type: "button", class: "plain turn", hidden: true });
+  turn.addEventListener("click", () => (turn.dataset.does === "unload" ? unload(turn, model.name) : load(model.name, model.hive)));
   return make("tr", {}, make("td", { title: model.description ?? model.name }, model.name),
-    make("td", { class: "number" }, bytes(model.size_bytes)), make("td", { class: "where dim" }), make("td", { class: "number" }, act, use));
+    make("td", { class: "number" }, bytes(model.size_bytes)), make("td", { class: "where dim" }), make("td", { class: "number" }, act, turn, use));
 }
 
 function update(row, model) {
-  const loaded = workers().filter((worker) => worker.model === model.name).length;
-  const where = loaded ? "loaded" : model.local ? "in the store" : "to be fetched";
+  const own = workers().filter((worker) => worker.model === model.name);
+  const loaded = own.length;
+  const leaving = own.filter((worker) => worker.state === "draining").length;
+  const where = loaded ? (leaving === loaded ? "finishes its answers" : "loaded") : model.local ? "in the store" : "to be fetched";
   write(one(".where", row), where);
+  const turn = one(".turn", row);
+  show(turn, chain.mayManage && (loaded ? leaving < loaded : model.local));
+  turn.dataset.does = loaded ? "unload" : "load";
+  write(turn, loaded ? "Unload" : "Load");
   const act = one(".act", row);
   show(act, chain.mayManage && !loaded);
   act.dataset.does = model.local ? "remove" : "fetch";
@@ -42,10 +50,25 @@ function say(text) {
   one("#pull-state").textContent = text;
 }
 
-async function fetchModel(model, hive) {
+// Of every hive that has it loaded: it ends when it has answered what it has.
+async function unload(button, model) {
+  const hives = chain.aliases.filter((alias) => chain.hives.get(alias)?.workers.workers.some((worker) => worker.model === model));
+  const path = (alias) => "/v1/models/unload?hive=" + encodeURIComponent(alias);
+  button.disabled = true;
+  const all = Promise.all(hives.map((alias) => json("POST", path(alias), { model })));
+  await all.then(() => say(model + " is unloaded when it has answered what it has"), (error) => say(error.message));
+  button.disabled = false;
+}
+
+const fetchModel = (model, hive) => follow({ operation: "model_pull", model, hive }, "fetching ", " is here");
+const load = (model, hive) => follow({ operation: "model_load", model, hive }, "loading ", " is loaded");
+
+// Does it by a job, and says how far that is.
+async function follow(request, doing, done) {
+  const { model } = request;
   try {
-    const created = await job({ operation: "model_pull", model, hive });
-    say("fetching " + model);
+    const created = await job(request);
+    say(doing + model);
     for await (const { name, data } of events(await ask("GET", created.sse_url))) {
       const told = JSON.parse(data || "null");
       if (name === "progress") {
@@ -53,9 +76,9 @@ async function fetchModel(model, hive) {
         say(told.target + ": " + bytes(told.done_bytes) + of);
       } else if (name === "narration" && told.level !== "progress") say(told.human);
       else if (name === "error") return say(told.error.message);
-      else if (name === "end") return say(told.state === "completed" ? model + " is here" : model + ": " + told.state);
+      else if (name === "end") return say(told.state === "completed" ? model + done : model + ": " + told.state);
     }
-    say("the connection broke; the fetch goes on and shows under way");
+    say("the connection broke; " + doing + model + " goes on and shows under way");
   } catch (error) {
     say(error instanceof Refused ? error.message : "the server does not answer");
   }

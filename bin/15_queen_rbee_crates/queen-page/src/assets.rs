@@ -40,6 +40,7 @@ assets! {
     "/page/sse.js": JAVASCRIPT = "sse.js",
     "/page/store.js": JAVASCRIPT = "store.js",
     "/page/chain.js": JAVASCRIPT = "chain.js",
+    "/page/keys.js": JAVASCRIPT = "keys.js",
     "/page/models.js": JAVASCRIPT = "models.js",
     "/page/requests.js": JAVASCRIPT = "requests.js",
     "/page/events.js": JAVASCRIPT = "events.js",
