@@ -236,6 +236,16 @@ fn links_that_lead_to_nothing() {
 }
 
 #[test]
+fn pages_that_the_index_leaves_out() {
+    let made = Made::new();
+    made.write("docs/README.md", "[a](a.md#a-heading)\n");
+    made.write("docs/a.md", "# A heading\n");
+    assert_eq!(made.violations(), [] as [String; 0]);
+    made.write("docs/b.md", "[a](a.md)\n");
+    made.finds("docs/b.md: `docs/README.md` does not lead to it");
+}
+
+#[test]
 fn archives_and_old_versions() {
     let made = Made::new();
     made.write("docs/archive/a.md", "what was\n");

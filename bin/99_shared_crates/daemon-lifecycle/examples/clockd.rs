@@ -1,7 +1,8 @@
-//! A server that replaces itself when its sources change, and loses no request by it.
+//! A server that is replaced by another build of itself, without a lost request.
 //!
-//! `cargo run -p daemon-lifecycle --example clockd -- start` starts it, or finds it running; edit
-//! this file while you ask it for the time. `-- stop` ends it.
+//! `cargo run -p daemon-lifecycle --example clockd -- start` starts it, or finds it running, or replaces
+//! it where this file was edited since. `-- stop` ends it. `docs/tutorial.md` has one that follows edits by
+//! itself.
 
 #![expect(clippy::print_stdout, reason = "a program that is run by hand")]
 

@@ -1,4 +1,5 @@
-//! Links between documents: to files that are there, and to headings that they have.
+//! Links between documents: to files that are there, and to headings that they have. `docs` has an index of all
+//! its pages.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +14,13 @@ use crate::tasks::tidy::{Tree, Violation};
 /// Folders that hold no document of ours.
 const SKIPPED: [&str; 3] = [".git", ".tools", "target"];
 
+/// Names each page beside it.
+const INDEX: &str = "docs/README.md";
+
 pub(super) fn check(tree: &Tree) -> anyhow::Result<Vec<Violation>> {
     let mut documents = Vec::new();
     find(&tree.root, &mut documents)?;
-    let mut violations = Vec::new();
+    let mut violations = unlisted(&tree.root, &documents)?;
     for document in documents {
         let text = fs::read_to_string(&document)
             .with_context(|| format!("cannot read `{}`", document.display()))?;
@@ -28,6 +32,24 @@ pub(super) fn check(tree: &Tree) -> anyhow::Result<Vec<Violation>> {
         }
     }
     Ok(violations)
+}
+
+/// Pages beside the index that it does not lead to.
+fn unlisted(root: &Path, documents: &[PathBuf]) -> anyhow::Result<Vec<Violation>> {
+    let index = root.join(INDEX);
+    if !index.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(&index);
+    let text = text.with_context(|| format!("cannot read `{}`", index.display()))?;
+    let listed: BTreeSet<PathBuf> = links(&text)
+        .into_iter()
+        .map(|(_, target)| index.with_file_name(target.split('#').next().unwrap_or_default()))
+        .collect();
+    let pages = documents.iter().filter(|page| page.parent() == index.parent() && **page != index);
+    let missing = pages.filter(|page| !listed.contains(*page));
+    let shown = missing.map(|page| page.strip_prefix(root).unwrap_or(page).to_owned());
+    Ok(shown.map(|page| Violation::new(page, format!("`{INDEX}` does not lead to it"))).collect())
 }
 
 fn find(folder: &Path, documents: &mut Vec<PathBuf>) -> anyhow::Result<()> {

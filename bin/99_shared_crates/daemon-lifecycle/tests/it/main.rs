@@ -22,5 +22,6 @@ mod load; // replacement while requests and streams go on
 mod supervise; // started again and again
 mod update; // with a real workspace and a real cargo
 mod random; // whatever may happen, in any order
+mod tutorial; // docs/tutorial.md
 mod tree; // a real workspace with a scripted binary
 mod world; // a hermetic place with scripted binaries
