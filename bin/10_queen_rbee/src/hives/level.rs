@@ -24,10 +24,13 @@ impl Level for Hives {
         &hive.identity
     }
 
-    /// One elsewhere counts as dead while there is no way to it.
+    /// One elsewhere counts as dead while there is no way to it, and once another one answers in its
+    /// place: the one before it, say, after it has died in its probation.
     fn is_alive(hive: &HiveHandle, process: &Identity) -> bool {
         match &hive.way.elsewhere {
-            Some(hive) => hive.is_linked(),
+            Some(elsewhere) => {
+                elsewhere.is_linked() && process.instance_id == hive.identity.instance_id
+            }
             None => process.is_alive(),
         }
     }

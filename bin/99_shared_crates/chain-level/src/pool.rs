@@ -345,7 +345,8 @@ impl<L: Level> Pool<L> {
         slot: &Slot<L::Handle>,
         wanted: &Wanted,
     ) -> Option<Arc<Running<L::Handle>>> {
-        let running = slot.current()?;
+        // Another one may answer in its place.
+        let running = slot.current().filter(|running| running.is_alive())?;
         self.level().answers(&running.handle, wanted.distrust).await.then_some(running)
     }
 

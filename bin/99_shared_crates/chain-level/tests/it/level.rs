@@ -159,6 +159,12 @@ impl Script {
             }
             Some((_, Hung::Silent | Hung::NowAndThen)) => std::future::pending().await,
             Some((_, Hung::Stuck)) => Err(Lapse::Stuck),
+            Some((_, Hung::Replaced)) => {
+                self.nth_renewal();
+                let start_time = counter.1.start_time + 1;
+                let by = Some(Identity { start_time, ..counter.1.clone() });
+                Ok(Renewed { by, ..Renewed::default() })
+            }
             Some((_, Hung::Leaving)) => Err(Lapse::Refused("it takes no requests".to_owned())),
             None => Ok(Renewed::default()),
         }
@@ -172,6 +178,8 @@ enum Hung {
     NowAndThen,
     Stuck,
     Leaving,
+    /// Another one, which is gone again, has answered in its name.
+    Replaced,
 }
 
 struct World {
@@ -373,4 +381,19 @@ async fn a_process_that_only_finishes_what_it_has_is_not_taken_to_hang() {
     let rounds = world.pool.keep(Duration::from_millis(5), || true);
     drop(tokio::time::timeout(Duration::from_millis(100), rounds).await);
     assert_eq!(world.script.ended.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_process_in_whose_name_another_one_has_answered_is_looked_for_anew() {
+    let world = World::new(LAST);
+    world.answer(&[]).await;
+    let replaced = world.pool.places().occupant("a").unwrap().handle.1.address.clone();
+    world.script.hung.send_replace(Some((replaced, Hung::Replaced)));
+    let mut renewals = world.script.renewals.subscribe();
+    tokio::select! {
+        never = world.pool.keep(Duration::from_millis(5), || true) => never,
+        renewed = renewals.wait_for(|renewals| *renewals >= 2) => drop(renewed.unwrap()),
+    }
+    assert_eq!(world.answer(&[]).await, COUNTED);
+    assert_eq!(world.started(), 2);
 }
