@@ -21,6 +21,9 @@ const END_GRACE: Duration = Duration::from_secs(5);
 /// The same where the starter kills whatever takes longer.
 const HURRIED_GRACE: Duration = Duration::from_secs(1);
 
+/// What is left of an engine that has broken down may take so long to be cleared away by itself.
+const BROKEN_GRACE: Duration = Duration::from_secs(2);
+
 /// What ended streams may take to reach their readers, and their requests to end in the engine.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -129,8 +132,7 @@ async fn serve_by(
         () = tokio::time::sleep(LAST_WORDS) => tracing::warn!("requests are still under way"),
         _ = serving => {}
     }
-    // Its other owners have lost it too.
-    engine.end(Duration::ZERO).await;
+    engine.end_broken(BROKEN_GRACE).await;
     Ok(Some(why))
 }
 

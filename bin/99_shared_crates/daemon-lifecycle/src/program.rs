@@ -1,8 +1,10 @@
 //! A program that is no daemon: it knows nothing of starters, and whoever starts it looks after it.
 
 use std::{
+    collections::HashMap,
     ffi::{OsStr, OsString},
     fs, io,
+    os::unix::fs::DirEntryExt as _,
     time::Duration,
 };
 
@@ -149,15 +151,34 @@ impl Member {
             .is_some_and(|stat| stat.start_time == self.start_time && !stat.zombie)
     }
 
-    /// The files below `folder` that it has mapped.
+    /// The files below `folder` that it has mapped. One that has another name in `folder` than the one by
+    /// which it was mapped is given by that name, as the semaphores of the C library have.
     pub fn mapped_below(&self, folder: &str) -> Vec<String> {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap_or_default();
-        let paths = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
-        let mut below: Vec<String> =
-            paths.filter(|path| path.starts_with(folder)).map(str::to_owned).collect();
+        let mut names: Option<HashMap<u64, String>> = None;
+        let mut below: Vec<String> = Vec::new();
+        for line in maps.lines() {
+            let Some((before, path)) = line.find('/').map(|at| line.split_at(at)) else { continue };
+            if !path.starts_with(folder) {
+                continue;
+            }
+            if !path.ends_with(" (deleted)") {
+                below.push(path.to_owned());
+                continue;
+            }
+            let inode = before.split_ascii_whitespace().nth(4).and_then(|word| word.parse().ok());
+            let names = names.get_or_insert_with(|| by_inode(folder));
+            below.extend(inode.and_then(|inode: u64| names.get(&inode).cloned()));
+        }
         below.dedup();
         below
     }
+}
+
+/// The paths of the files in `folder`, by their inodes.
+fn by_inode(folder: &str) -> HashMap<u64, String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.ino(), entry.path().display().to_string())).collect()
 }
 
 fn name_of(pid: u32) -> String {

@@ -26,21 +26,27 @@ while :; do
     kill -s 0 "$engine" 2>/dev/null || break
 done
 
-# The other processes of the session, found without starting one.
+# The other processes of the session, found without starting one. Python's trackers of semaphores and
+# shared memory are told apart: each removes what the others have left, and ends, once they are gone.
 find_members() {
-    members=
+    members= trackers=
     for stat in /proc/[0-9]*/stat; do
         { read -r line <"$stat"; } 2>/dev/null || continue
         pid=${line%% *}
         set -- ${line##*) }
-        if [ "$4" = "$$" ] && [ "$pid" != "$$" ] && [ "$1" != Z ]; then
-            members="$members $pid"
-        fi
+        [ "$4" = "$$" ] && [ "$pid" != "$$" ] && [ "$1" != Z ] || continue
+        line=
+        { read -r line <"/proc/$pid/cmdline"; } 2>/dev/null
+        case $line in
+        *multiprocessing.resource_tracker*) trackers="$trackers $pid" ;;
+        *) members="$members $pid" ;;
+        esac
     done
 }
 
-# Shared memory has no owner that the kernel knows: whose it is, is seen by who has it mapped.
-shared=
+# Shared memory has no owner that the kernel knows: whose it is, is seen by who has it mapped. The C library
+# maps a semaphore by a name that it then takes away, so that only the inode tells which one it is.
+shared= inodes=
 note_shared() {
     case $1 in
     *[!A-Za-z0-9._/-]* | */../*) ;;
@@ -50,10 +56,22 @@ note_shared() {
 find_members
 for pid in $members; do
     [ -r "/proc/$pid/maps" ] || continue
-    while read -r _ _ _ _ _ path; do
-        note_shared "$path"
+    while read -r _ _ _ _ inode path; do
+        case $path in
+        /dev/shm/*' (deleted)') inodes="$inodes $inode" ;;
+        *) note_shared "$path" ;;
+        esac
     done 2>/dev/null <"/proc/$pid/maps"
 done
+if [ -n "$inodes" ]; then
+    for path in /dev/shm/sem.*; do
+        inode=$(ls -di "$path" 2>/dev/null)
+        inode=${inode#"${inode%%[! ]*}"}
+        case "$inodes " in
+        *" ${inode%% *} "*) note_shared "$path" ;;
+        esac
+    done
+fi
 if [ -r "$folder/shared" ]; then
     while read -r path; do
         note_shared "$path"
@@ -61,8 +79,9 @@ if [ -r "$folder/shared" ]; then
 fi
 
 tries=0
-while [ -n "$members" ] && [ "$tries" -lt 100 ]; do
-    kill -s KILL $members 2>/dev/null
+while [ -n "$members$trackers" ] && [ "$tries" -lt 100 ]; do
+    [ "$tries" -lt 50 ] || members="$members $trackers"
+    [ -z "$members" ] || kill -s KILL $members 2>/dev/null
     sleep 0.1
     tries=$((tries + 1))
     find_members

@@ -25,7 +25,7 @@ use tokio::{process::Command, time::Instant};
 
 use self::{
     log::Log,
-    owner::{Owner, Turn},
+    owner::{Owner, Turn, remove_left_beside},
 };
 use crate::{
     plan::{Address, Plan},
@@ -90,7 +90,8 @@ impl Engine {
         }
         let at = folder.clone();
         let turn = tokio::task::spawn_blocking(move || Turn::wait(&at)).await?;
-        let _turn = turn.with_context(|| format!("cannot lock `{}`", folder.display()))?;
+        let turn = turn.with_context(|| format!("cannot lock `{}`", folder.display()))?;
+        remove_left_beside(&folder);
         let mut owner = Owner::new(&folder).context("cannot own the engine")?;
         if let Some(record) = load(&folder)
             && record.program.is_alive()
@@ -101,9 +102,16 @@ impl Engine {
             return Self::of(folder, plan, record, owner, true);
         }
         remove(&folder).await?;
-        let record = start(&folder, plan, &mut owner, orphan)
-            .with_context(|| format!("cannot start {}", plan.engine))?;
-        Self::of(folder, plan, record, owner, false)
+        match start(&folder, plan, &mut owner, orphan) {
+            Ok(record) => Self::of(folder, plan, record, owner, false),
+            Err(error) => {
+                drop(fs::remove_dir_all(&folder));
+                if owner.is_last() {
+                    turn.give_up(&folder);
+                }
+                Err(error.context(format!("cannot start {}", plan.engine)))
+            }
+        }
     }
 
     fn of(
@@ -168,6 +176,7 @@ impl Engine {
             }
             if told.elapsed() >= TELL_INTERVAL {
                 told = Instant::now();
+                self.note_shared();
                 let seconds = began.elapsed().as_secs();
                 tell(format!("{} is loading, for {seconds} s{line}", self.title)).await;
             }
@@ -191,11 +200,7 @@ impl Engine {
     /// Gives the engine up: ends it unless another worker owns it too. It must have no request of
     /// this worker any more: vLLM ignores for ever what it is told while it has some.
     pub(crate) async fn leave(&self, grace: Duration) {
-        let folder = self.folder.clone();
-        let turn = match tokio::task::spawn_blocking(move || Turn::wait(&folder)).await {
-            Ok(Ok(turn)) => Some(turn),
-            _ => None,
-        };
+        let turn = self.turn().await;
         if turn.is_some() && !self.owner.is_last() {
             tracing::info!("another worker owns {}, which goes on", self.title);
             return;
@@ -206,16 +211,35 @@ impl Engine {
         }
     }
 
-    /// Ends the engine for all of its owners.
-    pub(crate) async fn end(&self, grace: Duration) {
+    /// Ends the engine for all of its owners, who have lost it.
+    pub(crate) async fn end_broken(&self, grace: Duration) {
+        let turn = self.turn().await;
+        // One of the others may have ended it, and somebody started the next.
+        if load(&self.folder).is_none_or(|record| record.program == self.record.program) {
+            self.end(grace).await;
+        }
+        if let Some(turn) = turn
+            && !self.folder.exists()
+            && self.owner.is_last()
+        {
+            turn.give_up(&self.folder);
+        }
+    }
+
+    async fn turn(&self) -> Option<Turn> {
+        let folder = self.folder.clone();
+        let turn = tokio::task::spawn_blocking(move || Turn::wait(&folder)).await;
+        turn.ok().and_then(Result::ok)
+    }
+
+    async fn end(&self, grace: Duration) {
         let program = &self.record.program;
         self.ending.store(true, Ordering::Relaxed);
         tracing::info!("ending {}", self.title);
+        self.note_shared();
         program.terminate();
         // The guard ends when all of the session has, and nothing is left of it.
-        if tokio::time::timeout(grace, program.ended()).await.is_err() {
-            self.note_shared();
-        }
+        drop(tokio::time::timeout(grace, program.ended()).await);
         if let Err(error) = remove(&self.folder).await {
             tracing::error!("{error:#}");
         }
@@ -244,6 +268,10 @@ impl Engine {
     /// Writes down which shared memory is the engine's, while its processes live to tell. What has
     /// been written down before stays: whoever had it may have died since.
     fn note_shared(&self) {
+        if !self.folder.exists() {
+            // It is over, and all that was noted has been removed.
+            return;
+        }
         let noted = fs::read_to_string(self.folder.join(SHARED_FILE)).unwrap_or_default();
         let mut shared: Vec<String> = noted.lines().map(str::to_owned).collect();
         let members = self.members();

@@ -9,6 +9,10 @@ use std::{
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+/// What the names of the files end with by which owners meet.
+const LOCK: &str = "lock";
+const OWNERS: &str = "owners";
+
 /// Held by one worker while it takes, or leaves, the engine of a folder.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -29,22 +33,28 @@ impl Turn {
         if let Some(parent) = folder.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
-        let path = beside(folder, "lock");
+        let path = beside(folder, LOCK);
         loop {
             let file = open(&path)?;
             file.lock()?;
             // Whoever had it before may have removed the file as it left.
-            let is_there = fs::metadata(&path)
-                .is_ok_and(|there| file.metadata().is_ok_and(|held| held.ino() == there.ino()));
-            if is_there {
+            if is_at(&file, &path) {
                 return Ok(Self { _file: file });
             }
         }
     }
 
+    /// The same for whoever goes on without it: `None` where somebody has it, or it cannot be had.
+    fn unless_taken(folder: &Path) -> Option<Self> {
+        let path = beside(folder, LOCK);
+        let file = File::open(&path).ok()?;
+        file.try_lock().ok()?;
+        is_at(&file, &path).then_some(Self { _file: file })
+    }
+
     /// Gives it back together with the files by which owners meet, of which there are no more.
     pub(super) fn give_up(self, folder: &Path) {
-        for suffix in ["owners", "lock"] {
+        for suffix in [OWNERS, LOCK] {
             if let Err(error) = fs::remove_file(beside(folder, suffix)) {
                 tracing::debug!(%error, suffix, "cannot remove a file of an engine that has ended");
             }
@@ -55,14 +65,14 @@ impl Turn {
 impl Owner {
     /// To be called by whoever has the [`Turn`].
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
-        let owners = open(&beside(folder, "owners"))?;
+        let owners = open(&beside(folder, OWNERS))?;
         owners.lock_shared()?;
         Ok(Self { owners, _pipe: None })
     }
 
     /// Makes the pipe of an engine that is to be started, and gives the guard's end of it.
     pub(super) fn make_pipe(&mut self, folder: &Path) -> io::Result<File> {
-        let path = folder.join("owners");
+        let path = folder.join(OWNERS);
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
         self.hold(&path)?;
         // There is a writer, so this does not wait.
@@ -71,7 +81,7 @@ impl Owner {
 
     /// Holds the pipe of an engine that runs.
     pub(super) fn join(&mut self, folder: &Path) -> io::Result<()> {
-        self.hold(&folder.join("owners"))
+        self.hold(&folder.join(OWNERS))
     }
 
     fn hold(&mut self, path: &Path) -> io::Result<()> {
@@ -93,6 +103,41 @@ impl Owner {
             }
         }
     }
+}
+
+/// Removes the files by which owners met of the other engines beside `folder` that are no more: whoever is
+/// killed removes none.
+pub(super) fn remove_left_beside(folder: &Path) {
+    let entries = folder.parent().and_then(|parent| fs::read_dir(parent).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|suffix| suffix != LOCK) {
+            continue;
+        }
+        let other = path.with_extension("");
+        if other == folder || other.exists() {
+            continue;
+        }
+        if let Some(turn) = Turn::unless_taken(&other)
+            && !other.exists()
+            && is_owned_by_nobody(&other)
+        {
+            turn.give_up(&other);
+        }
+    }
+}
+
+/// To be asked by whoever has the [`Turn`].
+fn is_owned_by_nobody(folder: &Path) -> bool {
+    match File::open(beside(folder, OWNERS)) {
+        Ok(owners) => owners.try_lock().is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    fs::metadata(path)
+        .is_ok_and(|there| file.metadata().is_ok_and(|held| held.ino() == there.ino()))
 }
 
 /// `FOLDER.SUFFIX`: what must outlive the folder.

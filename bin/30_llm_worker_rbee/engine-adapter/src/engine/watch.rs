@@ -9,6 +9,9 @@ use crate::upstream::Ping;
 /// How often the engine is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often it is written down which shared memory it has, which costs some milliseconds.
+const NOTE_INTERVAL: Duration = Duration::from_secs(30);
+
 /// An engine that refuses, or answers with an error, so often in a row is fit no more.
 const REFUSALS: u32 = 3;
 
@@ -51,10 +54,14 @@ async fn a_process_is_lost(engine: &Engine) -> Member {
 async fn answers_no_more(engine: &Engine) -> String {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut refused, mut well) = (0, Instant::now());
+    let (mut refused, mut well, mut noted) = (0, Instant::now(), Instant::now());
     loop {
         ticks.tick().await;
         drop(engine.log.lock().map(|mut log| log.look().is_some()));
+        if noted.elapsed() > NOTE_INTERVAL {
+            engine.note_shared();
+            noted = Instant::now();
+        }
         let Some(path) = &engine.ready_path else { continue };
         match engine.upstream.ping(path).await {
             Ping::Well => (refused, well) = (0, Instant::now()),

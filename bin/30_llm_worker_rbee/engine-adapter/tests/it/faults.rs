@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::support::{World, read, read_until, signal};
+use crate::support::{DEADLINE, POLL, World, read, read_until, signal};
 
 #[tokio::test]
 async fn an_engine_that_ends_as_it_loads_ends_its_worker_with_its_last_words() {
@@ -10,7 +10,9 @@ async fn an_engine_that_ends_as_it_loads_ends_its_worker_with_its_last_words() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("vLLM ended as it loaded. It wrote last"), "{log}");
     assert!(log.contains("ValueError: the model is broken"), "{log}");
-    assert!(!world.path("e").exists());
+    for file in ["e", "e.lock", "e.owners"] {
+        assert!(!world.path(file).exists(), "{file}");
+    }
 }
 
 #[tokio::test]
@@ -19,6 +21,28 @@ async fn an_engine_that_is_not_there_ends_its_worker_with_the_reason() {
     let (status, log) = world.start("w", &["--vllm", "/no/vllm"]).end().await;
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("/no/vllm"), "{log}");
+    for file in ["e", "e.lock", "e.owners"] {
+        assert!(!world.path(file).exists(), "{file}");
+    }
+}
+
+/// Nobody has looked yet whose shared memory is whose.
+#[tokio::test]
+async fn an_engine_that_is_killed_as_it_loads_leaves_nothing() {
+    let world = World::new();
+    world.mark("gate");
+    let worker = world.start("w", &[]);
+    let listens = async {
+        while !world.path("e/s.sock").exists() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, listens).await.expect("the engine listens");
+    let said = world.engine().await;
+    signal(said["pid"].as_u64().unwrap(), "KILL");
+    let (status, log) = worker.end().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    world.nothing_left(&said).await;
 }
 
 #[tokio::test]
@@ -143,7 +167,7 @@ async fn an_engine_whose_processes_are_all_killed_at_once_leaves_no_shared_memor
     let worker = world.ready("w", &[]).await;
     let said = world.engine().await;
     let mut all = World::pids(&said);
-    all.push(said["pid"].as_u64().unwrap());
+    all.extend(["pid", "tracker"].map(|name| said[name].as_u64().unwrap()));
     let all: Vec<String> = all.iter().map(u64::to_string).collect();
     let killed = std::process::Command::new("kill").args(["-s", "KILL"]).args(&all).status();
     assert!(killed.unwrap().success());

@@ -146,7 +146,14 @@ async fn an_engine_that_nobody_owns_any_more_ends_with_all_that_it_has() {
     signal(worker.pid(), "KILL");
     worker.end().await;
     assert!(World::pids(&said).iter().all(|&pid| is_alive(pid)), "an owner may still come");
+    world.nothing_runs(&said).await;
+
+    // Which files its owners met by, the next worker with any engine removes.
+    let engine = world.path("f").display().to_string();
+    let other = world.ready("other", &["--engine", &engine]).await;
     world.nothing_left(&said).await;
+    assert!(world.path("f.lock").exists() && world.path("f.owners").exists());
+    other.stop().await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ have come to `--master-addr` and `--master-port`; when one of those has ended it
 gives no token any more. The others, `--headless`, listen nowhere, notice nothing of the head's end, and write
 what they are into a file `rank-N`.
 """
-import argparse, json, multiprocessing.shared_memory, os, pathlib, signal, socket, socketserver, subprocess, sys, tempfile, threading, time
+import argparse, json, multiprocessing.resource_tracker, multiprocessing.shared_memory, os, pathlib, signal, socket, socketserver, subprocess, sys, tempfile, threading, time
 from http.server import BaseHTTPRequestHandler
 
 CHILD = """
@@ -194,6 +194,10 @@ def main():
     # Nobody but the guard is to remove it.
     multiprocessing.resource_tracker.unregister(shared._name, "shared_memory")
     state["shared"] = path
+    semaphore = multiprocessing.get_context("spawn").Lock()
+    # As vLLM's processes have them, which are spawned: its name stays until somebody removes it.
+    state["semaphore"] = f"/dev/shm/sem.{semaphore._semlock.name.lstrip('/')}"
+    state["tracker"] = multiprocessing.resource_tracker._resource_tracker._pid
     pathlib.Path(tempfile.gettempdir(), "vllm_dist_stand_in").write_text("left behind")
     state["children"] = {
         name: subprocess.Popen([name, "-c", CHILD, path], executable=sys.executable).pid

@@ -107,19 +107,46 @@ impl World {
     /// Waits until nothing of the engine that said this is left: no process, no file, no shared
     /// memory.
     pub(crate) async fn nothing_left(&self, said: &Value) {
-        let pids = Self::pids(said);
-        let shared = PathBuf::from(said["shared"].as_str().unwrap());
-        let gone = async {
-            while pids.iter().any(|&pid| is_alive(pid))
-                || shared.exists()
-                || self.path("e").exists()
-            {
-                sleep(POLL).await;
-            }
+        let left = || {
+            let mut left = Self::left_in_memory(said);
+            left.extend(["e", "e.lock", "e.owners"].map(|name| self.path(name)));
+            left.retain(|path| path.exists());
+            left
         };
-        let left = timeout(DEADLINE, gone).await;
-        assert!(left.is_ok(), "of {pids:?}, {shared:?} and the engine's folder something is left");
+        wait_until_empty(left).await;
     }
+
+    /// The same where no worker was left to clear away by which files owners meet.
+    pub(crate) async fn nothing_runs(&self, said: &Value) {
+        let left = || {
+            let mut left = Self::left_in_memory(said);
+            left.push(self.path("e"));
+            left.retain(|path| path.exists());
+            left
+        };
+        wait_until_empty(left).await;
+    }
+
+    /// What there is of processes and shared memory of the engine that said this.
+    fn left_in_memory(said: &Value) -> Vec<PathBuf> {
+        let pids = Self::pids(said).into_iter().chain(said["tracker"].as_u64());
+        let alive = pids.filter(|&pid| is_alive(pid));
+        let shared = ["shared", "semaphore"].map(|name| said[name].as_str().unwrap());
+        alive
+            .map(|pid| PathBuf::from(format!("/proc/{pid}")))
+            .chain(shared.map(PathBuf::from))
+            .collect()
+    }
+}
+
+async fn wait_until_empty(left: impl Fn() -> Vec<PathBuf>) {
+    let gone = async {
+        while !left().is_empty() {
+            sleep(POLL).await;
+        }
+    };
+    let gone = timeout(DEADLINE, gone).await;
+    assert!(gone.is_ok(), "{:?} is left", left());
 }
 
 /// Starts a worker's binary with an environment that the test knows.
