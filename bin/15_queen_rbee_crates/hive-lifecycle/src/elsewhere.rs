@@ -15,6 +15,7 @@ use std::{
 
 use chain_daemon::{Binary, HIVE, LLAMACPP_WORKER, There, for_elsewhere};
 use daemon_lifecycle::{BinaryFile, Identity, Outcome, Waits};
+use rbee_api::causes;
 use rbee_config::RbeeConfig;
 
 use self::machine::{Connected, Machine};
@@ -56,7 +57,8 @@ struct Built {
 
 impl Elsewhere {
     /// Makes sure that an up-to-date hive answers there: builds here, brings there what is missing, and
-    /// has the hive started, or replaced where it runs from another binary.
+    /// has the hive started, or replaced where it runs from another binary. One that runs goes on as it is
+    /// where nothing can be brought to it.
     ///
     /// # Errors
     ///
@@ -72,13 +74,26 @@ impl Elsewhere {
         let _turn = machine.turn.lock().await;
         let connected = machine.connect().await?;
         let built = built(config, alias, waits).await?;
-        machine.bring(&connected, &built, &config.models.default).await?;
+        let brought = machine.bring(&connected, &built, &config.models.default).await;
+        if let Err(error) = brought {
+            // What runs there goes on with what it has.
+            let Ok(Some(hive)) = machine.find(&connected).await else { return Err(error) };
+            let outcome = Outcome::Stale { build_error: causes(&error) };
+            return Ok(HiveElsewhere { outcome, ..hive });
+        }
         let script = connected.layout.start(&built.hive.hash);
         let said = machine.ask_for(START_LIMIT, &connected, "starting the hive", &script).await?;
         let hive = machine.hive(&connected, said)?;
         let hive = hive.ok_or_else(|| machine.failed("it says that it does not run"))?;
         let script = connected.layout.started(&hive.identity.exe_hash);
         machine.run(&connected, "noting which binary runs", &script).await?;
+        if !connected.link.leads_to_somebody(&hive.socket).await {
+            if hive.outcome == Outcome::Started {
+                let script = connected.layout.manage("stop", "--now");
+                machine.ask_for(START_LIMIT, &connected, "stopping the hive", &script).await?;
+            }
+            return Err(machine.forbidden());
+        }
         machine.note_use(true);
         Ok(hive)
     }

@@ -12,8 +12,17 @@ pub enum Error {
     Build { alias: String, source: Box<daemon_lifecycle::Error> },
     #[error("the hive `{alias}` is out of reach")]
     Ssh { alias: String, source: ssh_host::Error },
+    /// There is a way to its machine, which does not do what is asked.
+    #[error("the hive `{alias}` is left as it is")]
+    Undone { alias: String, source: ssh_host::Error },
     #[error("the hive `{alias}` cannot run on `{host}`: {why}")]
     Unsupported { alias: String, host: String, why: String },
+    #[error(
+        "the hive `{alias}` cannot be reached on `{host}`: the sshd there forwards no sockets; it needs \
+         `AllowStreamLocalForwarding yes`, and neither `DisableForwarding yes` nor, for this key, \
+         `restrict`"
+    )]
+    Forbidden { alias: String, host: String },
     /// In the words of the hive's own binary there.
     #[error("the hive `{alias}` on `{host}`: {why}")]
     There { alias: String, host: String, why: String },

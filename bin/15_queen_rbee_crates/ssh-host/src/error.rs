@@ -21,7 +21,7 @@ pub enum Error {
     Lost { host: String, said: String },
     #[error("`{host}` has not answered within {} s", limit.as_secs())]
     Silent { host: String, limit: Duration },
-    #[error("{what} failed on `{host}`: {said}")]
+    #[error("{what} failed on `{host}`: {said}{}", remedy(host, said))]
     Failed { host: String, what: String, said: String },
     #[error("cannot open `{path}`", path = path.display())]
     Open { path: PathBuf, source: io::Error },
@@ -46,6 +46,20 @@ fn to_try(host: &str, said: &str) -> String {
         true => format!("try `ssh {host}`, which shows you its key and asks whether you trust it"),
         false => format!("try `ssh -o BatchMode=yes {host} true`, which has to work by itself"),
     }
+}
+
+/// What a person does about a machine on which something failed, where that is known.
+fn remedy(host: &str, said: &str) -> String {
+    let has = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    if has(&["No space left", "Disk quota"]) {
+        return format!("; make room there: `ssh {host} df -h .` shows how much there is");
+    }
+    if has(&["Permission denied", "Read-only file system", "Operation not permitted"]) {
+        return format!(
+            "; that user has to be able to write there: `ssh {host} id` says who it is"
+        );
+    }
+    String::new()
 }
 
 /// What is worth telling of what ssh wrote: no empty lines, no frames of `@`, nothing of single
@@ -80,6 +94,19 @@ mod tests {
         assert!(
             error.contains("ssh-keygen -R") && !error.contains('@'.to_string().repeat(2).as_str())
         );
+    }
+
+    #[test]
+    fn what_fails_there_says_what_to_do_where_that_is_known() {
+        let failed = |said: &str| {
+            let (host, what) = ("me@box".to_owned(), "writing `/h/f`".to_owned());
+            Error::Failed { host, what, said: said.to_owned() }.to_string()
+        };
+        let full = failed("cat: write error: No space left on device");
+        assert!(full.starts_with("writing `/h/f` failed on `me@box`: cat: write error"), "{full}");
+        assert!(full.contains("`ssh me@box df -h .`"), "{full}");
+        assert!(failed("mkdir: /h: Read-only file system").contains("has to be able to write"));
+        assert_eq!(failed("odd"), "writing `/h/f` failed on `me@box`: odd");
     }
 
     #[test]

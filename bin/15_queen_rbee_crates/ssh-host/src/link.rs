@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::{
     fs::File,
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::UnixStream,
     process::{Child, ChildStdin, ChildStdout},
     sync::{Mutex, watch},
     task::JoinHandle,
@@ -36,6 +37,14 @@ const FIRST_BYTES: usize = 1024;
 /// ssh's exit code where it is not that of what ran there.
 const OF_SSH: i32 = 255;
 
+/// In what ssh writes where nobody accepts a connection at the other end.
+const REFUSED: &str = "open failed";
+
+/// How often a forwarded socket is tried, how long that may take, and what ssh writes of it after that.
+const TRIALS: u32 = 3;
+const TRIAL_LIMIT: Duration = Duration::from_secs(3);
+const REFUSAL_LIMIT: Duration = Duration::from_millis(100);
+
 /// How much of a socket's path the kernel takes; ssh adds 17 bytes to its control socket's meanwhile.
 const PATH_BYTES: usize = 107;
 const ADDED_BYTES: usize = 17;
@@ -50,6 +59,8 @@ pub struct Link {
     folder: TempDir,
     echo: Mutex<Echo>,
     over: watch::Receiver<Option<Over>>,
+    /// How many connections to forwarded sockets were refused at the other end.
+    refused: watch::Receiver<u64>,
     watching: JoinHandle<()>,
 }
 
@@ -93,8 +104,9 @@ impl Link {
         let from = BufReader::new(ssh.stdout.take().expect("it is piped")).lines();
         let mut echo = Echo { to, from, number: 0, first: String::new() };
         let (tell, over) = watch::channel(None);
-        let watching = tokio::spawn(watch(ssh, tell));
-        let link = |echo| Self { host: host.clone(), folder, echo, over, watching };
+        let (refuse, refused) = watch::channel(0);
+        let watching = tokio::spawn(watch(ssh, tell, refuse));
+        let link = |echo| Self { host: host.clone(), folder, echo, over, refused, watching };
         match timeout(LOGIN_LIMIT, echo.has_come(|line| line == THERE)).await {
             Ok(true) => Ok(link(Mutex::new(echo))),
             Ok(false) => {
@@ -208,6 +220,27 @@ impl Link {
         self.succeeded("forwarding a socket", output).map(|_| here)
     }
 
+    /// Whether a socket that was forwarded leads to somebody who listens there, who sees a connection end
+    /// over which nothing has come. sshd refuses what it does not allow in the words in which it says
+    /// that nobody listens.
+    pub async fn leads_to_somebody(&self, here: &Path) -> bool {
+        for _ in 0..TRIALS {
+            let mut refused = self.refused.clone();
+            refused.mark_unchanged();
+            let tried = async {
+                let mut socket = UnixStream::connect(here).await?;
+                socket.shutdown().await?;
+                socket.read(&mut [0]).await
+            };
+            drop(timeout(TRIAL_LIMIT, tried).await);
+            // Others' connections are refused, too, as while somebody is replaced.
+            if !matches!(timeout(REFUSAL_LIMIT, refused.changed()).await, Ok(Ok(()))) {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn ended(&self) -> Over {
         let mut over = self.over.clone();
         let ended = over.wait_for(Option::is_some).await;
@@ -290,13 +323,16 @@ fn wrote(stdout: &str, stderr: String) -> String {
 }
 
 /// Waits for the end of ssh, and tells what it said.
-async fn watch(mut ssh: Child, tell: watch::Sender<Option<Over>>) {
+async fn watch(mut ssh: Child, tell: watch::Sender<Option<Over>>, refuse: watch::Sender<u64>) {
     let mut text = Vec::new();
     if let Some(mut stderr) = ssh.stderr.take() {
         let mut piece = [0; 1024];
         // It writes a line for each connection that nobody accepts there, too: the last ones are kept.
         while let Ok(read @ 1..) = stderr.read(&mut piece).await {
             text.extend_from_slice(&piece[..read]);
+            if String::from_utf8_lossy(&piece[..read]).contains(REFUSED) {
+                refuse.send_modify(|refused| *refused += 1);
+            }
             let beyond = text.len().saturating_sub(SAID_BYTES);
             text.drain(..beyond);
         }

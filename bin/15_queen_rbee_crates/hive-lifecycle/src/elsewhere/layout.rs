@@ -45,9 +45,20 @@ impl Layout {
         format!("cd {}/bin 2>/dev/null || exit 0; ls -d */* 2>/dev/null || true", self.at_home())
     }
 
-    /// Runs a binary that was brought there, for nothing but whether it can run.
+    /// What a binary is called there before it was tried out.
+    pub(super) fn untried(name: &str) -> String {
+        format!("{name}.new")
+    }
+
+    /// Runs a binary that was brought there, for nothing but whether it can run: it is there from then on,
+    /// or removed.
     pub(super) fn try_out(&self, hash: &str, name: &str) -> String {
-        format!("{}/{name} --help >/dev/null", quoted(&self.folder(hash)))
+        format!(
+            "cd {folder} || exit 1; if ./{new} --help >/dev/null; then mv -f {new} {name}; \
+             else rm -f {new}; cd ..; rmdir {hash} 2>/dev/null; exit 1; fi",
+            folder = quoted(&self.folder(hash)),
+            new = Self::untried(name),
+        )
     }
 
     /// Makes the worker the one that is used, for hives that run and for one that is to be started; and
@@ -64,7 +75,8 @@ impl Layout {
             "umask 077; set -e; cd {home}; test -x bin/{hive}/{hive_name}; \
              ln -sfn ../../{name} bin/{hive}/{name}; \
              ln -sfn bin/{worker}/{name} .worker.$$; mv -f -T .worker.$$ {name}; \
-             [ -e config.toml ] || printf %s {config} > config.toml; \
+             [ -e config.toml ] || {{ trap 'rm -f .config.$$' EXIT; \
+             printf %s {config} > .config.$$; mv .config.$$ config.toml; }}; \
              touch bin/{hive} bin/{worker}",
             home = self.at_home(),
             config = quoted(&config),
@@ -110,11 +122,14 @@ impl Layout {
     /// Removes what was brought there and what the hive has written.
     pub(super) fn remove(&self, models: bool) -> String {
         let home = self.at_home();
+        // The folder of all hives there, if this was the last one.
+        let all = Path::new(&self.home).parent().unwrap_or(Path::new("/"));
+        let all = quoted(&all.display().to_string());
         match models {
-            true => format!("rm -rf {home}"),
+            true => format!("rm -rf {home}; rmdir {all} 2>/dev/null; true"),
             false => format!(
                 "cd {home} 2>/dev/null || exit 0; rm -rf bin current {worker} config.toml state run; \
-                 rmdir models 2>/dev/null; cd / && rmdir {home} 2>/dev/null; true",
+                 rmdir models/.locks models 2>/dev/null; cd / && rmdir {home} {all} 2>/dev/null; true",
                 worker = LLAMACPP_WORKER.name,
             ),
         }
@@ -177,12 +192,38 @@ mod tests {
     }
 
     #[test]
+    fn a_binary_is_there_once_it_was_tried_out_and_else_not_at_all() {
+        let (dir, layout) = world();
+        bring(&layout, "w1", "llamacpp-worker.new", 0);
+        assert!(!sh(&layout.list()).contains("w1/llamacpp-worker\n"));
+        sh(&layout.try_out("w1", "llamacpp-worker"));
+        assert_eq!(sh(&layout.list()), "w1/llamacpp-worker\n");
+        bring(&layout, "w2", "llamacpp-worker.new", 1);
+        let script = layout.try_out("w2", "llamacpp-worker");
+        assert!(!Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        assert_eq!(sh(&layout.list()), "w1/llamacpp-worker\n");
+        assert!(!dir.path().join(".rbee/box/bin/w2").exists());
+    }
+
+    #[test]
+    fn a_configuration_is_written_whole_or_not_at_all() {
+        let (dir, layout) = world();
+        bring(&layout, "h1", "rbee-hive", 0);
+        bring(&layout, "w1", "llamacpp-worker", 0);
+        // As on a full disk, from here on.
+        let script = layout.place("h1", "w1", "m").replace("printf %s", "false");
+        assert!(!Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        let home = dir.path().join(".rbee/box");
+        assert!(!home.join("config.toml").exists());
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 2, "bin, the worker");
+    }
+
+    #[test]
     fn a_hive_is_started_by_the_one_before_and_else_by_itself() {
         let (dir, layout) = world();
         bring(&layout, "h1", "rbee-hive", 0);
         bring(&layout, "w1", "llamacpp-worker", 0);
         assert_eq!(sh(&layout.list()), "h1/rbee-hive\nw1/llamacpp-worker\n");
-        sh(&layout.try_out("w1", "llamacpp-worker"));
         sh(&layout.place("h1", "w1", "a \"b\""));
         let home = dir.path().join(".rbee/box");
         let first = sh(&layout.start("h1"));
@@ -241,7 +282,14 @@ mod tests {
         fs::write(home.join("models/m.gguf"), "").unwrap();
         sh(&layout.remove(false));
         assert!(home.join("models/m.gguf").exists() && !home.join("bin").exists());
+        let other = dir.path().join(".rbee/other");
+        fs::create_dir(&other).unwrap();
         sh(&layout.remove(true));
-        assert!(!home.exists());
+        assert!(!home.exists() && other.exists());
+        fs::remove_dir(other).unwrap();
+        // Where nothing was ever fetched.
+        fs::create_dir_all(home.join("models/.locks")).unwrap();
+        sh(&layout.remove(false));
+        assert!(!dir.path().join(".rbee").exists(), "it was the last");
     }
 }

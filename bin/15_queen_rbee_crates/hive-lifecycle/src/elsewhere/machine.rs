@@ -164,14 +164,17 @@ impl Machine {
         let BinaryFile { path, hash } = binary;
         let began = Instant::now();
         let folder = connected.layout.folder(hash);
-        let bytes = connected.link.push(path, &folder, name).await.map_err(self.out_of_reach())?;
+        let untried = Layout::untried(name);
+        let bytes = connected.link.push(path, &folder, &untried).await;
+        let bytes = bytes.map_err(self.out_of_reach())?;
         let tried =
             connected.link.run("trying it out", &connected.layout.try_out(hash, name)).await;
         if let Err(error) = tried {
             return Err(match error {
                 ssh_host::Error::Failed { said, .. } => self.unsupported(format!(
-                    "`{name}`, as it is built here, does not start there, where libc is {}: {said}",
-                    connected.facts.libc()
+                    "`{name}`, as it is built here, does not start there, where libc is {}: {said}{}",
+                    connected.facts.libc(),
+                    remedy(&said),
                 )),
                 lost => self.out_of_reach()(lost),
             });
@@ -242,6 +245,10 @@ impl Machine {
         }
     }
 
+    pub(super) fn forbidden(&self) -> Error {
+        Error::Forbidden { alias: self.alias.clone(), host: self.host().to_owned() }
+    }
+
     /// In the words of whoever is there.
     pub(super) fn failed(&self, why: &str) -> Error {
         let (alias, host) = (self.alias.clone(), self.host().to_owned());
@@ -278,7 +285,10 @@ impl Machine {
 
     fn out_of_reach(&self) -> impl Fn(ssh_host::Error) -> Error + use<> {
         let alias = self.alias.clone();
-        move |source| Error::Ssh { alias: alias.clone(), source }
+        move |source| match source {
+            ssh_host::Error::Failed { .. } => Error::Undone { alias: alias.clone(), source },
+            source => Error::Ssh { alias: alias.clone(), source },
+        }
     }
 
     fn unsupported(&self, why: String) -> Error {
@@ -288,4 +298,16 @@ impl Machine {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a person does about a binary that does not start there, where that is known.
+fn remedy(said: &str) -> &'static str {
+    if said.contains("GLIBC") || said.contains("shared librar") {
+        return "; what is built here needs a system there that is at least as new as this one, and \
+                has the same libraries";
+    }
+    if said.contains("Permission denied") {
+        return "; its home may be on a file system that is mounted `noexec`";
+    }
+    ""
 }
