@@ -139,7 +139,8 @@ fn next_question(
             forget_sockets(chain.home())?;
         }
         let edited = Instant::now();
-        chain.succeed(&["model", "set", "bench", &format!("seed={seed}")]);
+        // A seed would have the prompt read again in any case.
+        chain.succeed(&["model", "set", "bench", &format!("top_k={seed}")]);
         chain.succeed(&["infer", "--max-tokens", "1", "Hi"]);
         replacement = Some(seconds(edited.elapsed()));
     }
