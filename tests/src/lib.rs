@@ -17,7 +17,7 @@ mod chain; // the copy, a home, and `./rbee` in it
 pub use crate::{
     chain::{Chain, Run, get, post},
     checkout::{Checkout, target_dir},
-    elsewhere::Elsewhere,
+    elsewhere::{Disk, Elsewhere, Machines},
     pace::pause,
     packages::{
         node_with,   // (name, packages) -> PathBuf

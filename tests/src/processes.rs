@@ -35,6 +35,25 @@ pub fn processes(home: &Path) -> Vec<Process> {
     found
 }
 
+/// The pids of all that this process has started, and of what those have, but for what has left them.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").expect("this system has /proc").flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((before, after)) = stat.rsplit_once(") ") else { continue };
+        let own = before.split(' ').next().and_then(|own| own.parse::<u32>().ok());
+        let parent = after.split(' ').nth(1).and_then(|parent| parent.parse::<u32>().ok());
+        parents.extend(own.zip(parent));
+    }
+    let mut found = vec![pid];
+    while let Some((own, _)) =
+        parents.iter().find(|(own, parent)| found.contains(parent) && !found.contains(own))
+    {
+        found.push(*own);
+    }
+    found.split_off(1)
+}
+
 impl Process {
     /// Waits until the process has ended; `false` when it has not within `limit`.
     pub fn ends_within(&self, limit: Duration) -> bool {

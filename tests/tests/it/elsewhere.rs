@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chain_tests::{Chain, Elsewhere, Run, get};
+use chain_tests::{Chain, Elsewhere, Machines, Run, get};
 use rbee_api::{Health, HiveList};
 
 use crate::engines::wait_at_most;
@@ -20,7 +20,7 @@ const STREAMED: usize = 2500;
 
 #[expect(clippy::print_stdout, reason = "what was skipped is to be seen")]
 fn there() -> Option<Elsewhere> {
-    let there = Elsewhere::new();
+    let there = Machines::near().map(|machines| machines.add("box"));
     if there.is_none() {
         println!(
             "SKIPPED: no sshd (`apt-get install openssh-server`), so no other machine was tried"
@@ -38,15 +38,15 @@ fn chain(there: &Elsewhere) -> Chain {
     chain
 }
 
-fn words(count: usize) -> String {
+pub(crate) fn words(count: usize) -> String {
     (0..count).map(|nth| format!("w{nth} ")).collect::<String>().trim_end().to_owned()
 }
 
 /// An `infer` that streams.
-struct Streaming(std::thread::JoinHandle<Run>);
+pub(crate) struct Streaming(std::thread::JoinHandle<Run>);
 
 impl Streaming {
-    fn begin(chain: &Chain, prompt: &str) -> Self {
+    pub(crate) fn begin(chain: &Chain, prompt: &str) -> Self {
         let mut command = chain.command(&["infer", prompt]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Self(std::thread::spawn(move || {
@@ -59,11 +59,11 @@ impl Streaming {
         }))
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.is_finished()
     }
 
-    fn end(self) -> Run {
+    pub(crate) fn end(self) -> Run {
         self.0.join().unwrap()
     }
 }

@@ -22,6 +22,8 @@ mod page; // in a browser
 mod readme; // its commands, as they stand there
 mod installed; // without the source tree
 mod elsewhere; // hives on other machines
+mod far; // two of them, at bad lines
+mod odd_machines; // on which something is not as it mostly is
 mod real_streams; // of the real model, while every level is replaced
 mod random; // whatever happens, in any order
 mod model_settings; // settings, templates and model files, edited under such streams
