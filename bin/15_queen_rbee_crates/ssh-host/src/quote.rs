@@ -37,7 +37,7 @@ mod tests {
         "bang! !x ^a",
         "\\\\back\\slash\\n\\",
         "100 % %s %d",
-        "\\'é",
+        "\\'\u{e9}",
     ];
 
     fn said(shell: &str, command: &str) -> Option<String> {
