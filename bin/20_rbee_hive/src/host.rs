@@ -1,4 +1,8 @@
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use daemon_lifecycle::Identity;
 use futures::future::BoxFuture;
@@ -27,6 +31,15 @@ pub trait Host: fmt::Debug + Send + Sync {
     fn has_inputs_of(&self, _worker: &WorkerConfig, _process: &Identity) -> bool {
         true
     }
+
+    /// Has the binary of `bad` count as one that failed in that worker's place, where `good` is started then.
+    fn distrust(&self, worker: &WorkerConfig, bad: &Identity, good: &Path, why: &str);
+
+    /// The file that the process runs from.
+    fn executable(&self, process: &Identity) -> Option<PathBuf>;
+
+    /// Resolves when the process is there no more.
+    fn ended<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()>;
 
     /// The workers of the hive that are alive and whose ids are not among the `known`.
     fn running<'a>(
@@ -102,6 +115,20 @@ impl Host for ThisHost {
 
     fn has_inputs_of(&self, worker: &WorkerConfig, process: &Identity) -> bool {
         worker_lifecycle::has_inputs_of(kind(worker), worker, process)
+    }
+
+    fn distrust(&self, worker: &WorkerConfig, bad: &Identity, good: &Path, why: &str) {
+        if let Err(error) = worker_lifecycle::distrust(kind(worker), worker, bad, good, why) {
+            tracing::warn!(error = rbee_api::causes(&error), "a binary that failed is not noted");
+        }
+    }
+
+    fn executable(&self, process: &Identity) -> Option<PathBuf> {
+        process.executable()
+    }
+
+    fn ended<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {
+        Box::pin(process.ended())
     }
 
     fn running<'a>(

@@ -59,6 +59,7 @@ impl Workers {
         let model = &worker.model;
         let human = format!("stopping the worker for `{model}` {why}");
         Narration::new("hive", "worker_stop", human).about(model).emit();
+        self.0.setbacks.ends(&worker.identity);
         let config = self.0.config.current();
         let drain = config.queen.drain_timeout;
         if let Err(error) = self.0.host.stop(&config, &worker.id, drain).await {

@@ -1,19 +1,24 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chain_level::{Place, Running, Wanted, to_its_end};
 use daemon_lifecycle::{Outcome, Waits};
 use futures::TryFutureExt as _;
 use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, ErrorCode};
+use tokio::time::timeout;
 use worker_lifecycle::{Conversations, WorkerConfig, WorkerHandle, worker_id};
 
 use super::{
     Workers,
+    setback::Distrust,
     turn::{Room, needed},
 };
 use crate::failure;
 
 const DEVICE: &str = "cpu";
+
+/// As long as that of a daemon whose starter watches over it.
+const PROBATION: Duration = Duration::from_secs(10);
 
 impl Workers {
     /// Gets the model's file, makes room, and starts the model's worker or replaces a stale one.
@@ -59,10 +64,16 @@ impl Workers {
         };
         // A worker in whose place another one is put keeps its name: it is drained first. Beside
         // it, or beside those before it that still finish their streams, another name is needed.
-        let config = match (stale, beside) {
-            (Some(running), None) => config_of(path, running.handle.slot),
-            _ => self.free_name(config_of(path, 0)),
+        let in_its_place = beside.is_none() || self.0.setbacks.has_died(&slot.name);
+        let config = match stale.filter(|_| in_its_place) {
+            Some(running) => config_of(path, running.handle.slot),
+            None => self.free_name(config_of(path, 0)),
         };
+        if let Some(Distrust { bad, good, why }) = self.0.setbacks.distrust(&slot.name, config.slot)
+        {
+            self.0.host.distrust(&config, &bad, &good, &why);
+        }
+        let good = stale.and_then(|running| self.0.host.executable(&running.handle.identity));
         let (rbee, level) = (Arc::clone(&config.rbee), self.clone());
         let old = stale.map(|running| running.handle.clone());
         let ends_first = beside.is_none();
@@ -81,11 +92,19 @@ impl Workers {
                 }
                 (Err(error), _) => return Err(failure::worker(&error)),
             };
-            level.0.setbacks.forget(&handle.model);
+            if !matches!(handle.outcome, Outcome::RolledBack { .. }) {
+                level.0.setbacks.is_over(&handle.model, &handle.identity.exe_hash);
+            }
+            if let (true, Some(good), Some(old)) = (goes_on && !in_its_place, good, &old)
+                && handle.identity.exe_hash != old.identity.exe_hash
+            {
+                level.watch_over(&handle, good);
+            }
             // By now it is in the memory that it was given.
             drop(room);
             narrate(&handle);
-            if let Some(old) = old.filter(|_| !ends_first) {
+            let is_another = |old: &WorkerHandle| old.identity != handle.identity;
+            if let Some(old) = old.filter(|old| !ends_first && is_another(old)) {
                 conversations = Conversations::of(&rbee, &old).await;
             }
             if let Some(conversations) = conversations {
@@ -104,6 +123,26 @@ impl Workers {
         Narration::new("hive", "worker_kept", human).about(model).level(Level::Warn).emit();
         self.0.setbacks.note(model, why.clone());
         WorkerHandle { outcome: Outcome::RolledBack { why }, ..worker.clone() }
+    }
+
+    /// Where the worker dies in its probation, its binary counts as one that failed, and the next one is
+    /// started from the `good` one that served before.
+    fn watch_over(&self, worker: &WorkerHandle, good: PathBuf) {
+        let (level, worker) = (self.clone(), worker.clone());
+        self.0.setbacks.begins(&worker.identity);
+        tokio::spawn(async move {
+            let (model, process) = (&worker.model, &worker.identity);
+            let has_ended = timeout(PROBATION, level.0.host.ended(process)).await.is_ok();
+            if level.0.setbacks.ends(process) && has_ended {
+                let why = format!("it died within {} s of its start", PROBATION.as_secs());
+                let human = format!(
+                    "the new worker for `{model}` has died at once: the next one is started from the \
+                     binary before"
+                );
+                Narration::new("hive", "worker_died", human).about(model).level(Level::Warn).emit();
+                level.0.setbacks.note_death(model, why, process.clone(), good);
+            }
+        });
     }
 
     async fn model_file(&self, model: &str, wanted: &Wanted) -> Result<PathBuf, ErrorBody> {

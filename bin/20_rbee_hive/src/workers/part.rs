@@ -122,6 +122,9 @@ impl Workers {
     ) -> Result<bool, ErrorBody> {
         let config = self.0.config.current();
         let running = pool.places().occupant(model);
+        if let Some(running) = &running {
+            self.0.setbacks.ends(&running.handle.identity);
+        }
         if let Some(why) = &lost {
             let human = format!("ending the worker for `{model}`: {why}");
             Narration::new("hive", "worker_lost", human).about(model).emit();

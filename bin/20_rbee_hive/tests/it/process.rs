@@ -35,7 +35,8 @@ impl Process {
             end.recv().unwrap_err();
         });
         let (pid, start_time) = tell.recv().unwrap();
-        let identity = Identity { pid, start_time, ..other.clone() };
+        let instance_id = format!("{pid}-{start_time}");
+        let identity = Identity { instance_id, pid, start_time, ..other.clone() };
         assert!(identity.is_alive());
         let alive = Mutex::new(Some((alive, thread)));
         Self { identity, alive, crashed: watch::Sender::new(false), server: Mutex::default() }

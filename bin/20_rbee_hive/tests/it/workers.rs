@@ -60,6 +60,43 @@ async fn a_worker_whose_successor_cannot_be_started_goes_on() {
 }
 
 #[tokio::test]
+async fn a_binary_whose_worker_dies_at_once_has_failed_in_every_place_of_its_model() {
+    let world = World::new();
+    let model = world.model("a");
+    world.complete(&model, true).await;
+    world.machine.state(|machine| (machine.current, machine.binary) = (false, "bad"));
+    world.complete(&model, true).await;
+    // Each time the next one is started, until it is known that the first has died.
+    for _ in 0..100 {
+        world.machine.crash_all();
+        assert_eq!(world.complete(&model, true).await.body, CHUNKS);
+        if world.machine.state(|machine| !machine.distrusted.is_empty()) {
+            break;
+        }
+    }
+    let (distrusted, spawned) =
+        world.machine.state(|machine| (machine.distrusted.clone(), machine.spawned.clone()));
+    let [(slot, bad)] = &distrusted[..] else { panic!("{distrusted:?}") };
+    assert_eq!(bad, "bad");
+    let serves = spawned.last().unwrap();
+    assert!(serves.contains(&format!(".{slot}@")), "{serves}");
+    // The next one is put into the place itself, where its starter watches over it.
+    world.machine.state(|machine| (machine.current, machine.binary) = (false, "mended"));
+    world.complete(&model, true).await;
+    assert_eq!(
+        world.machine.state(|machine| machine.spawned.last().cloned()).as_ref(),
+        Some(serves)
+    );
+    // It serves: the one after it is put beside it again.
+    world.machine.state(|machine| machine.current = false);
+    world.complete(&model, true).await;
+    assert_ne!(
+        world.machine.state(|machine| machine.spawned.last().cloned()).as_ref(),
+        Some(serves)
+    );
+}
+
+#[tokio::test]
 async fn a_stale_worker_is_replaced_in_its_place_where_memory_allows_only_one() {
     let world = World::new();
     let model = world.model("a");

@@ -61,6 +61,10 @@ pub(crate) struct State {
     pub(crate) parts: Vec<Option<Part>>,
     /// Whether a worker ends as it starts.
     pub(crate) refuses: bool,
+    /// From which binary workers are started.
+    pub(crate) binary: &'static str,
+    /// In which slots which binary was to count as bad.
+    pub(crate) distrusted: Vec<(u8, String)>,
     /// Whether a worker would go on with an engine that runs.
     pub(crate) shares: bool,
     /// Why engines were said to be lost.
@@ -129,6 +133,8 @@ impl World {
             built: Vec::new(),
             spawned: Vec::new(),
             refuses: false,
+            binary: "",
+            distrusted: Vec::new(),
             parts: Vec::new(),
             shares: false,
             lost: Vec::new(),
@@ -264,7 +270,11 @@ impl Machine {
         let socket = folder.join("http.sock");
         drop(std::fs::remove_file(&socket));
         let listener = UnixListener::bind(&socket).unwrap();
-        let process = Arc::new(Process::start(&self.state(|state| state.identity.clone())));
+        let identity = self.state(|state| {
+            let exe_hash = state.binary.to_owned();
+            Identity { exe_hash, ..state.identity.clone() }
+        });
+        let process = Arc::new(Process::start(&identity));
         self.state(|state| state.processes.push(Arc::clone(&process)));
         let served = Served {
             machine: self.clone(),
@@ -499,6 +509,21 @@ impl Host for Machine {
 
     fn is_current<'a>(&'a self, _: &'a WorkerConfig, _: &'a Identity) -> BoxFuture<'a, bool> {
         Box::pin(async { self.state(|state| state.current) })
+    }
+
+    fn distrust(&self, worker: &WorkerConfig, bad: &Identity, good: &Path, _: &str) {
+        assert_eq!(good, Path::new("/good"));
+        self.state(|state| state.distrusted.push((worker.slot, bad.exe_hash.clone())));
+    }
+
+    fn executable(&self, _: &Identity) -> Option<PathBuf> {
+        Some("/good".into())
+    }
+
+    fn ended<'a>(&'a self, process: &'a Identity) -> BoxFuture<'a, ()> {
+        let processes = self.state(|state| state.processes.clone());
+        let process = processes.into_iter().find(|one| one.identity == *process).unwrap();
+        Box::pin(async move { process.crashed().await })
     }
 
     fn running<'a>(

@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 use chain_daemon::Spec;
 use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits};
@@ -111,6 +111,24 @@ pub async fn worker_is_current(
         Ok(manager) => manager.is_current(identity).await,
         Err(_) => false,
     }
+}
+
+/// Holds the binary of `bad` to have failed in the worker's place: [`spawn_worker`] starts `good` there until
+/// the binary changes or a while is over.
+///
+/// # Errors
+///
+/// When `good` cannot be read, or the worker's folder cannot be written.
+pub fn distrust(
+    worker_type: WorkerType,
+    config: &WorkerConfig,
+    bad: &Identity,
+    good: &Path,
+    why: &str,
+) -> Result<(), Error> {
+    let settings = Settings::of(worker_type, config)?;
+    let manager = manager(worker_type, config, settings.as_ref())?;
+    manager.distrust(bad, good, why).map_err(|error| failed(config, error))
 }
 
 /// Whether what `identity` was started with is what it would be started with now: flags, settings and

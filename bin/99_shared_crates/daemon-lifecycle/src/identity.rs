@@ -63,6 +63,21 @@ impl Identity {
         })
     }
 
+    /// Resolves when exactly this process is there no more. Needs a Tokio runtime.
+    pub async fn ended(&self) {
+        if self.boot_id == process::boot_id()
+            && let Some(process) = process::Process::open(self.pid, self.start_time)
+        {
+            process.ended().await;
+        }
+    }
+
+    /// The file that the process runs from, while it is alive and the file is there.
+    pub fn executable(&self) -> Option<PathBuf> {
+        let path = fs::read_link(format!("/proc/{}/exe", self.pid)).ok()?;
+        (self.is_alive() && path.is_file()).then_some(path)
+    }
+
     /// Whether exactly this process is alive. Asks the kernel, not the process.
     pub fn is_alive(&self) -> bool {
         self.boot_id == process::boot_id()

@@ -57,6 +57,8 @@ pub(crate) struct Draft {
     path: PathBuf,
 }
 
+pub(crate) const GOOD_FILE: &str = "good.json";
+
 /// A binary that served well.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Good {

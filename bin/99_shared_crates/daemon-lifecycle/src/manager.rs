@@ -1,10 +1,16 @@
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use auto_update::Hurry;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     BinaryFile, DaemonHandle, Error, Identity, RestartPolicy, StopMode, Stopped, Supervisor,
+    client::Unwell,
+    identity::hash_file,
+    instance::{GOOD_FILE, Good},
     spec::{Run, Sources, Spec, UpdatePolicy, Waits},
     starter::{
         find, running,
@@ -277,6 +283,23 @@ impl DaemonManager {
     /// binary.
     pub fn has_arguments_of(&self, running: &Identity) -> bool {
         running.args_hash == self.spec.run.args_hash()
+    }
+
+    /// Holds the binary of `bad` to have failed in this daemon's place, where it did so in another one's: it
+    /// is not started here until it changes or a while is over, and `good` is.
+    ///
+    /// # Errors
+    ///
+    /// When `good` cannot be read, or the daemon's folder cannot be written.
+    pub fn distrust(&self, bad: &Identity, good: &Path, why: &str) -> Result<(), Error> {
+        let instance = self.spec.instance()?;
+        instance.create()?;
+        let exe_hash = hash_file(good).map_err(|source| Error::io("read", good, source))?;
+        let good = Good { exe: good.to_owned(), exe_hash };
+        let path = instance.path(GOOD_FILE);
+        instance.store(GOOD_FILE, &good).map_err(|source| Error::io("write", &path, source))?;
+        instance.quarantine(&bad.exe_hash, &self.spec.run.args_hash(), &Unwell::slow(why));
+        Ok(())
     }
 
     /// Ends the daemon, with everything it has started.

@@ -1,7 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::core::Core;
-use crate::{client, edge, instance::Good};
+use crate::{
+    client, edge,
+    instance::{GOOD_FILE, Good},
+};
 
 /// After a probation without incident this binary is one to fall back to. Only serving counts: one
 /// that another has replaced meanwhile, and that resumes, begins anew.
@@ -36,7 +39,7 @@ async fn answers_well(core: &Core) -> bool {
 pub(super) fn remember_as_good(core: &Core) {
     let (Some(instance), Ok(exe)) = (&core.instance, std::env::current_exe()) else { return };
     let exe_hash = core.identity().exe_hash.clone();
-    if let Err(error) = instance.store("good.json", &Good { exe, exe_hash }) {
+    if let Err(error) = instance.store(GOOD_FILE, &Good { exe, exe_hash }) {
         tracing::warn!(%error, "cannot record this binary as a good one");
     }
     edge::passed("daemon.recorded-as-good");

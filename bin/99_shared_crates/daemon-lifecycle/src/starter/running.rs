@@ -8,7 +8,7 @@ use crate::{
     Identity,
     bound::Bound,
     client, instance,
-    instance::{Good, Instance},
+    instance::{GOOD_FILE, Good, Instance},
     process,
     protocol::{Connection, Hello},
     state::State,
@@ -67,7 +67,7 @@ pub fn instances(run_dir: &Path) -> Vec<(String, Identity)> {
 /// its probation there last.
 pub fn has_proven_itself(run_dir: &Path, name: &str, running: &Identity) -> bool {
     let good: Option<Good> =
-        Instance::new(run_dir, name).ok().and_then(|instance| instance.load("good.json"));
+        Instance::new(run_dir, name).ok().and_then(|instance| instance.load(GOOD_FILE));
     good.is_some_and(|good| good.exe_hash == running.exe_hash)
 }
 

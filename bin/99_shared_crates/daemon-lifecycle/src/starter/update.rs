@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Error, Identity,
     identity::hash_file,
-    instance::{Good, Instance},
+    instance::{GOOD_FILE, Good, Instance},
     logs,
     spec::{OnBuildFailure, Sources, Spec, Update, Waits},
 };
@@ -125,7 +125,7 @@ pub(super) fn last_good(update: &Update, instance: &Instance) -> Option<Binary> 
     let sources = update.sources.as_ref();
     let updater = sources.and_then(|sources| updater(update, sources).ok());
     let served = instance
-        .load("good.json")
+        .load(GOOD_FILE)
         .filter(|good: &Good| hash_file(&good.exe).is_ok_and(|exe_hash| exe_hash == good.exe_hash));
     let good = match served {
         Some(good) => good,

@@ -1,4 +1,4 @@
-use std::{fs, time::Duration};
+use std::{fs, io::Write as _, time::Duration};
 
 use daemon_lifecycle::{DaemonHandle, DaemonManager, Error, Outcome, StopMode};
 use rustix::process::Signal;
@@ -31,6 +31,26 @@ async fn settings_that_another_version_of_the_starter_does_not_know_have_their_d
     manager.as_object_mut().unwrap().remove("draining_bytes").unwrap();
     let manager: DaemonManager = serde_json::from_value(manager).unwrap();
     assert_eq!(manager.spawn().await.unwrap().outcome(), &Outcome::Started);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_binary_that_failed_elsewhere_is_not_started_where_that_is_known() {
+    let world = World::new(json!({ "version": "bad" }));
+    let bad = world.manager().spawn().await.unwrap();
+    let good = world.dir().join("good");
+    fs::copy(bad.identity().executable().unwrap(), &good).unwrap();
+    world.manager().stop(StopMode::Now).await.unwrap();
+    bad.identity().ended().await;
+    assert_eq!(bad.identity().executable(), None);
+    // Another one by its bytes.
+    fs::OpenOptions::new().append(true).open(&good).unwrap().write_all(b"good").unwrap();
+    let manager = world.manager();
+    manager.distrust(bad.identity(), &good, "it died within 10 s of its start").unwrap();
+    let started = manager.spawn().await.unwrap();
+    let why = "it died within 10 s of its start".to_owned();
+    assert_eq!(started.outcome(), &Outcome::RolledBack { why });
+    assert_ne!(started.identity().exe_hash, bad.identity().exe_hash);
     world.finish().await;
 }
 
