@@ -94,3 +94,27 @@ impl Giver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carried(bytes: usize) -> Carried {
+        let state = State::from_like(vec![0; bytes]);
+        Carried { tokens: vec![LlamaToken::new(1)], state, used: Instant::now() }
+    }
+
+    #[test]
+    fn what_is_handed_out_is_taken_from_what_may_be() {
+        let (to, mut given) = mpsc::channel(1);
+        let mut giver = Giver::new(to, 100);
+        assert!(giver.give(carried(60)));
+        assert_eq!(giver.bytes_left(), 40);
+        // One for which there is no room is dropped, and nobody is waited for.
+        assert!(giver.give(carried(30)));
+        assert_eq!(given.try_recv().expect("the first").state.bytes().len(), 60);
+        given.try_recv().expect_err("no other");
+        drop(given);
+        assert!(!giver.give(carried(1)), "nobody takes any more");
+    }
+}
