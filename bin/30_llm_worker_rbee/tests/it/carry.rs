@@ -297,3 +297,27 @@ async fn a_worker_that_ends_hands_on_what_it_was_answering() {
         assert_eq!(cached, Some(wanted), "{usage}");
     }
 }
+
+/// As where memory does not allow two.
+#[tokio::test]
+async fn what_a_worker_handed_on_waits_for_one_that_is_started_after_its_end() {
+    const PATH: &str = "/v1/completions";
+    let flags = ["--lease", "600"];
+    let old = start(&model_path(), &flags);
+    let asked = json!({ "prompt": "The sea is wide. ".repeat(30), "max_tokens": 1 });
+    old.json("POST", PATH, asked.clone()).await;
+    let (giving, taking) = UnixStream::pair().unwrap();
+    told(old.folder(), GIVE, giving.as_fd()).await;
+    drop(giving);
+    old.terminate();
+    let (status, log) = old.end().await;
+    assert!(status.success(), "{status}: {log}");
+
+    let new = start(&model_path(), &flags);
+    new.json("GET", "/health", json!({})).await;
+    let told = told(new.folder(), TAKE, taking.as_fd()).await;
+    assert!(matches!(heard(&told).await, Some((TAKEN, None))));
+    let usage = &new.json("POST", PATH, asked).await["usage"];
+    let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert_eq!(cached + 1, usage["prompt_tokens"].as_u64().unwrap(), "{usage}");
+}
