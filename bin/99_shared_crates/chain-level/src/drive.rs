@@ -192,7 +192,8 @@ where
             }
         };
         let (departure, measured) = (departure.as_deref_mut(), measured.as_deref_mut());
-        let answer = Answer { job, at, departure, measured };
+        let heard = || held.iter().for_each(Hold::heard);
+        let answer = Answer { job, at, departure, measured, heard: &heard };
         let outcome = tokio::select! {
             why = given_up(held.as_ref()) => Err(Failure::Broken { why }),
             outcome = answered(sent, answer, reading) => outcome,

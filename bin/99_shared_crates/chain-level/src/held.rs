@@ -8,6 +8,9 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// What is held of a process while it answers a request.
 pub trait Hold: Send + Sync {
+    /// Something of the answer has come from the process, so it does not hang.
+    fn heard(&self) {}
+
     /// Resolves, with the reason, once the process is given up: what it was answering is not waited for
     /// any more.
     fn given_up(&self) -> impl Future<Output = String> + Send {
@@ -40,6 +43,12 @@ impl<T> Held<T> {
 }
 
 impl<T: Send + Sync> Hold for Held<T> {
+    fn heard(&self) {
+        if let Some(busy) = &self.busy {
+            busy.running().heard();
+        }
+    }
+
     async fn given_up(&self) -> String {
         match &self.busy {
             Some(busy) => busy.given_up().await,

@@ -19,6 +19,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) departure: Option<&'a mut Departure>,
     /// Counts what comes, where it is a request's.
     pub(crate) measured: Option<&'a mut Measured>,
+    /// Told of each event that comes.
+    pub(crate) heard: &'a (dyn Fn() + Send + Sync),
 }
 
 /// Why a response did not reach its end.
@@ -91,7 +93,7 @@ pub(crate) async fn relay(
 
 async fn relay_events(
     mut events: EventStream,
-    Answer { job, mut departure, mut measured, .. }: Answer<'_>,
+    Answer { job, mut departure, mut measured, heard, .. }: Answer<'_>,
     reading: &mut Reading,
 ) -> Result<Option<(Reply, Origin)>, Failure> {
     if !reading.is_answered() {
@@ -113,7 +115,9 @@ async fn relay_events(
             },
             _ => next.await,
         };
-        let event = match reading.take(received.map_err(unreadable)?) {
+        let received = received.map_err(unreadable)?;
+        heard();
+        let event = match reading.take(received) {
             Taken::Event(StreamEvent::Error(body)) => {
                 return Err(Failure::Refused(with_status(body, 500)));
             }

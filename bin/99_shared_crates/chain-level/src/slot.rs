@@ -46,7 +46,7 @@ pub struct Running<T> {
     alive: fn(&T, &Identity) -> bool,
     /// Why nobody is to wait for it any more.
     given_up: watch::Sender<Option<String>>,
-    /// Renewals of its lease, in a row.
+    /// Renewals of its lease, in a row, since anything came from it.
     missed: AtomicU32,
     being_renewed: AtomicBool,
     active: watch::Sender<u32>,
@@ -249,6 +249,12 @@ impl<T> Running<T> {
     /// Counts a renewal of its lease that did not come to it; says how many that are in a row.
     pub(crate) fn missed(&self) -> u32 {
         self.missed.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Notes that it has said something, whatever has become of renewals: it may have so much to say that
+    /// it is slow to answer those.
+    pub(crate) fn heard(&self) {
+        self.missed.store(0, Ordering::SeqCst);
     }
 
     /// Notes that its lease is renewed.

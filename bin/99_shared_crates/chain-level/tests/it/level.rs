@@ -157,7 +157,11 @@ impl Script {
             Some((_, Hung::NowAndThen)) if self.nth_renewal().is_multiple_of(3) => {
                 Ok(Renewed::default())
             }
-            Some((_, Hung::Silent | Hung::NowAndThen)) => std::future::pending().await,
+            Some((_, Hung::Silent)) => {
+                self.nth_renewal();
+                std::future::pending().await
+            }
+            Some((_, Hung::NowAndThen)) => std::future::pending().await,
             Some((_, Hung::Stuck)) => Err(Lapse::Stuck),
             Some((_, Hung::Replaced)) => {
                 self.nth_renewal();
@@ -358,6 +362,34 @@ async fn a_process_that_misses_a_renewal_now_and_then_stays() {
         renewed = renewals.wait_for(|renewals| *renewals >= 9) => drop(renewed.unwrap()),
     }
     assert_eq!(world.script.ended.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_process_that_has_so_much_to_say_that_it_answers_no_renewal_stays() {
+    let world = World::new(1);
+    let (_, _, mut body) = world.ask(&[]).await;
+    let mut frame = async || {
+        let frame = body.frame().await.unwrap().unwrap();
+        str::from_utf8(frame.data_ref().unwrap()).unwrap().to_owned()
+    };
+    let mut said = frame().await;
+    let busy = world.pool.places().occupant("a").unwrap().handle.1.address.clone();
+    world.script.hung.send_replace(Some((busy, Hung::Silent)));
+    let mut renewals = world.script.renewals.subscribe();
+    let going_on = async {
+        for n in 2..=LAST {
+            // One has been missed then, and the next one is going to be.
+            drop(renewals.wait_for(|renewals| *renewals >= 2 * (n - 1)).await.unwrap());
+            world.script.allowed.send_replace(n);
+            said += &frame().await;
+        }
+        said + &frame().await
+    };
+    tokio::select! {
+        never = world.pool.keep(Duration::from_millis(500), || true) => never,
+        said = going_on => assert_eq!(said, COUNTED),
+    }
+    assert_eq!((world.started(), world.script.ended.load(SeqCst)), (1, 0));
 }
 
 #[tokio::test]
