@@ -34,7 +34,7 @@ use crate::{
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is looked at otherwise, besides whenever its records change.
-const REST_INTERVAL: Duration = Duration::from_secs(30);
+const REST_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What has just changed may go on changing for so long.
 const RESTLESS: Duration = Duration::from_secs(3);

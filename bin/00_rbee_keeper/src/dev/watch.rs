@@ -65,6 +65,8 @@ fn follow(
 ) {
     // Only while it is not fresh: then nothing else listens to what is not among its inputs yet.
     let mut ear = None;
+    // Looked at again and again while it is stale; only what is news is told.
+    let mut told = None;
     loop {
         let checked = watcher.check();
         let is_fresh = checked.as_ref().is_ok_and(Checked::is_fresh);
@@ -84,8 +86,17 @@ fn follow(
             checked => fingerprint(root, checked.as_ref().ok()),
         };
         let verdict = Verdict::of(binary, checked);
-        if events.blocking_send(Event::Looked { level, verdict, inputs }).is_err() {
-            return;
+        let looked = (verdict, inputs);
+        if told.as_ref() == Some(&looked) {
+            if events.is_closed() {
+                return;
+            }
+        } else {
+            told = Some(looked.clone());
+            let (verdict, inputs) = looked;
+            if events.blocking_send(Event::Looked { level, verdict, inputs }).is_err() {
+                return;
+            }
         }
         let waited = match &mut ear {
             Some(ear) => {
