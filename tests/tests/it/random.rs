@@ -19,7 +19,7 @@ use rbee_api::{Health, HiveList};
 
 use self::{
     clients::{Clients, ask},
-    steps::{Level, Step},
+    steps::{Edit, Level, Step},
 };
 
 /// Steps of a run, unless `CHAIN_TESTS_STEPS` says otherwise, and what decides them, unless
@@ -172,6 +172,24 @@ fn whatever_happens_the_newest_good_chain_serves_and_nobody_gets_half_an_answer(
         "seed {seed}: {steps} steps, {answers} answers and {streams} streams whole, none wrong or short, \
          {broken} broken off where a process was killed, stopped or bad; settled after {longest:.1?} at most"
     );
+}
+
+/// One that is put beside the worker before it has nobody but the hive to watch over it.
+#[test]
+fn a_bad_worker_gives_way_to_the_one_before_it_until_it_is_mended() {
+    let (mut random, mut scene, mut log) = (Random(SEED), Scene::new(), String::new());
+    scene.settle(&log);
+    let clients = Clients::start(&scene.queen);
+    for edit in [Edit::ExitsAtStart, Edit::Good, Edit::DiesLater, Edit::Good] {
+        let step = Step::Edit(Level::Worker, edit);
+        writeln!(log, "{step:?}").unwrap();
+        step.make(&mut scene, &mut random);
+        scene.settle(&log);
+        let seen = clients.since(LIMIT).unwrap_or_else(|why| panic!("{why}\n{log}"));
+        assert!(seen.wrong.is_empty(), "{:?}\n{log}", seen.wrong);
+        assert!(seen.broken.is_empty() || step.may_break(), "{:?}\n{log}", seen.broken);
+    }
+    clients.end();
 }
 
 #[expect(clippy::disallowed_methods, reason = "`./rbee fuzz-chain` says how long it is to go on")]
