@@ -53,12 +53,13 @@ pub fn spawning(path: &str, args: &[String]) -> Narration {
 pub fn is_of_a_dependency(line: &str) -> bool {
     let plain = without_colours(line);
     let mut words = plain.split_whitespace();
-    let is_of_a_package = match words.next() {
-        Some("Compiling" | "Downloaded") => words.nth(1).is_some_and(|word| word.starts_with('v')),
+    match words.next() {
+        Some("Compiling" | "Downloaded") => {
+            words.nth(1).is_some_and(|word| word.starts_with('v')) && words.next().is_none()
+        }
         Some("Downloading") => words.next() == Some("crates"),
         _ => false,
-    };
-    is_of_a_package && words.next().is_none()
+    }
 }
 
 fn without_colours(line: &str) -> String {
