@@ -1,6 +1,8 @@
 use std::{
     fs,
+    io::Read as _,
     process::Stdio,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -42,21 +44,33 @@ pub(crate) fn words(count: usize) -> String {
     (0..count).map(|nth| format!("w{nth} ")).collect::<String>().trim_end().to_owned()
 }
 
-/// An `infer` that streams.
+/// An `infer` that has begun to stream.
 pub(crate) struct Streaming(std::thread::JoinHandle<Run>);
 
 impl Streaming {
     pub(crate) fn begin(chain: &Chain, prompt: &str) -> Self {
         let mut command = chain.command(&["infer", prompt]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Self(std::thread::spawn(move || {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut words = child.stdout.take().unwrap();
+        let (tells, begins) = mpsc::channel();
+        let streaming = std::thread::spawn(move || {
+            let mut first = [0];
+            let mut text = Vec::new();
+            if words.read_exact(&mut first).is_ok() {
+                text.extend(first);
+                tells.send(()).unwrap();
+                words.read_to_end(&mut text).unwrap();
+            }
             let output = child.wait_with_output().unwrap();
             Run {
                 code: output.status.code(),
-                stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                stdout: String::from_utf8_lossy(&text).into_owned(),
                 stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             }
-        }))
+        });
+        // One that ends without a word says so at its end.
+        begins.recv().unwrap_or(());
+        Self(streaming)
     }
 
     pub(crate) fn is_over(&self) -> bool {
