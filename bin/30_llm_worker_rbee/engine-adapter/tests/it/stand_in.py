@@ -20,6 +20,7 @@ CHILD = """
 import mmap, sys, time
 with open(sys.argv[1], "r+b") as file:
     shared = mmap.mmap(file.fileno(), 0)
+print("it is mapped", flush=True)
 time.sleep(3600)
 """
 
@@ -199,10 +200,14 @@ def main():
     state["semaphore"] = f"/dev/shm/sem.{semaphore._semlock.name.lstrip('/')}"
     state["tracker"] = multiprocessing.resource_tracker._resource_tracker._pid
     pathlib.Path(tempfile.gettempdir(), "vllm_dist_stand_in").write_text("left behind")
-    state["children"] = {
-        name: subprocess.Popen([name, "-c", CHILD, path], executable=sys.executable).pid
+    children = {
+        name: subprocess.Popen([name, "-c", CHILD, path], executable=sys.executable, stdout=subprocess.PIPE)
         for name in ("VLLM::EngineCore", "VLLM::Worker")
     }
+    # Whose the memory is, is seen by who has it mapped.
+    for child in children.values():
+        child.stdout.readline()
+    state["children"] = {name: child.pid for name, child in children.items()}
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
     if args.headless:
