@@ -32,6 +32,16 @@ fn there() -> Option<Elsewhere> {
 }
 
 /// A chain whose only hive is there.
+/// For what `far.rs` tries too, over lines of packets, where there can be such.
+#[expect(clippy::print_stdout, reason = "what was skipped is to be seen")]
+fn there_where_nothing_is_far() -> Option<Elsewhere> {
+    if Machines::far().is_ok() {
+        println!("SKIPPED: far.rs tries it over a line that delays and loses packets");
+        return None;
+    }
+    there()
+}
+
 fn chain(there: &Elsewhere) -> Chain {
     let chain = Chain::new().with_programs(&there.programs());
     let config =
@@ -147,7 +157,7 @@ fn a_machine_whose_key_is_not_the_known_one_is_told_nothing() {
 
 #[test]
 fn an_edit_here_is_followed_there_and_no_stream_is_cut() {
-    let Some(there) = there() else { return };
+    let Some(there) = there_where_nothing_is_far() else { return };
     let chain = chain(&there);
     chain.succeed(&["infer", "one"]);
     let (url, before) = (chain.queen(), hashes(&chain));
@@ -176,7 +186,7 @@ fn an_edit_here_is_followed_there_and_no_stream_is_cut() {
 
 #[test]
 fn a_hive_that_fails_there_is_rolled_back_there() {
-    let Some(there) = there() else { return };
+    let Some(there) = there_where_nothing_is_far() else { return };
     let chain = chain(&there);
     chain.succeed(&["infer", "one"]);
     let (before, hive) = (hashes(&chain), there.pid("rbee-hive"));
