@@ -38,10 +38,12 @@ fn the_list_names_every_measurement() {
             "start",
             "freshness",
             "fresh-run",
+            "crowd",
             "follow",
             "live",
             "replace",
             "serve",
+            "carry",
             "tokens-under-build",
         ]
     );
