@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use chain_tests::Chain;
+use rbee_api::carry::SOCKET;
 use serde_json::{Value, json};
 
 use crate::{
@@ -19,9 +20,6 @@ use crate::{
 
 /// How many times as fast as the whole prompt a carried one is to be there.
 const GOAL: f64 = 5.0;
-
-/// Where a worker hands conversations on.
-const SOCKET: &str = "carry.sock";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

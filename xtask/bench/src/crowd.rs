@@ -3,18 +3,18 @@
 
 use std::{
     fs,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
-use chain_tests::{Chain, get, pause};
+use chain_tests::{get, pause};
 use rbee_api::HiveList;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{runtime::Runtime, task::JoinSet, time::interval};
 
 use crate::{
+    copy::{Built, Copy},
     endpoint::Endpoint,
     ports,
     samples::{Samples, seconds, shown, verdict},
@@ -37,12 +37,8 @@ pub(crate) struct Args {
     /// How often each way is taken, in turn
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Where the copy of the workspace is kept, with all that is built from it
-    #[arg(long, default_value = "target/chain-bench")]
-    folder: PathBuf,
-    /// The file of a model; its tokens are not asked for
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    copy: Copy,
 }
 
 /// What came of one way, in all rounds.
@@ -65,10 +61,8 @@ struct Memory {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     may_open(u64::from(args.streams) + 100)?;
-    let folder = std::path::absolute(&args.folder).context("the folder has no path")?;
-    eprintln!("crowd: building the chain, with a worker that repeats the words it is given");
-    let chain = Chain::in_folder(&folder, &args.model);
-    let addresses = ports::configure(&chain, &args.model, args.streams)?;
+    let Built { model, chain, .. } = args.copy.build("crowd")?;
+    let addresses = ports::configure(&chain, &model, args.streams)?;
     chain.succeed(&["infer", "one"]);
     let list: HiveList = get(&format!("http://{}/v1/hives", addresses.queen));
     let worker = list.hives.first().and_then(|hive| hive.workers.workers.first());

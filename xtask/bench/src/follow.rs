@@ -17,7 +17,10 @@ use chain_tests::{Chain, get, post};
 use rbee_api::{Health, HiveList};
 use serde_json::{Value, json};
 
-use crate::samples::{Samples, seconds, shown, verdict};
+use crate::{
+    copy::{Built, Copy},
+    samples::{Samples, seconds, shown, verdict},
+};
 
 /// How much longer than cargo alone it may take.
 const GOAL: f64 = 1.15;
@@ -37,12 +40,8 @@ const BINARIES: [(&str, &str); 3] = [
 pub(crate) struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Where the copy of the workspace is kept, with all that is built from it
-    #[arg(long, default_value = "target/chain-bench")]
-    folder: PathBuf,
-    /// The file of a model; its tokens are not asked for
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    copy: Copy,
 }
 
 /// Seconds since the edit, for one level.
@@ -54,10 +53,7 @@ struct Times {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let absolute = |path| std::path::absolute(path).context("a path is empty");
-    let (folder, model) = (absolute(&args.folder)?, absolute(&args.model)?);
-    eprintln!("follow: building the chain, with a worker that repeats the words it is given");
-    let chain = Chain::in_folder(&folder, &model);
+    let Built { chain, .. } = args.copy.build("follow")?;
     chain.succeed(&["infer", "one"]);
     let queen = chain.queen();
     let follows = fs::read_to_string(config(&chain)).context("the configuration is gone")?;

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
 mod carry; // conversations, into the worker in another's place
+mod copy; // a chain of its own
 mod crowd; // many streams at once
 mod endpoint; // one completion, from whichever server
 mod figures; // medians of verdicts

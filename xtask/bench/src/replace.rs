@@ -8,7 +8,6 @@ mod variants; // binaries that differ, built beforehand
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,6 +23,7 @@ use self::{
     variants::{Level, Variants},
 };
 use crate::{
+    copy::{Built, Copy},
     ports::{self, Addresses},
     samples::{Samples, seconds, shown, verdict},
 };
@@ -65,19 +65,13 @@ pub(crate) struct Args {
     /// Seconds that are not counted, in which the streams spread, and seconds undisturbed
     #[arg(long, default_value_t = 60)]
     baseline: u64,
-    /// Where the copy of the workspace is kept, with all that is built from it
-    #[arg(long, default_value = "target/chain-bench")]
-    folder: PathBuf,
-    /// The file of a model; its tokens are not asked for
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    copy: Copy,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let folder = std::path::absolute(&args.folder).context("the folder has no path")?;
-    eprintln!("replace: building the chain, with a worker that repeats the words it is given");
-    let chain = Chain::in_folder(&folder, &args.model);
-    let addresses = ports::configure(&chain, &args.model, PARALLEL)?;
+    let Built { folder, model, chain } = args.copy.build("replace")?;
+    let addresses = ports::configure(&chain, &model, PARALLEL)?;
     chain.succeed(&["infer", "one"]);
     chain.succeed(&["queen", "stop"]);
     let each = [args.replacements.div_ceil(2), args.replacements / 2];
