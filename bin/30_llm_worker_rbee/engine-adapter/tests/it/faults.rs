@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::support::{DEADLINE, POLL, World, read, read_until, signal};
+use crate::support::{World, read, read_until, signal};
 
 #[tokio::test]
 async fn an_engine_that_ends_as_it_loads_ends_its_worker_with_its_last_words() {
@@ -32,12 +32,7 @@ async fn an_engine_that_is_killed_as_it_loads_leaves_nothing() {
     let world = World::new();
     world.mark("gate");
     let worker = world.start("w", &[]);
-    let listens = async {
-        while !world.path("e/s.sock").exists() {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, listens).await.expect("the engine listens");
+    world.listens().await;
     let said = world.engine().await;
     signal(said["pid"].as_u64().unwrap(), "KILL");
     let (status, log) = worker.end().await;

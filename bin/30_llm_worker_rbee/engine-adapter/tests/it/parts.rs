@@ -53,9 +53,7 @@ async fn the_head_is_ready_when_the_others_are_there_and_answers_for_all() {
     let meet = meet();
     let mut head = head(&world, &meet);
     // It listens, and answers nothing yet.
-    while !world.path("e/s.sock").exists() {
-        sleep(POLL).await;
-    }
+    world.listens().await;
     assert!(head.request(Method::GET, "/health").send().await.is_err());
     let mut rank = rank(&world, &meet);
     rank.wait_ready().await;

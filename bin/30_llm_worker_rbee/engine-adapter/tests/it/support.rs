@@ -84,6 +84,11 @@ impl World {
         timeout(DEADLINE, said).await.unwrap().unwrap().json().await.unwrap()
     }
 
+    /// Waits until the engine listens, which it does long before it is ready.
+    pub(crate) async fn listens(&self) {
+        assert!(comes_to(|| self.path("e/s.sock").exists()).await, "the engine does not listen");
+    }
+
     /// Waits until the engine says what `holds` wants to hear.
     pub(crate) async fn engine_until(&self, holds: impl Fn(&Value) -> bool) -> Value {
         let until = async {
@@ -140,13 +145,17 @@ impl World {
 }
 
 async fn wait_until_empty(left: impl Fn() -> Vec<PathBuf>) {
-    let gone = async {
-        while !left().is_empty() {
+    assert!(comes_to(|| left().is_empty()).await, "{:?} is left", left());
+}
+
+/// Whether `holds` in time. Other processes make it so, and tell nobody.
+async fn comes_to(holds: impl Fn() -> bool) -> bool {
+    let until = async {
+        while !holds() {
             sleep(POLL).await;
         }
     };
-    let gone = timeout(DEADLINE, gone).await;
-    assert!(gone.is_ok(), "{:?} is left", left());
+    timeout(DEADLINE, until).await.is_ok()
 }
 
 /// Starts a worker's binary with an environment that the test knows.
