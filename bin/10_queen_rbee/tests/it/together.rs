@@ -87,6 +87,14 @@ fn starts(hive: &Hive) -> usize {
     bodies(hive, LOAD).iter().filter(|body| !body["part"].is_null()).count()
 }
 
+/// The queen looks after her hives until this one has seen so many requests.
+async fn keeps_until(world: &World, hive: &Hive, line: &str, times: usize) {
+    tokio::select! {
+        never = world.keep_hives(ROUND) => never,
+        () = hive.has_seen(line, times) => {}
+    }
+}
+
 #[tokio::test]
 async fn a_model_is_started_on_all_of_its_hives_and_asked_of_the_first() {
     let (world, head, other) = world().await;
@@ -170,10 +178,7 @@ async fn a_part_that_has_ended_ends_the_others_which_wait_for_it() {
     let (world, head, other) = world().await;
     head.runs().on(WORKERS, list(Some(part(0)), false));
     other.runs().on(WORKERS, list(None, false));
-    tokio::select! {
-        never = world.keep_hives(ROUND) => never,
-        () = head.has_seen(UNLOAD, 1) => {}
-    }
+    keeps_until(&world, &head, UNLOAD, 1).await;
     let why = "part 1 of `big` on `a` has ended";
     assert_eq!(bodies(&head, UNLOAD)[0], json!({"model": "big", "lost": why}));
 }
@@ -187,15 +192,9 @@ async fn a_part_that_is_alive_and_does_not_answer_has_time_to_be_known_again() {
         other.on(WORKERS, silent());
     }
     other.on(WORKERS, list(Some(part(1)), false)).on(WORKERS, silent());
-    tokio::select! {
-        never = world.keep_hives(ROUND) => never,
-        () = other.has_seen(WORKERS, 11) => {}
-    }
+    keeps_until(&world, &other, WORKERS, 11).await;
     assert!(head.seen(UNLOAD).is_empty());
-    tokio::select! {
-        never = world.keep_hives(ROUND) => never,
-        () = head.has_seen(UNLOAD, 1) => {}
-    }
+    keeps_until(&world, &head, UNLOAD, 1).await;
     let why = "part 1 of `big` on `a` does not answer";
     assert_eq!(bodies(&head, UNLOAD)[0], json!({"model": "big", "lost": why}));
 }
@@ -215,16 +214,10 @@ async fn a_hive_that_does_not_answer_ends_nothing_and_one_that_is_gone_does() {
     let (world, head, other) = world().await;
     head.runs().on(WORKERS, list(Some(part(0)), false));
     other.runs().on(WORKERS, Reply::json(500, "<html>"));
-    tokio::select! {
-        never = world.keep_hives(ROUND) => never,
-        () = head.has_seen(WORKERS, 8) => {}
-    }
+    keeps_until(&world, &head, WORKERS, 8).await;
     assert!(head.seen(UNLOAD).is_empty());
     other.is_stopped();
-    tokio::select! {
-        never = world.keep_hives(ROUND) => never,
-        () = head.has_seen(UNLOAD, 1) => {}
-    }
+    keeps_until(&world, &head, UNLOAD, 1).await;
 }
 
 #[tokio::test]
@@ -233,10 +226,7 @@ async fn what_nobody_is_to_compute_any_more_is_ended() {
     let hive = &world.hives["c"];
     hive.runs().on(WORKERS, list(Some(part(1)), false));
     hive.on(UNLOAD, Reply::json(200, r#"{"name":"big","was_loaded":true}"#));
-    tokio::select! {
-        never = world.keep_hives(ROUND) => never,
-        () = hive.has_seen(UNLOAD, 1) => {}
-    }
+    keeps_until(&world, hive, UNLOAD, 1).await;
     let why = "`c` is to compute `big` no more";
     assert_eq!(bodies(hive, UNLOAD)[0], json!({"model": "big", "lost": why}));
 }
