@@ -7,14 +7,10 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use daemon_lifecycle::{Identity, Waits};
-
-/// From the first failure to the next attempt that nobody waits for; doubles with each.
-const FIRST_WAIT: Duration = Duration::from_secs(60);
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+use daemon_lifecycle::{Identity, Waits, wait_after};
 
 #[derive(Debug, Default)]
 pub(super) struct Setbacks(Mutex<All>);
@@ -89,7 +85,8 @@ impl Setbacks {
     pub(super) fn holds(&self, model: &str, waits: Waits) -> Option<String> {
         let all = self.lock();
         let setback = all.failed.get(model).filter(|_| waits == Waits::Nobody)?;
-        (setback.at.elapsed() < wait_after(setback.times)).then(|| setback.why.clone())
+        let wait = wait_after(setback.times.saturating_sub(1));
+        (setback.at.elapsed() < wait).then(|| setback.why.clone())
     }
 
     /// Whether a successor has died: the next one is put into the place itself, where its starter watches
@@ -117,22 +114,12 @@ impl Setbacks {
     }
 }
 
-fn wait_after(times: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LONGEST_WAIT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn identity(exe_hash: &str) -> Identity {
         Identity { exe_hash: exe_hash.to_owned(), ..Identity::default() }
-    }
-
-    #[test]
-    fn the_wait_doubles_up_to_an_hour() {
-        let minutes: Vec<u64> = (1..9).map(|times| wait_after(times).as_secs() / 60).collect();
-        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 
     #[test]

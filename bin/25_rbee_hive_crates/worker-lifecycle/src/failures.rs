@@ -4,14 +4,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
+use daemon_lifecycle::wait_after;
 use serde::{Deserialize, Serialize};
-
-/// After the first failure; twice as long after each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// What is remembered of one engine, beside its folder. Its name says what it was started with, so that
 /// what is changed is another one.
@@ -28,9 +25,8 @@ pub(crate) fn recent(engine: &Path, now: SystemTime) -> Option<String> {
     let failures = load(engine)?;
     // A clock that was set back makes nobody wait for it.
     let since = seconds(now).checked_sub(failures.last)?;
-    let doublings = failures.count.saturating_sub(1).min(16);
-    let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-    (since < pause.as_secs()).then_some(failures.why)
+    let wait = wait_after(failures.count.saturating_sub(1));
+    (since < wait.as_secs()).then_some(failures.why)
 }
 
 pub(crate) fn note(engine: &Path, why: String, now: SystemTime) {
@@ -60,6 +56,8 @@ fn seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

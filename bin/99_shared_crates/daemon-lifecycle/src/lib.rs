@@ -111,6 +111,7 @@ pub use crate::{
     manager::DaemonManager,
     process::memory_bytes,
     program::{Member, Program},
+    quarantine::wait_after,
     spec::{OnBuildFailure, UpdatePolicy, Waits},
     starter::{
         BinaryFile, DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised,

@@ -10,7 +10,6 @@ use crate::{
     process,
 };
 
-/// From the first failure to be ready in time to the next attempt; doubles with each.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
@@ -78,7 +77,9 @@ impl Instance {
     }
 }
 
-fn wait_after(times: u32) -> Duration {
+/// How long something that has failed, and `times` before that, is left alone: a minute, then twice as long
+/// each time, up to an hour.
+pub fn wait_after(times: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << times.min(16)).min(LONGEST_WAIT)
 }
 
