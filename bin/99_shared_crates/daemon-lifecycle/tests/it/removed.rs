@@ -1,6 +1,6 @@
 //! The files of a running daemon are removed, as cleaners do and the end of a session.
 
-use std::{fs, path::Path};
+use std::{fs, io::ErrorKind, path::Path};
 
 use daemon_lifecycle::{DaemonManager, Outcome, StopMode, instances, stop_all};
 use rustix::process::Signal;
@@ -11,8 +11,11 @@ use crate::{
     world::{World, eventually, kill},
 };
 
+/// What a daemon makes in the folder meanwhile goes with it.
 fn remove(dir: &Path) {
-    fs::remove_dir_all(dir).unwrap();
+    while let Err(error) = fs::remove_dir_all(dir) {
+        assert_eq!(error.kind(), ErrorKind::DirectoryNotEmpty, "{error}");
+    }
 }
 
 /// Nobody but the daemon is at work in the folder then.
