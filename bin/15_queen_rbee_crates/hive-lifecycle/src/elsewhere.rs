@@ -2,6 +2,7 @@
 //! binary there does the rest, as daemon-lifecycle does it here.
 
 mod facts; // what kind of machine it is
+mod glibc; // which one a binary needs
 mod layout; // where things lie there
 mod machine; // one of them, and the connection to it
 

@@ -1,4 +1,6 @@
-use std::{env::consts::ARCH, fs};
+use std::{env::consts::ARCH, fs, path::Path};
+
+use super::glibc::Glibc;
 
 /// Instructions that a compiler may use for this machine's processor, by the kernel's names.
 const INSTRUCTIONS: [&str; 22] = [
@@ -83,6 +85,18 @@ impl Facts {
         })
     }
 
+    /// Why the binary, which is for this kind of machine, cannot run on it.
+    pub(super) fn refuses_binary(&self, binary: &Path) -> Option<String> {
+        let (there, needed) = (Glibc::read(&self.libc)?, Glibc::needed_by(binary)?);
+        let name = binary.file_name().unwrap_or_default().display();
+        (there < needed).then(|| {
+            format!(
+                "`{name}`, as it is built here, needs {needed} or later, and there is {there}: that \
+                 takes a system there which is at least as new as this one"
+            )
+        })
+    }
+
     /// For whoever is told that a binary does not run there.
     pub(super) fn libc(&self) -> &str {
         named(&self.libc)
@@ -135,6 +149,17 @@ mod tests {
         if cfg!(target_env = "gnu") {
             assert!(refusal(Facts { libc: String::new(), ..there() }).contains("glibc"));
         }
+    }
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn a_binary_that_needs_a_newer_glibc_is_refused_with_both_versions() {
+        let binary = std::env::current_exe().unwrap();
+        let old = Facts { libc: "glibc 2.1".into(), ..there() };
+        let why = old.refuses_binary(&binary).unwrap();
+        assert!(why.contains("needs glibc 2.") && why.contains("there is glibc 2.1:"), "{why}");
+        let new = Facts { libc: "glibc 2.999".into(), ..there() };
+        assert_eq!(new.refuses_binary(&binary), None);
     }
 
     #[test]

@@ -141,6 +141,11 @@ impl Machine {
         if let Some(why) = connected.facts.refuses(&Facts::here()) {
             return Err(self.unsupported(why));
         }
+        for binary in [&built.hive, &built.worker] {
+            if let Some(why) = connected.facts.refuses_binary(&binary.path) {
+                return Err(self.unsupported(why));
+            }
+        }
         let list = self.run(connected, "looking what is there", &connected.layout.list()).await?;
         let mut pushed = 0;
         for (name, binary) in [(HIVE.name, &built.hive), (LLAMACPP_WORKER.name, &built.worker)] {
