@@ -4,18 +4,20 @@ mod bring_up; // from a model's name to a worker that answers
 mod level; // what the pool asks
 mod turn; // memory for one more
 mod stay; // how long a model stays loaded
-mod setback; // successors that could not be started
+mod setback; // successors that could not be started, or died at once
+mod names; // of those that are being started
 mod part; // of a model that several hives compute together
 
 use std::sync::Arc;
 
+use chain_daemon::InstanceName;
 use chain_level::{Metrics, Running};
 use narration_core::Narration;
 use rbee_api::{Worker, WorkerState};
 use rbee_config::LiveConfig;
 use worker_lifecycle::{WorkerHandle, WorkerType};
 
-use self::{part::Parts, setback::Setbacks, stay::Stays, turn::Turns};
+use self::{names::Names, part::Parts, setback::Setbacks, stay::Stays, turn::Turns};
 use crate::{host::Host, models::Models};
 
 #[derive(Debug, Clone)]
@@ -31,6 +33,7 @@ struct Inner {
     stays: Stays,
     parts: Parts,
     setbacks: Setbacks,
+    names: Names,
     metrics: Metrics,
 }
 
@@ -42,6 +45,8 @@ impl Workers {
         host: Arc<dyn Host>,
         metrics: Metrics,
     ) -> Self {
+        let failed = format!("{}-failed-workers.json", InstanceName::Hive { alias: hive.clone() });
+        let setbacks = Setbacks::kept_in(config.current().paths.state.join(failed));
         Self(Arc::new(Inner {
             hive,
             config,
@@ -50,7 +55,8 @@ impl Workers {
             turns: Turns::default(),
             stays: Stays::default(),
             parts: Parts::default(),
-            setbacks: Setbacks::default(),
+            setbacks,
+            names: Names::default(),
             metrics,
         }))
     }

@@ -19,7 +19,7 @@ use rbee_api::{Health, HiveList};
 
 use self::{
     clients::{Clients, ask},
-    steps::{Edit, Level, Step},
+    steps::{Edit, Level, Signal, Step},
 };
 
 /// Steps of a run, unless `CHAIN_TESTS_STEPS` says otherwise, and what decides them, unless
@@ -174,14 +174,23 @@ fn whatever_happens_the_newest_good_chain_serves_and_nobody_gets_half_an_answer(
     );
 }
 
-/// One that is put beside the worker before it has nobody but the hive to watch over it.
+/// One that is put beside the worker before it has nobody but the hive to watch over it, and the next hive
+/// has to know what that one has seen.
 #[test]
 fn a_bad_worker_gives_way_to_the_one_before_it_until_it_is_mended() {
+    let worker = |edit| Step::Edit(Level::Worker, edit);
+    let steps = [
+        worker(Edit::ExitsAtStart),
+        worker(Edit::Good),
+        worker(Edit::DiesLater),
+        Step::Signal(Level::Hive, Signal::Kill),
+        Step::Signal(Level::Hive, Signal::Hang),
+        worker(Edit::Good),
+    ];
     let (mut random, mut scene, mut log) = (Random(SEED), Scene::new(), String::new());
     scene.settle(&log);
     let clients = Clients::start(&scene.queen);
-    for edit in [Edit::ExitsAtStart, Edit::Good, Edit::DiesLater, Edit::Good] {
-        let step = Step::Edit(Level::Worker, edit);
+    for step in steps {
         writeln!(log, "{step:?}").unwrap();
         step.make(&mut scene, &mut random);
         scene.settle(&log);

@@ -1,7 +1,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chain_level::{Place, Running, Wanted, to_its_end};
-use daemon_lifecycle::{Outcome, Waits};
+use daemon_lifecycle::{Identity, Outcome, Waits};
 use futures::TryFutureExt as _;
 use narration_core::{Level, Narration};
 use rbee_api::{ErrorBody, ErrorCode};
@@ -10,7 +10,8 @@ use worker_lifecycle::{Conversations, WorkerConfig, WorkerHandle, worker_id};
 
 use super::{
     Workers,
-    setback::Distrust,
+    names::Reserved,
+    setback::{Candidate, Distrust},
     turn::{Room, needed},
 };
 use crate::failure;
@@ -28,6 +29,10 @@ impl Workers {
         wanted: &Wanted,
     ) -> Result<WorkerHandle, ErrorBody> {
         let (slot, stale) = (place.slot, place.stale);
+        // Whoever asks because a worker has died may be here before the one that watches over it.
+        for dead in self.0.setbacks.dead(&slot.name) {
+            self.note_end(&slot.name, &dead);
+        }
         let path = self.model_file(&slot.name, wanted).await?;
         let replaced = stale.map(|running| &**running);
         let part = self.part_of(&slot.name, replaced, |part| WorkerConfig {
@@ -65,15 +70,15 @@ impl Workers {
         // A worker in whose place another one is put keeps its name: it is drained first. Beside
         // it, or beside those before it that still finish their streams, another name is needed.
         let in_its_place = beside.is_none() || self.0.setbacks.has_died(&slot.name);
-        let config = match stale.filter(|_| in_its_place) {
-            Some(running) => config_of(path, running.handle.slot),
+        let (config, name) = match stale.filter(|_| in_its_place) {
+            Some(running) => (config_of(path, running.handle.slot), None),
             None => self.free_name(config_of(path, 0)),
         };
-        if let Some(Distrust { bad, good, why }) = self.0.setbacks.distrust(&slot.name, config.slot)
-        {
+        if let Some(Distrust { bad, good, why }) = self.0.setbacks.distrust(&slot.name) {
             self.0.host.distrust(&config, &bad, &good, &why);
         }
         let good = stale.and_then(|running| self.0.host.executable(&running.handle.identity));
+        let good = good.or_else(|| self.0.setbacks.good(&slot.name));
         let (rbee, level) = (Arc::clone(&config.rbee), self.clone());
         let old = stale.map(|running| running.handle.clone());
         let ends_first = beside.is_none();
@@ -95,13 +100,17 @@ impl Workers {
             if !matches!(handle.outcome, Outcome::RolledBack { .. }) {
                 level.0.setbacks.is_over(&handle.model, &handle.identity.exe_hash);
             }
-            if let (true, Some(good), Some(old)) = (goes_on && !in_its_place, good, &old)
-                && handle.identity.exe_hash != old.identity.exe_hash
-            {
+            let is_untried = match &old {
+                Some(old) => {
+                    goes_on && !in_its_place && handle.identity.exe_hash != old.identity.exe_hash
+                }
+                None => level.0.setbacks.has_killed(&handle.model, &handle.identity.exe_hash),
+            };
+            if let Some(good) = good.filter(|_| is_untried) {
                 level.watch_over(&handle, good);
             }
-            // By now it is in the memory that it was given.
-            drop(room);
+            // By now it is in the memory that it was given, and has its name.
+            drop((room, name));
             narrate(&handle);
             let is_another = |old: &WorkerHandle| old.identity != handle.identity;
             if let Some(old) = old.filter(|old| !ends_first && is_another(old)) {
@@ -128,21 +137,27 @@ impl Workers {
     /// Where the worker dies in its probation, its binary counts as one that failed, and the next one is
     /// started from the `good` one that served before.
     fn watch_over(&self, worker: &WorkerHandle, good: PathBuf) {
-        let (level, worker) = (self.clone(), worker.clone());
-        self.0.setbacks.begins(&worker.identity);
+        let (level, model, process) = (self.clone(), worker.model.clone(), worker.identity.clone());
+        let candidate = Candidate { model: model.clone(), process: process.clone(), good };
+        self.0.setbacks.begins(candidate);
         tokio::spawn(async move {
-            let (model, process) = (&worker.model, &worker.identity);
-            let has_ended = timeout(PROBATION, level.0.host.ended(process)).await.is_ok();
-            if level.0.setbacks.ends(process) && has_ended {
-                let why = format!("it died within {} s of its start", PROBATION.as_secs());
-                let human = format!(
-                    "the new worker for `{model}` has died at once: the next one is started from the \
-                     binary before"
-                );
-                Narration::new("hive", "worker_died", human).about(model).level(Level::Warn).emit();
-                level.0.setbacks.note_death(model, why, process.clone(), good);
+            match timeout(PROBATION, level.0.host.ended(&process)).await {
+                Ok(()) => level.note_end(&model, &process),
+                Err(_) => level.0.setbacks.note_good(&process),
             }
         });
+    }
+
+    /// A worker that was not stopped has ended.
+    fn note_end(&self, model: &str, process: &Identity) {
+        let why = format!("it died within {} s of its start", PROBATION.as_secs());
+        if self.0.setbacks.note_end(process, &why) {
+            let human = format!(
+                "the new worker for `{model}` has died at once: the next one is started from the \
+                 binary before"
+            );
+            Narration::new("hive", "worker_died", human).about(model).level(Level::Warn).emit();
+        }
     }
 
     async fn model_file(&self, model: &str, wanted: &Wanted) -> Result<PathBuf, ErrorBody> {
@@ -170,13 +185,18 @@ impl Workers {
         self.0.host.available_memory().is_some_and(|available| available >= needed)
     }
 
-    /// What a worker is to be started with, under a name that no living process has.
-    fn free_name(&self, mut config: WorkerConfig) -> WorkerConfig {
+    /// What a worker is to be started with, under a name that no living process has and no other start
+    /// gives, and what keeps it so until it is started.
+    fn free_name(&self, mut config: WorkerConfig) -> (WorkerConfig, Option<Reserved>) {
         let rbee = self.0.config.current();
-        while config.slot < u8::MAX && self.0.host.is_taken(&rbee, &worker_id(&config)) {
+        loop {
+            let id = worker_id(&config);
+            let name = self.0.names.reserve(id.clone());
+            if name.is_some() && !self.0.host.is_taken(&rbee, &id) || config.slot == u8::MAX {
+                return (config, name);
+            }
             config.slot += 1;
         }
-        config
     }
 
     pub(super) fn config_of(&self, model: &str, model_path: PathBuf, slot: u8) -> WorkerConfig {

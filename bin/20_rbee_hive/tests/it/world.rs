@@ -36,6 +36,7 @@ pub(crate) struct World {
     pub(crate) hive: Hive,
     daemon: Daemon,
     client: RouterClient,
+    live: LiveConfig,
     config: Arc<RbeeConfig>,
     home: tempfile::TempDir,
 }
@@ -153,19 +154,15 @@ impl World {
             crashes: Vec::new(),
         })));
         let live = LiveConfig::from_now_on(config, overrides);
-        let (config, jobs) = (live.current(), JobServer::new(Limits::default()));
-        let hive = Hive::on(
-            Arc::new(machine.clone()),
-            "h",
-            live,
-            jobs,
-            Metrics::default(),
-            daemon.clone(),
-        )
-        .unwrap();
-        let token = std::fs::read_to_string(&config.paths.token).unwrap();
-        let client = RouterClient::new(router(hive.clone(), 8600), 8600, &token);
-        Self { machine, hive, daemon, client, config, home }
+        let config = live.current();
+        let (hive, client) = hive(&machine, &live, &daemon);
+        Self { machine, hive, daemon, client, live, config, home }
+    }
+
+    /// The same machine and files with the hive's next process.
+    pub(crate) fn with_the_next_hive(self) -> Self {
+        let (hive, client) = hive(&self.machine, &self.live, &self.daemon);
+        Self { hive, client, ..self }
     }
 
     /// Looks after the workers every `round`; to be raced against what comes of it.
@@ -247,6 +244,15 @@ impl World {
         let headers = [("authorization", bearer.as_str()), ("x-rbee-events", "1")];
         self.begin("POST", "/v1/completions", &headers, &body.to_string()).await
     }
+}
+
+fn hive(machine: &Machine, live: &LiveConfig, daemon: &Daemon) -> (Hive, RouterClient) {
+    let (host, jobs) = (Arc::new(machine.clone()), JobServer::new(Limits::default()));
+    let (metrics, daemon) = (Metrics::default(), daemon.clone());
+    let hive = Hive::on(host, "h", live.clone(), jobs, metrics, daemon).unwrap();
+    let token = std::fs::read_to_string(&live.current().paths.token).unwrap();
+    let client = RouterClient::new(router(hive.clone(), 8600), 8600, &token);
+    (hive, client)
 }
 
 impl Deref for World {

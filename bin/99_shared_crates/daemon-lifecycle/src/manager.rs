@@ -286,7 +286,8 @@ impl DaemonManager {
     }
 
     /// Holds the binary of `bad` to have failed in this daemon's place, where it did so in another one's: it
-    /// is not started here until it changes or a while is over, and `good` is.
+    /// is not started here until it changes or a while is over, and `good` is. Said again meanwhile it changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -298,7 +299,10 @@ impl DaemonManager {
         let good = Good { exe: good.to_owned(), exe_hash };
         let path = instance.path(GOOD_FILE);
         instance.store(GOOD_FILE, &good).map_err(|source| Error::io("write", &path, source))?;
-        instance.quarantine(&bad.exe_hash, &self.spec.run.args_hash(), &Unwell::slow(why));
+        let args_hash = self.spec.run.args_hash();
+        if instance.quarantined(&bad.exe_hash, &args_hash).is_none() {
+            instance.quarantine(&bad.exe_hash, &args_hash, &Unwell::slow(why));
+        }
         Ok(())
     }
 
