@@ -74,7 +74,8 @@ pub trait Host: fmt::Debug + Send + Sync {
 
     /// Whether a worker of the hive for that model is alive, one that does not answer, or not yet, among
     /// them.
-    fn is_alive_for(&self, config: &RbeeConfig, hive: &str, model: &str) -> bool;
+    fn is_alive_for(&self, config: &RbeeConfig, hive: &str, model: &str, but: Option<&str>)
+    -> bool;
 
     /// Memory that a new process could use now, in bytes; `None` where the system does not tell.
     fn available_memory(&self) -> Option<u64>;
@@ -170,8 +171,14 @@ impl Host for ThisHost {
         worker_lifecycle::is_taken(config, id)
     }
 
-    fn is_alive_for(&self, config: &RbeeConfig, hive: &str, model: &str) -> bool {
-        worker_lifecycle::is_alive_for(config, hive, model)
+    fn is_alive_for(
+        &self,
+        config: &RbeeConfig,
+        hive: &str,
+        model: &str,
+        but: Option<&str>,
+    ) -> bool {
+        worker_lifecycle::is_alive_for(config, hive, model, but)
     }
 
     fn available_memory(&self) -> Option<u64> {

@@ -6,11 +6,11 @@ mod turn; // memory for one more
 mod stay; // how long a model stays loaded
 mod setback; // successors that could not be started, or died at once
 mod names; // of those that are being started
+mod kept; // what the next process has to know
 mod part; // of a model that several hives compute together
 
 use std::sync::Arc;
 
-use chain_daemon::InstanceName;
 use chain_level::{Metrics, Running};
 use narration_core::Narration;
 use rbee_api::{Worker, WorkerState};
@@ -45,15 +45,16 @@ impl Workers {
         host: Arc<dyn Host>,
         metrics: Metrics,
     ) -> Self {
-        let failed = format!("{}-failed-workers.json", InstanceName::Hive { alias: hive.clone() });
-        let setbacks = Setbacks::kept_in(config.current().paths.state.join(failed));
+        let file = |what| kept::file(&config.current(), &hive, what);
+        let setbacks = Setbacks::kept_in(file("failed-workers"));
+        let stays = Stays::kept_in(file("keep-alive"));
         Self(Arc::new(Inner {
             hive,
             config,
             models,
             host,
             turns: Turns::default(),
-            stays: Stays::default(),
+            stays,
             parts: Parts::default(),
             setbacks,
             names: Names::default(),
@@ -67,11 +68,14 @@ impl Workers {
         Narration::new("hive", "worker_stop", human).about(model).emit();
         self.0.setbacks.ends(&worker.identity);
         let config = self.0.config.current();
+        // Where another one has replaced it the model stays loaded.
+        if !self.0.host.is_alive_for(&config, &self.0.hive, model, Some(&worker.id)) {
+            self.0.stays.forget(model);
+        }
         let drain = config.queen.drain_timeout;
         if let Err(error) = self.0.host.stop(&config, &worker.id, drain).await {
             tracing::error!(error = rbee_api::causes(&error), "a worker does not end");
         }
-        self.0.stays.forget(&worker.id);
     }
 
     async fn told(&self, running: &Running<WorkerHandle>) -> Worker {

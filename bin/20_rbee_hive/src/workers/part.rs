@@ -93,7 +93,7 @@ impl Workers {
         let config = self.0.config.current();
         let is_silent = |model: &String| {
             listed.iter().all(|worker| worker.model != *model)
-                && self.0.host.is_alive_for(&config, &self.0.hive, model)
+                && self.0.host.is_alive_for(&config, &self.0.hive, model, None)
         };
         let shared = config.model.iter().filter(|(_, entry)| entry.is_shared());
         shared.map(|(model, _)| model.clone()).filter(is_silent).collect()

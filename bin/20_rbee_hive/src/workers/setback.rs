@@ -6,14 +6,15 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use daemon_lifecycle::{Identity, Waits, wait_after};
 use serde::{Deserialize, Serialize};
+
+use super::kept;
 
 #[derive(Debug)]
 pub(super) struct Setbacks {
@@ -74,22 +75,12 @@ impl Setback {
 impl Setbacks {
     /// With what a hive before has written into the file.
     pub(super) fn kept_in(file: PathBuf) -> Self {
-        let failed = read(&file).unwrap_or_else(|error| {
-            tracing::warn!(%error, file = %file.display(), "cannot read which workers failed");
-            HashMap::new()
-        });
+        let failed = kept::read(&file);
         Self { file, all: Mutex::new(All { failed, ..All::default() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For the next hive.
-    fn keep(&self, all: &All) {
-        if let Err(error) = write(&self.file, &all.failed) {
-            tracing::warn!(%error, file = %self.file.display(), "cannot keep which workers failed");
-        }
     }
 
     /// The successor of the model's worker could not be started.
@@ -102,7 +93,7 @@ impl Setbacks {
         let times = before.as_ref().map_or(0, |before| before.times).saturating_add(1);
         let died = died.or_else(|| before?.died);
         all.failed.insert(model.to_owned(), Setback { why, times, at: SystemTime::now(), died });
-        self.keep(all);
+        kept::write(&self.file, &all.failed);
     }
 
     /// A worker from that binary serves.
@@ -115,7 +106,7 @@ impl Setbacks {
     fn forget(&self, model: &str) {
         let mut all = self.lock();
         if all.failed.remove(model).is_some() {
-            self.keep(&all);
+            kept::write(&self.file, &all.failed);
         }
     }
 
@@ -190,24 +181,6 @@ impl Setbacks {
     }
 }
 
-fn read(file: &Path) -> io::Result<HashMap<String, Setback>> {
-    match fs::read(file) {
-        Ok(text) => Ok(serde_json::from_slice(&text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashMap::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Written beside and renamed, so that a hive never reads half of it; a file of nothing is none.
-fn write(file: &Path, failed: &HashMap<String, Setback>) -> io::Result<()> {
-    if failed.is_empty() {
-        return fs::remove_file(file);
-    }
-    let new = file.with_extension("new");
-    fs::write(&new, serde_json::to_vec(failed)?)?;
-    fs::rename(new, file)
-}
-
 #[cfg(test)]
 mod tests {
     use daemon_lifecycle::Daemon;
@@ -271,11 +244,9 @@ mod tests {
         let next = Setbacks::kept_in(file.clone());
         assert_eq!(next.distrust("m"), setbacks.distrust("m"));
         assert!(next.has_killed("m", "bad") && !next.has_killed("m", "other"));
-        assert_eq!(next.good("m").as_deref(), Some(Path::new("/good")));
+        assert_eq!(next.good("m"), Some("/good".into()));
         next.is_over("m", "mended");
         assert!(!file.exists());
-        fs::write(&file, "{ half").unwrap();
-        assert!(!Setbacks::kept_in(file).has_died("m"));
     }
 
     #[test]

@@ -1,40 +1,60 @@
-//! How long a model stays loaded when nobody uses it: as its last request said, else as the configuration
-//! has it.
+//! How long a model stays loaded when nobody uses it: as its last request said since it was loaded, else as
+//! the configuration has it. Whichever processes of worker and hive replace each other meanwhile.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use chain_level::Running;
 use rbee_api::{KeepAlive, Part};
 use worker_lifecycle::WorkerHandle;
 
-use super::Workers;
+use super::{Workers, kept};
 
-/// What requests have said, by the ids of the workers that they went to.
-#[derive(Debug, Default)]
-pub(super) struct Stays(Mutex<HashMap<String, KeepAlive>>);
+/// What requests have said, by the names of their models.
+#[derive(Debug)]
+pub(super) struct Stays {
+    file: PathBuf,
+    said: Mutex<HashMap<String, KeepAlive>>,
+}
 
 impl Stays {
-    pub(super) fn set(&self, worker: &str, stay: KeepAlive) {
-        let mut stays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stays.insert(worker.to_owned(), stay);
+    /// With what a hive before has written into the file.
+    pub(super) fn kept_in(file: PathBuf) -> Self {
+        let said = kept::read(&file);
+        Self { file, said: Mutex::new(said) }
     }
 
-    fn of(&self, worker: &str) -> Option<KeepAlive> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(worker).copied()
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, KeepAlive>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn forget(&self, worker: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(worker);
+    fn set(&self, model: &str, stay: KeepAlive) {
+        let mut said = self.lock();
+        if said.insert(model.to_owned(), stay) != Some(stay) {
+            kept::write(&self.file, &said);
+        }
+    }
+
+    fn of(&self, model: &str) -> Option<KeepAlive> {
+        self.lock().get(model).copied()
+    }
+
+    /// The model is loaded no more.
+    pub(super) fn forget(&self, model: &str) {
+        let mut said = self.lock();
+        if said.remove(model).is_some() {
+            kept::write(&self.file, &said);
+        }
     }
 }
 
 impl Workers {
     /// Has the model stay loaded for so long after its last request.
     pub(crate) fn keep(&self, worker: &WorkerHandle, stay: KeepAlive) {
-        self.0.stays.set(&worker.id, stay);
+        self.0.stays.set(&worker.model, stay);
     }
 
     pub(super) fn stay_of(&self, worker: &WorkerHandle) -> KeepAlive {
@@ -49,7 +69,7 @@ impl Workers {
             let of_model = entry.and_then(|entry| entry.keep_alive);
             KeepAlive(of_model.unwrap_or(config.worker.idle_timeout))
         };
-        self.0.stays.of(&worker.id).unwrap_or_else(by_configuration)
+        self.0.stays.of(&worker.model).unwrap_or_else(by_configuration)
     }
 
     /// After how many seconds it is stopped if nobody uses it.

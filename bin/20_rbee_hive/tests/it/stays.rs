@@ -20,14 +20,18 @@ async fn unloads_in(world: &World) -> Value {
     workers["workers"][0]["unloads_in_s"].clone()
 }
 
-async fn is_stopped(world: &World) {
+async fn has_stopped(world: &World, count: usize) {
     let stopped = async {
-        while world.machine.state(|machine| machine.stopped.is_empty()) {
+        while world.machine.state(|machine| machine.stopped.len()) < count {
             tokio::task::yield_now().await;
         }
     };
+    tokio::time::timeout(DEADLINE, stopped).await.expect("in time");
+}
+
+async fn is_stopped(world: &World) {
     tokio::select! {
-        stopped = tokio::time::timeout(DEADLINE, stopped) => stopped.expect("in time"),
+        () = has_stopped(world, 1) => {}
         never = world.keep_workers(ROUND) => never,
     }
 }
@@ -50,6 +54,28 @@ async fn a_request_says_how_long_its_model_stays() {
     assert_eq!(unloads_in(&world).await, Value::Null);
     ask(&world, &model, json!(0)).await;
     is_stopped(&world).await;
+}
+
+#[tokio::test]
+async fn what_a_request_said_outlives_worker_and_hive_and_ends_with_the_model() {
+    let world = World::new();
+    let model = world.model("a");
+    ask(&world, &model, json!(-1)).await;
+    world.machine.state(|machine| machine.current = false);
+    world.complete(&model, true).await;
+    has_stopped(&world, 1).await;
+    assert_eq!(unloads_in(&world).await, Value::Null);
+    world.machine.crash_all();
+    world.complete(&model, false).await;
+    assert_eq!(unloads_in(&world).await, Value::Null);
+    world.machine.crash_all();
+    let world = world.with_the_next_hive();
+    world.complete(&model, false).await;
+    assert_eq!(unloads_in(&world).await, Value::Null);
+    let body = json!({ "model": model }).to_string();
+    world.manage("POST", "/v1/models/unload", &body).await;
+    world.complete(&model, false).await;
+    assert!(unloads_in(&world).await.is_u64());
 }
 
 #[tokio::test]

@@ -83,6 +83,8 @@ pub(crate) struct State {
     /// Lets streams that wait go on to their ends.
     released: watch::Sender<bool>,
     processes: Vec<Arc<Process>>,
+    /// Those of workers that nobody has stopped, by the workers' ids.
+    unstopped: Vec<(String, Arc<Process>)>,
     /// The requests that are on each worker, by what they ask for.
     under_way: watch::Sender<Vec<(String, String)>>,
     /// What a worker says that is to go on with another one's answer.
@@ -147,6 +149,7 @@ impl World {
             status: "ok",
             released: watch::Sender::new(false),
             processes: Vec::new(),
+            unstopped: Vec::new(),
             under_way: watch::Sender::default(),
             continues: Continues::Whole,
             continuations: Vec::new(),
@@ -281,7 +284,10 @@ impl Machine {
             Identity { exe_hash, ..state.identity.clone() }
         });
         let process = Arc::new(Process::start(&identity));
-        self.state(|state| state.processes.push(Arc::clone(&process)));
+        self.state(|state| {
+            state.processes.push(Arc::clone(&process));
+            state.unstopped.push((id.clone(), Arc::clone(&process)));
+        });
         let served = Served {
             machine: self.clone(),
             id: id.clone(),
@@ -551,6 +557,7 @@ impl Host for Machine {
     ) -> BoxFuture<'a, Result<(), Error>> {
         let mut under_way = self.state(|state| {
             state.stopped.push(id.to_owned());
+            state.unstopped.retain(|(one, _)| one != id);
             state.under_way.subscribe()
         });
         Box::pin(async move {
@@ -570,12 +577,8 @@ impl Host for Machine {
         drain: Duration,
     ) -> BoxFuture<'a, Result<(), Error>> {
         let spawned = self.state(|state| state.spawned.clone());
-        let of_model = move |id: &String| {
-            let name = |slot| InstanceName::worker(model, slot, hive).to_string();
-            (0..8).any(|slot| name(slot) == *id)
-        };
         Box::pin(async move {
-            for id in spawned.iter().filter(|id| of_model(id)) {
+            for id in spawned.iter().filter(|id| is_of(id, model, hive)) {
                 self.stop(config, id, drain).await?;
             }
             Ok(())
@@ -596,8 +599,13 @@ impl Host for Machine {
         Path::new(&config.paths.run).join(id).join("http.sock").exists()
     }
 
-    fn is_alive_for(&self, _: &RbeeConfig, _: &str, model: &str) -> bool {
-        self.state(|state| state.silent.iter().any(|silent| silent == model))
+    fn is_alive_for(&self, _: &RbeeConfig, hive: &str, model: &str, but: Option<&str>) -> bool {
+        self.state(|state| {
+            let is_one = |(id, process): &(String, Arc<Process>)| {
+                is_of(id, model, hive) && but != Some(id) && process.identity.is_alive()
+            };
+            state.unstopped.iter().any(is_one) || state.silent.iter().any(|silent| silent == model)
+        })
     }
 
     fn available_memory(&self) -> Option<u64> {
@@ -610,6 +618,11 @@ impl Host for Machine {
     fn memory_of(&self, _: &Identity) -> Option<u64> {
         Some(self.state(|state| state.resident))
     }
+}
+
+/// Whether it is a worker of the model.
+fn is_of(id: &str, model: &str, hive: &str) -> bool {
+    (0..8).any(|slot| InstanceName::worker(model, slot, hive).to_string() == id)
 }
 
 /// The smallest whole file: an architecture and one tensor of eight numbers.

@@ -47,9 +47,12 @@ pub fn is_taken(rbee: &RbeeConfig, id: &str) -> bool {
     instances(&rbee.paths.run).iter().any(|(name, _)| name == id)
 }
 
-/// Whether a worker of the hive for the model is alive, one that does not answer, or not yet, among them.
-pub fn is_alive_for(rbee: &RbeeConfig, hive: &str, model: &str) -> bool {
-    instances(&rbee.paths.run).iter().any(|(id, _)| is_worker_for(id, hive, model))
+/// Whether a worker of the hive for the model is alive, one that does not answer, or not yet, among them;
+/// but for the worker `but`, if one is named.
+pub fn is_alive_for(rbee: &RbeeConfig, hive: &str, model: &str, but: Option<&str>) -> bool {
+    let instances = instances(&rbee.paths.run);
+    let mut ids = instances.iter().map(|(id, _)| id.as_str());
+    ids.any(|id| is_worker_for(id, hive, model) && Some(id) != but)
 }
 
 fn is_worker_for(id: &str, hive: &str, model: &str) -> bool {
