@@ -88,7 +88,9 @@ pub(crate) fn from_detail(detail: ErrorDetail, status: Option<u16>) -> Failure {
             failure.hint("`./rbee model list` shows the models")
         }
         (ErrorCode::HiveNotFound, _) => failure.hint("`./rbee hive list` shows the hives"),
-        (ErrorCode::HiveUnavailable, _) => failure.hint("`./rbee logs hive` shows what it said"),
+        (ErrorCode::HiveUnavailable, _) => failure.hint(
+            "`./rbee logs hive` shows what it said, and docs/remote.md where that is on another machine",
+        ),
         (ErrorCode::WorkerUnavailable, _) => {
             failure.hint("`./rbee logs worker` shows what it said")
         }
