@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::future::{join_all, select_all};
 use router_client::{Answer, Begun};
 use serde_json::json;
 
@@ -127,6 +128,62 @@ async fn an_innocent_stream_goes_on_whose_worker_a_poison_request_has_ended() {
         let whole = vec![r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, "[DONE]"];
         assert_eq!(read(&answer), (whole, COMPLETED));
     }
+}
+
+/// A world whose workers are given so many requests at once, and a model.
+fn crowded(requests: usize) -> (World, String) {
+    let world = World::configured(|_| format!("[worker]\nparallel = {}\n", requests.div_ceil(2)));
+    let model = world.model("a");
+    (world, model)
+}
+
+#[tokio::test]
+async fn a_poison_request_among_many_is_found_by_few_crashes() {
+    const INNOCENT: usize = 60;
+    let (world, model) = crowded(INNOCENT + 1);
+    let innocents = join_all((0..INNOCENT).map(|_| world.ask_for(&model, "silent"))).await;
+    world.machine.has(INNOCENT).await;
+    let poison = world.ask_for(&model, "poison").await;
+    world.machine.has_crashed(1).await;
+    world.machine.release();
+    let poison = poison.end().await;
+    assert!(poison.body.contains("worker_crashed"), "{poison:?}");
+    for innocent in innocents {
+        let answer = innocent.end().await;
+        assert_eq!(read(&answer).1, COMPLETED, "{answer:?}");
+    }
+    let crashes = world.machine.state(|machine| machine.crashes.clone());
+    assert_eq!(crashes[0].len(), INNOCENT + 1);
+    // A quarter of them, a quarter of that, and the one alone.
+    assert!(crashes.len() <= 4, "{crashes:?}");
+    assert_eq!(crashes.last().unwrap(), &["poison"]);
+    let spawned = world.machine.state(|machine| machine.spawned.len());
+    assert!(spawned <= crashes.len() + 1, "{spawned} workers for {} crashes", crashes.len());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_off_again_beside_others_goes_on_once_more() {
+    let (world, model) = crowded(16);
+    let mut streams = join_all((0..16).map(|_| world.ask_for(&model, "slow"))).await;
+    for stream in &mut streams {
+        stream.says("data: {\"n\":1}").await;
+    }
+    world.machine.state(|machine| machine.continues = Continues::Waits);
+    world.machine.crash_all();
+    let continued = streams.iter_mut().map(|stream| Box::pin(stream.says("data: {\"n\":2}")));
+    drop(select_all(continued).await);
+    world.machine.state(|machine| machine.continues = Continues::Whole);
+    world.machine.crash_all();
+    for stream in streams {
+        let answer = stream.end().await;
+        let (chunks, state) = read(&answer);
+        assert_eq!((chunks.first(), chunks.last()), (Some(&r#"{"n":1}"#), Some(&"[DONE]")));
+        assert_eq!(state, COMPLETED, "{answer:?}");
+    }
+    let continuations = world.machine.state(|machine| machine.continuations.clone());
+    let again = json!([{"n": 1}, {"n": 2}]);
+    let again = continuations.iter().filter(|asked| asked["delivered"] == again).count();
+    assert!((1..=4).contains(&again), "{continuations:?}");
 }
 
 #[tokio::test]

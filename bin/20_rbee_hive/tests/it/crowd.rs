@@ -36,3 +36,27 @@ async fn a_thousand_requests_wait_for_a_worker_that_answers_four_at_once() {
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, CHUNKS), "{answer:?}");
     }
 }
+
+#[tokio::test]
+async fn a_thousand_streams_go_on_whose_worker_one_request_ends() {
+    let world = World::configured(|_| format!("[worker]\nparallel = {STREAMS}\n"));
+    let model = world.model("a");
+    let streams = (0..STREAMS).map(|_| async { world.ask_for(&model, "slow").await.end().await });
+    let poisoned = async {
+        world.machine.has(STREAMS).await;
+        let poison = world.ask_for(&model, "poison").await;
+        world.machine.has_crashed(1).await;
+        // Those of which nothing had come are asked anew.
+        world.machine.release();
+        poison.end().await
+    };
+    let both = async { tokio::join!(join_all(streams), poisoned) };
+    let (answers, poison) = tokio::time::timeout(DEADLINE, both).await.expect("in time");
+    assert!(poison.body.contains("worker_crashed"), "{poison:?}");
+    for answer in answers {
+        assert!(!answer.cut && answer.body.contains("data: [DONE]"), "{answer:?}");
+    }
+    let (crashes, spawned) =
+        world.machine.state(|machine| (machine.crashes.len(), machine.spawned.len()));
+    assert!(crashes <= 6 && spawned <= crashes + 1, "{crashes} crashes, {spawned} workers");
+}

@@ -351,6 +351,13 @@ impl Machine {
         self.state(|state| state.processes.clone()).iter().for_each(|process| process.crash());
     }
 
+    /// Waits until that many workers have crashed, of those that were started first.
+    pub(crate) async fn has_crashed(&self, count: usize) {
+        for process in self.state(|state| state.processes[..count].to_vec()) {
+            process.crashed().await;
+        }
+    }
+
     /// Ends the process without a word.
     pub(crate) fn crash(&self, process: &Identity) {
         let processes = self.state(|state| state.processes.clone());

@@ -1,5 +1,7 @@
 use reqwest::RequestBuilder;
 
+use crate::suspect::Suspect;
+
 /// What one attempt needs: the request, and whatever is to be held while it is answered.
 #[derive(Debug)]
 pub struct Attempt<G> {
@@ -16,6 +18,6 @@ pub struct Again {
     /// How many attempts have failed; from the first failure on nothing that is remembered of the
     /// process must be trusted.
     pub failed: usize,
-    /// Whether the request may be why a process ended, so that no other is to run beside it.
-    pub alone: bool,
+    /// Set where the request may be why a process ended.
+    pub suspect: Option<Suspect>,
 }

@@ -24,6 +24,7 @@ use crate::{
     Again, Attempt, Form, Head, Held, Level, NextLevel, Pool, Relays, Start,
     drive::Subject,
     respond,
+    suspect::Suspect,
     wanted::{Completion, Wanted},
 };
 
@@ -93,10 +94,11 @@ impl<L: Level> NextLevel for Pool<L> {
         &self,
         completion: Completion,
         delivered: Vec<Box<RawValue>>,
+        suspect: Suspect,
         job: JobEmitter,
     ) -> Result<Attempt<Self::Held>, ErrorBody> {
         let completion = completion.continued(delivered).map_err(ApiError::internal)?;
-        self.attempt(completion, job, Again { failed: 1, alone: true }).await
+        self.attempt(completion, job, Again { failed: 1, suspect: Some(suspect) }).await
     }
 }
 
@@ -152,11 +154,11 @@ impl<L: Level> Pool<L> {
         &self,
         completion: Completion,
         job: JobEmitter,
-        Again { failed, alone }: Again,
+        Again { failed, suspect }: Again,
     ) -> Result<Attempt<Held<L::Handle>>, ErrorBody> {
         let wanted = Wanted::of(completion.fresh, failed > 0);
         let (reach, caller) = (completion.reach, Some(Arc::clone(&completion.caller)));
-        let wanted = Wanted { alone, reach, caller, job: Some(job), ..wanted };
+        let wanted = Wanted { suspect, reach, caller, job: Some(job), ..wanted };
         let (handle, busy) = self.acquire_for(&completion.model, wanted).await?;
         let request = self.level().completion(&handle, &completion);
         let request = request

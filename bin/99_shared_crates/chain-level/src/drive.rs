@@ -11,6 +11,7 @@ use crate::{
     attempt::{Again, Attempt},
     metrics::{Ended, Measured},
     relay::{Answer, Failure, refusal, relay},
+    suspect::Suspect,
     transfer::{Asked, Departure, Reply, Transfer},
 };
 
@@ -54,6 +55,7 @@ enum End {
 struct Cut {
     completion: Completion,
     delivered: Vec<Box<RawValue>>,
+    suspect: Suspect,
 }
 
 /// Runs `job` to its end: gets an attempt from `acquire`, relays it, tries again if the process
@@ -142,7 +144,7 @@ where
     N: NextLevel,
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
-    let (mut begun, mut alone) = (0, false);
+    let (mut begun, mut suspect) = (0, None::<Suspect>);
     let mut cut = None;
     // What its client is told if an answer that was cut off is one that cannot be continued.
     let mut otherwise = None;
@@ -159,13 +161,15 @@ where
                 Err(gone) => {
                     let body = gone_for(gone, reading.is_answered()).await;
                     if reading.is_answered() {
-                        let Some(rest) = Cut::of(job, asked) else { return Err(body) };
+                        let rest = Cut::of(job, asked.as_ref(), Suspect::ALONE);
+                        let Some(rest) = rest else { return Err(body) };
+                        *asked = None;
                         tracing::warn!(
                             why = body.error.message,
                             "an answer has nobody who gives its rest; going on with it"
                         );
                         (cut, otherwise) = (Some(rest), Some(body));
-                        (begun, alone) = (0, true);
+                        (begun, suspect) = (0, Some(Suspect::ALONE));
                     } else if reading.fail().is_none() || begun == BEGINNINGS {
                         return Err(body);
                     }
@@ -176,14 +180,14 @@ where
             None => {
                 begun += 1;
                 let acquired = match cut.take() {
-                    Some(Cut { completion, delivered }) => {
-                        next.go_on(completion, delivered, job.emitter()).await
+                    Some(Cut { completion, delivered, suspect }) => {
+                        next.go_on(completion, delivered, suspect, job.emitter()).await
                     }
-                    None => acquire(Again { failed: reading.failed(), alone }).await,
+                    None => acquire(Again { failed: reading.failed(), suspect }).await,
                 };
                 let Attempt { request, at, guard } = match acquired {
                     Ok(attempt) => attempt,
-                    Err(body) if alone => {
+                    Err(body) if suspect.is_some() => {
                         return Err(crashed(reading.is_answered(), &body.error.message));
                     }
                     Err(body) => return Err(body),
@@ -199,24 +203,34 @@ where
             outcome = answered(sent, answer, reading) => outcome,
         };
         let blamed = match (&outcome, &held) {
-            (Err(Failure::Broken { why }), Some(held)) if held.blames().await => Some(why.clone()),
+            (Err(failure), Some(held)) => match failure.of_process(suspect.is_some()) {
+                Some(why) => held.blames().await.map(|blamed| (why, blamed.again(suspect))),
+                None => None,
+            },
             _ => None,
         };
         drop(held);
-        if let Some(why) = blamed {
-            // Others that were under way are tried again as well, each alone: that counts for none.
-            if alone {
+        if let Some((why, blamed)) = blamed {
+            // Others that were under way are tried again as well: that counts for none.
+            if suspect.is_some_and(Suspect::is_alone) {
                 return Err(crashed(reading.is_answered(), &why));
             }
             if reading.is_answered() {
                 let body = crashed(true, &why);
-                let Some(rest) = Cut::of(job, asked) else { return Err(body) };
+                let rest = Cut::of(job, asked.as_ref(), blamed);
+                let Some(rest) = rest else { return Err(body) };
                 (cut, otherwise) = (Some(rest), Some(body));
             }
-            tracing::warn!(why, "a process ended while it had this request; trying that alone");
-            *asked = None;
+            tracing::warn!(
+                why,
+                ?blamed,
+                "a process ended while it had this request; trying it again"
+            );
+            if blamed.is_alone() {
+                *asked = None;
+            }
             reading.begin_anew();
-            (begun, alone) = (0, true);
+            (begun, suspect) = (0, Some(blamed));
             continue;
         }
         match outcome {
@@ -250,12 +264,13 @@ where
 }
 
 impl Cut {
-    /// Once for each request. `None` where not all is known that was asked and that has come.
-    fn of(job: &JobWriter, asked: &mut Option<Completion>) -> Option<Self> {
-        let completion = asked.take()?;
+    /// `None` where not all is known that was asked and that has come.
+    fn of(job: &JobWriter, asked: Option<&Completion>, suspect: Suspect) -> Option<Self> {
+        let completion = asked?.clone();
         let chunks = job.events()?.into_iter().filter(|event| event.name.is_none());
         let delivered = chunks.map(|chunk| serde_json::from_slice(&chunk.data));
-        Some(Self { completion, delivered: delivered.collect::<Result<_, _>>().ok()? })
+        let delivered = delivered.collect::<Result<_, _>>().ok()?;
+        Some(Self { completion, delivered, suspect })
     }
 }
 

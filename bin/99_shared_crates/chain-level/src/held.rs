@@ -1,6 +1,6 @@
 use std::{future, time::Duration};
 
-use crate::slot::Busy;
+use crate::{slot::Busy, suspect::Suspect};
 
 /// How long after its connections a process may end that has ended.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -17,10 +17,10 @@ pub trait Hold: Send + Sync {
         future::pending()
     }
 
-    /// Of a process whose connection broke: whether it has ended, and may have ended because of what it
+    /// Of a process whose connection broke: set if it has ended, and may have ended because of what it
     /// was answering.
-    fn blames(&self) -> impl Future<Output = bool> + Send {
-        future::ready(false)
+    fn blames(&self) -> impl Future<Output = Option<Suspect>> + Send {
+        future::ready(None)
     }
 }
 
@@ -56,14 +56,15 @@ impl<T: Send + Sync> Hold for Held<T> {
         }
     }
 
-    async fn blames(&self) -> bool {
-        let Some(busy) = self.busy.as_ref().filter(|_| self.can_be_ended) else { return false };
+    async fn blames(&self) -> Option<Suspect> {
+        let busy = self.busy.as_ref().filter(|_| self.can_be_ended)?;
         // The kernel closes connections a moment before it says that their process has ended.
         let ended = async {
             while !busy.running().is_lost() {
                 tokio::time::sleep(POLL).await;
             }
         };
-        tokio::time::timeout(MOMENT, ended).await.is_ok()
+        tokio::time::timeout(MOMENT, ended).await.ok()?;
+        Some(Suspect::one_of(busy.running().active_at_its_end()))
     }
 }

@@ -16,6 +16,7 @@ mod level; // what is known of the next level
 mod gate; // who is let to a process, and in what order
 mod slot; // the place of one process
 mod places; // those of all processes
+mod suspect; // who is tried again beside whom after a process has ended
 mod held; // a process, as a request holds it
 mod pool; // the processes in use
 mod metrics; // what is counted
@@ -69,6 +70,7 @@ pub use crate::{
     serve::serve,       // (&Daemon, listener, Router)
     slot::{Busy, Lapse, Renewed, Running, Slot},
     start::Start,
+    suspect::Suspect,
     transfer::Transfer,
     wanted::{Completion, Wanted},
 };

@@ -5,14 +5,14 @@ use job_server::JobEmitter;
 use rbee_api::{ErrorBody, ErrorCode};
 use serde_json::value::RawValue;
 
-use crate::{Hold, attempt::Attempt, wanted::Completion};
+use crate::{Hold, attempt::Attempt, suspect::Suspect, wanted::Completion};
 
 /// The processes that do a level's work: what it puts a request to, and where it reads on.
 pub trait NextLevel: Source<Held: Hold, Error = ErrorBody> + Clone + Send + 'static {
     /// Whether another process can go on with an answer whose own has ended.
     const CONTINUES: bool = false;
 
-    /// Has a process that answers nobody else meanwhile go on with the answer to `completion` behind
+    /// Has a process that answers nobody but such suspects meanwhile go on with the answer to `completion` behind
     /// what was `delivered` of it.
     ///
     /// # Errors
@@ -22,6 +22,7 @@ pub trait NextLevel: Source<Held: Hold, Error = ErrorBody> + Clone + Send + 'sta
         &self,
         _completion: Completion,
         _delivered: Vec<Box<RawValue>>,
+        _suspect: Suspect,
         _job: JobEmitter,
     ) -> impl Future<Output = Result<Attempt<Self::Held>, ErrorBody>> + Send {
         let message = "nobody here goes on with another one's answer";

@@ -15,6 +15,7 @@ use crate::{
     level::{Level, Place},
     places::Places,
     slot::{Busy, Running, Slot},
+    suspect::{Seat, Suspect},
     wanted::Wanted,
 };
 
@@ -78,13 +79,13 @@ impl<L: Level> Pool<L> {
         }
     }
 
-    /// Waits for the turn of whoever asks; a request that is to be alone waits for that instead.
+    /// Waits for the turn of whoever asks; a suspect waits for others instead.
     async fn pass(
         &self,
         slot: &Arc<Slot<L::Handle>>,
         wanted: &Wanted,
     ) -> Result<Option<Pass>, ErrorBody> {
-        let Some(caller) = wanted.caller.as_ref().filter(|_| !wanted.alone) else {
+        let Some(caller) = wanted.caller.as_ref().filter(|_| wanted.suspect.is_none()) else {
             return Ok(None);
         };
         let occupant = slot.current();
@@ -165,8 +166,8 @@ impl<L: Level> Pool<L> {
         slot: &Arc<Slot<L::Handle>>,
         wanted: &Wanted,
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
-        if wanted.alone {
-            return self.acquire_alone(Arc::clone(slot), wanted).await;
+        if let Some(suspect) = wanted.suspect {
+            return self.acquire_in_ward(slot, suspect, wanted).await;
         }
         if !wanted.distrust
             && let Some(running) = slot.current()
@@ -274,16 +275,43 @@ impl<L: Level> Pool<L> {
         Running::new(handle, identity, L::is_alive)
     }
 
-    /// A process beside the place, which nobody else gets while the guard is held. One request at a time
-    /// has one.
-    async fn acquire_alone(
+    /// A process beside the place, which only suspects get, as many at a time as may be beside one
+    /// another.
+    async fn acquire_in_ward(
         &self,
-        slot: Arc<Slot<L::Handle>>,
+        slot: &Arc<Slot<L::Handle>>,
+        suspect: Suspect,
         wanted: &Wanted,
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
-        let turn = Arc::clone(&slot.alone).lock_owned().await;
+        let (pool, place) = (self.clone(), Arc::clone(slot));
+        let seat = Seat::take(slot, suspect, move |process| {
+            pool.places().has_left(&process);
+            // It has shown that it works, and serves everybody where nothing else does.
+            if !process.is_lost() && !place.fill(&process) {
+                pool.retire(process, "in which requests were tried again");
+            }
+        });
+        seat.is_let_in().await;
+        let turn = slot.ward.bringing_up.lock().await;
+        let running = match slot.ward.process() {
+            Some(running) if self.serves_suspects(&running, wanted).await => running,
+            _ => self.bring_up_beside(slot, wanted).await?,
+        };
+        drop(turn);
+        Ok((running.handle.clone(), Busy::in_ward(running, seat)))
+    }
+
+    async fn serves_suspects(&self, running: &Running<L::Handle>, wanted: &Wanted) -> bool {
+        !running.is_lost() && (!wanted.fresh || self.level().is_current(&running.handle).await)
+    }
+
+    async fn bring_up_beside(
+        &self,
+        slot: &Arc<Slot<L::Handle>>,
+        wanted: &Wanted,
+    ) -> Result<Arc<Running<L::Handle>>, ErrorBody> {
         let retire = |old, why| self.retire(old, why);
-        let place = Place { places: self.places(), slot: &slot, stale: None, retire: &retire };
+        let place = Place { places: self.places(), slot, stale: None, retire: &retire };
         let running = self.brought_up(place, wanted).await?;
         // Known, so that it is looked after and adopted for nobody.
         self.places().leaves(&running);
@@ -292,16 +320,13 @@ impl<L: Level> Pool<L> {
         {
             slot.forget(&adopted);
         }
-        let (pool, beside) = (self.clone(), Arc::clone(&running));
-        let settle = move || {
-            pool.places().has_left(&beside);
-            // It has shown that it works, and serves everybody where nothing else does.
-            if !beside.is_lost() && !slot.fill(&beside) {
-                pool.retire(beside, "which one request had for itself");
+        if let Some(before) = slot.ward.set(Arc::clone(&running)) {
+            self.places().has_left(&before);
+            if !before.is_lost() {
+                self.retire(before, "which another one has replaced");
             }
-            drop(turn);
-        };
-        Ok((running.handle.clone(), Busy::alone(running, settle)))
+        }
+        Ok(running)
     }
 
     /// Starts or replaces what is in the place; one caller at a time.

@@ -40,6 +40,16 @@ impl Failure {
         if error.is_connect() { Self::Unreached { why } } else { Self::Broken { why } }
     }
 
+    /// Why, if whoever was asked may have ended because of that. One that was not reached may have where
+    /// requests are `tried` again beside one another: another one of them has ended it.
+    pub(crate) fn of_process(&self, tried: bool) -> Option<String> {
+        match self {
+            Self::Broken { why } => Some(why.clone()),
+            Self::Unreached { why } if tried => Some(why.clone()),
+            Self::Unreached { .. } | Self::Refused(_) => None,
+        }
+    }
+
     /// The client's view of it.
     pub(crate) fn into_body(self, answered: bool) -> ErrorBody {
         match self {

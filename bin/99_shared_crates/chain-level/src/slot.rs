@@ -1,7 +1,6 @@
 use std::{
-    fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -10,7 +9,10 @@ use std::{
 use daemon_lifecycle::Identity;
 use tokio::sync::watch;
 
-use crate::gate::{Gate, Pass};
+use crate::{
+    gate::{Gate, Pass},
+    suspect::{Seat, Ward},
+};
 
 /// How long after one look at a process's freshness the next may follow, when nobody waits for it.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,8 +25,8 @@ pub struct Slot<T> {
     pub bringing_up: tokio::sync::Mutex<()>,
     /// Requests that want the process in this place and have not got it yet.
     waiting: AtomicU32,
-    /// Held by the one request that has a process of its own beside this place.
-    pub(crate) alone: Arc<tokio::sync::Mutex<()>>,
+    /// Those that are tried again in a process beside this place.
+    pub(crate) ward: Ward<T>,
     /// Before which those requests wait that its process is not given yet.
     pub(crate) gate: Gate,
     current: Mutex<Option<Arc<Running<T>>>>,
@@ -50,6 +52,8 @@ pub struct Running<T> {
     missed: AtomicU32,
     being_renewed: AtomicBool,
     active: watch::Sender<u32>,
+    /// How many requests it was answering when it was first found to have ended.
+    active_at_its_end: OnceLock<u32>,
     since: Instant,
     /// What the process said of itself when it was last asked: others may use it too.
     reported: AtomicU32,
@@ -80,12 +84,9 @@ pub struct Busy<T> {
     running: Arc<Running<T>>,
     /// Lets the next one in, before the process looks idle.
     pass: Option<Pass>,
-    /// Dropped after the request: what is to become of a process that it had for itself.
-    alone: Option<Alone>,
+    /// Of a request that is tried again beside the place; dropped after the request.
+    seat: Option<Seat<T>>,
 }
-
-/// Settles what is to become of a process that one request had for itself.
-pub(crate) struct Alone(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 /// A request that waits for the process in a place.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl<T> Slot<T> {
             name,
             bringing_up: tokio::sync::Mutex::default(),
             waiting: AtomicU32::new(0),
-            alone: Arc::default(),
+            ward: Ward::default(),
             gate: Gate::default(),
             current: Mutex::default(),
             refreshed: Mutex::default(),
@@ -190,6 +191,7 @@ impl<T> Running<T> {
             missed: AtomicU32::new(0),
             being_renewed: AtomicBool::new(false),
             active: watch::Sender::new(0),
+            active_at_its_end: OnceLock::new(),
             since: Instant::now(),
             reported: AtomicU32::new(0),
             used: Mutex::new(Instant::now()),
@@ -214,6 +216,12 @@ impl<T> Running<T> {
     /// Requests that it is answering now.
     pub fn active(&self) -> u32 {
         *self.active.borrow()
+    }
+
+    /// Requests that it was answering when this was first asked; of a process that has ended, by one of
+    /// them.
+    pub(crate) fn active_at_its_end(&self) -> usize {
+        *self.active_at_its_end.get_or_init(|| self.active()) as usize
     }
 
     /// Resolves when a request has begun or ended on it since this was called.
@@ -285,7 +293,7 @@ impl<T> Busy<T> {
     pub fn new(running: Arc<Running<T>>) -> Self {
         running.active.send_modify(|active| *active += 1);
         running.touch();
-        Self { running, pass: None, alone: None }
+        Self { running, pass: None, seat: None }
     }
 
     /// The same of a request that was let in.
@@ -294,13 +302,10 @@ impl<T> Busy<T> {
         self
     }
 
-    /// The same for a request that has the process for itself; `settle` follows it.
-    pub(crate) fn alone(
-        running: Arc<Running<T>>,
-        settle: impl FnOnce() + Send + Sync + 'static,
-    ) -> Self {
+    /// The same of a request that is tried again.
+    pub(crate) fn in_ward(running: Arc<Running<T>>, seat: Seat<T>) -> Self {
         let mut busy = Self::new(running);
-        busy.alone = Some(Alone(Some(Box::new(settle))));
+        busy.seat = Some(seat);
         busy
     }
 
@@ -322,21 +327,7 @@ impl<T> Drop for Busy<T> {
         drop(self.pass.take());
         self.running.touch();
         self.running.active.send_modify(|active| *active -= 1);
-        drop(self.alone.take());
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        if let Some(settle) = self.0.take() {
-            settle();
-        }
-    }
-}
-
-impl fmt::Debug for Alone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Alone").finish_non_exhaustive()
+        drop(self.seat.take());
     }
 }
 

@@ -7,6 +7,8 @@ use rbee_api::{Continuation, KeepAlive, ModelReach, paths};
 use reqwest::{Method, header::HeaderValue};
 use serde_json::value::RawValue;
 
+use crate::suspect::Suspect;
+
 /// What a request wants of the process that answers it.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -14,8 +16,8 @@ pub struct Wanted {
     pub fresh: bool,
     /// Whether the process that is remembered has failed this request already.
     pub distrust: bool,
-    /// Whether it is to be a process that answers nobody else meanwhile.
-    pub alone: bool,
+    /// Set where it is to be a process that answers nobody but such suspects meanwhile.
+    pub suspect: Option<Suspect>,
     /// Who waits for it to be built, if it must.
     pub waits: Waits,
     /// Which models whoever asks may name.
@@ -31,7 +33,7 @@ impl Default for Wanted {
     fn default() -> Self {
         let (waits, reach) = (Waits::Program, ModelReach::Any);
         let caller = None;
-        Self { fresh: false, distrust: false, alone: false, waits, reach, caller, job: None }
+        Self { fresh: false, distrust: false, suspect: None, waits, reach, caller, job: None }
     }
 }
 
