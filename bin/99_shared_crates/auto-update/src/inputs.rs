@@ -4,11 +4,13 @@ mod depinfo; // what the compiler read
 mod graph; // manifests, and through which packages one reaches the binary
 mod script; // what a build script watches
 mod overlooked; // what cargo wrongly took for unchanged
+mod way; // through what a path leads
 mod units; // one compilation or one run of a build script
+mod fingerprint; // what cargo keeps of it
 mod set; // what is to be recorded
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
@@ -30,6 +32,7 @@ pub(crate) use graph::path_dependencies;
 use set::InputSet;
 use units::{ScriptRun, Units};
 
+pub(crate) use fingerprint::Missed;
 pub(crate) use units::{is_of_elsewhere, mark_of, twins};
 
 /// How far the clock of another file system may be from ours, in nanoseconds.
@@ -49,8 +52,8 @@ pub(crate) struct Gathered {
     pub(crate) leads: Digest,
     /// Why the list is not complete, if it is not.
     pub(crate) opaque: Option<String>,
-    /// Packages that cargo took for unchanged, though a file of theirs changed.
-    pub(crate) overlooked: BTreeSet<String>,
+    /// What cargo took for up to date, though a file of it changed.
+    pub(crate) overlooked: Vec<Missed>,
     /// A file that may have changed while it was being compiled.
     pub(crate) changed_during: Option<PathBuf>,
     /// A build script may have written that file itself.
@@ -68,6 +71,14 @@ pub(crate) struct BuildContext<'a> {
     pub(crate) last: Option<&'a Receipt>,
     /// What was seen right before cargo was started.
     pub(crate) before: &'a Before,
+}
+
+impl BuildContext<'_> {
+    /// The folders that cargo writes to.
+    fn built_places(&self) -> Vec<PathBuf> {
+        let way = self.metadata.and_then(|metadata| metadata.build_directory.clone());
+        std::iter::once(self.world.target_dir.to_owned()).chain(way).collect()
+    }
 }
 
 /// The world right before cargo was started.
@@ -163,7 +174,7 @@ pub(crate) fn gather(
             set.add(file, if generated { InputKind::Generated } else { InputKind::Source });
         }
     }
-    let built = built_places(context, report);
+    let built = written_places(context, report);
     for run in &units.scripts {
         let watching = run.package_name();
         run.watched.iter().for_each(|path| set.add_watched(path, watching, &built));
@@ -194,7 +205,7 @@ pub(crate) fn gather(
         tools: toolchain::found(context.world.config, context.world.environment),
         leads: toolchain::leads(context.world.config, context.world.environment),
         opaque: set.opaque,
-        overlooked: BTreeSet::new(),
+        overlooked: Vec::new(),
         changed_during: None,
         is_scripts_own: false,
     };
@@ -225,10 +236,9 @@ fn is_settled(entry: &Entry, writer: Option<&ScriptRun>, then: &Hashes) -> bool 
     writer.is_some() && then.knows(&entry.path, entry.look, entry.hash)
 }
 
-/// The folders that cargo writes to.
-fn built_places(context: BuildContext<'_>, report: &Report) -> Vec<PathBuf> {
-    let mut places = vec![context.world.target_dir.to_owned()];
-    places.extend(context.metadata.and_then(|metadata| metadata.build_directory.clone()));
+/// The folders that cargo writes to, those below them by other paths included.
+fn written_places(context: BuildContext<'_>, report: &Report) -> Vec<PathBuf> {
+    let mut places = context.built_places();
     for artifact in &report.artifacts {
         for dir in artifact.filenames.iter().filter_map(|file| file.parent()) {
             let is_known = places.iter().any(|place| place == dir);

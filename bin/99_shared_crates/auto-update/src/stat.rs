@@ -15,7 +15,7 @@ use crate::error::{Error, on};
 /// Kept as bytes so that one comparison of memory decides, whatever the optimisation level. It is
 /// compared for equality only: the order of two times means nothing across file systems, clocks
 /// and tools that set them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct StatVector(pub(crate) [u8; Self::LEN]);
 
 impl StatVector {

@@ -1,6 +1,7 @@
 //! One build, repeated while files change under it.
 
 use std::{
+    collections::{BTreeSet, HashSet},
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use crate::{
     compare::Hashes,
     error::Error,
     freshness::{Artifact, Change},
-    inputs::{self, Before, Gathered},
+    inputs::{self, Before, Gathered, Missed},
     layout::Layout,
     members,
     receipt::Look,
@@ -82,6 +83,7 @@ impl<'a> Attempts<'a> {
             baseline.extend(Baseline::of(last, layout, &mut hashes));
         }
         let mut first = None;
+        let mut forgotten = Forgotten::default();
         let mut rewritten: Option<PathBuf> = None;
         // Who changes it may be the build itself, so that counts but once.
         let mut failed_beside_a_change = false;
@@ -157,6 +159,11 @@ impl<'a> Attempts<'a> {
                         format!("`{}` changed each time while it was built", path.display())
                     });
                 }
+                if let Some(missed) = gathered.overlooked.first() {
+                    gathered.opaque.get_or_insert_with(|| {
+                        format!("cargo does not compile `{}` again", missed.package_id)
+                    });
+                }
                 break (report, metadata, gathered, linked);
             }
             if is_damaged {
@@ -164,7 +171,7 @@ impl<'a> Attempts<'a> {
             } else if gathered.changed_during.is_some() {
                 // Once more, with what is known now.
             } else if !gathered.overlooked.is_empty() {
-                cargo::clean(known.layout, &gathered.overlooked)?;
+                forgotten.forget(known.layout, &gathered.overlooked)?;
             } else {
                 if let Some(joint) = &joint {
                     for companion in &companions {
@@ -195,6 +202,25 @@ impl<'a> Attempts<'a> {
         let compiled = report.artifacts.iter().any(|artifact| !artifact.fresh);
         progress.end(identical || !compiled, self.began.elapsed(), identical);
         Ok(Some(artifact))
+    }
+}
+
+/// What cargo was made to do again, as it was before.
+#[derive(Default)]
+struct Forgotten(HashSet<(PathBuf, StatVector)>);
+
+impl Forgotten {
+    /// Makes cargo do again what it overlooked.
+    fn forget(&mut self, layout: &Layout, overlooked: &[Missed]) -> Result<(), Error> {
+        let mut packages = BTreeSet::new();
+        for missed in overlooked {
+            // What cargo keeps may lie elsewhere one day. It knows the place, but removes more.
+            let is_done_in_vain = !self.0.insert(missed.mark.clone());
+            if is_done_in_vain || !missed.forget()? {
+                packages.insert(missed.package_id.clone());
+            }
+        }
+        if packages.is_empty() { Ok(()) } else { cargo::clean(layout, &packages) }
     }
 }
 

@@ -8,19 +8,22 @@
 //!
 //! A unit that somebody else has compiled meanwhile may have seen the content that is there now.
 //! There only times can tell: the ctime cannot be set, so a file whose ctime is later than the
-//! compilation and whose mtime is not was changed behind cargo's back, and so was one in a folder
-//! that was put in the place of another since.
+//! compilation and whose mtime is not was changed behind cargo's back, and so may one have been on
+//! the way to which a folder or a link was put in the place of another since.
 
 use std::{
     cell::OnceCell,
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
     BuildContext,
+    fingerprint::Missed,
     units::{Mark, ScriptRun, Units},
+    way::way_to,
 };
 use crate::{
     compare::{Hashes, World},
@@ -32,7 +35,7 @@ use crate::{
     stat::{StatVector, lstat, stat},
 };
 
-/// The packages, by cargo's ids, whose compilations or build scripts missed a change.
+/// The compilations and the runs of build scripts that missed a change.
 ///
 /// `entries` are the inputs as they are now.
 pub(crate) fn find(
@@ -40,7 +43,7 @@ pub(crate) fn find(
     context: BuildContext<'_>,
     entries: &[Entry],
     hashes: &mut Hashes,
-) -> BTreeSet<String> {
+) -> Vec<Missed> {
     let now = entries.iter().filter(|entry| has_content(entry.look));
     let sight = Sight {
         context,
@@ -52,6 +55,8 @@ pub(crate) fn find(
             .filter_map(|dir| Some((dir.clone(), hashes.files_of(&dir)?)))
             .collect(),
         others: OnceCell::new(),
+        root: real(context.world.root),
+        built: context.built_places().iter().map(|place| real(place)).collect(),
     };
     let compiled = units.compiled.iter().filter(|unit| {
         let is_overlooked = || unit.files.iter().any(|file| sight.missed(file, &unit.mark));
@@ -64,7 +69,11 @@ pub(crate) fn find(
             || run.is_silent && package_changed_unseen(run, &sight)
             || run.mark.at < context.before.first.ctime() && sight.is_anybodys(&run.mark)
     });
-    compiled.map(|unit| &unit.package_id).chain(run.map(|run| &run.package_id)).cloned().collect()
+    compiled.map(Missed::compilation).chain(run.map(Missed::run)).collect()
+}
+
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// What the compiler or a build script reads, as opposed to what decides whether it does.
@@ -117,6 +126,9 @@ struct Sight<'a> {
     files: HashMap<PathBuf, Arc<Files>>,
     /// Of earlier builds and of other binaries; few builds need them.
     others: OnceCell<Vec<Memory>>,
+    /// The workspace, and where cargo builds, by the paths that no link leads through.
+    root: PathBuf,
+    built: Vec<PathBuf>,
 }
 
 impl Sight<'_> {
@@ -154,29 +166,44 @@ impl Sight<'_> {
             return self.has_changed(path, Some(then));
         }
         let changed = self.has_changed(path, self.last.as_ref());
-        let later = |path: &Path| matches!(lstat(path), Ok(Some(state)) if state.ctime() > mark.at);
-        // An entry that comes or goes sets both times of a folder; another name of its own, one.
-        let is_moved =
-            |state: StatVector| state.ctime() > mark.at && state.ctime() != state.mtime();
-        let moved = |path: &Path| matches!(lstat(path), Ok(Some(state)) if is_moved(state));
         if path.is_dir() && !changed {
-            // A folder's times change with every file that is written in it.
-            return moved(path) || self.folders_of(path).any(moved);
+            // An entry that comes or goes sets both times of a folder; another name of its own, one.
+            let is_moved =
+                |state: StatVector| state.ctime() > mark.at && state.ctime() != state.mtime();
+            let states = [lstat(path), stat(path)];
+            return states.iter().any(|state| matches!(state, Ok(Some(state)) if is_moved(*state)))
+                || self.is_another_way(path, mark, changed);
         }
         let Ok(Some(state)) = stat(path) else { return false };
         if state.mtime() > mark.at {
             // Cargo has looked at it and did nothing, or never looks.
             return changed || !mark.is_watched;
         }
-        // A folder that was moved may have been written in since, which hides it. Those of the
-        // package may be suspected for that: it costs a compilation at most. Those above change all
-        // the time.
-        let is_inside = |dir: &Path| {
-            let (package, target) = (&mark.package_dir, self.context.world.target_dir);
-            dir != package && dir.starts_with(package) && !dir.starts_with(target)
-        };
-        let is_other = |dir: &Path| moved(dir) || (changed || is_inside(dir)) && later(dir);
-        state.ctime() > mark.at || later(path) || self.folders_of(path).any(is_other)
+        state.ctime() > mark.at || self.is_another_way(path, mark, changed)
+    }
+
+    /// Whether a folder or a link through which `path` leads may have come there after `mark`.
+    fn is_another_way(&self, path: &Path, mark: &Mark, changed: bool) -> bool {
+        let (place, package) = (real(&mark.path), real(&mark.package_dir));
+        let later = |state: StatVector| state.ctime() > mark.at;
+        way_to(path).into_iter().any(|step| {
+            // What gets another name, or goes, changes the folder that holds it too.
+            if !later(step.state) || !later(step.holder) {
+                return false;
+            }
+            // What was built came along with it. Where it lies elsewhere, another checkout's is
+            // told by that.
+            if place.starts_with(&step.path)
+                || self.root.parent().is_some_and(|above| above.starts_with(&step.path))
+            {
+                return false;
+            }
+            // An entry of its own that came or went since hides that it was moved.
+            let is_hidden = step.state.is_dir() && step.state.ctime() == step.state.mtime();
+            let is_near = [&self.root, &package].iter().any(|dir| step.path.starts_with(dir));
+            let is_built = self.built.iter().any(|dir| step.path.starts_with(dir));
+            !is_hidden || !is_built && (changed || is_near)
+        })
     }
 
     /// The same of anything below a folder that the script watches.
@@ -188,11 +215,6 @@ impl Sight<'_> {
     /// Cargo has seen it change; where it did nothing the file is one that git ignores.
     fn is_newer(path: &Path, mark: &Mark) -> bool {
         mark.is_watched && matches!(stat(path), Ok(Some(state)) if state.mtime() > mark.at)
-    }
-
-    fn folders_of<'p>(&self, path: &'p Path) -> impl Iterator<Item = &'p Path> {
-        let above_root = self.context.world.root.parent();
-        path.ancestors().skip(1).take_while(move |dir| Some(*dir) != above_root)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{BuildContext, depinfo::DepInfo, script::Watches};
+use super::{BuildContext, depinfo::DepInfo, fingerprint::Fingerprint, script::Watches};
 use crate::{
     cargo::{ArtifactMessage, Report, ScriptMessage},
     environment::is_set_by_cargo,
@@ -49,6 +49,7 @@ pub(crate) struct Compiled {
     pub(crate) is_fresh: bool,
     /// The list that the compiler wrote once it had read its files.
     pub(crate) mark: Mark,
+    pub(super) fingerprint: Fingerprint,
     /// What it read, but for what a registry's checksum vouches for.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -175,10 +176,13 @@ impl Units {
                 named.filter(|name| !is_set_by_cargo(name) && !set_by_script.contains(&name)),
             );
             let files = info.files.into_iter().map(|file| normalized(&base.join(file)));
+            let fingerprint = Fingerprint::of(&path, artifact);
+            let begin = modified(&path).and_then(|end| fingerprint.begin(end));
             self.compiled.push(Compiled {
                 package_id: artifact.package_id.clone(),
                 is_fresh: artifact.fresh,
-                mark: Mark::of(&path, begin_of(&path, artifact), &artifact.package_id, dir),
+                mark: Mark::of(&path, begin, &artifact.package_id, dir),
+                fingerprint,
                 files: files.filter(|file| !immutable.holds(file)).collect(),
             });
         }
@@ -262,7 +266,7 @@ impl Immutable {
     }
 }
 
-fn modified(path: &Path) -> Option<i64> {
+pub(super) fn modified(path: &Path) -> Option<i64> {
     stat(path).ok().flatten().map(|state| state.mtime())
 }
 
@@ -344,27 +348,7 @@ fn linked_dirs(executable: &Path, context: BuildContext<'_>) -> Vec<PathBuf> {
     dirs
 }
 
-/// When the compilation began that wrote the list at `dep_info`: what it read was there later.
-fn begin_of(dep_info: &Path, artifact: &ArtifactMessage) -> Option<i64> {
-    const STAMP: &str = "invoked.timestamp";
-    let end = modified(dep_info)?;
-    let dir = dep_info.parent()?;
-    if let Some(begin) = modified(&dir.with_file_name("fingerprint").join(STAMP)) {
-        return Some(begin);
-    }
-    let places = dir.ancestors().take(4).map(|above| above.join(".fingerprint"));
-    let units = places.into_iter().find(|place| place.is_dir())?;
-    let stem = dep_info.file_stem()?.to_str()?;
-    let hash = stem.rsplit_once('-').map(|(_, hash)| hash).filter(|hash| hash.len() == 16);
-    let is_of_unit = |unit: &PathBuf| match hash {
-        Some(hash) => unit.to_str().is_some_and(|name| name.ends_with(hash)),
-        None => unit.join(format!("dep-lib-{}", artifact.target.name)).is_file(),
-    };
-    let units = entries_of(&units).filter(is_of_unit);
-    units.filter_map(|unit| modified(&unit.join(STAMP))).filter(|begin| *begin <= end).max()
-}
-
-fn entries_of(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+pub(super) fn entries_of(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 

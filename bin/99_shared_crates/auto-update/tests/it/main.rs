@@ -15,6 +15,7 @@ mod checkout; // what git is in the middle of
 mod idle; // builds that give way
 mod receipts; // damaged, cut short, foreign
 mod during; // what changes while it is built, and who else builds there
+mod beside; // what a person's own cargo builds
 mod examples;
 mod faults; // full disks, killed builders, clocks
 mod together; // several binaries at once

@@ -1,0 +1,131 @@
+//! What cargo keeps of a unit to tell whether it is to be done again, and how it is made to.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::units::{Compiled, Mark, ScriptRun, entries_of, modified};
+use crate::{
+    cargo::ArtifactMessage,
+    error::{Error, on},
+    stat::StatVector,
+};
+
+/// Written when a unit is begun.
+const STAMP: &str = "invoked.timestamp";
+
+/// Held by a cargo that builds in the folder.
+const LOCKS: [&str; 2] = [".cargo-lock", ".cargo-build-lock"];
+
+/// Where cargo keeps what it knows of a compilation: one folder, or some where the unit's name does
+/// not tell which.
+#[derive(Debug, Default)]
+pub(super) struct Fingerprint(Vec<PathBuf>);
+
+impl Fingerprint {
+    /// Of the compilation that wrote the list at `dep_info`.
+    pub(super) fn of(dep_info: &Path, artifact: &ArtifactMessage) -> Self {
+        let Some(dir) = dep_info.parent() else { return Self::default() };
+        // Each unit has a folder of its own under `-Z build-dir-new-layout`.
+        let own = dir.with_file_name("fingerprint");
+        if own.join(STAMP).is_file() {
+            return Self(vec![own]);
+        }
+        let mut places = dir.ancestors().take(4).map(|above| above.join(".fingerprint"));
+        let Some(units) = places.find(|place| place.is_dir()) else { return Self::default() };
+        let stem = dep_info.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let hash = stem.rsplit_once('-').map(|(_, hash)| hash).filter(|hash| hash.len() == 16);
+        let is_of_unit = |unit: &PathBuf| match hash {
+            Some(hash) => unit.to_str().is_some_and(|name| name.ends_with(hash)),
+            None => unit.join(format!("dep-lib-{}", artifact.target.name)).is_file(),
+        };
+        Self(entries_of(&units).filter(is_of_unit).collect())
+    }
+
+    /// When the compilation began that had ended by then: what it read was there later.
+    pub(super) fn begin(&self, end: i64) -> Option<i64> {
+        let begins = self.0.iter().filter_map(|dir| modified(&dir.join(STAMP)));
+        begins.filter(|begin| *begin <= end).max()
+    }
+
+    /// The lists of files whose times cargo compares. Where one is missing cargo compiles the unit,
+    /// and everything that is made from it.
+    fn lists(&self) -> Vec<PathBuf> {
+        let is_list = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dep-"))
+        };
+        self.0.iter().flat_map(|dir| entries_of(dir)).filter(is_list).collect()
+    }
+}
+
+/// A compilation or a run of a build script that cargo took for up to date.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    /// The package, by cargo's id.
+    pub(crate) package_id: String,
+    /// It is the same until cargo has done it again.
+    pub(crate) mark: (PathBuf, StatVector),
+    /// What cargo cannot do without.
+    needed: Vec<PathBuf>,
+    /// What a script has written.
+    out_dir: Option<PathBuf>,
+}
+
+impl Missed {
+    pub(super) fn compilation(unit: &Compiled) -> Self {
+        let needed = unit.fingerprint.lists();
+        Self::new(&unit.package_id, &unit.mark, needed, None)
+    }
+
+    pub(super) fn run(run: &ScriptRun) -> Self {
+        let needed = vec![run.mark.path.clone()];
+        Self::new(&run.package_id, &run.mark, needed, Some(run.out_dir.clone()))
+    }
+
+    fn new(id: &str, mark: &Mark, needed: Vec<PathBuf>, out_dir: Option<PathBuf>) -> Self {
+        let (package_id, mark) = (id.to_owned(), (mark.path.clone(), mark.state));
+        Self { package_id, mark, needed, out_dir }
+    }
+
+    /// Makes cargo do it again, and leaves everything else that was built as it is. `false` where
+    /// what cargo keeps of it was not found.
+    ///
+    /// What a script wrote goes with it: tools that it runs may compare times as cargo does.
+    pub(crate) fn forget(&self) -> Result<bool, Error> {
+        if self.needed.is_empty() {
+            return Ok(false);
+        }
+        // Whoever builds there now may be reading it.
+        let _locks = lock_builds(&self.mark.0)?;
+        self.needed.iter().try_for_each(|path| remove(path))?;
+        for path in self.out_dir.iter().flat_map(|dir| entries_of(dir)) {
+            remove(&path)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Waits for whoever builds what lies at `path`, and keeps others from it.
+fn lock_builds(path: &Path) -> Result<Vec<File>, Error> {
+    let mut held = Vec::new();
+    for lock in path.ancestors().skip(1).flat_map(|dir| LOCKS.map(|name| dir.join(name))) {
+        if let Ok(file) = File::open(&lock) {
+            flock(&file, FlockOperation::LockExclusive)
+                .map_err(|error| on("lock", &lock)(error.into()))?;
+            held.push(file);
+        }
+    }
+    Ok(held)
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    match if is_dir { fs::remove_dir_all(path) } else { fs::remove_file(path) } {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(on("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
