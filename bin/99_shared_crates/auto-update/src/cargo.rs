@@ -238,7 +238,8 @@ pub(crate) fn metadata(layout: &Layout) -> Option<Metadata> {
     serde_json::from_slice(&output.stdout).ok()
 }
 
-/// Makes cargo forget what it built of `packages`, so that it looks at their files again.
+/// Makes cargo forget everything that it built of `packages`. It removes programs of other packages
+/// too whose names begin alike, even while they run.
 pub(crate) fn clean(layout: &Layout, packages: &BTreeSet<String>) -> Result<(), Error> {
     let mut command = cargo(layout.folder(), &layout.environment);
     command.arg("clean").args(layout.options.places(&layout.package));

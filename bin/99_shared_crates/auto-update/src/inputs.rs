@@ -54,6 +54,8 @@ pub(crate) struct Gathered {
     pub(crate) opaque: Option<String>,
     /// What cargo took for up to date, though a file of it changed.
     pub(crate) overlooked: Vec<Missed>,
+    /// The marks of what was compiled now.
+    pub(crate) done: Vec<(PathBuf, StatVector)>,
     /// A file that may have changed while it was being compiled.
     pub(crate) changed_during: Option<PathBuf>,
     /// A build script may have written that file itself.
@@ -90,6 +92,8 @@ pub(crate) struct Before {
     pub(crate) first: StatVector,
     /// The target directory was another checkout's as well.
     pub(crate) is_shared: bool,
+    /// What the earlier calls have compiled.
+    pub(crate) done: HashSet<(PathBuf, StatVector)>,
     /// Of the inputs that were known then: of what is at a path, or of what that leads to.
     states: HashMap<(PathBuf, bool), StatVector>,
 }
@@ -100,6 +104,7 @@ impl Before {
         clock: StatVector,
         first: Option<StatVector>,
         is_shared: bool,
+        done: HashSet<(PathBuf, StatVector)>,
         known: impl Iterator<Item = (PathBuf, Look)>,
         world: World<'_>,
         sysroot: Option<&Path>,
@@ -111,7 +116,7 @@ impl Before {
             ((path, look.follows()), state)
         };
         let states = known.chain(deciding.wanted.into_keys()).map(state).collect();
-        Self { clock, first: first.unwrap_or(clock), is_shared, states }
+        Self { clock, first: first.unwrap_or(clock), is_shared, done, states }
     }
 
     /// Whether what was recorded may not be what was compiled.
@@ -206,6 +211,7 @@ pub(crate) fn gather(
         leads: toolchain::leads(context.world.config, context.world.environment),
         opaque: set.opaque,
         overlooked: Vec::new(),
+        done: units.done(),
         changed_during: None,
         is_scripts_own: false,
     };

@@ -55,8 +55,9 @@
 //!   why.
 //! - In a target directory outside the workspace, or one in which another checkout was seen to
 //!   build, what others built of the workspace's own packages is not used.
-//! - Where cargo takes such a change for none, it is made to forget what it built of that package.
-//!   Your files are never written, not even their times.
+//! - Where cargo takes such a change for none, it is made to compile just the units that missed it,
+//!   and those made from them. What else was built stays, such as tests that run. Your files are
+//!   never written, not even their times.
 //! - [`Artifact::path`] is a copy named by its content. No later build touches it, so what runs from it
 //!   is what its hash says, and it stays there while it is the newest or a process runs it.
 //! - One cargo runs for a binary however many ask, in one process or in many. The lock that sees to

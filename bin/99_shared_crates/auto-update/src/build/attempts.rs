@@ -84,6 +84,7 @@ impl<'a> Attempts<'a> {
         }
         let mut first = None;
         let mut forgotten = Forgotten::default();
+        let mut done = HashSet::new();
         let mut rewritten: Option<PathBuf> = None;
         // Who changes it may be the build itself, so that counts but once.
         let mut failed_beside_a_change = false;
@@ -95,7 +96,15 @@ impl<'a> Attempts<'a> {
             let clock = build_start(known.layout)?;
             let sysroot = known.last.as_ref().and_then(|last| last.head.sysroot.as_deref());
             let world = known.layout.world();
-            let before = Before::look(clock, first, is_shared, listed.into_iter(), world, sysroot);
+            let before = Before::look(
+                clock,
+                first,
+                is_shared,
+                done.clone(),
+                listed.into_iter(),
+                world,
+                sysroot,
+            );
             first = first.or(Some(clock));
             let mut watched = may_be_overtaken.then_some(&mut baseline);
             let mut joint = None;
@@ -191,6 +200,7 @@ impl<'a> Attempts<'a> {
                 break (report, metadata, gathered, linked);
             }
             attempt += 1;
+            done.extend(std::mem::take(&mut gathered.done));
             rewritten = gathered.changed_during.take();
             listed = looks(gathered);
         };

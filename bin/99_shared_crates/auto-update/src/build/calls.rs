@@ -1,5 +1,7 @@
 //! The calls of cargo that a build makes.
 
+use std::collections::HashSet;
+
 use super::{
     known::Known,
     oversee::{Baseline, Overseer},
@@ -63,7 +65,15 @@ pub(super) fn alone(
     }
     let metadata = metadata(known);
     let world = known.layout.world();
-    let before = Before::look(StatVector::NONE, None, false, std::iter::empty(), world, None);
+    let before = Before::look(
+        StatVector::NONE,
+        None,
+        false,
+        HashSet::new(),
+        std::iter::empty(),
+        world,
+        None,
+    );
     let context = known.context(metadata.as_ref(), None, &before);
     let report = units::alone(&known.layout.records, known.last.as_ref()?, joint, context)?;
     Some((report, metadata))

@@ -151,6 +151,7 @@ impl Sight<'_> {
     fn is_anybodys(&self, mark: &Mark) -> bool {
         self.context.before.is_shared
             && mark.package_dir.starts_with(self.context.world.root)
+            && !self.context.before.done.contains(&(mark.path.clone(), mark.state))
             && self.memory_of(mark).is_none()
     }
 

@@ -104,6 +104,12 @@ impl Units {
             .collect()
     }
 
+    /// The marks of what was compiled now.
+    pub(crate) fn done(&self) -> Vec<(PathBuf, StatVector)> {
+        let compiled = self.compiled.iter().filter(|unit| !unit.is_fresh);
+        compiled.map(|unit| (unit.mark.path.clone(), unit.mark.state)).collect()
+    }
+
     /// The packages that a build script watches as a whole.
     pub(crate) fn listed(&self) -> Vec<PathBuf> {
         let silent = self.scripts.iter().filter(|run| run.is_silent);

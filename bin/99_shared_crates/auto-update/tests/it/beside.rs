@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use auto_update::{AutoUpdater, Freshness};
+use auto_update::{AutoUpdater, BuildEvent, Freshness};
 
 use crate::world::{World, printed};
 
@@ -176,6 +176,35 @@ fn where_cargo_cannot_be_made_to_compile_nothing_is_called_fresh() {
         "{:?}",
         world.stale()
     );
+}
+
+#[test]
+fn where_others_may_build_too_each_change_is_compiled_once() {
+    let mut world = World::chain();
+    let shared = tempfile::tempdir().unwrap();
+    world.environment =
+        world.environment.clone().set("CARGO_TARGET_DIR", shared.path().join("target"));
+    world.package("side", "");
+    world.write("side/src/lib.rs", "pub const V: u8 = 1;\n");
+    world.replace("Cargo.toml", "\"leaf\"", "\"leaf\", \"side\"");
+    world.package(
+        "app",
+        "[dependencies]\nmid = { path = \"../mid\" }\nside = { path = \"../side\" }\n",
+    );
+    world.write("app/src/main.rs", "fn main() { print!(\"{}{}\", mid::text(), side::V); }\n");
+    assert_eq!(world.prints(), "one1");
+    world.write_with_old_mtime("side/src/lib.rs", "pub const V: u8 = 2;\n");
+    world.leaf_says("two");
+    let built = world.ensure();
+    assert_eq!(printed(&built.artifact.path), "two2");
+    let compiled = |name: &str| {
+        let line = format!("Compiling {name} ");
+        let is_of =
+            |event: &&BuildEvent| matches!(event, BuildEvent::Line(text) if text.contains(&line));
+        built.events.iter().filter(is_of).count()
+    };
+    assert_eq!(["leaf", "side", "mid"].map(compiled), [1, 1, 1], "{:?}", built.events);
+    world.assert_fresh();
 }
 
 #[test]

@@ -160,10 +160,13 @@ fn play(random: &mut Random, in_git: bool, steps: usize, log: &mut String) -> Co
             |event| matches!(event, BuildEvent::Line(line) if line.trim_start().starts_with("Compiling")),
         );
         counts.our_compiles += usize::from(compiled);
+        let missing = scene.programs_of_tests.iter().find(|program| !program.exists());
+        assert_eq!(missing, None, "a test that a person may be running is gone\n{log}");
         match (result, &truth) {
             (Ok(artifact), Some(_)) => {
                 assert_eq!(Some(printed(&artifact.path)), truth, "after a build\n{log}");
-                assert!(scene.updater().check().unwrap().is_fresh(), "after a build\n{log}");
+                let verdict = scene.updater().check().unwrap();
+                assert!(verdict.is_fresh(), "{verdict:?} after a build\n{log}\n{events:#?}");
                 let may_know_better = edited.tampered || edited.unlisted || is_behind;
                 if cargo_is_idle && same_truth && !may_know_better {
                     assert!(!compiled, "compiled for nothing\n{log}\n{events:#?}");

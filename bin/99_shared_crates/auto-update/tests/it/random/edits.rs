@@ -89,6 +89,8 @@ pub(crate) enum Edit {
     ModuleMoved,
     BuiltByHand,
     BuiltByHandWithAll,
+    TestedByHand,
+    EntryCameAndWent,
     OutputRemoved,
     OutputDamaged,
     Cleaned,
@@ -112,7 +114,7 @@ pub(crate) enum Edit {
 }
 
 impl Edit {
-    const ALL: [Self; 56] = [
+    const ALL: [Self; 58] = [
         Self::Leaf,
         Self::LeafUnderOldTime,
         Self::Deep,
@@ -147,6 +149,8 @@ impl Edit {
         Self::ModuleMoved,
         Self::BuiltByHand,
         Self::BuiltByHandWithAll,
+        Self::TestedByHand,
+        Self::EntryCameAndWent,
         Self::OutputRemoved,
         Self::OutputDamaged,
         Self::Cleaned,
@@ -342,6 +346,16 @@ impl Edit {
                 edited.add(world.path("Cargo.lock"));
                 edited.tampered = true;
             }
+            Self::TestedByHand => {
+                edited.add(world.path("Cargo.lock"));
+                edited.tampered = true;
+                scene.test_by_hand();
+            }
+            Self::EntryCameAndWent => {
+                let path = world.path(["notes", "leaf/src/.lib.rs.swp", "app/.m0.rs"][n]);
+                fs::write(&path, "").unwrap();
+                fs::remove_file(&path).unwrap();
+            }
             Self::OutputRemoved => {
                 fs::remove_file(scene.updater().target_path().unwrap()).unwrap_or(());
                 edited.tampered = true;
@@ -356,6 +370,7 @@ impl Edit {
                 edited.tampered = true;
             }
             Self::Cleaned => {
+                scene.programs_of_tests.clear();
                 scene.cargo(&["clean", "-q", "-p", ["leaf", "app", "silent"][n]]);
                 edited.add(world.path("Cargo.lock"));
                 edited.tampered = true;

@@ -23,6 +23,8 @@ pub(crate) struct Scene {
     /// Cargo's own target directory, in which nobody helps it.
     cargo_target: TempDir,
     pub(crate) release: bool,
+    /// What a person's own cargo has built, and nobody but a person may remove.
+    pub(crate) programs_of_tests: Vec<PathBuf>,
 }
 
 /// The files and links of the workspace, by path.
@@ -90,6 +92,7 @@ impl Scene {
             earlier: Vec::new(),
             cargo_target,
             release: false,
+            programs_of_tests: Vec::new(),
         };
         let world = &scene.world;
         world.write("Cargo.toml", ROOT);
@@ -215,6 +218,17 @@ impl Scene {
         let mut command = Command::new("cargo");
         command.args(arguments).current_dir(self.world.root());
         command.env_clear().envs(self.world.environment.vars()).output().unwrap()
+    }
+
+    /// Lets plain cargo compile every test, and keeps in mind which programs those are.
+    pub(crate) fn test_by_hand(&mut self) {
+        let profile: &[&str] = if self.release { &["--release"] } else { &[] };
+        let options = ["test", "-q", "--workspace", "--no-run", "--message-format=json"];
+        let output = self.cargo(&[&options, profile].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let named = text.lines().filter_map(|line| line.split_once("\"executable\":\""));
+        let programs = named.filter_map(|(_, rest)| rest.split_once('"'));
+        self.programs_of_tests.extend(programs.map(|(path, _)| PathBuf::from(path)));
     }
 
     /// What a clean build prints; `None` if there is none.
