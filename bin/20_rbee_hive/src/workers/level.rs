@@ -126,10 +126,9 @@ impl Level for Workers {
 
     async fn renew(&self, worker: &WorkerHandle) -> Result<Renewed, Lapse> {
         let refused = |error| Lapse::Refused(causes(&error));
-        let requests = worker.client.renew_lease().await.map_err(refused)?;
-        match worker.client.health().await.map_err(refused)?.status {
-            Status::Stuck => Err(Lapse::Stuck),
-            Status::Ok | Status::Draining => Ok(Renewed { requests, by: None }),
+        match worker.client.renew_lease().await.map_err(refused)? {
+            (_, Status::Stuck) => Err(Lapse::Stuck),
+            (requests, Status::Ok | Status::Draining) => Ok(Renewed { requests, by: None }),
         }
     }
 

@@ -1,9 +1,9 @@
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use rbee_api::{EngineLost, Health, Lease, Part, paths};
+use rbee_api::{EngineLost, Health, LEASE_SOCKET, Lease, Part, Status, paths};
 use rbee_config::RbeeConfig;
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -33,6 +33,8 @@ pub struct Served {
 pub struct WorkerClient {
     http: reqwest::Client,
     streams: reqwest::Client,
+    /// To the socket that is for its lease alone.
+    lease: reqwest::Client,
     socket: String,
 }
 
@@ -46,10 +48,13 @@ impl WorkerClient {
         let socket_name = socket.display().to_string();
         let failed = |source| Error::Client { socket: socket_name.clone(), source };
         // A connection from before would lead to a worker whose socket is gone, and hide that.
-        let client = || reqwest::Client::builder().unix_socket(socket).pool_max_idle_per_host(0);
-        let http = client().build().map_err(failed)?;
-        let streams = client().read_timeout(SILENCE).build().map_err(failed)?;
-        Ok(Self { http, streams, socket: socket_name })
+        let to = |socket: PathBuf| {
+            reqwest::Client::builder().unix_socket(socket).pool_max_idle_per_host(0)
+        };
+        let http = to(socket.to_owned()).build().map_err(failed)?;
+        let streams = to(socket.to_owned()).read_timeout(SILENCE).build().map_err(failed)?;
+        let lease = to(socket.with_file_name(LEASE_SOCKET)).build().map_err(failed)?;
+        Ok(Self { http, streams, lease, socket: socket_name })
     }
 
     /// To the worker whose instance has this id, whether or not it lives.
@@ -134,14 +139,26 @@ impl WorkerClient {
     }
 
     /// Tells the worker that a hive still wants it, and learns how many requests it is answering,
-    /// whoever sent them.
+    /// whoever sent them, and how it is by its own word.
     ///
     /// # Errors
     ///
     /// When the worker does not answer: it may have ended.
-    pub async fn renew_lease(&self) -> Result<u32, Error> {
-        let lease: Lease = self.read(self.http.post(url(paths::LEASE))).await?;
-        Ok(lease.active_requests)
+    pub async fn renew_lease(&self) -> Result<(u32, Status), Error> {
+        let lease: Lease = self.beside(Method::POST, paths::LEASE).await?;
+        let health: Health = self.beside(Method::GET, paths::HEALTH).await?;
+        Ok((lease.active_requests, health.status))
+    }
+
+    /// What a worker answers however much else it has to answer; one that has no socket for that answers
+    /// on the one for all.
+    async fn beside<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
+        match self.read(self.lease.request(method.clone(), url(path))).await {
+            Err(Error::Unreachable { source, .. }) if source.is_connect() => {
+                self.read(self.http.request(method, url(path))).await
+            }
+            other => other,
+        }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
@@ -174,4 +191,63 @@ impl WorkerClient {
 
 fn url(path: &str) -> String {
     format!("http://localhost{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixListener,
+        thread,
+    };
+
+    use super::*;
+
+    /// Answers a renewal and what follows it on the socket of that name.
+    fn answers_on(socket: &Path) -> thread::JoinHandle<()> {
+        const ANSWERS: [&str; 2] = [
+            r#"{"lease_s":60.0,"active_requests":7}"#,
+            r#"{"status":"ok","role":"w","instance_id":"i","pid":1,"start_time":1,"exe_hash":"","source_root":null,"version":"0","uptime_s":1}"#,
+        ];
+        let listener = UnixListener::bind(socket).unwrap();
+        thread::spawn(move || {
+            for body in ANSWERS {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    asked.extend(byte);
+                }
+                let length = body.len();
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+                )
+                .unwrap();
+            }
+        })
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_renewed_past_a_socket_that_does_not_get_to_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("http.sock");
+        // It takes connections, and no more.
+        let _saturated = UnixListener::bind(&socket).unwrap();
+        let answering = answers_on(&folder.path().join(LEASE_SOCKET));
+        let client = WorkerClient::new(&socket).unwrap();
+        assert_eq!(client.renew_lease().await.unwrap(), (7, Status::Ok));
+        answering.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_worker_without_a_socket_for_its_lease_renews_it_on_the_one_for_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("http.sock");
+        let answering = answers_on(&socket);
+        let client = WorkerClient::new(&socket).unwrap();
+        assert_eq!(client.renew_lease().await.unwrap(), (7, Status::Ok));
+        answering.join().unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 
 use anyhow::Context as _;
 use daemon_lifecycle::{Daemon, Program};
-use rbee_api::Status;
+use rbee_api::{LEASE_SOCKET, Status};
 use worker_service::{Defaults, Lease, WorkerService};
 
 use crate::{
@@ -93,6 +93,8 @@ async fn serve_by(
     let upstream = engine.upstream.clone();
     let service = Service::new(common, plan, worker, upstream).with_defaults(defaults);
     let listener = daemon.listen_unix(&common.socket).await?;
+    let lease_socket = common.socket.with_file_name(LEASE_SOCKET);
+    let _beside = daemon.answer_beside(&lease_socket, service.worker.routes_beside()).await?;
     daemon.ready(common.socket.display()).await?;
     tracing::info!(socket = %common.socket.display(), "the worker is ready");
     let drained = async {

@@ -104,6 +104,11 @@ impl Service {
         Ok(self)
     }
 
+    /// What is answered beside all that is answered here.
+    pub fn routes_beside(&self) -> Router {
+        self.worker.routes_beside()
+    }
+
     /// What generates text. A model that makes vectors has no such thing.
     fn text(&self) -> Result<&Engine, ApiError> {
         match &self.work {

@@ -102,8 +102,8 @@ pub use auto_update::Hurry;
 
 pub use crate::{
     daemon::{
-        Connection, Daemon, Handshake, HttpService, Listener, Shaking, Shutdown, ShutdownReason,
-        ShutdownSignal, Stream, TcpListener, UnixListener, Work,
+        Beside, Connection, Daemon, Handshake, HttpService, Listener, Shaking, Shutdown,
+        ShutdownReason, ShutdownSignal, Stream, TcpListener, UnixListener, Work,
     },
     descriptor::{is_own, receive_descriptor, send_descriptor},
     error::{Error, LogTail},

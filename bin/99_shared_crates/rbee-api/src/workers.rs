@@ -3,6 +3,10 @@ use utoipa::ToSchema;
 
 use crate::{Health, Part};
 
+/// The socket on which a worker answers for its lease and its health, beside the one for all else: no
+/// load on that keeps it from answering here.
+pub const LEASE_SOCKET: &str = "life.sock";
+
 /// The answer to `GET /v1/workers` of hive and queen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerList {

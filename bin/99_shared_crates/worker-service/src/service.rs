@@ -12,9 +12,9 @@ use job_server::{
     JobId, JobServer, JobWriter, Limits,
     sse::{SseOptions, last_event_id, owner, sse_response},
 };
-use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, Lease as Renewed, paths};
+use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, Lease as Renewed, Status, paths};
 
-use crate::{Hold, Lease};
+use crate::{Hold, Lease, pulse::Pulse};
 
 /// How long a stream waits for a reader who asked for ids to come back before it is cancelled.
 const RECONNECT_GRACE: Duration = Duration::from_secs(15);
@@ -51,6 +51,24 @@ impl WorkerService {
             .route(paths::LEASE, post(renew_lease))
             .route(paths::JOB, delete(cancel))
             .route(paths::JOB_STREAM, get(stream))
+            .with_state(self.clone())
+    }
+
+    /// Those by which whoever keeps the worker knows that it is well, to be answered on a thread of their
+    /// own: one whose other threads come to nothing says that it is stuck.
+    pub fn routes_beside(&self) -> Router {
+        let pulse = Pulse::start();
+        let health = async move |State(worker): State<Self>| {
+            let mut health = (worker.health)();
+            if pulse.has_stopped() {
+                tracing::error!("no task has come to its turn for some time");
+                health.status = Status::Stuck;
+            }
+            Json(health)
+        };
+        Router::new()
+            .route(paths::HEALTH, get(health))
+            .route(paths::LEASE, post(renew_lease))
             .with_state(self.clone())
     }
 

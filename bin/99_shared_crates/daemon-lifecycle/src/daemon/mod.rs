@@ -17,9 +17,11 @@ mod probation; // until the generation before has ended
 mod shutdown; // when it is to end
 mod service; // what answers
 mod serve; // HTTP on a listener
+mod beside; // HTTP on the lifecycle thread
 mod successor; // from the generation before
 
 pub use self::{
+    beside::Beside,
     listener::{Connection, Handshake, Listener, Shaking, Stream, TcpListener, UnixListener},
     phase::{Shutdown, ShutdownReason},
     service::HttpService,
@@ -173,6 +175,28 @@ impl Daemon {
             Err(error) => {
                 let path = path.display().to_string();
                 Err(self.cannot_listen(path, Fault::Own, error).await)
+            }
+        }
+    }
+
+    /// Answers by `service` on a Unix socket at `path` besides, until what this returns is dropped: on
+    /// the lifecycle thread, so that no load on the daemon's own threads keeps whoever asks waiting.
+    ///
+    /// For what takes no time and must be answered in time; `service` must not block.
+    pub async fn answer_beside<S: HttpService>(
+        &self,
+        path: &Path,
+        service: S,
+    ) -> Result<Beside, Error> {
+        let socket = path.to_owned();
+        let bound = self.control(async move {
+            let listener = UnixListener::bind(&socket)?.into();
+            Ok(Beside::start(&socket, listener, service))
+        });
+        match bound.await {
+            Ok(beside) => Ok(beside),
+            Err(error) => {
+                Err(self.cannot_listen(path.display().to_string(), Fault::Own, error).await)
             }
         }
     }

@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     net::SocketAddr,
+    path::PathBuf,
     pin::Pin,
     process::ExitCode,
     sync::{
@@ -49,6 +50,8 @@ struct Script {
     hang_after_serving_ms: Option<u64>,
     /// Computes so hard, once it serves, that no request is answered any more.
     starve: bool,
+    /// Answers at this socket besides.
+    beside: Option<PathBuf>,
     answer_500: bool,
     /// The same, from this long after it began to serve.
     answer_500_after_serving_ms: Option<u64>,
@@ -166,7 +169,12 @@ async fn run(
         let (daemon, script) = (daemon.clone(), script.clone());
         tower::service_fn(move |request| answer(daemon.clone(), script.clone(), request))
     };
+    let beside = match &script.beside {
+        Some(path) => Some(daemon.answer_beside(path, service.clone()).await?),
+        None => None,
+    };
     daemon.serve(listener, service).await?;
+    drop(beside);
     if script.never_exit {
         std::future::pending::<()>().await;
     }

@@ -140,6 +140,37 @@ async fn a_daemon_that_is_too_busy_to_answer_requests_is_still_known_to_live() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_too_busy_to_answer_requests_answers_those_beside_its_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("beside.sock");
+    let world = World::new(json!({ "version": "1", "starve": true, "beside": socket }));
+    let daemon = world.manager().without_health_check().spawn().await.unwrap();
+    let starved = async || {
+        let mut client = Client::new(daemon.address());
+        tokio::time::timeout(Duration::from_millis(300), client.get("/who")).await.is_err()
+    };
+    eventually("it answers nothing", starved).await;
+    let told = || who(socket.to_str().unwrap());
+    assert_eq!(told().await.1, daemon.id());
+    fs::remove_file(&socket).unwrap();
+    eventually("it makes the socket anew", async || socket.exists()).await;
+    assert_eq!(told().await.1, daemon.id());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_socket_beside_the_work_goes_with_its_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("beside.sock");
+    let world = World::new(json!({ "version": "1", "beside": socket }));
+    let daemon = world.manager().spawn().await.unwrap();
+    assert_eq!(who(socket.to_str().unwrap()).await.1, daemon.id());
+    world.manager().stop(StopMode::Drain(Duration::from_secs(5))).await.unwrap();
+    assert!(!socket.exists());
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_lost_or_spoilt_record_does_not_hide_a_running_daemon() {
     let world = World::new(json!({}));
     let daemon = world.manager().spawn().await.unwrap();

@@ -1,0 +1,91 @@
+//! Answers that are not kept waiting by anything that the daemon computes.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::UnixStream, task::JoinSet, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tower::ServiceExt as _;
+
+use super::{
+    listener::{Kind, Listener},
+    service::HttpService,
+};
+
+/// Connections at once; the next one waits.
+const MOST: usize = 16;
+
+/// For a request and its answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// After accepting has failed, for want of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests are answered on a socket of their own for as long as this lives, and its file with it.
+#[derive(Debug)]
+pub struct Beside {
+    path: PathBuf,
+    _answering: AbortOnDropHandle<()>,
+}
+
+impl Beside {
+    /// To be called on the lifecycle thread.
+    pub(super) fn start<S: HttpService>(path: &Path, listener: Listener, service: S) -> Self {
+        let answering = AbortOnDropHandle::new(tokio::spawn(answer(listener, service)));
+        Self { path: path.to_owned(), _answering: answering }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::debug!(%error, "a socket file stays");
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn answer<S: HttpService>(mut listener: Listener, service: S) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            anew = listener.anew() => listener = anew,
+            accepted = accept(&listener), if connections.len() < MOST => match accepted {
+                Ok(stream) => drop(connections.spawn(answer_one(stream, service.clone()))),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+async fn accept(listener: &Listener) -> std::io::Result<UnixStream> {
+    match &listener.kind {
+        Kind::Unix(listener, _) => Ok(listener.accept().await?.0),
+        Kind::Tcp(_) => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
+async fn answer_one<S: HttpService>(stream: UnixStream, service: S) {
+    let answer = service_fn(move |request| service.clone().oneshot(request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answer);
+    match timeout(LIMIT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection failed"),
+        Err(_) => tracing::debug!("a connection took too long"),
+    }
+}
