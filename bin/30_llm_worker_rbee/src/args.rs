@@ -8,7 +8,7 @@ use std::{
 use clap::Parser;
 
 use crate::{
-    engine::EngineConfig,
+    engine::{EngineConfig, Speculative},
     model::{ModelFacts, Pooling},
 };
 
@@ -60,6 +60,10 @@ pub struct Args {
     /// Layers that a GPU computes.
     #[arg(long, value_name = "N")]
     pub gpu_layers: Option<u32>,
+
+    /// Where guesses come from of what an answer says next; what is chosen does not depend on it.
+    #[arg(long, value_enum, default_value_t)]
+    pub speculative: Speculative,
 
     /// A JSON file that says what chats are written down by and what requests have where they say
     /// nothing of it.
@@ -121,6 +125,7 @@ impl Args {
             threads: threads.unwrap_or(NonZeroU32::MIN),
             parallel: self.parallel,
             context: self.context.or(trained).map_or(most, NonZeroU32::get),
+            speculative: self.speculative,
         }
     }
 }

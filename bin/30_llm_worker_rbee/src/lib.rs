@@ -24,7 +24,7 @@ pub use crate::{
     carry::Carrier,
     engine::{
         Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish, FinishReason, Holds,
-        Rejected, Request, Sampling, TokenLogprob, Usage,
+        Rejected, Request, Sampling, Speculative, TokenLogprob, Usage,
     },
     http::{Service, Work, router},
     llama_log::forward_llama_log,

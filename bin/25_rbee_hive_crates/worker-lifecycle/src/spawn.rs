@@ -203,6 +203,9 @@ fn llama_flags(config: &WorkerConfig) -> Vec<String> {
             flags.extend([flag.to_owned(), value.to_string()]);
         }
     }
+    if let Some(guesses) = entry.and_then(|entry| entry.speculative) {
+        flags.extend(["--speculative".to_owned(), guesses.name().to_owned()]);
+    }
     flags.extend(entry.into_iter().flat_map(|entry| entry.args.iter().cloned()));
     flags
 }

@@ -138,6 +138,16 @@ impl Slots {
         slot.tokens.len()
     }
 
+    /// Has the cells of slot `id` hold no more than its tokens, behind which others were decoded that do
+    /// not count.
+    pub(super) fn forget_behind(&mut self, context: &mut LlamaContext<'_>, id: usize) {
+        let keep = position(self.slots[id].tokens.len());
+        let removed = context.clear_kv_cache_seq(Some(sequence(id)), Some(keep), None);
+        if !matches!(removed, Ok(true)) {
+            self.truncate(context, id, 0);
+        }
+    }
+
     /// Lets slot `to` use the first `count` cells of slot `from` too.
     fn share(
         &mut self,

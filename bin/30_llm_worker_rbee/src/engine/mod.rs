@@ -10,6 +10,8 @@ mod compute; // llama.cpp's context and its threads
 mod cache; // whose tokens are in the context's cache
 mod state; // one sequence's cells, beside the context
 mod carried; // conversations to and from other engines
+mod draft; // what is likely to come next
+mod worth; // how much of that a batch is worth
 mod embed; // vectors of texts
 mod gate; // when a grammar holds
 mod places; // how many requests are taken at a time
@@ -55,6 +57,18 @@ pub struct EngineConfig {
     pub parallel: u32,
     /// Tokens that they may take together; one alone may take them all.
     pub context: u32,
+    /// Whether tokens are guessed where an answer repeats what there is already.
+    pub speculative: Speculative,
+}
+
+/// Where guesses come from of what an answer says next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Speculative {
+    /// The prompt and the answer so far.
+    #[default]
+    Ngram,
+    /// Nothing is guessed.
+    Off,
 }
 
 /// A way to the engine's thread, cheap to clone.

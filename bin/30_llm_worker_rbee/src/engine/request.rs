@@ -124,6 +124,9 @@ pub struct Usage {
     pub completion_tokens: u32,
     /// Of these, those that there were already.
     pub begun_tokens: u32,
+    /// Tokens that were guessed and that the model was shown, and those of them that it chose.
+    pub drafted_tokens: u32,
+    pub accepted_tokens: u32,
     /// From the moment that the request had a place until its first token.
     pub prompt_time: Duration,
     /// From the first token to the last.

@@ -7,6 +7,7 @@ use llama_cpp_2::{context::LlamaContext, token::LlamaToken};
 use tokio::sync::mpsc;
 
 use super::{
+    draft::Drafter,
     job::Job,
     request::{Event, Finish, FinishReason, Request, TokenLogprob, Usage},
     sampler::{self, NoToken},
@@ -32,6 +33,9 @@ pub(super) struct Sequence {
     piece: Vec<u8>,
     generated: u32,
     cached: Option<u32>,
+    drafter: Drafter,
+    drafted: u32,
+    accepted: u32,
     began: Instant,
     first_token: Option<Instant>,
 }
@@ -69,6 +73,9 @@ impl Sequence {
             generated: u32::try_from(job.request.begun.len()).unwrap_or(u32::MAX),
             job,
             cached: None,
+            drafter: Drafter::default(),
+            drafted: 0,
+            accepted: 0,
             began: Instant::now(),
             first_token: None,
         }
@@ -101,6 +108,29 @@ impl Sequence {
     /// Time since it had a slot for the first time.
     pub(super) fn age(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// How far its guesses are to be trusted.
+    pub(super) fn trust(&self) -> f64 {
+        self.drafter.trust()
+    }
+
+    /// What it is likely to say next, up to so many tokens and to what the answer has room for.
+    pub(super) fn guess(&mut self, most: usize) -> Vec<LlamaToken> {
+        // The last token of an answer is not decoded.
+        let room = self.limit.saturating_sub(self.generated as usize + 1);
+        self.drafter.guess(&self.tokens, most.min(room))
+    }
+
+    /// Says of a guessed token whether the model was shown it, and whether it is the one that came.
+    pub(super) fn guessed(&mut self, was_shown: bool, was_right: bool) {
+        self.drafter.learn(was_right);
+        self.accepted += u32::from(was_shown && was_right);
+    }
+
+    /// Says that the model is shown so many guessed tokens.
+    pub(super) fn shown(&mut self, drafted: usize) {
+        self.drafted = self.drafted.saturating_add(u32::try_from(drafted).unwrap_or(u32::MAX));
     }
 
     /// Chooses the token after output `index` of the batch just decoded, and sends its text.
@@ -173,6 +203,8 @@ impl Sequence {
             cached_tokens: self.cached.unwrap_or(0),
             completion_tokens: self.generated,
             begun_tokens: u32::try_from(self.job.request.begun.len()).unwrap_or(u32::MAX),
+            drafted_tokens: self.drafted,
+            accepted_tokens: self.accepted,
             prompt_time: first - self.began,
             completion_time: first.elapsed(),
         };

@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Instant};
 
-use llama_cpp_2::{DecodeError, context::params::LlamaContextParams, llama_batch::LlamaBatch};
+use llama_cpp_2::{
+    DecodeError, context::params::LlamaContextParams, llama_batch::LlamaBatch, token::LlamaToken,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    EngineConfig,
+    EngineConfig, Speculative,
     batch::{BATCH_LEN, Pace},
     cache::{Slots, sequence},
     carried::{Carry, CarryJob, Giver, Origin},
@@ -18,6 +20,7 @@ use super::{
     start::{Inbox, Message},
     state::build,
     watch::Watch,
+    worth::{DRAFT_MAX, Worth},
 };
 use crate::model::{LoadError, Model};
 
@@ -60,6 +63,9 @@ pub(super) fn run(
         waiting: VecDeque::new(),
         arrived: 0,
         pace: Pace::default(),
+        // What is not chosen has to be forgotten again, which takes cells.
+        guesses: shares && config.speculative == Speculative::Ngram,
+        worth: Worth::default(),
         giver: None,
     };
     while engine.receive() {
@@ -131,6 +137,9 @@ struct Loop<'m> {
     waiting: VecDeque<Sequence>,
     arrived: u64,
     pace: Pace,
+    /// Whether what comes next is guessed.
+    guesses: bool,
+    worth: Worth,
     /// Where conversations go that come to their ends, once another engine goes on with them.
     giver: Option<Giver>,
 }
@@ -142,6 +151,17 @@ struct Part {
     until: usize,
     /// The batch's index of its last token, where that one's logits are wanted.
     output: Option<i32>,
+    /// What is likely to come then, and how much of it is in the batch behind that token.
+    guess: Vec<LlamaToken>,
+    drafted: usize,
+}
+
+/// What is likely to come of one sequence.
+#[derive(Debug, Default)]
+struct Draft {
+    guess: Vec<LlamaToken>,
+    /// How much of it the batch holds.
+    shown: usize,
 }
 
 impl Loop<'_> {
@@ -267,25 +287,37 @@ impl Loop<'_> {
 
     /// Decodes one batch and advances every sequence whose next token it yields.
     fn step(&mut self) {
+        let mut guesses = self.guesses;
         let parts = loop {
-            let parts = self.fill();
+            let parts = self.fill(guesses);
             if parts.is_empty() {
                 return;
             }
-            let tokens: i32 = self.batch.n_tokens();
-            let cells = self.slots.cells() + tokens.unsigned_abs() as usize;
-            if cells > self.config.context as usize && self.slots.evict(&mut self.context) {
-                continue;
+            let drafted: usize = parts.iter().map(|part| part.drafted).sum();
+            let tokens = self.batch.n_tokens().unsigned_abs() as usize;
+            if self.slots.cells() + tokens > self.config.context as usize {
+                if drafted > 0 {
+                    guesses = false;
+                    continue;
+                }
+                if self.slots.evict(&mut self.context) {
+                    continue;
+                }
             }
             let began = Instant::now();
             let wanted_by = self.wanted_by(&parts);
             match self.context.decode(&mut self.batch, wanted_by) {
                 Ok(Decoded::Whole) => {
-                    self.pace.record(tokens.unsigned_abs() as usize, began.elapsed());
+                    if tokens == parts.len() + drafted {
+                        self.worth.record(tokens, began.elapsed());
+                    } else {
+                        self.pace.record(tokens, began.elapsed());
+                    }
                     break parts;
                 }
                 // Who has gone is forgotten before the next step.
                 Ok(Decoded::Unwanted) => return,
+                Err(DecodeError::NoKvCacheSlot) if drafted > 0 => guesses = false,
                 Err(DecodeError::NoKvCacheSlot) if self.make_room() => {}
                 Err(error) => {
                     self.fail_all(&parts, &error);
@@ -293,15 +325,38 @@ impl Loop<'_> {
                 }
             }
         };
-        for Part { slot, until, output } in parts {
-            let Some(sequence) = &mut self.running[slot] else { continue };
-            let cached = self.slots.get(slot).tokens.len();
-            self.slots.get_mut(slot).tokens.extend_from_slice(&sequence.tokens[cached..until]);
-            let step = output.map(|index| sequence.advance(self.model, &self.context, index));
-            if step == Some(Step::Ended) {
-                self.release(slot);
-                self.give(slot);
+        for part in parts {
+            self.advance(part);
+        }
+    }
+
+    /// Chooses the next token of a part that has come to its sequence's end, and those behind it for as
+    /// long as they are the guessed ones.
+    fn advance(&mut self, Part { slot, until, output, guess, drafted }: Part) {
+        let Some(sequence) = &mut self.running[slot] else { return };
+        let kept = &mut self.slots.get_mut(slot).tokens;
+        kept.extend_from_slice(&sequence.tokens[kept.len()..until]);
+        let Some(mut output) = output else { return };
+        sequence.shown(drafted);
+        let (mut step, mut right) = (Step::Continues, 0);
+        while step == Step::Continues {
+            step = sequence.advance(self.model, &self.context, output);
+            let chosen = sequence.tokens.last().filter(|_| step == Step::Continues);
+            let Some((&guessed, &chosen)) = guess.get(right).zip(chosen) else { break };
+            let (is_shown, is_right) = (right < drafted, guessed == chosen);
+            sequence.guessed(is_shown, is_right);
+            if !is_shown || !is_right {
+                break;
             }
+            kept.push(chosen);
+            (right, output) = (right + 1, output + 1);
+        }
+        if right < drafted {
+            self.slots.forget_behind(&mut self.context, slot);
+        }
+        if step == Step::Ended {
+            self.release(slot);
+            self.give(slot);
         }
     }
 
@@ -312,18 +367,23 @@ impl Loop<'_> {
     }
 
     /// Fills the batch: the last token of each sequence that needs no other, then pieces of
-    /// prompts in the order of arrival.
-    fn fill(&mut self) -> Vec<Part> {
+    /// prompts in the order of arrival; or, where no prompt is there to be read, what is likely to come
+    /// behind those last tokens, if there are to be `guesses`.
+    fn fill(&mut self, guesses: bool) -> Vec<Part> {
         self.batch.clear();
         let mut parts = Vec::with_capacity(self.running.len());
-        let mut prompts = Vec::new();
+        let (mut generating, mut prompts) = (Vec::new(), Vec::new());
         for slot in 0..self.running.len() {
             let Some(sequence) = &self.running[slot] else { continue };
             if sequence.tokens.len() - self.slots.get(slot).tokens.len() == 1 {
-                self.add(slot, 1, &mut parts);
+                generating.push(slot);
             } else {
                 prompts.push((sequence.number, slot));
             }
+        }
+        let drafts = self.drafts(&generating, guesses && prompts.is_empty());
+        for (slot, draft) in generating.into_iter().zip(drafts) {
+            self.add(slot, 1, draft, &mut parts);
         }
         prompts.sort_unstable();
         let mut left = self.pace.chunk(parts.len());
@@ -331,30 +391,54 @@ impl Loop<'_> {
             if left == 0 {
                 break;
             }
-            left -= self.add(slot, left, &mut parts);
+            left -= self.add(slot, left, Draft::default(), &mut parts);
         }
         parts
     }
 
-    /// Adds up to `most` tokens that `slot` has not decoded; returns how many.
-    fn add(&mut self, slot: usize, most: usize, parts: &mut Vec<Part>) -> usize {
+    /// What those that generate are likely to say, and how much of it the batch is to hold.
+    fn drafts(&mut self, generating: &[usize], guesses: bool) -> Vec<Draft> {
+        let mut drafts: Vec<_> = generating.iter().map(|_| Draft::default()).collect();
+        if !guesses {
+            return drafts;
+        }
+        let mut trusts = vec![0.0; generating.len()];
+        for (at, &slot) in generating.iter().enumerate() {
+            let Some(sequence) = &mut self.running[slot] else { continue };
+            drafts[at].guess = sequence.guess(DRAFT_MAX);
+            if !drafts[at].guess.is_empty() {
+                trusts[at] = sequence.trust();
+            }
+        }
+        for (draft, most) in drafts.iter_mut().zip(self.worth.drafts(&trusts)) {
+            draft.shown = most.min(draft.guess.len());
+        }
+        drafts
+    }
+
+    /// Adds up to `most` tokens that `slot` has not decoded, and what of `draft` is to be shown behind
+    /// its last one; returns how many without that.
+    fn add(&mut self, slot: usize, most: usize, draft: Draft, parts: &mut Vec<Part>) -> usize {
         let Some(sequence) = &self.running[slot] else { return 0 };
         let from = self.slots.get(slot).tokens.len();
         let until = sequence.tokens.len().min(from + most);
         let complete = until == sequence.tokens.len();
         let id = [self::sequence(slot).cast_signed()];
-        for at in from..until {
-            let wanted = complete && at + 1 == until;
-            // The batch has room for every slot's token besides a full chunk, and positions are
-            // bounded by a context that is counted in 32 bits.
+        let shown = &draft.guess[..draft.shown];
+        let first = self.batch.n_tokens();
+        for (at, &token) in (from..).zip(sequence.tokens[from..until].iter().chain(shown)) {
+            let wanted = complete && at + 1 >= until;
+            // The batch has room for every slot's token besides a full chunk, or as many guessed ones,
+            // and positions are bounded by a context that is counted in 32 bits.
             let position = i32::try_from(at).unwrap_or(i32::MAX);
-            if self.batch.add(sequence.tokens[at], position, &id, wanted).is_err() {
+            if self.batch.add(token, position, &id, wanted).is_err() {
                 tracing::error!(slot, at, "the batch is full");
                 return 0;
             }
         }
-        let output = complete.then(|| self.batch.n_tokens() - 1);
-        parts.push(Part { slot, until, output });
+        let last = first + i32::try_from(until - from).unwrap_or(i32::MAX) - 1;
+        let output = complete.then_some(last);
+        parts.push(Part { slot, until, output, guess: draft.guess, drafted: draft.shown });
         until - from
     }
 

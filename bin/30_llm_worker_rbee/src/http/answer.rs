@@ -166,6 +166,8 @@ impl Answer {
             }
             all.completion_tokens += usage.completion_tokens;
             all.begun_tokens += usage.begun_tokens;
+            all.drafted_tokens += usage.drafted_tokens;
+            all.accepted_tokens += usage.accepted_tokens;
             all.prompt_time = all.prompt_time.max(usage.prompt_time);
             all.completion_time = all.completion_time.max(usage.completion_time);
         }

@@ -143,6 +143,15 @@ pub(super) struct Timings {
     predicted_n: u32,
     predicted_ms: f64,
     predicted_per_second: f64,
+    /// Tokens that were guessed, where any were.
+    #[serde(skip_serializing_if = "is_zero")]
+    draft_n: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    draft_n_accepted: u32,
+}
+
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -231,6 +240,8 @@ pub(super) fn timings(usage: &Usage) -> Timings {
         predicted_n: usage.completion_tokens,
         predicted_ms: predicted_s * 1e3,
         predicted_per_second: rate(predicted, predicted_s),
+        draft_n: usage.drafted_tokens,
+        draft_n_accepted: usage.accepted_tokens,
     }
 }
 

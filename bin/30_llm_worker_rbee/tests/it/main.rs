@@ -14,6 +14,7 @@ mod reference;
 #[cfg(target_os = "linux")]
 mod sandbox; // what a stranger's file cannot do
 mod settings;
+mod speculative;
 mod streams; // resumed and ended by name
 mod support;
 mod tokens;

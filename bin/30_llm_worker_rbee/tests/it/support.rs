@@ -17,7 +17,7 @@ use axum::{
 };
 use llm_worker_rbee::{
     Embedder, Engine, EngineConfig, EngineThread, Event, Finish, LoadOptions, Model, Pooling,
-    Request, Sampling, Service, TokenLogprob, Work, router,
+    Request, Sampling, Service, Speculative, TokenLogprob, Work, router,
 };
 use rbee_api::{Health, Status};
 use serde_json::Value;
@@ -155,6 +155,23 @@ impl<E> Drop for TestEngine<E> {
     }
 }
 
+fn config(parallel: u32, context: u32) -> EngineConfig {
+    let speculative = Speculative::default();
+    EngineConfig { threads: NonZeroU32::MIN, parallel, context, speculative }
+}
+
+/// Two engines with `parallel` slots that share `context` tokens: one that guesses what comes next, and one
+/// that does not.
+pub(crate) async fn with_guesses_and_without(parallel: u32, context: u32) -> [TestEngine; 2] {
+    let model = model().await;
+    let start = async |speculative| {
+        let config = EngineConfig { speculative, ..config(parallel, context) };
+        let (engine, thread) = Engine::start(Arc::clone(&model), config).await.unwrap();
+        TestEngine { engine, thread: Some(thread) }
+    };
+    [start(Speculative::Ngram).await, start(Speculative::Off).await]
+}
+
 /// An engine with `parallel` slots that share `context` tokens.
 pub(crate) async fn engine(parallel: u32, context: u32) -> TestEngine {
     engine_of(model_path(), parallel, context).await
@@ -162,7 +179,7 @@ pub(crate) async fn engine(parallel: u32, context: u32) -> TestEngine {
 
 /// The same of another file.
 pub(crate) async fn engine_of(path: PathBuf, parallel: u32, context: u32) -> TestEngine {
-    let config = EngineConfig { threads: NonZeroU32::MIN, parallel, context };
+    let config = config(parallel, context);
     let (engine, thread) = Engine::start(load(path).await, config).await.unwrap();
     TestEngine { engine, thread: Some(thread) }
 }
@@ -173,7 +190,7 @@ pub(crate) async fn embedder(
     pooling: Pooling,
     context: u32,
 ) -> TestEngine<Embedder> {
-    let config = EngineConfig { threads: NonZeroU32::MIN, parallel: 1, context };
+    let config = config(1, context);
     let (engine, thread) = Embedder::start(load(path).await, config, pooling).await.unwrap();
     TestEngine { engine, thread: Some(thread) }
 }
@@ -232,7 +249,7 @@ pub(crate) async fn generate(engine: &Engine, request: Request) -> Generated {
 pub(crate) async fn engine_as(options: LoadOptions, context: u32) -> TestEngine {
     let load = move || Model::open(&model_path()).unwrap().load_with(&options).unwrap();
     let model = Arc::new(tokio::task::spawn_blocking(load).await.unwrap());
-    let config = EngineConfig { threads: NonZeroU32::MIN, parallel: 1, context };
+    let config = config(1, context);
     let (engine, thread) = Engine::start(model, config).await.unwrap();
     TestEngine { engine, thread: Some(thread) }
 }

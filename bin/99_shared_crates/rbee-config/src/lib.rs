@@ -52,7 +52,7 @@ pub use crate::{
     layers::ConfigValue,
     listen::Tls,
     live::LiveConfig,
-    model::{ChatTemplate, ModelEntry, RequestDefaults},
+    model::{ChatTemplate, ModelEntry, RequestDefaults, Speculative},
     nodes::Node,
     origin::Origin,
     paths::Paths,

@@ -13,7 +13,7 @@ use crate::{
     hives::HiveEntry,
     layers::Layers,
     nodes,
-    request::{Count, Effort, Number, Stops},
+    request::{Count, Effort, Guesses, Number, Stops},
     setting::Stay,
     table::Table,
 };
@@ -47,6 +47,8 @@ pub struct ModelEntry {
     pub preload: bool,
     /// Layers that a GPU computes, where the worker has one.
     pub gpu_layers: Option<u32>,
+    /// Where guesses come from of what an answer says next.
+    pub speculative: Option<Speculative>,
     /// How a chat is written down, instead of as the model's file says.
     pub chat_template: Option<ChatTemplate>,
     /// What a chat begins with that has no system message.
@@ -59,6 +61,15 @@ impl ModelEntry {
     pub fn is_shared(&self) -> bool {
         self.hives.len() > 1
     }
+}
+
+/// Where guesses come from of what an answer says next; several tokens are then chosen at a time, the
+/// same ones as otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speculative {
+    /// Runs of tokens in the prompt and in the answer so far.
+    Ngram,
+    Off,
 }
 
 /// How a chat becomes a prompt.
@@ -149,6 +160,7 @@ fn entry(table: &mut Table<'_, '_>, beside: &Path) -> Result<ModelEntry, Error> 
         pinned: table.get("pinned", false)?,
         preload: table.get("preload", false)?,
         gpu_layers: table.get("gpu_layers", Count(None))?.0,
+        speculative: table.get("speculative", Guesses(None))?.0,
         chat_template: table
             .get("chat_template", None)?
             .map(|named| ChatTemplate::of(named, beside)),
@@ -169,6 +181,26 @@ fn request(table: &mut Table<'_, '_>) -> Result<RequestDefaults, Error> {
         seed: table.get("seed", Count(None))?.0,
         reasoning: table.get("reasoning", Effort(None))?.0,
     })
+}
+
+impl Speculative {
+    const ALL: [Self; 2] = [Self::Ngram, Self::Off];
+
+    /// Its name in the configuration, and as a worker's flag.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ngram => "ngram",
+            Self::Off => "off",
+        }
+    }
+
+    pub(crate) fn names() -> String {
+        Self::ALL.map(|one| format!("`{}`", one.name())).join(" or ")
+    }
+
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
 }
 
 impl ChatTemplate {

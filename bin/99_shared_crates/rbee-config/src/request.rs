@@ -2,7 +2,10 @@
 
 use toml::de::DeValue;
 
-use crate::setting::{Setting, integer};
+use crate::{
+    model::Speculative,
+    setting::{Setting, integer},
+};
 
 /// As many as one request may have.
 const STOPS_MAX: usize = 16;
@@ -95,6 +98,23 @@ impl Setting for Stops {
     fn show(&self) -> String {
         let texts = self.0.iter().map(|text| format!("{text:?}"));
         texts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Where guesses come from; `None` where nothing is set.
+pub(crate) struct Guesses(pub(crate) Option<Speculative>);
+
+impl Setting for Guesses {
+    fn expected() -> String {
+        Speculative::names()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(Self(Some(Speculative::of(text)?)))
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or_else(String::new, |guesses| guesses.name().to_owned())
     }
 }
 

@@ -1,7 +1,7 @@
 use std::{fs, time::Duration};
 
 use rbee_config::{
-    ChatTemplate, HiveEntry, NarrationMode, OnBuildFailure, QueenUrl, RequestDefaults,
+    ChatTemplate, HiveEntry, NarrationMode, OnBuildFailure, QueenUrl, RequestDefaults, Speculative,
 };
 
 use crate::{Home, listed};
@@ -312,7 +312,7 @@ fn a_model_s_table_says_what_its_answers_are_like() {
     let home = Home::with(
         "[model.m]\ntemperature = 1\ntop_p = 0.9\ntop_k = 0\nmin_p = 0.05\nrepeat_penalty = 1.1\n\
          max_tokens = 64\nstop = \"###\"\nseed = 7\nreasoning = \"none\"\nsystem = \"Be\\nbrief.\"\n\
-         gpu_layers = 0\nchat_template = \"t/chat.jinja\"\n[model.n]\nstop = [\"a\", \"b c\"]\n\
+         gpu_layers = 0\nspeculative = \"off\"\nchat_template = \"t/chat.jinja\"\n[model.n]\nstop = [\"a\", \"b c\"]\n\
          chat_template = \"chatml\"\n[model.o]\nchat_template = \"/t\"\n",
     );
     let config = home.load().unwrap();
@@ -329,6 +329,7 @@ fn a_model_s_table_says_what_its_answers_are_like() {
         reasoning: Some("none".to_owned()),
     };
     assert_eq!(entry.request, set);
+    assert_eq!(entry.speculative, Some(Speculative::Off));
     assert_eq!((entry.gpu_layers, entry.system.as_deref()), (Some(0), Some("Be\nbrief.")));
     let template = |name: &str| config.model[name].chat_template.clone();
     assert_eq!(template("m"), Some(ChatTemplate::File(home.path().join("t/chat.jinja"))));
@@ -349,6 +350,7 @@ fn tables_of_the_user_s_own_names_are_checked_like_all_others() {
         ("[model.m]\ntop_k = -1", "must be a whole number from 0"),
         ("[model.m]\nstop = [\"\"]", "must be a text or a list of at most 16 texts"),
         ("[model.m]\nreasoning = \"very\"", "must be one of `none`, `minimal`, `low`"),
+        ("[model.m]\nspeculative = true", "must be `ngram` or `off`"),
         ("[model.m]\nsorce = \"x\"", "did you mean `model.\"m\".source`"),
         ("[model.m]\nworker = \"vlm\"", "`vllm`, or the NAME of"),
         ("[model]\nm = 1", "model.m"),
