@@ -1,4 +1,5 @@
 mod file; // a GGUF file, looked at and open
+mod pair; // two texts as a model that ranks reads them
 mod purpose; // what a model was made for
 
 use std::{
@@ -58,8 +59,10 @@ pub enum LoadError {
          say so with `--pooling`"
     )]
     Unpooled,
-    #[error("it says how well one text answers another, which this worker does not serve")]
+    #[error("it says how well one text answers another, and takes no `--pooling`")]
     Ranks,
+    #[error("it says which of several classes a text is of, which this worker does not serve")]
+    Classes,
     #[error("the model makes no vector: {reason}")]
     FirstVector { reason: String },
     #[error("the model does not compute its first token")]

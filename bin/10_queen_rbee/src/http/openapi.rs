@@ -117,7 +117,7 @@ impl Answer {
         match self {
             Self::Created(_) => "201",
             Self::Nothing => "204",
-            Self::Json(_) | Self::Stream | Self::JsonOrStream | Self::Text => "200",
+            Self::Json(_) | Self::Stream | Self::JsonOrStream | Self::Text | Self::Empty => "200",
         }
     }
 
@@ -128,7 +128,7 @@ impl Answer {
             Self::Json(schema) | Self::Created(schema) => {
                 json!({ "description": "the answer", "content": content(schema) })
             }
-            Self::Nothing => json!({ "description": "done" }),
+            Self::Nothing | Self::Empty => json!({ "description": "done" }),
             Self::Stream => {
                 let content = json!({ "text/event-stream": text });
                 json!({ "description": "server-sent events", "content": content })

@@ -26,7 +26,7 @@ async fn what_changes_something_needs_the_token() {
 async fn what_no_route_answers_brings_up_no_worker() {
     let world = World::new();
     let body = format!(r#"{{"model":"{}","query":"x","documents":["y"]}}"#, world.model("a"));
-    let answer = world.ask("POST", "/v1/rerank", &[], &body).await;
+    let answer = world.ask("POST", "/v1/audio/speech", &[], &body).await;
     assert_eq!(answer.refusal(), (404, "unknown_path".into()));
     assert!(world.machine.state(|machine| machine.spawned.is_empty()));
 }

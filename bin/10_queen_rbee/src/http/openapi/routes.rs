@@ -21,7 +21,10 @@ pub(super) enum Answer {
     /// Of this schema.
     Json(&'static str),
     Created(&'static str),
+    /// Status 204.
     Nothing,
+    /// Status 200, and no body.
+    Empty,
     Stream,
     JsonOrStream,
     Text,
@@ -37,7 +40,7 @@ pub(super) enum Who {
     MayManage,
 }
 
-use Answer::{Created, Json, JsonOrStream, Nothing, Stream, Text};
+use Answer::{Created, Empty, Json, JsonOrStream, Nothing, Stream, Text};
 use Who::{MayChat, MayManage, SameUser};
 
 const fn get(path: &'static str, tag: &'static str, summary: &'static str) -> Route {
@@ -71,6 +74,7 @@ impl Route {
 const OPENAI: &str = "OpenAI";
 const ANTHROPIC: &str = "Anthropic";
 const OLLAMA: &str = "Ollama";
+const RANKS: &str = "Jina, Cohere, vLLM";
 const LLAMA_CPP: &str = "llama.cpp";
 const CHAIN: &str = "chain";
 const JOBS: &str = "jobs";
@@ -83,6 +87,8 @@ pub(super) const ROUTES: &[Route] = &[
         .of(MayChat, JsonOrStream),
     post(paths::COMPLETIONS, OPENAI, "Goes on with a text", "Completion").of(MayChat, JsonOrStream),
     post(paths::EMBEDDINGS, OPENAI, "Vectors of texts", "Embeddings"),
+    post(paths::RERANK, RANKS, "How well documents answer a query", "Rerank"),
+    post(paths::SCORE, RANKS, "How well texts answer others", "Score"),
     post(paths::RESPONSES, OPENAI, "Answers an input", "Responses").of(MayChat, JsonOrStream),
     post(paths::MESSAGES, ANTHROPIC, "Goes on with a chat", "Messages").of(MayChat, JsonOrStream),
     post(paths::MESSAGES_COUNT, ANTHROPIC, "How many tokens a chat takes", "CountTokens"),
@@ -97,9 +103,10 @@ pub(super) const ROUTES: &[Route] = &[
     post(paths::OLLAMA_PULL, OLLAMA, "Brings a model into the first hive's store", "OllamaModel")
         .of(MayManage, JsonOrStream),
     post(paths::OLLAMA_COPY, OLLAMA, "Gives a model another name", "OllamaCopy")
-        .of(MayManage, Json("Any")),
+        .of(MayManage, Empty),
     Route {
         body: Some("OllamaModel"),
+        answer: Empty,
         ..delete(paths::OLLAMA_DELETE, OLLAMA, "Deletes a model's file")
     },
     get(paths::OLLAMA_VERSION, OLLAMA, "The version of Ollama's API that is spoken"),

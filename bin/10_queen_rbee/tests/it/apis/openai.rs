@@ -1,6 +1,6 @@
 //! What OpenAI's API has beside completions.
 
-use rbee_api::paths::RESPONSES;
+use rbee_api::paths::{OTHER_SPELLINGS, RESPONSES};
 use serde_json::{Value, json};
 
 use super::{CHAT, half_a_stream, sent, stream, whole};
@@ -90,4 +90,18 @@ async fn a_model_is_found_by_its_name_in_any_case_and_with_slashes() {
     }
     assert_eq!(world.get("/v1/models/none").await.refusal(), (404, "model_not_found".into()));
     assert_eq!(world.get("/v1/models/store").await.json()["models"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_path_that_others_spell_otherwise_is_answered_as_its_own() {
+    let (world, hive) = World::one().await;
+    for (spelling, path) in OTHER_SPELLINGS {
+        let place = format!("POST {path}");
+        hive.on(&place, Reply::json(200, r#"{"results":[]}"#));
+        let before = hive.seen(&place).len();
+        let answer = world.post(spelling, &[], r#"{"model":"m","query":"q"}"#).await;
+        assert_eq!(answer.status, 200, "{spelling}: {answer:?}");
+        assert_eq!(answer.json(), json!({ "results": [] }), "{spelling}");
+        assert_eq!(hive.seen(&place).len(), before + 1, "{spelling}");
+    }
 }

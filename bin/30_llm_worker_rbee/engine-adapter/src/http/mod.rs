@@ -112,6 +112,8 @@ pub(crate) fn router(service: Service) -> Router {
         .route(paths::CHAT_COMPLETIONS, post(complete))
         .route(paths::COMPLETIONS, post(complete))
         .route(paths::EMBEDDINGS, post(complete))
+        .route(paths::RERANK, post(complete))
+        .route(paths::SCORE, post(complete))
         .route(paths::TOKENIZE, post(complete))
         .route(paths::DETOKENIZE, post(complete))
         .route(paths::ENGINE, delete(give_up))

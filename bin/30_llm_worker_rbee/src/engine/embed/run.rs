@@ -80,7 +80,7 @@ impl Shape {
     /// Where each token sees the earlier ones only and the last one's vector is the text's, a text
     /// goes through in parts. Any other goes through whole.
     fn of(model: &Model, config: EngineConfig, pooling: Pooling) -> Self {
-        let in_parts = model.causal && pooling == Pooling::Last;
+        let in_parts = model.causal && matches!(pooling, Pooling::Last | Pooling::Rank);
         let whole = (config.context as usize).max(BATCH_LEN);
         Self { batch: if in_parts { PART_LEN } else { whole }, in_parts }
     }
