@@ -2,7 +2,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -89,7 +89,11 @@ impl Bodies {
             return Err(BodyRefused::NoRoom);
         }
         let coming = Coming(Arc::clone(self));
-        let held = Arc::new(Held { bodies: Arc::clone(self), bytes: AtomicUsize::new(0) });
+        let held = Arc::new(Held {
+            bodies: Arc::clone(self),
+            bytes: AtomicUsize::new(0),
+            is_read: AtomicBool::new(false),
+        });
         let metered = Metered {
             body: Limited::new(body, limits.bytes),
             most: limits.bytes_at_once,
@@ -106,9 +110,15 @@ impl Bodies {
 pub(crate) struct Held {
     bodies: Arc<Bodies>,
     bytes: AtomicUsize,
+    is_read: AtomicBool,
 }
 
 impl Held {
+    /// Whether somebody has read the body to its end.
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_read.load(Relaxed)
+    }
+
     fn take(&self, bytes: usize, most: usize) -> Result<(), BodyRefused> {
         // Counted before it is compared, so that many at once cannot all find the same room.
         self.bytes.fetch_add(bytes, Relaxed);
@@ -167,6 +177,7 @@ impl HttpBody for Metered {
                 Poll::Ready(Some(taken.map(|()| frame).map_err(Into::into)))
             }
             end => {
+                self.held.is_read.store(end.is_none(), Relaxed);
                 self.coming = None;
                 Poll::Ready(end)
             }

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     body::HttpBody as _,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header},
     response::{IntoResponse as _, Response},
 };
 use rbee_api::{ErrorCode, HEADER_CALLER, HEADER_EVENTS, HEADER_FRESH};
@@ -31,7 +31,7 @@ use crate::{
 ///
 /// - It is addressed to one of the listener's own names (else 421; 400 without any name).
 /// - No foreign web page sent it (else 403).
-/// - A body is `application/json`, or of no type and from no browser (else 415), and not over the limit (else 413), comes in time (else
+/// - A body is `application/json`, or of any type and from no browser (else 415), and not over the limit (else 413), comes in time (else
 ///   408), and finds room beside the bodies of other requests (else 429): see [`BodyLimits`].
 /// - Where the guard has a token, it carries that (else 401).
 /// - Where the guard has an [`Access`], that lets it in (else 401); the route finds the
@@ -43,6 +43,9 @@ use crate::{
 ///
 /// Responses are marked `nosniff`, and `no-store` unless the handler says how long they keep. Another
 /// origin is allowed to read them only where [`Guard::names`] lists it.
+///
+/// An answer to a request whose body nobody has read says that it closes the connection: the body would
+/// be in the way of the next request.
 ///
 /// Reading the headers is the server's part, and so are its limits and its deadline.
 ///
@@ -210,6 +213,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
+        let (has_body, version) = (!request.body().is_end_stream(), request.version());
         let id = request_id::settle(request.headers_mut());
         let span = request_id::span(&id);
         let entered = span.clone().entered();
@@ -224,7 +228,8 @@ where
         };
         let refuse = |refusal: ApiError| {
             tracing::debug!(code = refusal.code().as_str(), "refused: {refusal}");
-            refusal.into_response()
+            let response = refusal.into_response();
+            if has_body { closing(version, response) } else { response }
         };
         if is_listed && cors::is_preflight(&request) {
             let checked = self.guard.check_host(&request);
@@ -234,7 +239,7 @@ where
         if let Err(refusal) = self.guard.check(&mut request, is_listed) {
             return Box::pin(std::future::ready(Ok(answer(refuse(refusal)))));
         }
-        if request.body().is_end_stream() {
+        if !has_body {
             let response = self.inner.call(request);
             drop(entered);
             return Box::pin(async move { response.await.map(answer) }.instrument(span));
@@ -251,6 +256,7 @@ where
         drop(entered);
         let answered = async move {
             let response = response.await?;
+            let response = if held.is_read() { response } else { closing(version, response) };
             Ok(answer(response.map(|body| held.until_sent(body))))
         };
         Box::pin(answered.instrument(span))
@@ -268,6 +274,15 @@ impl fmt::Debug for Guard {
     }
 }
 
+/// Says that the connection is closed behind the response.
+fn closing(version: Version, mut response: Response) -> Response {
+    // Later versions have streams of their own for each request.
+    if version <= Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 fn marked(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(
@@ -278,8 +293,8 @@ fn marked(mut response: Response) -> Response {
     response
 }
 
-/// Whether the body says that it is JSON: a page may send other types without asking first, but not this
-/// one. Programs may leave it out.
+/// Whether the body may be JSON: a page may send other types without asking first, but not this one.
+/// Programs call it what they like: `curl -d` a form, aiohttp a stream of octets.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let content_type = match (types.next(), types.next()) {
@@ -288,7 +303,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
         (Some(_), Some(_)) => return false,
     };
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json") || !is_of_a_page(headers)
 }
 
 /// Whether it says what browsers say with everything that a page sends.

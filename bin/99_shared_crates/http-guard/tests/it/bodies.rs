@@ -43,25 +43,39 @@ async fn what_a_page_may_send_without_asking_is_refused() {
     ];
     for path in ["/order", "/raw", "/nowhere"] {
         for content_type in types {
-            let answer = server.post(path, &[content_type], ORDER).await;
-            let refusal = (415, "content_type_not_json".to_owned());
-            assert_eq!(answer.refusal(), refusal, "{path} {content_type}");
+            for header in OF_A_PAGE {
+                let answer = server.post(path, &[content_type, header], ORDER).await;
+                let refusal = (415, "content_type_not_json".to_owned());
+                assert_eq!(answer.refusal(), refusal, "{path} {content_type} {header}");
+            }
         }
     }
 }
 
+/// What browsers say with what a page sends, here to its own origin.
+const OF_A_PAGE: [&str; 4] = [
+    "origin: http://{host}",
+    "referer: http://{host}/",
+    "sec-fetch-site: same-origin",
+    "sec-fetch-site: none",
+];
+
 #[tokio::test]
-async fn a_body_of_no_type_is_taken_from_who_is_no_browser() {
+async fn a_body_of_no_type_or_any_is_taken_from_who_is_no_browser() {
     let server = Server::start().await;
-    let answer = server.post("/order", &[], ORDER).await;
-    assert_eq!((answer.status, &*answer.body), (200, "m for user"));
-    let of_a_page = [
-        "origin: http://{host}",
-        "referer: http://{host}/",
-        "sec-fetch-site: same-origin",
-        "sec-fetch-site: none",
-    ];
-    for header in of_a_page {
+    // As of programs that say nothing, of `curl -d`, of aiohttp.
+    for headers in [
+        &[][..],
+        &["content-type: application/x-www-form-urlencoded"],
+        &["content-type: application/octet-stream"],
+        &["content-type: text/plain; charset=utf-8"],
+    ] {
+        let answer = server.post("/order", headers, ORDER).await;
+        assert_eq!((answer.status, &*answer.body), (200, "m for user"), "{headers:?}");
+    }
+    let two = ["content-type: text/plain", "content-type: application/json"];
+    assert_eq!(server.post("/order", &two, ORDER).await.refusal().0, 415);
+    for header in OF_A_PAGE {
         let answer = server.post("/order", &[header], ORDER).await;
         assert_eq!(answer.refusal(), (415, "content_type_not_json".into()), "{header}");
     }
@@ -74,8 +88,32 @@ async fn a_body_of_no_type_is_taken_from_who_is_no_browser() {
 async fn a_body_that_does_not_say_its_length_needs_its_type_too() {
     let server = Server::start().await;
     let chunked = "POST /raw HTTP/1.1\r\nhost: {host}\r\ncontent-type: text/plain\r\n\
-                   transfer-encoding: chunked\r\nconnection: close\r\n\r\n1\r\na\r\n0\r\n\r\n";
+                   origin: http://{host}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n1\r\na\r\n0\r\n\r\n";
     assert_eq!(server.send(chunked).await.refusal().0, 415);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_look_at_the_body_says_that_the_connection_closes() {
+    let server = Server::start().await;
+    // Whether it does, which the next request on the connection sees too.
+    let closes = async |path: &str, header: &str, body: &str| {
+        let first = format!(
+            "{path} HTTP/1.1\r\nhost: {{host}}\r\n{JSON}\r\n{header}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let next = "GET /health HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n";
+        let answers = server.send(&(first + next)).await;
+        let says = answers.header("connection") == Some("close");
+        assert_eq!(says, !answers.body.contains("HTTP/1.1 200 OK"), "{path} {answers:?}");
+        says
+    };
+    for (path, header) in
+        [("POST /nowhere", ""), ("PUT /order", ""), ("POST /order", "origin: null\r\n")]
+    {
+        assert!(closes(path, header, ORDER).await, "{path}");
+        assert!(!closes(path, header, "").await, "{path}");
+    }
+    assert!(!closes("POST /order", "", ORDER).await);
 }
 
 #[tokio::test]
