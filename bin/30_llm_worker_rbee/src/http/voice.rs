@@ -120,6 +120,7 @@ impl Voice {
                 content: Some(text.as_str()).filter(|text| !text.is_empty() || calls.is_empty()),
                 reasoning_content: Some(thoughts.as_str()).filter(|thoughts| !thoughts.is_empty()),
                 refusal: None,
+                annotations: [],
                 tool_calls: calls,
             }),
             Kind::Completion => Content::Text(text),

@@ -107,6 +107,7 @@ pub(super) struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<&'a str>,
     pub(super) refusal: Option<()>,
+    pub(super) annotations: [(); 0],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(super) tool_calls: &'a [Call],
 }

@@ -49,7 +49,7 @@ async fn a_whole_answer_is_one_message() {
     let answer = world.post(MESSAGES, &[], WHOLE).await;
     assert_eq!(answer.headers["content-type"], "application/json");
     let message = answer.json();
-    assert_eq!(message["content"], json!([{ "type": "text", "text": "Hello" }]));
+    assert_eq!(message["content"], json!([{ "type": "text", "text": "Hello", "citations": null }]));
     assert_eq!(message["stop_reason"], "end_turn");
     assert_eq!(message["usage"]["output_tokens"], 2);
 }

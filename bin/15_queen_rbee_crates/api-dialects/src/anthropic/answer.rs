@@ -47,24 +47,46 @@ struct Message<'a> {
     content: Vec<Block>,
     stop_reason: Option<&'static str>,
     stop_sequence: Option<&'a str>,
+    stop_details: (),
+    container: (),
     usage: TokenUsage,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block {
-    Text { text: String },
+    Text { text: String, citations: () },
     Thinking { thinking: String, signature: &'static str },
-    ToolUse { id: String, name: String, input: Raw },
+    ToolUse { id: String, name: String, input: Raw, caller: Caller },
 }
 
-/// The prompt's tokens are told apart by whether they had to be read.
+/// Who calls a tool.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Caller {
+    /// The model itself.
+    #[default]
+    Direct,
+}
+
+/// The prompt's tokens are told apart by whether they had to be read. What there is nothing to tell
+/// of is null, as Anthropic's own answers have it.
 #[derive(Debug, Default, Serialize)]
 struct TokenUsage {
     input_tokens: u64,
     cache_creation_input_tokens: u64,
     cache_read_input_tokens: u64,
+    cache_creation: (),
     output_tokens: u64,
+    output_tokens_details: OutputTokens,
+    inference_geo: (),
+    server_tool_use: (),
+    service_tier: (),
+}
+
+#[derive(Debug, Default, Serialize)]
+struct OutputTokens {
+    thinking_tokens: u64,
 }
 
 impl Messages {
@@ -84,6 +106,8 @@ impl Messages {
             content: Vec::new(),
             stop_reason: None,
             stop_sequence: None,
+            stop_details: (),
+            container: (),
             usage: TokenUsage::default(),
         };
         event(out, "message_start", &json!({ "type": "message_start", "message": message }));
@@ -118,7 +142,9 @@ impl Messages {
     fn call(&mut self, CallPart { index, id, function }: CallPart, out: &mut String) {
         let index = index.unwrap_or(0);
         let (id, name) = (id.unwrap_or_default(), function.name.unwrap_or_default());
-        let start = || json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+        let caller = Caller::Direct;
+        let start =
+            || json!({ "type": "tool_use", "id": id, "name": name, "input": {}, "caller": caller });
         self.open(Open::Call(index), start, out);
         if let Some(arguments) = function.arguments.filter(|arguments| !arguments.is_empty()) {
             self.delta(&json!({ "type": "input_json_delta", "partial_json": arguments }), out);
@@ -149,6 +175,8 @@ impl End {
             cache_creation_input_tokens: 0,
             cache_read_input_tokens: cached,
             output_tokens: self.usage.completion_tokens,
+            output_tokens_details: OutputTokens { thinking_tokens: self.usage.reasoning_tokens() },
+            ..TokenUsage::default()
         }
     }
 }
@@ -170,7 +198,8 @@ impl Answer for Messages {
             self.delta(&json!({ "type": "thinking_delta", "thinking": thinking }), out);
         }
         if let Some(text) = choice.delta.text() {
-            self.open(Open::Text, || json!({ "type": "text", "text": "" }), out);
+            let start = || json!({ "type": "text", "text": "", "citations": null });
+            self.open(Open::Text, start, out);
             self.delta(&json!({ "type": "text_delta", "text": text }), out);
         }
         for call in choice.delta.tool_calls.take().unwrap_or_default() {
@@ -185,7 +214,12 @@ impl Answer for Messages {
         self.close(out);
         let delta = json!({
             "type": "message_delta",
-            "delta": { "stop_reason": self.end.reason(), "stop_sequence": self.end.stop_string },
+            "delta": {
+                "stop_reason": self.end.reason(),
+                "stop_sequence": self.end.stop_string,
+                "stop_details": null,
+                "container": null,
+            },
             "usage": self.end.usage(),
         });
         event(out, "message_delta", &delta);
@@ -204,13 +238,14 @@ impl Answer for Messages {
             content.push(Block::Thinking { thinking, signature: "" });
         }
         if let Some(text) = choice.delta.text() {
-            content.push(Block::Text { text });
+            content.push(Block::Text { text, citations: () });
         }
         for CallPart { id, function, .. } in choice.delta.tool_calls.take().unwrap_or_default() {
             content.push(Block::ToolUse {
                 id: id.unwrap_or_default(),
                 name: function.name.unwrap_or_default(),
                 input: arguments(function.arguments.unwrap_or_default()),
+                caller: Caller::Direct,
             });
         }
         self.end.usage = completion.usage.unwrap_or_default();
@@ -223,6 +258,8 @@ impl Answer for Messages {
             content,
             stop_reason: Some(self.end.reason()),
             stop_sequence: self.end.stop_string.as_deref(),
+            stop_details: (),
+            container: (),
             usage: self.end.usage(),
         };
         Ok(write(&message).into_bytes())

@@ -1,3 +1,4 @@
+use jiff::Timestamp;
 use rbee_api::ErrorBody;
 use serde::Serialize;
 use serde_json::{Number, Value, json};
@@ -18,11 +19,22 @@ pub(super) struct Echo {
     pub(super) temperature: Option<Number>,
     pub(super) top_p: Option<Number>,
     pub(super) parallel_tool_calls: bool,
-    pub(super) tools: Option<Raw>,
+    pub(super) tools: Vec<EchoedTool>,
     pub(super) tool_choice: Option<Raw>,
     pub(super) text: Option<Raw>,
     pub(super) reasoning: Option<Raw>,
     pub(super) metadata: Option<Raw>,
+}
+
+/// A function, with each of its members.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct EchoedTool {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    pub(super) parameters: Option<Raw>,
+    pub(super) strict: Option<bool>,
 }
 
 /// A response, event by event or whole.
@@ -48,9 +60,12 @@ struct Response<'a> {
     id: String,
     object: &'static str,
     created_at: u64,
+    /// Seconds since 1970.
+    completed_at: Option<i64>,
     status: Status,
     background: bool,
     error: Option<Failure<'a>>,
+    frequency_penalty: u32,
     incomplete_details: Option<Incomplete>,
     instructions: Option<&'a str>,
     max_output_tokens: Option<&'a Number>,
@@ -59,18 +74,19 @@ struct Response<'a> {
     model: &'a str,
     output: &'a [Item],
     parallel_tool_calls: bool,
+    presence_penalty: u32,
     previous_response_id: Option<&'a str>,
     prompt_cache_key: Option<&'a str>,
     reasoning: Repeated<'a>,
     safety_identifier: Option<&'a str>,
     service_tier: &'static str,
     store: bool,
-    temperature: Option<&'a Number>,
+    temperature: Repeated<'a>,
     text: Repeated<'a>,
     tool_choice: Repeated<'a>,
-    tools: Repeated<'a>,
+    tools: &'a [EchoedTool],
     top_logprobs: u32,
-    top_p: Option<&'a Number>,
+    top_p: Repeated<'a>,
     truncation: &'static str,
     usage: Option<TokenUsage>,
     user: Option<&'a str>,
@@ -81,6 +97,7 @@ struct Response<'a> {
 #[serde(untagged)]
 enum Repeated<'a> {
     Given(&'a Raw),
+    Number(&'a Number),
     Usual(Value),
 }
 
@@ -284,6 +301,11 @@ impl Responses {
         let or = |given: &'a Option<Raw>, usual: Value| {
             given.as_ref().map_or(Repeated::Usual(usual), Repeated::Given)
         };
+        // What holds for the model where nobody says anything is not known here: OpenAI's own is told.
+        let number = |given: &'a Option<Number>| {
+            given.as_ref().map_or(Repeated::Usual(json!(1)), Repeated::Number)
+        };
+        let completed = status == Status::Completed;
         let reason = match self.finish {
             Some(Finish::Length) => Some("max_output_tokens"),
             Some(Finish::ContentFilter) => Some("content_filter"),
@@ -293,9 +315,11 @@ impl Responses {
             id: format!("resp_{}", self.id),
             object: "response",
             created_at: self.created_at,
+            completed_at: completed.then(|| Timestamp::now().as_second()),
             status,
             background: false,
             error,
+            frequency_penalty: 0,
             incomplete_details: reason
                 .filter(|_| status == Status::Incomplete)
                 .map(|reason| Incomplete { reason }),
@@ -306,18 +330,19 @@ impl Responses {
             model: model.as_deref().unwrap_or(&self.model),
             output: &self.items,
             parallel_tool_calls: *parallel_tool_calls,
+            presence_penalty: 0,
             previous_response_id: None,
             prompt_cache_key: None,
             reasoning: or(reasoning, json!({ "effort": null, "summary": null })),
             safety_identifier: None,
             service_tier: "default",
             store: false,
-            temperature: temperature.as_ref(),
+            temperature: number(temperature),
             text: or(text, json!({ "format": { "type": "text" } })),
             tool_choice: or(tool_choice, json!("auto")),
-            tools: or(tools, json!([])),
+            tools,
             top_logprobs: 0,
-            top_p: top_p.as_ref(),
+            top_p: number(top_p),
             truncation: "disabled",
             usage: self.usage.as_ref().filter(|_| status != Status::InProgress).map(token_usage),
             user: None,

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::{
-    answer::{Echo, Responses},
+    answer::{Echo, EchoedTool, Responses},
     items::{Input, messages},
 };
 use crate::{
@@ -20,6 +20,7 @@ struct GivenTool {
     name: String,
     description: Option<String>,
     parameters: Option<Raw>,
+    strict: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,7 +79,7 @@ pub fn translate(body: &[u8]) -> Result<Translated<Responses>, ErrorBody> {
         temperature: request.sampling.temperature.clone(),
         top_p: request.sampling.top_p.clone(),
         parallel_tool_calls: request.parallel_tool_calls.unwrap_or(true),
-        tools: copy(&mut fields, "tools", |fields| tools(fields, &mut request))?,
+        tools: tools(&mut fields, &mut request)?,
         tool_choice: copy(&mut fields, "tool_choice", |fields| choice(fields, &mut request))?,
         text: copy(&mut fields, "text", |fields| text(fields, &mut request))?,
         reasoning: copy(&mut fields, "reasoning", |fields| reasoning(fields, &mut request))?,
@@ -129,19 +130,22 @@ fn refuse(fields: &mut Fields) -> Result<(), ErrorBody> {
     Ok(())
 }
 
-fn tools(fields: &mut Fields, request: &mut ChatRequest) -> Result<(), ErrorBody> {
+fn tools(fields: &mut Fields, request: &mut ChatRequest) -> Result<Vec<EchoedTool>, ErrorBody> {
     let given = fields.take::<Vec<GivenTool>>("tools")?.unwrap_or_default();
-    for (index, GivenTool { kind, name, description, parameters }) in given.into_iter().enumerate()
-    {
+    let mut echoed = Vec::with_capacity(given.len());
+    for (index, tool) in given.into_iter().enumerate() {
+        let GivenTool { kind, name, description, parameters, strict } = tool;
         if kind != "function" {
             let at = format!("tools[{index}].type");
             let message =
                 format!("`{at}` is `{kind}`: only functions of the client's own are called");
             return Err(unsupported(&at, message));
         }
-        request.tools.push(Tool::new(name, description, parameters));
+        let (copy, about) = (parameters.clone(), description.clone());
+        request.tools.push(Tool::new(name.clone(), about, copy));
+        echoed.push(EchoedTool { kind, name, description, parameters, strict });
     }
-    Ok(())
+    Ok(echoed)
 }
 
 fn choice(fields: &mut Fields, request: &mut ChatRequest) -> Result<(), ErrorBody> {

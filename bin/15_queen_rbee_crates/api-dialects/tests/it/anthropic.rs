@@ -226,18 +226,18 @@ fn a_stream_is_told_in_anthropic_s_events() {
             r#"content_block_delta 0 {"thinking":"It is ","type":"thinking_delta"}"#,
             r#"content_block_delta 0 {"thinking":"asked.","type":"thinking_delta"}"#,
             "content_block_stop 0 null",
-            r#"content_block_start 1 {"text":"","type":"text"}"#,
+            r#"content_block_start 1 {"citations":null,"text":"","type":"text"}"#,
             r#"content_block_delta 1 {"text":"Let me ","type":"text_delta"}"#,
             r#"content_block_delta 1 {"text":"look.","type":"text_delta"}"#,
             "content_block_stop 1 null",
-            r#"content_block_start 2 {"id":"call_a","input":{},"name":"weather","type":"tool_use"}"#,
+            r#"content_block_start 2 {"caller":{"type":"direct"},"id":"call_a","input":{},"name":"weather","type":"tool_use"}"#,
             r#"content_block_delta 2 {"partial_json":"{\"at\":","type":"input_json_delta"}"#,
             r#"content_block_delta 2 {"partial_json":"\"Oslo\"}","type":"input_json_delta"}"#,
             "content_block_stop 2 null",
-            r#"content_block_start 3 {"id":"call_b","input":{},"name":"time","type":"tool_use"}"#,
+            r#"content_block_start 3 {"caller":{"type":"direct"},"id":"call_b","input":{},"name":"time","type":"tool_use"}"#,
             r#"content_block_delta 3 {"partial_json":"{}","type":"input_json_delta"}"#,
             "content_block_stop 3 null",
-            r#"message_delta {"stop_reason":"tool_use","stop_sequence":null}"#,
+            r#"message_delta {"container":null,"stop_details":null,"stop_reason":"tool_use","stop_sequence":null}"#,
             "message_stop null",
         ]
     );
@@ -245,11 +245,14 @@ fn a_stream_is_told_in_anthropic_s_events() {
     assert_eq!(start["id"], "msg_0199");
     assert_eq!((&start["role"], &start["model"]), (&json!("assistant"), &json!("m")));
     assert_eq!(start["content"], json!([]));
-    assert_eq!(
-        events[events.len() - 2].1["usage"],
-        json!({ "input_tokens": 15, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 0,
-                "output_tokens": 7 })
-    );
+    assert_eq!(events[events.len() - 2].1["usage"], usage());
+}
+
+/// Of [`everything`], with what there is nothing to tell of as null.
+fn usage() -> Value {
+    json!({ "input_tokens": 15, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 0,
+            "cache_creation": null, "output_tokens": 7, "output_tokens_details": { "thinking_tokens": 3 },
+            "inference_geo": null, "server_tool_use": null, "service_tier": null })
 }
 
 #[test]
@@ -260,16 +263,17 @@ fn a_whole_answer_has_the_blocks_that_its_stream_has() {
     assert_eq!(
         content,
         json!([{ "type": "thinking", "thinking": "It is asked.", "signature": "" },
-               { "type": "text", "text": "Let me look." },
-               { "type": "tool_use", "id": "call_a", "name": "weather", "input": { "at": "Oslo" } },
-               { "type": "tool_use", "id": "call_b", "name": "time", "input": {} }])
+               { "type": "text", "text": "Let me look.", "citations": null },
+               { "type": "tool_use", "id": "call_a", "name": "weather", "input": { "at": "Oslo" },
+                 "caller": { "type": "direct" } },
+               { "type": "tool_use", "id": "call_b", "name": "time", "input": {},
+                 "caller": { "type": "direct" } }])
     );
     assert_eq!(
         message,
         json!({ "id": "msg_0199", "type": "message", "role": "assistant", "model": "m",
                 "content": null, "stop_reason": "tool_use", "stop_sequence": null,
-                "usage": { "input_tokens": 15, "cache_read_input_tokens": 5,
-                           "cache_creation_input_tokens": 0, "output_tokens": 7 } })
+                "stop_details": null, "container": null, "usage": usage() })
     );
 }
 

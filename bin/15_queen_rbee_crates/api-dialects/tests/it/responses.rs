@@ -214,9 +214,20 @@ fn the_last_event_s_response_is_what_is_answered_without_a_stream() {
     let members =
         json!({ "instructions": "Be brief.", "metadata": { "a": "b" }, "temperature": 0.5 });
     let answer = || translate(&with(members.clone())).unwrap().answer;
-    let streamed = events(&streamed(answer(), &everything())).pop().unwrap().1["response"].take();
-    let response = answered(answer(), &whole(all_in_one(), "tool_calls"));
+    let mut streamed =
+        events(&streamed(answer(), &everything())).pop().unwrap().1["response"].take();
+    let mut response = answered(answer(), &whole(all_in_one(), "tool_calls"));
+    for told in [&mut streamed, &mut response] {
+        let completed = told["completed_at"].take().as_i64().unwrap();
+        assert!(completed > i64::try_from(CREATED).unwrap(), "{completed}");
+    }
     assert_eq!(response, streamed);
+    // OpenAI's own where nobody has said anything.
+    assert_eq!((&response["temperature"], &response["top_p"]), (&json!(0.5), &json!(1)));
+    assert_eq!(
+        (&response["presence_penalty"], &response["frequency_penalty"]),
+        (&json!(0), &json!(0))
+    );
     assert_eq!((&response["id"], &response["created_at"]), (&json!("resp_0199"), &json!(CREATED)));
     assert_eq!((&response["status"], &response["store"]), (&json!("completed"), &json!(false)));
     assert_eq!(
@@ -229,7 +240,7 @@ fn the_last_event_s_response_is_what_is_answered_without_a_stream() {
     assert_eq!(
         response["usage"],
         json!({ "input_tokens": 20, "input_tokens_details": { "cached_tokens": 5 }, "output_tokens": 7,
-                "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": 27 })
+                "output_tokens_details": { "reasoning_tokens": 3 }, "total_tokens": 27 })
     );
 }
 
@@ -241,8 +252,26 @@ fn an_answer_that_was_too_long_is_incomplete() {
     let response = last["response"].take();
     assert_eq!(response["incomplete_details"], json!({ "reason": "max_output_tokens" }));
     assert_eq!(response["output"][0]["status"], "incomplete");
+    assert_eq!(response["completed_at"], Value::Null);
     let message = json!({ "role": "assistant", "content": "Hel" });
     assert_eq!(answered(answer(), &whole(message, "length")), response);
+}
+
+#[test]
+fn a_tool_is_repeated_with_each_of_its_members() {
+    let schema = json!({ "type": "object" });
+    let tools = json!([{ "type": "function", "name": "a" },
+                       { "type": "function", "name": "b", "parameters": schema, "strict": true }]);
+    let answer = translate(&with(json!({ "tools": tools }))).unwrap().answer;
+    let message = json!({ "role": "assistant", "content": "Hi" });
+    let nothing = Value::Null;
+    assert_eq!(
+        answered(answer, &whole(message, "stop"))["tools"],
+        json!([{ "type": "function", "name": "a", "description": nothing, "parameters": nothing,
+                 "strict": nothing },
+               { "type": "function", "name": "b", "description": nothing, "parameters": schema,
+                 "strict": true }])
+    );
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub(crate) fn delta(delta: Value) -> Value {
 
 pub(crate) fn usage() -> Value {
     json!({ "prompt_tokens": 20, "completion_tokens": 7, "total_tokens": 27,
-            "prompt_tokens_details": { "cached_tokens": 5 } })
+            "prompt_tokens_details": { "cached_tokens": 5 },
+            "completion_tokens_details": { "reasoning_tokens": 3 } })
 }
 
 fn end(reason: &str) -> [Value; 2] {
