@@ -100,8 +100,14 @@ pub(in crate::http) async fn pull(
     let Pull { model, stream, ignored } = Pull::read(&body)?;
     let status = format!("pulling {model}");
     let id = queen.begin_watched(&headers, JobRequest::ModelPull { hive: None, model })?;
-    let events = queen.relays.jobs().subscribe(&id, None)?.cancel_on_drop(Duration::ZERO);
+    let jobs = queen.relays.jobs();
+    let events = jobs.subscribe(&id, None)?.cancel_on_drop(Duration::ZERO);
     let response = if stream {
+        // What ends before anything has been told has a status of its own.
+        let first = jobs.subscribe(&id, None)?.next().await.transpose()?;
+        if let Some(StreamEvent::Error(body)) = first.as_ref().and_then(decoded) {
+            return Err(body.into());
+        }
         frames_response(events, LINES, Pulling { status })
     } else {
         pulled(events).await?;

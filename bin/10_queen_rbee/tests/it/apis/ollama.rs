@@ -212,14 +212,20 @@ async fn a_pull_is_for_who_may_manage_and_tells_its_progress() {
 
 #[tokio::test]
 async fn a_pull_that_fails_says_why_in_either_form() {
-    let (world, hive) = World::one().await;
     let failed = "event: error\ndata: {\"error\":{\"message\":\"no such model\",\"type\":\"t\",\
                   \"code\":\"model_not_found\",\"status\":404}}\n\n\
                   event: end\ndata: {\"state\":\"failed\"}\n\n";
-    hive.on(PULL, Reply::stream(failed));
+    let told = "event: narration\ndata: {\"human\":\"getting `m`\"}\n\n";
+    let (world, hive) = World::one().await;
+    hive.on(PULL, Reply::stream(&format!("{told}{failed}")));
     let answer = world.manage("POST", OLLAMA_PULL, r#"{"model":"m"}"#).await;
     assert!(answer.cut);
     assert_eq!(lines(&answer.body).pop().unwrap(), json!({ "error": "no such model" }));
+    // Where nothing has been told yet it has a status of its own.
+    let (world, hive) = World::one().await;
+    hive.on(PULL, Reply::stream(failed));
+    let answer = world.manage("POST", OLLAMA_PULL, r#"{"model":"m"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (404, json!({ "error": "no such model" })));
     let answer = world.manage("POST", OLLAMA_PULL, r#"{"model":"m","stream":false}"#).await;
     assert_eq!((answer.status.as_u16(), answer.json()), (404, json!({ "error": "no such model" })));
 }
