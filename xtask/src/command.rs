@@ -7,7 +7,7 @@ use crate::{
     failure::{self, USAGE},
     flags,
     itself::{self, Generation},
-    tasks::{bench, dist, fuzz_chain, fuzz_freshness, rbee, setup, test, tidy},
+    tasks::{bench, dist, fuzz_api, fuzz_chain, fuzz_freshness, rbee, setup, test, tidy},
 };
 
 /// The developer's tasks of rbee; everything else is the keeper's.
@@ -88,6 +88,18 @@ steps the same edits are made again.")]
         #[arg(long, value_name = "S")]
         seed: Option<u64>,
     },
+    /// Send a chain random requests of the kinds that its OpenAPI document describes, and others
+    #[command(after_help = "\
+The longer form of a test of the chain; the requests are made by the Python package schemathesis. The \
+seed is said first; with it and the same number of examples the same requests are made again.")]
+    FuzzApi {
+        /// How many requests of each route, in each way of making them
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        examples: u64,
+        /// What decides the requests; without it the time does
+        #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+        seed: Option<u64>,
+    },
     /// Edit, signal, stop and bereave a chain at random while clients use it
     #[command(after_help = "\
 The longer form of a test of the chain, whose worker is a stand-in. The seed is said first; with it and \
@@ -106,7 +118,8 @@ the same number of steps the same steps are drawn again, each at about the same 
 }
 
 /// The verbs of [`Task`]; every other command line is the keeper's.
-const TASKS: &[&str] = &["setup", "test", "tidy", "bench", "dist", "fuzz-freshness", "fuzz-chain"];
+const TASKS: &[&str] =
+    &["setup", "test", "tidy", "bench", "dist", "fuzz-api", "fuzz-freshness", "fuzz-chain"];
 
 /// Does what the arguments ask for, and says how it ended: 0 done, 1 failed, 2 not understood, 3
 /// something could not be built. Where the keeper takes over, its exit codes count.
@@ -151,6 +164,7 @@ fn run(args: &[OsString], generation: Generation) -> anyhow::Result<ExitCode> {
             packing.extend(formats.flat_map(|format| ["--format".into(), format.into()]));
             dist::run(&workspace, &profile, &packing)
         }
+        Task::FuzzApi { examples, seed } => fuzz_api::run(root, examples, seed),
         Task::FuzzFreshness { steps, seed } => fuzz_freshness::run(root, steps, seed),
         Task::FuzzChain { steps, seed, daemon } => fuzz_chain::run(root, steps, seed, daemon),
     }

@@ -1,8 +1,8 @@
 //! The tasks behind `./rbee`.
 //!
-//! `setup`, `test`, `tidy`, `bench`, `dist`, `fuzz-freshness` and `fuzz-chain` are done here; everything
-//! else is the keeper's, which is made fresh and becomes this process. Before either, xtask makes sure that
-//! it is itself what its sources say.
+//! `setup`, `test`, `tidy`, `bench`, `dist`, `fuzz-api`, `fuzz-freshness` and `fuzz-chain` are done here;
+//! everything else is the keeper's, which is made fresh and becomes this process. Before either, xtask makes
+//! sure that it is itself what its sources say.
 //!
 //! It knows nothing behind the keeper.
 

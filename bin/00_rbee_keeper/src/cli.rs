@@ -28,12 +28,13 @@ const ABOUT: &str =
     "Serves language models from your machine; each process is what its sources say.";
 
 /// Words that xtask takes for itself, before the keeper is started.
-pub(crate) const TASKS: [(&str, &str); 7] = [
+pub(crate) const TASKS: [(&str, &str); 8] = [
     ("setup", "Get what the llama.cpp build needs"),
     ("test", "Run every test of the workspace"),
     ("tidy", "Check style and the arrows between crates"),
     ("bench", "Measure"),
     ("dist", "Pack the chain: an archive, a Debian package"),
+    ("fuzz-api", "Send a chain random requests for as long as you like"),
     ("fuzz-freshness", "Judge random edits for as long as you like"),
     ("fuzz-chain", "Edit, signal and stop a daemon at random for as long as you like"),
 ];

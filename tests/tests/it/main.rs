@@ -18,6 +18,7 @@ mod accepted; // jobs that outlive their queen
 mod kills; // of a level while it streams
 mod real_model; // tokens of the real model, through real clients
 mod api_clients; // clients of Anthropic, Ollama and OpenAI's responses
+mod fuzzed; // requests of any kind
 mod page; // in a browser
 mod readme; // its commands, as they stand there
 mod installed; // without the source tree

@@ -95,28 +95,33 @@ fn a_measurement_that_fails_or_was_never_built_fails_the_task() {
 }
 
 #[test]
-fn random_steps_are_made_by_the_tests_of_the_chain_or_of_daemon_lifecycle() {
+fn random_steps_and_requests_are_made_by_the_tests_of_the_chain_or_of_daemon_lifecycle() {
     let world = checkout();
-    for (flag, package, variables) in [
-        (None, "chain-tests", "CHAIN_TESTS"),
-        (Some("--daemon"), "daemon-lifecycle", "DAEMON_LIFECYCLE"),
+    for (task, count, package, variables) in [
+        (&["fuzz-chain"][..], "--steps", "chain-tests", "CHAIN_TESTS_STEPS $CHAIN_TESTS_SEED"),
+        (
+            &["fuzz-chain", "--daemon"],
+            "--steps",
+            "daemon-lifecycle",
+            "DAEMON_LIFECYCLE_STEPS $DAEMON_LIFECYCLE_SEED",
+        ),
+        (&["fuzz-api"], "--examples", "chain-tests", "CHAIN_TESTS_EXAMPLES $CHAIN_TESTS_SEED"),
     ] {
         let said = format!(
-            "[ \"$2\" = --version ] && exit\necho \"${variables}_STEPS ${variables}_SEED ${{RBEE_TEST_MODEL##*/}}\""
+            "[ \"$2\" = --version ] && exit\necho \"${variables} ${{RBEE_TEST_MODEL##*/}}\""
         );
         world.program("cargo-nextest", &said);
-        let fuzz = |args: &[&str]| {
-            let args = [&["fuzz-chain"], flag.as_slice(), args].concat();
-            world.xtask(&args)
-        };
-        let ended = fuzz(&["--steps", "300", "--seed", "7"]).with(0).says("--steps 300 --seed 7");
-        let model = if flag.is_none() { "SmolLM2-135M-Instruct.Q4_1.gguf" } else { "" };
+        let fuzz = |args: &[&str]| world.xtask(&[task, args].concat());
+        let again = format!("./rbee {} {count} 300 --seed 7", task.join(" "));
+        let ended = fuzz(&[count, "300", "--seed", "7"]).with(0).says(&again);
+        let is_chain = package == "chain-tests";
+        let model = if is_chain { "SmolLM2-135M-Instruct.Q4_1.gguf" } else { "" };
         assert_eq!(ended.stdout, format!("300 7 {model}\n"));
         let call = world.calls().pop().unwrap();
         assert!(call.contains(&format!("--package {package} --filterset test(")), "{call}");
-        fuzz(&["--steps", "0"]).with(2);
+        fuzz(&[count, "0"]).with(2);
         world.program("cargo-nextest", "[ \"$2\" = --version ] || exit 100");
-        fuzz(&["--steps", "4", "--seed", "9"]).with(1).says("seed 9");
+        fuzz(&[count, "4", "--seed", "9"]).with(1).says("seed 9");
     }
 }
 
