@@ -1,6 +1,10 @@
 //! Clients that nobody here wrote, against the real worker.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use chain_tests::{Chain, node_with, python_with};
 
@@ -19,7 +23,8 @@ fn chain() -> Chain {
     let chain = Chain::real();
     let model = Chain::model();
     chain.configure(&format!(
-        "[models]\ndefault = \"words\"\n[model.words]\nsource = {model:?}\n\
+        "[models]\ndefault = \"words\"\n[model.words]\nsource = {model:?}\ncontext = 1024\n\
+         temperature = 0.0\n\
          [model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
     ));
     chain.succeed(&["infer", "--max-tokens", "2", "Say hello."]);
@@ -67,5 +72,40 @@ fn clients_in_node_are_served() {
     let own = folder.join("clients.mjs");
     fs::copy(Path::new(&script("clients.mjs")), &own).unwrap();
     let said = passes(Command::new("node").arg(own).arg(chain.queen()));
+    assert!(said.ends_with("all checks passed\n"), "{said}");
+}
+
+#[test]
+fn litellm_is_served_by_each_api_that_it_takes_a_queen_for() {
+    let chain = chain();
+    let said =
+        passes(Command::new(frameworks()).arg(script("litellm_client.py")).arg(chain.queen()));
+    assert!(said.ends_with("all checks passed\n"), "{said}");
+}
+
+#[test]
+fn langchain_is_served_by_its_packages_for_openai_ollama_and_anthropic() {
+    let chain = chain();
+    let said =
+        passes(Command::new(frameworks()).arg(script("langchain_client.py")).arg(chain.queen()));
+    assert!(said.ends_with("all checks passed\n"), "{said}");
+}
+
+/// One environment, since they need mostly the same.
+fn frameworks() -> PathBuf {
+    let packages = [
+        "litellm==1.110.2",
+        "langchain-openai==1.7.4",
+        "langchain-ollama==1.1.0",
+        "langchain-anthropic==1.7.10",
+    ];
+    python_with("frameworks", &packages)
+}
+
+#[test]
+fn answers_comply_with_the_formats_that_they_are_of() {
+    let chain = chain();
+    let python = python_with("llm-comply", &["llm-comply==0.5.0"]);
+    let said = passes(Command::new(python).arg(script("comply_client.py")).arg(chain.queen()));
     assert!(said.ends_with("all checks passed\n"), "{said}");
 }
