@@ -66,7 +66,8 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// The last lines written since the log had `from` bytes.
+/// The last lines written since the log had `from` bytes, without the frames of backtraces: those are
+/// more than the lines that are shown, and why the process panicked stands before them.
 pub(crate) fn tail(path: &Path, from: u64) -> LogTail {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
@@ -79,9 +80,22 @@ pub(crate) fn tail(path: &Path, from: u64) -> LogTail {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let text = read().unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !is_of_a_backtrace(line)).collect();
     let lines = lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|&l| l.to_owned());
     LogTail { path: path.to_owned(), lines: lines.collect() }
+}
+
+/// Whether Rust's standard library wrote it behind a panic's message.
+fn is_of_a_backtrace(line: &str) -> bool {
+    let text = line.trim_start();
+    let is_frame = text.split_once(": ").is_some_and(|(number, _)| {
+        text != line && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let is_place = line.starts_with("             at ");
+    is_frame
+        || is_place
+        || line == "stack backtrace:"
+        || line.starts_with("note: Some details are omitted, ")
 }
 
 #[cfg(test)]
@@ -122,5 +136,23 @@ mod tests {
         fs::write(&path, "old\nnew 1\nnew 2\n").unwrap();
         assert_eq!(tail(&path, 4).lines, ["new 1", "new 2"]);
         assert_eq!(tail(&path, 400).lines.len(), 3);
+    }
+
+    #[test]
+    fn the_tail_says_why_a_process_panicked_and_not_where_it_was_called_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.log");
+        let mut log = String::from(
+            "1: starts\nthread 'main' panicked at src/main.rs:12:13:\nx\nstack backtrace:\n",
+        );
+        for frame in 0..40 {
+            log += &format!(
+                "{frame:>4}: tokio::runtime::enter\n             at ./src/runtime.rs:7:9\n"
+            );
+        }
+        log += "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.\n";
+        fs::write(&path, log).unwrap();
+        let said = ["1: starts", "thread 'main' panicked at src/main.rs:12:13:", "x"];
+        assert_eq!(tail(&path, 0).lines, said);
     }
 }
