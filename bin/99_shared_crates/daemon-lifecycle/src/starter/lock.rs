@@ -35,7 +35,11 @@ pub(super) async fn lock(instance: &Instance) -> Result<Lock, Error> {
             && told.as_ref() != Some(&holder)
         {
             let pid = holder.pid;
-            say(instance, Level::Info, format!("Waiting for process {pid}, which is at work on"));
+            say(
+                instance,
+                Level::Info,
+                format!("Waiting for process {pid}, which starts, replaces or stops"),
+            );
             told = Some(holder);
         }
         if let Ok(locked) = tokio::time::timeout(SUSPENDED, &mut waiting).await {
