@@ -172,6 +172,10 @@ pub(crate) fn lifecycle_failure(error: queen_lifecycle::Error) -> Failure {
                 "`--takeover` replaces it, with all that it has started, by the chain of this tree",
             )
             .hint("another `RBEE_HOME`, with another `queen.port` in it, gives each tree a chain of its own"),
+        _ if error.is_address_in_use() => Failure::new(Kind::Unreachable, error).hint(
+            "`./rbee doctor` shows who does; `queen.port` in the configuration, or `RBEE_QUEEN_PORT`, gives \
+             the queen another port",
+        ),
         _ => Failure::new(Kind::Unreachable, error)
             .hint("`./rbee logs queen` shows what it said; `./rbee doctor` what the machine lacks"),
     }

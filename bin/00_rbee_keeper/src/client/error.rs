@@ -87,6 +87,7 @@ pub(crate) fn from_detail(detail: ErrorDetail, status: Option<u16>) -> Failure {
         (ErrorCode::ModelNotFound | ErrorCode::InvalidModel, _) => {
             failure.hint("`./rbee model list` shows the models")
         }
+        (ErrorCode::KeyNotFound, _) => failure.hint("`./rbee key list` shows the keys"),
         (ErrorCode::HiveNotFound, _) => failure.hint("`./rbee hive list` shows the hives"),
         (ErrorCode::HiveUnavailable, _) => failure.hint(
             "`./rbee logs hive` shows what it said, and docs/remote.md where that is on another machine",

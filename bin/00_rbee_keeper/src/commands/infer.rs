@@ -11,6 +11,9 @@ use crate::{
     failure::Failure,
 };
 
+/// What to do where there is no prompt.
+const HOW: &str = "`./rbee infer \"Write a haiku about bees\"`, or pipe one in";
+
 pub(crate) async fn run(app: &App, args: InferArgs) -> Result<(), Failure> {
     let prompt = prompt(args.prompt).await?;
     let mut messages = args.sampling.opening();
@@ -39,15 +42,17 @@ async fn prompt(given: Option<String>) -> Result<String, Failure> {
     let prompt = match given {
         Some(prompt) if prompt != "-" => prompt,
         None if io::stdin().is_terminal() => {
-            return Err(Failure::usage("there is no prompt")
-                .hint("`./rbee infer \"Write a haiku about bees\"`, or pipe one in"));
+            return Err(Failure::usage("there is no prompt").hint(HOW));
         }
         Some(_) | None => tokio::task::spawn_blocking(read_stdin)
             .await
             .context("the thread that reads standard input died")?
             .context("cannot read the prompt from standard input")?,
     };
-    if prompt.trim().is_empty() { Err(Failure::usage("the prompt is empty")) } else { Ok(prompt) }
+    if prompt.trim().is_empty() {
+        return Err(Failure::usage("the prompt is empty").hint(HOW));
+    }
+    Ok(prompt)
 }
 
 fn read_stdin() -> io::Result<String> {

@@ -207,7 +207,10 @@ fn set(app: &App, SetArgs { model, settings, unset, output }: SetArgs) -> Result
                 .hint(format!("`./rbee config | grep '{name}'` shows what is")));
         }
     }
-    file.save().map_err(Failure::usage)?;
+    file.save().map_err(|error| {
+        Failure::usage(error)
+            .hint("nothing was written: the line is one that the file would have had")
+    })?;
     let path = app.config.paths.config_file.display();
     let human = format!("wrote `[model.\"{name}\"]` in {path}");
     Narration::new("keeper", "model_set", human).about(&name).emit();

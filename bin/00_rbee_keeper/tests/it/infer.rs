@@ -90,7 +90,8 @@ async fn what_is_piped_in_is_the_prompt() {
 async fn an_empty_prompt_is_refused_before_anything_is_asked() {
     let queen = Queen::saying(answer_of(1, "hi")).await;
     let output = Keeper::of(&queen).run_with_input(&["infer"], " \n").await.exits(2);
-    assert_eq!(output.stderr, "error: the prompt is empty\n");
+    let how = "`./rbee infer \"Write a haiku about bees\"`, or pipe one in";
+    assert_eq!(output.stderr, format!("error: the prompt is empty\nhint: {how}\n"));
     assert!(queen.requests(CHAT).is_empty());
 }
 

@@ -22,4 +22,9 @@ impl Error {
     pub fn is_other_tree(&self) -> bool {
         matches!(self, Self::Start(daemon_lifecycle::Error::OtherTree { .. }))
     }
+
+    /// Whether a program that is no queen has her port.
+    pub fn is_address_in_use(&self) -> bool {
+        matches!(self, Self::Start(daemon_lifecycle::Error::AddressInUse { .. }))
+    }
 }

@@ -15,7 +15,7 @@ pub enum Error {
     #[error("`{name}` names no model: {why}")]
     InvalidName { name: String, why: String },
     #[error(
-        "no model is called `{name}`{}; a model is named as in `./rbee model list`, or by \
+        "no model is called `{name}`; {}a model is named as in `./rbee model list`, or by \
          `hf:ORG/REPO`, `https://...` or a path",
         did_you_mean(*nearest)
     )]
@@ -96,7 +96,7 @@ pub(crate) fn shown_url(url: &Url) -> String {
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+    nearest.map(|name| format!("the nearest is `{name}`; ")).unwrap_or_default()
 }
 
 fn for_quantisation(quantisation: Option<&str>) -> String {

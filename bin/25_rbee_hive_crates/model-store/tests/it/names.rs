@@ -32,7 +32,7 @@ fn an_unknown_name_is_told_the_nearest_and_where_the_known_ones_are() {
         "a model is named as in `./rbee model list`, or by `hf:ORG/REPO`, `https://...` or a path";
     assert_eq!(
         world.refusal("smolm2:135m"),
-        format!("no model is called `smolm2:135m`; did you mean `smollm2:135m`?; {ways}")
+        format!("no model is called `smolm2:135m`; the nearest is `smollm2:135m`; {ways}")
     );
     assert_eq!(world.refusal("gpt"), format!("no model is called `gpt`; {ways}"));
 }
