@@ -1,8 +1,11 @@
-use std::time::Duration;
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use anyhow::Context as _;
 use narration_core::{Level, Narration};
-use queen_lifecycle::{StopRequest, Supervised, find_queen, stop_queen, supervise_queen};
+use queen_lifecycle::{
+    StopRequest, Supervised, find_queen, notify_service_manager, stop_queen, supervise_queen,
+    watchdog_interval,
+};
 use rbee_config::Environment;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -40,6 +43,11 @@ async fn install(app: &App, output: Output) -> Result<(), Failure> {
     let manager = manager()?;
     let service = Service::of(&app.config, Environment::capture())?;
     let installed = manager.install(&service).await?;
+    if installed == Installed::New && matches!(manager, Manager::Systemd { .. }) {
+        let human = "Starting the chain; `journalctl --user -fu rbee` shows how far it is";
+        Narration::new("keeper", "service", human).emit();
+    }
+    manager.start().await?;
     let state = manager.state().await?;
     let (file, level) = (state.file.display(), Level::Info);
     let (human, level) = match installed {
@@ -77,7 +85,9 @@ async fn serve(app: &App) -> Result<(), Failure> {
     app.config.paths.create().map_err(|error| Failure::new(Kind::Failed, error))?;
     tokio::select! {
         failed = keep(app) => failed,
+        never = live() => match never {},
         _ = terminations.recv() => {
+            notify_service_manager("STOPPING=1\nSTATUS=Draining the chain, then stopping it\n");
             Narration::new("keeper", "service", "Draining the chain, then stopping it").emit();
             let report = Box::pin(stop_queen(&app.config, StopRequest::default())).await;
             let stopped = report.map_err(lifecycle_failure)?.stopped;
@@ -92,11 +102,14 @@ async fn keep(app: &App) -> Result<(), Failure> {
     loop {
         let supervisor = supervise_queen(&app.config).map_err(lifecycle_failure)?;
         let mut status = supervisor.status();
-        let end = status
-            .wait_for(|status| matches!(status, Supervised::Failed { .. } | Supervised::Stopped))
-            .await
-            .context("the queen's supervisor died")?
-            .clone();
+        let end = loop {
+            let now = status.borrow_and_update().clone();
+            notify_service_manager(&state_of(&now));
+            if matches!(now, Supervised::Failed { .. } | Supervised::Stopped) {
+                break now;
+            }
+            status.changed().await.context("the queen's supervisor died")?;
+        };
         if let Supervised::Failed { why } = end {
             return Err(Failure::new(Kind::Unreachable, anyhow::anyhow!("{why}"))
                 .context("the queen failed too often"));
@@ -109,6 +122,30 @@ async fn keep(app: &App) -> Result<(), Failure> {
             looks.tick().await;
         }
     }
+}
+
+/// Tells the service manager that this process does not hang, where it wants to hear that.
+async fn live() -> Infallible {
+    let Some(within) = watchdog_interval() else { return pending().await };
+    let mut beats = interval(within / 2);
+    loop {
+        beats.tick().await;
+        notify_service_manager("WATCHDOG=1\n");
+    }
+}
+
+/// What a service manager is told of the queen, each thing on one line.
+fn state_of(queen: &Supervised) -> String {
+    let (ready, status) = match queen {
+        Supervised::Starting => ("", "Starting the queen".to_owned()),
+        Supervised::Running(queen) => {
+            ("READY=1\n", format!("The queen listens at {}", queen.address))
+        }
+        Supervised::BackingOff { why, .. } => ("", format!("The queen is started again: {why}")),
+        Supervised::Failed { why } => ("", format!("The queen failed too often: {why}")),
+        Supervised::Stopped => ("", "The queen was stopped".to_owned()),
+    };
+    format!("{ready}STATUS={}\n", status.replace('\n', " "))
 }
 
 fn manager() -> Result<Manager, Failure> {
@@ -128,4 +165,23 @@ fn show(app: &App, state: &State, output: Output) -> Result<(), Failure> {
         ]);
         table.text()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use queen_lifecycle::Supervised;
+
+    use super::state_of;
+
+    #[test]
+    fn a_service_manager_gets_each_thing_on_a_line_of_its_own() {
+        let why = "it ended; the end of `queen.log`:\n    no room".to_owned();
+        let queen = Supervised::BackingOff { delay: Duration::from_secs(1), why };
+        let said =
+            "STATUS=The queen is started again: it ended; the end of `queen.log`:     no room\n";
+        assert_eq!(state_of(&queen), said);
+        assert_eq!(state_of(&Supervised::Starting), "STATUS=Starting the queen\n");
+    }
 }

@@ -82,9 +82,7 @@ impl Manager {
         })
     }
 
-    /// Writes the service's file, and has it started now and from now on.
-    ///
-    /// One that is installed and runs is left running, also when its file had to be changed.
+    /// Writes the service's file.
     pub(crate) async fn install(&self, service: &Service) -> Result<Installed, Failure> {
         self.probe().await?;
         let path = self.file();
@@ -101,6 +99,13 @@ impl Manager {
         if installed != Installed::Same {
             write(path, &text).with_context(|| format!("cannot write `{}`", path.display()))?;
         }
+        Ok(installed)
+    }
+
+    /// Has what is installed started now and from now on; under systemd it is ready afterwards.
+    ///
+    /// One that runs is left running, also when its file was changed.
+    pub(crate) async fn start(&self) -> Result<(), Failure> {
         match self {
             Self::Systemd { .. } => {
                 self.tell(&["daemon-reload"]).await?;
@@ -112,7 +117,7 @@ impl Manager {
                 }
             }
         }
-        Ok(installed)
+        Ok(())
     }
 
     /// Stops the service, which drains the chain, and forgets it. Says whether there was one.

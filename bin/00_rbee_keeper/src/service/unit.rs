@@ -19,6 +19,9 @@ const LEVELS: u32 = 3;
 /// For what a stop does besides waiting for streams.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 
+/// Within which a service that does not hang says so.
+const WATCHDOG_S: u32 = 60;
+
 /// Between a failure and the next start, in seconds: what failed was tried several times before.
 const RESTART_DELAY_S: u32 = 30;
 
@@ -73,7 +76,9 @@ impl Service {
     /// A unit of systemd's user manager.
     pub(crate) fn systemd(&self) -> String {
         let mut unit = String::from("[Unit]\nDescription=rbee: serves language models\n\n");
-        unit.push_str("[Service]\nType=exec\n");
+        // In a source tree it may have to build the chain before anything answers.
+        unit.push_str("[Service]\nType=notify\nTimeoutStartSec=infinity\n");
+        writeln!(unit, "WatchdogSec={WATCHDOG_S}").expect(STRING);
         // No `$` is expanded in the program's path.
         let program = quoted(&self.program);
         writeln!(unit, "ExecStart={program} service run").expect(STRING);
@@ -205,7 +210,9 @@ mod tests {
         Description=rbee: serves language models
 
         [Service]
-        Type=exec
+        Type=notify
+        TimeoutStartSec=infinity
+        WatchdogSec=60
         ExecStart="/srv/bee/my rbee/rbee" service run
         Environment="CARGO_HOME=/srv/bee/my \"100%%\" \\ cargo"
         Environment="PATH=/srv/bee/.cargo/bin:/usr/bin"

@@ -1,10 +1,12 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio, time::Duration};
 
 use insta::assert_snapshot;
+use rustix::process::Signal;
 use serde_json::Value;
+use tokio::{net::UnixDatagram, process::Command, time::timeout};
 
 use crate::{
-    keeper::{Keeper, Output},
+    keeper::{Keeper, Output, signal},
     queen::Queen,
 };
 
@@ -57,6 +59,7 @@ async fn an_installation_writes_the_unit_and_has_it_started() {
     let keeper = keeper(SYSTEMCTL);
     let output = keeper.run(&["service", "install"]).await.exits(0);
     assert_snapshot!(shown(&keeper, &output), @r"
+    [keeper] service: Starting the chain; `journalctl --user -fu rbee` shows how far it is
     [keeper] service: Installed `HOME/.config/systemd/user/rbee.service` and started it
     [keeper] service: It starts when you log in; `loginctl enable-linger` has it start at boot
     ");
@@ -66,7 +69,9 @@ async fn an_installation_writes_the_unit_and_has_it_started() {
     Description=rbee: serves language models
 
     [Service]
-    Type=exec
+    Type=notify
+    TimeoutStartSec=infinity
+    WatchdogSec=60
     ExecStart="HOME/tree/rbee" service run
     Environment="CARGO_HOME=HOME/cargo"
     Environment="PATH=HOME/bin"
@@ -193,4 +198,54 @@ async fn a_queen_that_somebody_else_runs_gets_no_service() {
     hint: a service is for a queen of this machine; leave `queen.url` out
     ");
     assert_eq!(told(&keeper), "");
+}
+
+#[tokio::test]
+async fn systemd_is_told_why_there_is_no_queen_that_the_service_does_not_hang_and_that_it_stops() {
+    let keeper = keeper("");
+    // A keeper with a queen beside it that ends at once.
+    keeper.write("bin/queen-rbee", "#!/bin/sh\nexit 7\n");
+    let program = keeper.home().join("bin/rbee-keeper");
+    fs::copy(env!("CARGO_BIN_EXE_rbee-keeper"), &program).unwrap();
+    for program in [&program, &keeper.home().join("bin/queen-rbee")] {
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let place = keeper.home().join("notify");
+    let systemd = UnixDatagram::bind(&place).unwrap();
+    let mut service = Command::new(&program)
+        .args(["service", "run"])
+        .env_clear()
+        .envs(keeper.variables())
+        .env("NOTIFY_SOCKET", &place)
+        .env("WATCHDOG_USEC", "200000")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let story = async {
+        let mut said = hears(&systemd, "STATUS=The queen is started again: ").await;
+        said += &hears(&systemd, "WATCHDOG=1\n").await;
+        signal(&service, Signal::TERM);
+        said + &hears(&systemd, "STOPPING=1\n").await
+    };
+    let said = timeout(Duration::from_secs(60), story).await.expect("all of it is said in time");
+    assert!(
+        said.starts_with("STATUS=Starting the queen\n") || said.starts_with("WATCHDOG=1\n"),
+        "{said}"
+    );
+    assert!(!said.contains("READY=1"), "{said}");
+    assert!(service.wait().await.unwrap().success());
+}
+
+/// All that the service says from now on, up to `line`.
+async fn hears(systemd: &UnixDatagram, line: &str) -> String {
+    let mut said = String::new();
+    while !said.contains(line) {
+        let mut words = [0; 4096];
+        let length = systemd.recv(&mut words).await.unwrap();
+        said += &String::from_utf8_lossy(&words[..length]);
+    }
+    said
 }

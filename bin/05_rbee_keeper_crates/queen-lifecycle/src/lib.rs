@@ -21,4 +21,4 @@ pub use crate::{
     stop::{StopReport, StopRequest, stop_queen}, // (&RbeeConfig, StopRequest) -> StopReport
 };
 
-pub use daemon_lifecycle::{Supervised, Supervisor};
+pub use daemon_lifecycle::{Supervised, Supervisor, notify_service_manager, watchdog_interval};

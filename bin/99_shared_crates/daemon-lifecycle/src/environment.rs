@@ -10,6 +10,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     path::PathBuf,
+    time::Duration,
 };
 
 /// Says that stdin is a starter's channel, by that socket's inode, which no other descriptor has:
@@ -131,9 +132,19 @@ pub(crate) fn passed_sockets() -> usize {
     env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// Where `sd_notify` says that a process is ready.
+/// Where `sd_notify` says how a process is.
 pub(crate) fn notify_socket() -> Option<OsString> {
     env::var_os("NOTIFY_SOCKET")
+}
+
+/// How long a service manager waits for a sign of life. Without a pid it is whoever's that has the variable.
+pub(crate) fn watchdog() -> Option<Duration> {
+    let pid = env::var("WATCHDOG_PID").ok();
+    if pid.is_some_and(|pid| pid != std::process::id().to_string()) {
+        return None;
+    }
+    let microseconds = env::var("WATCHDOG_USEC").ok()?.parse().ok().filter(|&usec| usec > 0)?;
+    Some(Duration::from_micros(microseconds))
 }
 
 /// Where instances live that were given no folder.

@@ -97,6 +97,7 @@ mod starter; // what becomes of that
 mod manager; // the starter's side, as one type
 mod program; // what is no daemon
 mod daemon; // the daemon's own side
+mod service; // what a service manager is told
 
 pub use auto_update::Hurry;
 
@@ -112,6 +113,7 @@ pub use crate::{
     process::memory_bytes,
     program::{Member, Program},
     quarantine::wait_after,
+    service::{notify_service_manager, watchdog_interval},
     spec::{OnBuildFailure, UpdatePolicy, Waits},
     starter::{
         BinaryFile, DaemonHandle, Outcome, RestartPolicy, StopMode, Stopped, Supervised,

@@ -46,6 +46,7 @@ use self::{core::Core, phase::Phase};
 use crate::{
     DaemonManager, Error, Identity, edge,
     protocol::{Fault, FromDaemon},
+    service::notify_service_manager,
     state::State,
 };
 
@@ -235,7 +236,7 @@ impl Daemon {
         let core = Arc::clone(&self.core);
         let announced = self.control(control::announce(core)).await;
         announced.map_err(|source| Error::Announce { source })?;
-        activation::say_ready();
+        notify_service_manager("READY=1\n");
         Ok(())
     }
 
