@@ -142,17 +142,11 @@ mod tests {
     fn the_tail_says_why_a_process_panicked_and_not_where_it_was_called_from() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("d.log");
-        let mut log = String::from(
-            "1: starts\nthread 'main' panicked at src/main.rs:12:13:\nx\nstack backtrace:\n",
-        );
-        for frame in 0..40 {
-            log += &format!(
-                "{frame:>4}: tokio::runtime::enter\n             at ./src/runtime.rs:7:9\n"
-            );
-        }
-        log += "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.\n";
-        fs::write(&path, log).unwrap();
-        let said = ["1: starts", "thread 'main' panicked at src/main.rs:12:13:", "x"];
-        assert_eq!(tail(&path, 0).lines, said);
+        let said = "1: starts\nthread 'main' panicked at src/main.rs:12:13:\nx\n";
+        let frames =
+            "   7: tokio::runtime::enter\n             at ./src/runtime.rs:7:9\n".repeat(40);
+        let note = "note: Some details are omitted, run with `RUST_BACKTRACE=full` for more.\n";
+        fs::write(&path, format!("{said}stack backtrace:\n{frames}{note}")).unwrap();
+        assert_eq!(tail(&path, 0).lines.join("\n"), said.trim_end());
     }
 }
