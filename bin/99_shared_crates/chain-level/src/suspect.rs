@@ -179,8 +179,8 @@ mod tests {
         let (mut line, mut ended, mut times) = (Line::default(), 1, vec![1; requests]);
         let mut who = HashMap::new();
         let mut suspects = vec![Suspect::one_of(requests); requests];
-        for one in 0..requests {
-            who.insert(line.stand(suspects[one]).0, one);
+        for (one, suspect) in suspects.iter().enumerate() {
+            who.insert(line.stand(*suspect).0, one);
         }
         while !line.inside.is_empty() {
             let inside: Vec<_> = line.inside.iter().copied().collect();
