@@ -31,6 +31,9 @@ const GOAL_LATER: f64 = 0.005;
 const LOADED_WITHIN: Duration = Duration::from_secs(120);
 /// Tokens that all requests of a server share.
 const CONTEXT: u32 = 8192;
+/// Words that a prompt repeats, and how often.
+const REPEATED_WORDS: usize = 24;
+const REPEATED: usize = 5;
 /// Words of a long prompt; with eight streams they fill most of the context.
 const PROMPT_WORDS: usize = 600;
 
@@ -65,6 +68,8 @@ pub(crate) struct Args {
 enum Load {
     /// A few words, and many tokens after them.
     Generation,
+    /// A prompt that says one thing again and again, and many tokens after it that go on so.
+    Repetition,
     /// A long prompt that nobody has asked before.
     Cold,
     /// A long prompt of which the server has seen three quarters.
@@ -75,6 +80,7 @@ impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Generation => "generation",
+            Self::Repetition => "generation, repeating",
             Self::Cold => "prompt, cold",
             Self::Shared => "prompt, shared prefix",
         })
@@ -102,7 +108,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let model = args.model.to_str().context("the model's path is no text")?;
 
-    let cases: Vec<_> = [Load::Generation, Load::Cold, Load::Shared]
+    let cases: Vec<_> = [Load::Generation, Load::Repetition, Load::Cold, Load::Shared]
         .into_iter()
         .flat_map(|load| args.streams.iter().map(move |&streams| (load, streams)))
         .collect();
@@ -170,6 +176,9 @@ fn measure(
         let own = seed * 64 + stream + 1;
         let (prompt, tokens) = match load {
             Load::Generation => (words(4, own), tokens / streams),
+            Load::Repetition => {
+                (vec![words(REPEATED_WORDS, own); REPEATED].join(" "), tokens / streams)
+            }
             Load::Cold => (words(long, own), 2),
             Load::Shared => (format!("{shared} {}", words(long / 4, own)), 2),
         };
@@ -200,7 +209,7 @@ impl Figures {
         let earliest = |of: fn(&Completion) -> Instant| done.iter().map(of).min();
         let latest = |of: fn(&Completion) -> Instant| done.iter().map(of).max();
         let (tokens, span) = match load {
-            Load::Generation => (
+            Load::Generation | Load::Repetition => (
                 done.iter().map(|one| one.tokens - 1).sum::<u64>(),
                 earliest(|one| one.first).zip(latest(|one| one.last)),
             ),
