@@ -5,6 +5,7 @@ mod graph; // manifests, and through which packages one reaches the binary
 mod script; // what a build script watches
 mod overlooked; // what cargo wrongly took for unchanged
 mod way; // through what a path leads
+mod missed; // what cargo is to do again
 mod units; // one compilation or one run of a build script
 mod fingerprint; // what cargo keeps of it
 mod set; // what is to be recorded
@@ -32,7 +33,7 @@ pub(crate) use graph::path_dependencies;
 use set::InputSet;
 use units::{ScriptRun, Units};
 
-pub(crate) use fingerprint::Missed;
+pub(crate) use missed::Missed;
 pub(crate) use units::{is_of_elsewhere, mark_of, twins};
 
 /// How far the clock of another file system may be from ours, in nanoseconds.

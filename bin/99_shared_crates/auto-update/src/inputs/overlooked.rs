@@ -21,7 +21,7 @@ use std::{
 
 use super::{
     BuildContext,
-    fingerprint::Missed,
+    missed::Missed,
     units::{Mark, ScriptRun, Units},
     way::way_to,
 };

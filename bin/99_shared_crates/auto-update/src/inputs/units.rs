@@ -4,7 +4,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{BuildContext, depinfo::DepInfo, fingerprint::Fingerprint, script::Watches};
+use super::{
+    BuildContext,
+    depinfo::DepInfo,
+    fingerprint::{Fingerprint, entries_of, modified},
+    script::Watches,
+};
 use crate::{
     cargo::{ArtifactMessage, Report, ScriptMessage},
     environment::is_set_by_cargo,
@@ -272,10 +277,6 @@ impl Immutable {
     }
 }
 
-pub(super) fn modified(path: &Path) -> Option<i64> {
-    stat(path).ok().flatten().map(|state| state.mtime())
-}
-
 /// What stands for the variant that a binary was linked as, where there is one candidate.
 pub(crate) fn mark_of(binary: &ArtifactMessage, context: BuildContext<'_>) -> Option<PathBuf> {
     let found = dep_infos(binary, context);
@@ -352,10 +353,6 @@ fn linked_dirs(executable: &Path, context: BuildContext<'_>) -> Vec<PathBuf> {
     let units = |base: &PathBuf| entries_of(&base.join("build")).flat_map(|dir| entries_of(&dir));
     dirs.extend(bases.iter().flat_map(units).map(|unit| unit.join("out")));
     dirs
-}
-
-pub(super) fn entries_of(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 pub(crate) fn are_same_file(a: &Path, b: &Path) -> bool {
