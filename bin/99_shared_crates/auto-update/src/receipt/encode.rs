@@ -20,10 +20,15 @@ impl Head {
             (a.path.parent(), &a.path, a.look).cmp(&(b.path.parent(), &b.path, b.look))
         });
         let mut groups = Vec::new();
-        for siblings in entries.chunk_by(|a, b| a.path.parent() == b.path.parent()) {
+        // The root itself is named from within, by no folder that holds it.
+        let is_root = |entry: &Entry| entry.path == root;
+        let are_siblings =
+            |a: &Entry, b: &Entry| a.path.parent() == b.path.parent() && is_root(a) == is_root(b);
+        for siblings in entries.chunk_by(are_siblings) {
             for part in siblings.chunks(GROUP) {
                 let mut group = Writer::default();
-                let dir = part[0].path.parent().map(|dir| relative(dir, root));
+                let dir = part[0].path.parent().filter(|_| !is_root(&part[0]));
+                let dir = dir.map(|dir| relative(dir, root));
                 write_group(&mut group, dir, part, root);
                 groups.push(group.bytes);
             }

@@ -271,3 +271,21 @@ fn a_binary_of_a_package_below_is_found_by_the_folder_above_and_each_is_stale_by
     let missing = AutoUpdater::new("third", world.path("app")).unwrap_err().to_string();
     assert!(missing.contains("third"), "{missing}");
 }
+
+#[test]
+fn a_workspace_inside_the_package_that_it_uses_is_fresh_once_it_is_built() {
+    let world = World::empty();
+    world.write(
+        "Cargo.toml",
+        "[package]\nname = \"above\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    );
+    world.write("src/lib.rs", "pub const V: u8 = 1;\n");
+    world.package("app", "[dependencies]\nabove = { path = \"..\" }\n[workspace]\n");
+    world.write("app/src/main.rs", "fn main() { print!(\"{}\", above::V); }\n");
+    // It names nothing, so the folder of the workspace itself is looked at.
+    world.write("app/build.rs", "fn main() {}\n");
+    world.ensure();
+    world.assert_fresh();
+    world.write("app/more", "");
+    assert_eq!(world.stale(), ["Relisted BuildScript app"]);
+}
