@@ -106,7 +106,9 @@ for method in ("json_schema", "function_calling"):
     check_schema(openai, "max_tokens", method=method)
     check_schema(anthropic, "max_tokens", method=method)
 check_schema(ollama, "num_predict", method="json_schema")
-check_vectors(OpenAIEmbeddings(base_url=url + "/v1", model="vectors", api_key="unused"))
+# Else it would send tokens of OpenAI's own models.
+texts = {"check_embedding_ctx_length": False}
+check_vectors(OpenAIEmbeddings(base_url=url + "/v1", model="vectors", api_key="unused", **texts))
 check_vectors(OllamaEmbeddings(base_url=url, model="vectors"))
 plain = OpenAI(base_url=url + "/v1", model="words", api_key="unused", temperature=0, max_tokens=4)
 assert plain.invoke("One, two,")

@@ -4,10 +4,13 @@ use std::{fs, process::Command};
 
 use chain_tests::{Chain, python_with};
 
-/// Requests of each route and way of making them, unless `CHAIN_TESTS_EXAMPLES` says otherwise, and what
-/// decides them, unless `CHAIN_TESTS_SEED` does. New ones are for `./rbee fuzz-api`.
-const EXAMPLES: u64 = 3;
+/// Requests of each route, unless `CHAIN_TESTS_EXAMPLES` says otherwise, and what decides them, unless
+/// `CHAIN_TESTS_SEED` does. New ones are for `./rbee fuzz-api`, and each bound of each member, and
+/// requests that follow from others' answers.
+const EXAMPLES: u64 = 5;
 const SEED: u64 = 7;
+const QUICK: &str = "fuzzing";
+const ALL: &str = "coverage,fuzzing,stateful";
 
 /// What an answer is looked at for.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -25,7 +28,9 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn requests_of_any_kind_are_answered_as_the_document_describes() {
     let seed = number("CHAIN_TESTS_SEED").unwrap_or(SEED).to_string();
-    let examples = number("CHAIN_TESTS_EXAMPLES").unwrap_or(EXAMPLES).to_string();
+    let wanted = number("CHAIN_TESTS_EXAMPLES");
+    let examples = wanted.unwrap_or(EXAMPLES).to_string();
+    let phases = if wanted.is_some() { ALL } else { QUICK };
     let chain = Chain::real();
     let model = Chain::model();
     chain.configure(&format!(
@@ -48,7 +53,7 @@ fn requests_of_any_kind_are_answered_as_the_document_describes() {
         .arg("run")
         .arg(format!("{}/openapi.json", chain.queen()))
         .args(["--max-examples", &examples, "--seed", &seed, "--request-timeout", TIMEOUT])
-        .args(["--checks", CHECKS, "--continue-on-failure", "--no-color"])
+        .args(["--phases", phases, "--checks", CHECKS, "--continue-on-failure", "--no-color"])
         .args(["--generation-database", "none", "--suppress-health-check", "all"])
         .args(["--warnings", "off"])
         // It has no end.
