@@ -284,7 +284,7 @@ impl<L: Level> Pool<L> {
         wanted: &Wanted,
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let (pool, place) = (self.clone(), Arc::clone(slot));
-        let seat = Seat::take(slot, suspect, move |process| {
+        let seat = Seat::take(&slot.ward, suspect, move |process: Arc<Running<L::Handle>>| {
             pool.places().has_left(&process);
             // It has shown that it works, and serves everybody where nothing else does.
             if !process.is_lost() && !place.fill(&process) {
@@ -292,7 +292,7 @@ impl<L: Level> Pool<L> {
             }
         });
         seat.is_let_in().await;
-        let turn = slot.ward.bringing_up.lock().await;
+        let turn = slot.ward.bringing_up().await;
         let running = match slot.ward.process() {
             Some(running) if self.serves_suspects(&running, wanted).await => running,
             _ => self.bring_up_beside(slot, wanted).await?,

@@ -26,7 +26,7 @@ pub struct Slot<T> {
     /// Requests that want the process in this place and have not got it yet.
     waiting: AtomicU32,
     /// Those that are tried again in a process beside this place.
-    pub(crate) ward: Ward<T>,
+    pub(crate) ward: Ward<Arc<Running<T>>>,
     /// Before which those requests wait that its process is not given yet.
     pub(crate) gate: Gate,
     current: Mutex<Option<Arc<Running<T>>>>,
@@ -85,7 +85,7 @@ pub struct Busy<T> {
     /// Lets the next one in, before the process looks idle.
     pass: Option<Pass>,
     /// Of a request that is tried again beside the place; dropped after the request.
-    seat: Option<Seat<T>>,
+    seat: Option<Seat<Arc<Running<T>>>>,
 }
 
 /// A request that waits for the process in a place.
@@ -303,7 +303,7 @@ impl<T> Busy<T> {
     }
 
     /// The same of a request that is tried again.
-    pub(crate) fn in_ward(running: Arc<Running<T>>, seat: Seat<T>) -> Self {
+    pub(crate) fn in_ward(running: Arc<Running<T>>, seat: Seat<Arc<Running<T>>>) -> Self {
         let mut busy = Self::new(running);
         busy.seat = Some(seat);
         busy

@@ -14,8 +14,6 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::slot::{Running, Slot};
-
 /// Which part of those that a process had when it ended are tried again at a time.
 const PART: usize = 4;
 
@@ -47,12 +45,14 @@ impl Suspect {
     }
 }
 
-/// The suspects of one place, and the process in which they are tried again.
+/// The suspects of one place, and the process `P` in which they are tried again. Clones are the same.
 #[derive(Debug)]
-pub(crate) struct Ward<T> {
-    /// Held while a process is brought up for them.
-    pub(crate) bringing_up: tokio::sync::Mutex<()>,
-    process: Mutex<Option<Arc<Running<T>>>>,
+pub(crate) struct Ward<P>(Arc<Inside<P>>);
+
+#[derive(Debug)]
+struct Inside<P> {
+    bringing_up: tokio::sync::Mutex<()>,
+    process: Mutex<Option<P>>,
     line: Mutex<Line>,
 }
 
@@ -68,30 +68,42 @@ struct Line {
 type Place = (Reverse<usize>, u64);
 
 /// A suspect's place in its ward, given up when it is dropped.
-pub(crate) struct Seat<T> {
-    slot: Arc<Slot<T>>,
+pub(crate) struct Seat<P> {
+    ward: Ward<P>,
     place: Place,
     let_in: Arc<Notify>,
     /// What is to become of the process once nobody needs it here.
-    settle: Box<dyn Fn(Arc<Running<T>>) + Send + Sync>,
+    settle: Box<dyn Fn(P) + Send + Sync>,
 }
 
-impl<T> Ward<T> {
+impl<P: Clone> Ward<P> {
+    /// To be held while a process is brought up for them.
+    pub(crate) async fn bringing_up(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.bringing_up.lock().await
+    }
+
     /// The process in which suspects are tried again, if there is one.
-    pub(crate) fn process(&self) -> Option<Arc<Running<T>>> {
-        lock(&self.process).clone()
+    pub(crate) fn process(&self) -> Option<P> {
+        lock(&self.0.process).clone()
     }
 
     /// Has them tried again in that one; returns the one before it.
-    pub(crate) fn set(&self, process: Arc<Running<T>>) -> Option<Arc<Running<T>>> {
-        lock(&self.process).replace(process)
+    pub(crate) fn set(&self, process: P) -> Option<P> {
+        lock(&self.0.process).replace(process)
     }
 }
 
-impl<T> Default for Ward<T> {
+impl<P> Clone for Ward<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P> Default for Ward<P> {
     fn default() -> Self {
         let bringing_up = tokio::sync::Mutex::default();
-        Self { bringing_up, process: Mutex::default(), line: Mutex::default() }
+        let (process, line) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inside { bringing_up, process, line }))
     }
 }
 
@@ -127,14 +139,14 @@ impl Line {
     }
 }
 
-impl<T> Seat<T> {
+impl<P> Seat<P> {
     pub(crate) fn take(
-        slot: &Arc<Slot<T>>,
+        ward: &Ward<P>,
         suspect: Suspect,
-        settle: impl Fn(Arc<Running<T>>) + Send + Sync + 'static,
+        settle: impl Fn(P) + Send + Sync + 'static,
     ) -> Self {
-        let (place, let_in) = lock(&slot.ward.line).stand(suspect);
-        Self { slot: Arc::clone(slot), place, let_in, settle: Box::new(settle) }
+        let (place, let_in) = lock(&ward.0.line).stand(suspect);
+        Self { ward: ward.clone(), place, let_in, settle: Box::new(settle) }
     }
 
     /// Waits until this one may be with the process.
@@ -143,12 +155,12 @@ impl<T> Seat<T> {
     }
 }
 
-impl<T> Drop for Seat<T> {
+impl<P> Drop for Seat<P> {
     fn drop(&mut self) {
         let process = {
             // Whoever comes now finds the process, or none.
-            let mut process = lock(&self.slot.ward.process);
-            let is_last = lock(&self.slot.ward.line).leave(self.place);
+            let mut process = lock(&self.ward.0.process);
+            let is_last = lock(&self.ward.0.line).leave(self.place);
             process.take_if(|_| is_last)
         };
         if let Some(process) = process {
@@ -157,7 +169,7 @@ impl<T> Drop for Seat<T> {
     }
 }
 
-impl<T> fmt::Debug for Seat<T> {
+impl<P> fmt::Debug for Seat<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seat").field("place", &self.place).finish_non_exhaustive()
     }

@@ -52,10 +52,11 @@ pub use crate::{
     layers::ConfigValue,
     listen::Tls,
     live::LiveConfig,
-    model::{ChatTemplate, ModelEntry, RequestDefaults, Speculative},
+    model::{ChatTemplate, ModelEntry, RequestDefaults},
     nodes::Node,
     origin::Origin,
     paths::Paths,
     programs::SETUP_VLLM,
+    request::Speculative,
     setting::{HistoryMode, LocalUse, NarrationMode, OnBuildFailure, QueenUrl},
 };

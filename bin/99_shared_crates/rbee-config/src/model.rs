@@ -13,7 +13,7 @@ use crate::{
     hives::HiveEntry,
     layers::Layers,
     nodes,
-    request::{Count, Effort, Guesses, Number, Stops},
+    request::{Count, Effort, Guesses, Number, Speculative, Stops},
     setting::Stay,
     table::Table,
 };
@@ -61,15 +61,6 @@ impl ModelEntry {
     pub fn is_shared(&self) -> bool {
         self.hives.len() > 1
     }
-}
-
-/// Where guesses come from of what an answer says next; several tokens are then chosen at a time, the
-/// same ones as otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speculative {
-    /// Runs of tokens in the prompt and in the answer so far.
-    Ngram,
-    Off,
 }
 
 /// How a chat becomes a prompt.
@@ -181,26 +172,6 @@ fn request(table: &mut Table<'_, '_>) -> Result<RequestDefaults, Error> {
         seed: table.get("seed", Count(None))?.0,
         reasoning: table.get("reasoning", Effort(None))?.0,
     })
-}
-
-impl Speculative {
-    const ALL: [Self; 2] = [Self::Ngram, Self::Off];
-
-    /// Its name in the configuration, and as a worker's flag.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ngram => "ngram",
-            Self::Off => "off",
-        }
-    }
-
-    pub(crate) fn names() -> String {
-        Self::ALL.map(|one| format!("`{}`", one.name())).join(" or ")
-    }
-
-    pub(crate) fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == name)
-    }
 }
 
 impl ChatTemplate {

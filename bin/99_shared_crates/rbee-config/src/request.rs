@@ -2,10 +2,7 @@
 
 use toml::de::DeValue;
 
-use crate::{
-    model::Speculative,
-    setting::{Setting, integer},
-};
+use crate::setting::{Setting, integer};
 
 /// As many as one request may have.
 const STOPS_MAX: usize = 16;
@@ -98,6 +95,35 @@ impl Setting for Stops {
     fn show(&self) -> String {
         let texts = self.0.iter().map(|text| format!("{text:?}"));
         texts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Where guesses come from of what an answer says next; several tokens are then chosen at a time, the
+/// same ones as otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speculative {
+    /// Runs of tokens in the prompt and in the answer so far.
+    Ngram,
+    Off,
+}
+
+impl Speculative {
+    const ALL: [Self; 2] = [Self::Ngram, Self::Off];
+
+    /// Its name in the configuration, and as a worker's flag.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ngram => "ngram",
+            Self::Off => "off",
+        }
+    }
+
+    fn names() -> String {
+        Self::ALL.map(|one| format!("`{}`", one.name())).join(" or ")
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
     }
 }
 
