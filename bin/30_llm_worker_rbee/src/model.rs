@@ -34,6 +34,9 @@ use crate::{
 /// Where a vocabulary's tokens are shorter, what is not in it may still become one token.
 const LONGEST_TOKEN_AT_LEAST: usize = 64;
 
+/// Begins the key of a template that the model's file has beside the usual one.
+const NAMED_TEMPLATE: &str = "tokenizer.chat_template.";
+
 /// Why a model cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -415,14 +418,17 @@ fn require_template(source: &str) -> Result<(), LoadError> {
 
 /// The template that the model's file has by that name, or without one.
 fn file_template(llama: &LlamaModel, name: Option<&str>) -> Option<String> {
-    llama.chat_template(name).ok()?.to_string().ok()
+    match name {
+        // `chat_template` gives a name on to llama.cpp that it has freed by then.
+        Some(name) => llama.meta_val_str(&format!("{NAMED_TEMPLATE}{name}")).ok(),
+        None => llama.chat_template(None).ok()?.to_string().ok(),
+    }
 }
 
 /// What the templates are called that the model's file has beside the usual one.
 fn template_names(llama: &LlamaModel) -> Vec<String> {
-    const PREFIX: &str = "tokenizer.chat_template.";
     let keys = (0..llama.meta_count()).filter_map(|index| llama.meta_key_by_index(index).ok());
-    keys.filter_map(|key| key.strip_prefix(PREFIX).map(str::to_owned)).collect()
+    keys.filter_map(|key| key.strip_prefix(NAMED_TEMPLATE).map(str::to_owned)).collect()
 }
 
 impl fmt::Debug for Model {
