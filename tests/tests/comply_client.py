@@ -16,7 +16,7 @@ FORMATS = {
 
 for name, (arguments, expected) in FORMATS.items():
     command = [os.path.join(os.path.dirname(sys.executable), "llm-comply"), "--format", name]
-    command += ["-u", url + "/v1", "-k", "unused", "-m", "words", "--timeout", "300", "--json"]
+    command += ["-u", url + "/v1", "-k", "unused", "-m", "brief", "--timeout", "300", "--json"]
     ran = subprocess.run(command + arguments, capture_output=True, text=True)
     results = json.loads(ran.stdout)["results"]
     failed = {one["id"]: one["errors"] for one in results if one["status"] == "failed"}

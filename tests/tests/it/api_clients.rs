@@ -18,13 +18,14 @@ fn has(program: &str) -> bool {
     found
 }
 
-/// The test model under two names, one for text and one for vectors.
+/// The test model under three names: for text, for text that comes to an end, and for vectors.
 fn chain() -> Chain {
     let chain = Chain::real();
     let model = Chain::model();
     chain.configure(&format!(
         "[models]\ndefault = \"words\"\n[model.words]\nsource = {model:?}\ncontext = 1024\n\
          temperature = 0.0\n\
+         [model.brief]\nsource = {model:?}\ncontext = 1024\ntemperature = 0.0\nstop = [\".\", \"!\", \"?\"]\n\
          [model.vectors]\nsource = {model:?}\nargs = [\"--pooling\", \"mean\"]\n"
     ));
     chain.succeed(&["infer", "--max-tokens", "2", "Say hello."]);
