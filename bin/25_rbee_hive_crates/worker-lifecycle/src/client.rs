@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rbee_api::{EngineLost, Health, LEASE_SOCKET, Lease, Part, Status, paths};
+use rbee_api::{EngineLost, Health, Lease, Part, Status, lease_socket, paths};
 use rbee_config::RbeeConfig;
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -53,7 +53,7 @@ impl WorkerClient {
         };
         let http = to(socket.to_owned()).build().map_err(failed)?;
         let streams = to(socket.to_owned()).read_timeout(SILENCE).build().map_err(failed)?;
-        let lease = to(socket.with_file_name(LEASE_SOCKET)).build().map_err(failed)?;
+        let lease = to(lease_socket(socket)).build().map_err(failed)?;
         Ok(Self { http, streams, lease, socket: socket_name })
     }
 
@@ -235,7 +235,7 @@ mod tests {
         let socket = folder.path().join("http.sock");
         // It takes connections, and no more.
         let _saturated = UnixListener::bind(&socket).unwrap();
-        let answering = answers_on(&folder.path().join(LEASE_SOCKET));
+        let answering = answers_on(&lease_socket(&socket));
         let client = WorkerClient::new(&socket).unwrap();
         assert_eq!(client.renew_lease().await.unwrap(), (7, Status::Ok));
         answering.join().unwrap();

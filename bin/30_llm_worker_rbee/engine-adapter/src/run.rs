@@ -6,7 +6,7 @@ use std::{
 
 use anyhow::Context as _;
 use daemon_lifecycle::{Daemon, Program};
-use rbee_api::{LEASE_SOCKET, Status};
+use rbee_api::{Status, lease_socket};
 use worker_service::{Defaults, Lease, WorkerService};
 
 use crate::{
@@ -93,8 +93,8 @@ async fn serve_by(
     let upstream = engine.upstream.clone();
     let service = Service::new(common, plan, worker, upstream).with_defaults(defaults);
     let listener = daemon.listen_unix(&common.socket).await?;
-    let lease_socket = common.socket.with_file_name(LEASE_SOCKET);
-    let _beside = daemon.answer_beside(&lease_socket, service.worker.routes_beside()).await?;
+    let beside = service.worker.routes_beside();
+    let _beside = daemon.answer_beside(&lease_socket(&common.socket), beside).await?;
     daemon.ready(common.socket.display()).await?;
     tracing::info!(socket = %common.socket.display(), "the worker is ready");
     let drained = async {

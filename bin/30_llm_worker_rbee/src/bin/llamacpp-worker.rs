@@ -13,7 +13,7 @@ use llm_worker_rbee::{
     Args, Carrier, Embedder, Engine, EngineThread, LoadError, LoadOptions, Model, ModelFile,
     Sandbox, Service, Work, router,
 };
-use rbee_api::{LEASE_SOCKET, Status};
+use rbee_api::{Status, lease_socket};
 use worker_service::{Defaults, Lease, SettingsError};
 
 /// What is read before the sandbox is entered.
@@ -81,8 +81,8 @@ async fn serve(daemon: &Daemon, args: Args, read: Read) -> anyhow::Result<()> {
         .with_defaults(defaults)
         .map_err(|error| anyhow::anyhow!("what is set for the model: {}", error.message()))?;
     let listener = daemon.listen_unix(&args.socket).await?;
-    let lease_socket = args.socket.with_file_name(LEASE_SOCKET);
-    let _beside = daemon.answer_beside(&lease_socket, service.routes_beside()).await?;
+    let beside = service.routes_beside();
+    let _beside = daemon.answer_beside(&lease_socket(&args.socket), beside).await?;
     daemon.ready(args.socket.display()).await?;
     tracing::info!(socket = %args.socket.display(), "the worker is ready");
     tokio::select! {

@@ -42,7 +42,7 @@ pub use crate::{
     settings::{ModelSettings, TemplateSetting},
     stream::{Malformed, StreamEvent, event},
     watch::{BinarySeen, Freshness, QueenSeen, UnderWay, seen},
-    workers::{LEASE_SOCKET, Lease, Worker, WorkerKind, WorkerList, WorkerState},
+    workers::{Lease, Worker, WorkerKind, WorkerList, WorkerState, lease_socket},
 };
 
 /// Asks a chat or completion endpoint for ids and `narration`, `progress` events between the

@@ -1,11 +1,15 @@
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{Health, Part};
 
-/// The socket on which a worker answers for its lease and its health, beside the one for all else: no
+/// The socket on which a worker answers for its lease and its health, beside the `socket` for all else: no
 /// load on that keeps it from answering here.
-pub const LEASE_SOCKET: &str = "life.sock";
+pub fn lease_socket(socket: &Path) -> PathBuf {
+    socket.with_extension("life")
+}
 
 /// The answer to `GET /v1/workers` of hive and queen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]

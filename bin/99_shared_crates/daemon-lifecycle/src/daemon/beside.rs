@@ -4,6 +4,7 @@ use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
@@ -27,24 +28,40 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// After accepting has failed, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Requests are answered on a socket of their own for as long as this lives, and its file with it.
+/// Requests are answered on a socket of their own for as long as this lives and the daemon is not to end.
 #[derive(Debug)]
 pub struct Beside {
-    path: PathBuf,
     _answering: AbortOnDropHandle<()>,
 }
 
+/// Removed when this is dropped.
+struct SocketFile(PathBuf);
+
 impl Beside {
     /// To be called on the lifecycle thread.
-    pub(super) fn start<S: HttpService>(path: &Path, listener: Listener, service: S) -> Self {
-        let answering = AbortOnDropHandle::new(tokio::spawn(answer(listener, service)));
-        Self { path: path.to_owned(), _answering: answering }
+    pub(super) fn start<S: HttpService>(
+        path: &Path,
+        listener: Listener,
+        service: S,
+        end: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let path = path.to_owned();
+        let answering = tokio::spawn(async move {
+            let mut answering = pin!(answer(listener, service));
+            // Dropped first: what is there once nobody listens any more may be the next daemon's.
+            let _file = SocketFile(path);
+            tokio::select! {
+                () = &mut answering => {}
+                () = end => {}
+            }
+        });
+        Self { _answering: AbortOnDropHandle::new(answering) }
     }
 }
 
-impl Drop for Beside {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        match fs::remove_file(&self.path) {
+        match fs::remove_file(&self.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::debug!(%error, "a socket file stays");
             }

@@ -180,8 +180,8 @@ impl Daemon {
         }
     }
 
-    /// Answers by `service` on a Unix socket at `path` besides, until what this returns is dropped: on
-    /// the lifecycle thread, so that no load on the daemon's own threads keeps whoever asks waiting.
+    /// Answers by `service` on a Unix socket at `path` besides, until what this returns is dropped or the
+    /// daemon is to end, so that the next one has the path: on the lifecycle thread, so that no load on the daemon's own threads keeps whoever asks waiting.
     ///
     /// For what takes no time and must be answered in time; `service` must not block.
     pub async fn answer_beside<S: HttpService>(
@@ -190,9 +190,11 @@ impl Daemon {
         service: S,
     ) -> Result<Beside, Error> {
         let socket = path.to_owned();
+        let mut phases = self.core.phases();
+        let end = async move { drop(phases.wait_for(|phase| phase.end().is_some()).await) };
         let bound = self.control(async move {
             let listener = UnixListener::bind(&socket)?.into();
-            Ok(Beside::start(&socket, listener, service))
+            Ok(Beside::start(&socket, listener, service, end))
         });
         match bound.await {
             Ok(beside) => Ok(beside),

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use crate::{
-    http::{Client, who},
+    http::{Client, chunk, who},
     world::{World, eventually, kill},
 };
 
@@ -167,6 +167,26 @@ async fn a_socket_beside_the_work_goes_with_its_daemon() {
     assert_eq!(who(socket.to_str().unwrap()).await.1, daemon.id());
     world.manager().stop(StopMode::Drain(Duration::from_secs(5))).await.unwrap();
     assert!(!socket.exists());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_socket_beside_the_work_is_the_next_daemons_while_streams_end() {
+    let world = World::new(json!({}));
+    let [socket, beside] = ["http.sock", "beside.sock"].map(|name| world.dir().join(name));
+    let manager = world.manager_with(&["--unix", socket.to_str().unwrap()]);
+    world.install(json!({ "version": "old", "beside": beside }));
+    let old = manager.spawn().await.unwrap();
+    let mut stream = Client::new(old.address()).begin("/stream/60/50").await.unwrap();
+    assert!(chunk(&mut stream).await.unwrap().is_some());
+    world.install(json!({ "version": "new", "beside": beside }));
+    let new = manager.spawn().await.unwrap();
+    let answers = async || who(beside.to_str().unwrap()).await == ("new".to_owned(), new.id());
+    eventually("the next one answers", async || beside.exists() && answers().await).await;
+    assert!(old.identity().is_alive());
+    while chunk(&mut stream).await.unwrap().is_some() {}
+    old.identity().ended().await;
+    assert!(answers().await);
     world.finish().await;
 }
 
