@@ -32,6 +32,8 @@ enum Open {
 /// What is told last.
 #[derive(Debug, Default)]
 struct End {
+    /// The request's own sequences: of others, such as the model's settings have, a client knows nothing.
+    sequences: Vec<String>,
     finish: Option<Finish>,
     stop_string: Option<String>,
     usage: Usage,
@@ -90,8 +92,9 @@ struct OutputTokens {
 }
 
 impl Messages {
-    pub(super) fn new(model: String) -> Self {
-        Self { model, begun: false, index: 0, open: None, end: End::default() }
+    pub(super) fn new(model: String, sequences: Vec<String>) -> Self {
+        let end = End { sequences, ..End::default() };
+        Self { model, begun: false, index: 0, open: None, end }
     }
 
     fn begin(&mut self, id: &str, out: &mut String) {
@@ -155,7 +158,8 @@ impl Messages {
 impl End {
     fn note(&mut self, choice: &mut Choice) {
         self.finish = choice.finish_reason.or(self.finish);
-        self.stop_string = choice.stop_string().or(self.stop_string.take());
+        let stop = choice.stop_string().filter(|stop| self.sequences.contains(stop));
+        self.stop_string = stop.or(self.stop_string.take());
     }
 
     fn reason(&self) -> &'static str {

@@ -57,12 +57,8 @@ pub fn translate(body: &[u8]) -> Result<Translated<Messages>, ErrorBody> {
     if request.max_tokens.is_none() {
         return Err(missing("max_tokens"));
     }
-    Ok(Translated {
-        endpoint: Endpoint::ChatCompletions,
-        body: request.write(),
-        answer: Messages::new(model),
-        ignored,
-    })
+    let answer = Messages::new(model, request.stop.clone());
+    Ok(Translated { endpoint: Endpoint::ChatCompletions, body: request.write(), answer, ignored })
 }
 
 /// The request, its model's name, and what has no effect.

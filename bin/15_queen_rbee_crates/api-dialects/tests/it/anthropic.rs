@@ -282,13 +282,16 @@ fn why_an_answer_ended_is_told_alike_in_both_forms() {
     for (reason, stop, told) in [
         ("stop", Value::Null, "end_turn"),
         ("stop", json!("\n"), "stop_sequence"),
+        // Of the model's settings.
+        ("stop", json!("###"), "end_turn"),
         ("stop", json!(151_645), "end_turn"),
         ("length", Value::Null, "max_tokens"),
         ("content_filter", Value::Null, "refusal"),
     ] {
         let mut chunks = text(&["Hi"], reason);
         chunks[2]["choices"][0]["stop_reason"] = stop.clone();
-        let answer = || translate(&with(json!({}))).unwrap().answer;
+        let sequences = json!({ "stop_sequences": ["\n"] });
+        let answer = || translate(&with(sequences.clone())).unwrap().answer;
         let events = events(&streamed(answer(), &chunks));
         let delta = &events[events.len() - 2].1["delta"];
         let mut body = whole(json!({ "role": "assistant", "content": "Hi" }), reason);
@@ -298,7 +301,7 @@ fn why_an_answer_ended_is_told_alike_in_both_forms() {
             assert_eq!(told_by["stop_reason"], told, "{reason} {stop}");
             assert_eq!(
                 told_by["stop_sequence"],
-                if stop.is_string() { stop.clone() } else { Value::Null }
+                if told == "stop_sequence" { stop.clone() } else { Value::Null }
             );
         }
     }
