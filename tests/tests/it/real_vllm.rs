@@ -80,12 +80,16 @@ fn an_edit_of_a_shared_crate_leaves_the_engine_as_it_is(chain: &Chain) -> BTreeS
     for (before, after) in levels.iter().zip(chain.healths()) {
         assert_ne!(before.exe_hash, after.exe_hash, "{} was not replaced", after.role);
     }
-    for (number, stream) in streams.iter_mut().enumerate() {
-        let so_far = stream.text().len();
+    let so_far: Vec<usize> = streams.iter().map(|stream| stream.text().len()).collect();
+    for (stream, so_far) in streams.iter_mut().zip(so_far) {
         assert!(stream.0.try_wait().unwrap().is_none(), "a stream ended, at {so_far}");
         wait_until("a stream stands still", || stream.text().len() > so_far + GROWTH);
+    }
+    for stream in &streams {
         let pid = stream.0.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
         stream.0.wait().unwrap();
         assert_is_beginning(&stream.text(), number);
     }
