@@ -168,7 +168,9 @@ impl<'a> Attempts<'a> {
                         format!("`{}` changed each time while it was built", path.display())
                     });
                 }
-                if let Some(missed) = gathered.overlooked.first() {
+                // What cargo has done again since is as it should be, whatever times say of it.
+                let in_vain = |missed: &&Missed| forgotten.0.contains(&missed.mark);
+                if let Some(missed) = gathered.overlooked.iter().find(in_vain) {
                     gathered.opaque.get_or_insert_with(|| {
                         format!("cargo does not compile `{}` again", missed.package_id)
                     });
