@@ -12,8 +12,8 @@ pub trait NextLevel: Source<Held: Hold, Error = ErrorBody> + Clone + Send + 'sta
     /// Whether another process can go on with an answer whose own has ended.
     const CONTINUES: bool = false;
 
-    /// Has a process that answers nobody but such suspects meanwhile go on with the answer to `completion` behind
-    /// what was `delivered` of it.
+    /// Has a process that answers nobody but such suspects meanwhile go on with the answer to `completion`
+    /// behind what was `delivered` of it.
     ///
     /// # Errors
     ///

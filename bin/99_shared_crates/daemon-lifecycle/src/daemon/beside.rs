@@ -1,7 +1,6 @@
 //! Answers that are not kept waiting by anything that the daemon computes.
 
 use std::{
-    fs,
     io::ErrorKind,
     path::{Path, PathBuf},
     pin::pin,
@@ -15,18 +14,17 @@ use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 
 use super::{
+    control::ACCEPT_PAUSE,
     listener::{Kind, Listener},
     service::HttpService,
 };
+use crate::instance;
 
 /// Connections at once; the next one waits.
 const MOST: usize = 16;
 
 /// For a request and its answer.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// After accepting has failed, for want of descriptors for example.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Requests are answered on a socket of their own for as long as this lives and the daemon is not to end.
 #[derive(Debug)]
@@ -61,12 +59,7 @@ impl Beside {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        match fs::remove_file(&self.0) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::debug!(%error, "a socket file stays");
-            }
-            _ => {}
-        }
+        instance::remove(&self.0);
     }
 }
 

@@ -42,7 +42,7 @@ const FILES_CHECK: Duration = Duration::from_millis(500);
 const LOG_CHECK: Duration = Duration::from_secs(5);
 
 /// After accepting has failed, for want of descriptors for example.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The control socket; without a starter there is none.
 pub(super) fn bind(core: &Core) -> io::Result<Option<StdUnixListener>> {

@@ -181,7 +181,8 @@ impl Daemon {
     }
 
     /// Answers by `service` on a Unix socket at `path` besides, until what this returns is dropped or the
-    /// daemon is to end, so that the next one has the path: on the lifecycle thread, so that no load on the daemon's own threads keeps whoever asks waiting.
+    /// daemon is to end, so that the next one has the path: on the lifecycle thread, so that no load on the
+    /// daemon's own threads keeps whoever asks waiting.
     ///
     /// For what takes no time and must be answered in time; `service` must not block.
     pub async fn answer_beside<S: HttpService>(
