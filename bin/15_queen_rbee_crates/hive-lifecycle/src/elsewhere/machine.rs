@@ -141,18 +141,20 @@ impl Machine {
         if let Some(why) = connected.facts.refuses(&Facts::here()) {
             return Err(self.unsupported(why));
         }
-        for binary in [&built.hive, &built.worker] {
-            if let Some(why) = connected.facts.refuses_binary(&binary.path) {
-                return Err(self.unsupported(why));
-            }
-        }
         let list = self.run(connected, "looking what is there", &connected.layout.list()).await?;
-        let mut pushed = 0;
-        for (name, binary) in [(HIVE.name, &built.hive), (LLAMACPP_WORKER.name, &built.worker)] {
+        let mut missing = vec![(HIVE.name, &built.hive), (LLAMACPP_WORKER.name, &built.worker)];
+        missing.retain(|(name, binary)| {
             let there = format!("{}/{name}", binary.hash);
-            if !list.lines().any(|line| line == there) {
-                pushed += self.push(connected, name, binary).await?;
-            }
+            list.lines().all(|line| line != there)
+        });
+        let refused =
+            missing.iter().find_map(|(_, binary)| connected.facts.refuses_binary(&binary.path));
+        if let Some(why) = refused {
+            return Err(self.unsupported(why));
+        }
+        let mut pushed = 0;
+        for (name, binary) in missing {
+            pushed += self.push(connected, name, binary).await?;
         }
         let script = connected.layout.place(&built.hive.hash, &built.worker.hash, default_model);
         self.run(connected, "placing the binaries", &script).await?;
