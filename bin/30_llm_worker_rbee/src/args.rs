@@ -126,6 +126,7 @@ impl Args {
             parallel: self.parallel,
             context: self.context.or(trained).map_or(most, NonZeroU32::get),
             speculative: self.speculative,
+            batch_cost: None,
         }
     }
 }

@@ -23,8 +23,8 @@ pub use crate::{
     args::{Args, Device},
     carry::Carrier,
     engine::{
-        Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish, FinishReason, Holds,
-        Rejected, Request, Sampling, Speculative, TokenLogprob, Usage,
+        BatchCost, Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish,
+        FinishReason, Holds, Rejected, Request, Sampling, Speculative, TokenLogprob, Usage,
     },
     http::{Service, Work, router},
     llama_log::forward_llama_log,

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, time::Instant};
 
+use rbee_api::paths;
 use serde_json::{Value, json};
 
 use crate::{
@@ -57,7 +58,7 @@ pub(crate) async fn one(at: &Endpoint, name: &str, words: u32) -> Stream {
         write!(prompt, "{name}.{word} ").unwrap_or(());
     }
     let body = json!({"stream": true, "messages": [{"role": "user", "content": prompt}]});
-    let path = "/v1/chat/completions";
+    let path = paths::CHAT_COMPLETIONS;
     let begun = async {
         let mut connection = Connection::open_at(at).await?;
         let response = connection.post(at.host(), path, body.to_string()).await?;

@@ -59,6 +59,18 @@ pub struct EngineConfig {
     pub context: u32,
     /// Whether tokens are guessed where an answer repeats what there is already.
     pub speculative: Speculative,
+    /// What a batch takes, by which it is decided how many guesses it is worth; measured where it is not
+    /// given, so that what is guessed depends on the machine and its load.
+    pub batch_cost: Option<BatchCost>,
+}
+
+/// What decoding a batch of generated tokens takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchCost {
+    /// Whatever it holds.
+    pub batch: Duration,
+    /// More for each of its tokens.
+    pub token: Duration,
 }
 
 /// Where guesses come from of what an answer says next.

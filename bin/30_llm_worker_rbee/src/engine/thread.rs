@@ -65,7 +65,7 @@ pub(super) fn run(
         pace: Pace::default(),
         // What is not chosen has to be forgotten again, which takes cells.
         guesses: shares && config.speculative == Speculative::Ngram,
-        worth: Worth::default(),
+        worth: Worth::new(config.batch_cost),
         giver: None,
     };
     while engine.receive() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::BatchCost;
+
 /// Guessed tokens of one sequence in a batch at most.
 pub(super) const DRAFT_MAX: usize = 16;
 /// Of all sequences.
@@ -23,6 +25,8 @@ const MARGIN: f64 = 1.1;
 /// The sums of a line's least squares, of which the latest batches count for most.
 #[derive(Debug, Default)]
 pub(super) struct Worth {
+    /// Where it need not be learned.
+    given: Option<Cost>,
     batches: f64,
     tokens: f64,
     squares: f64,
@@ -44,6 +48,13 @@ impl Cost {
 }
 
 impl Worth {
+    /// What is to be learned, unless it is given.
+    pub(super) fn new(given: Option<BatchCost>) -> Self {
+        let given = given
+            .map(|cost| Cost { batch: cost.batch.as_secs_f64(), each: cost.token.as_secs_f64() });
+        Self { given, ..Self::default() }
+    }
+
     /// Learns from a batch whose tokens were all to be followed by others.
     pub(super) fn record(&mut self, tokens: usize, took: Duration) {
         let (tokens, mut took) = (tokens as f64, took.as_secs_f64());
@@ -59,8 +70,8 @@ impl Worth {
     }
 
     fn cost(&self) -> Option<Cost> {
-        if self.batches == 0.0 {
-            return None;
+        if self.given.is_some() || self.batches == 0.0 {
+            return self.given;
         }
         let (tokens, took) = (self.tokens / self.batches, self.took / self.batches);
         let spread = (-tokens).mul_add(tokens, self.squares / self.batches);
@@ -139,6 +150,16 @@ mod tests {
         assert!(machine(9.0, 0.01, &[1, 5]).drafts(&[0.3])[0] > 1);
         let drafts = machine(9.0, 0.01, &[1, 5]).drafts(&[1.0; 64]);
         assert_eq!(drafts.iter().sum::<usize>(), DRAFTS_MAX);
+    }
+
+    #[test]
+    fn what_is_given_is_not_learned() {
+        let (batch, token) = (Duration::from_millis(7), Duration::from_millis(1));
+        let mut worth = Worth::new(Some(BatchCost { batch, token }));
+        let before = worth.drafts(&[0.9]);
+        (0..50).for_each(|_| worth.record(4, Duration::from_millis(400)));
+        assert!(before[0] > 4, "{before:?}");
+        assert_eq!(worth.drafts(&[0.9]), before);
     }
 
     #[test]

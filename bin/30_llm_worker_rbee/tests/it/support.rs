@@ -16,8 +16,8 @@ use axum::{
     http::{Request as HttpRequest, StatusCode, header::HeaderMap},
 };
 use llm_worker_rbee::{
-    Embedder, Engine, EngineConfig, EngineThread, Event, Finish, LoadOptions, Model, Pooling,
-    Request, Sampling, Service, Speculative, TokenLogprob, Work, router,
+    BatchCost, Embedder, Engine, EngineConfig, EngineThread, Event, Finish, LoadOptions, Model,
+    Pooling, Request, Sampling, Service, Speculative, TokenLogprob, Work, router,
 };
 use rbee_api::{Health, Status};
 use serde_json::Value;
@@ -169,15 +169,18 @@ impl<E> Drop for TestEngine<E> {
 
 fn config(parallel: u32, context: u32) -> EngineConfig {
     let speculative = Speculative::default();
-    EngineConfig { threads: NonZeroU32::MIN, parallel, context, speculative }
+    EngineConfig { threads: NonZeroU32::MIN, parallel, context, speculative, batch_cost: None }
 }
 
 /// Two engines with `parallel` slots that share `context` tokens: one that guesses what comes next, and one
 /// that does not.
 pub(crate) async fn with_guesses_and_without(parallel: u32, context: u32) -> [TestEngine; 2] {
     let model = model().await;
+    // By what batches take on a busy machine nothing might be worth guessing.
+    let (batch, token) = (Duration::from_millis(7), Duration::from_millis(1));
+    let batch_cost = Some(BatchCost { batch, token });
     let start = async |speculative| {
-        let config = EngineConfig { speculative, ..config(parallel, context) };
+        let config = EngineConfig { speculative, batch_cost, ..config(parallel, context) };
         let (engine, thread) = Engine::start(Arc::clone(&model), config).await.unwrap();
         TestEngine { engine, thread: Some(thread) }
     };

@@ -47,7 +47,7 @@ impl RouterClient {
 
     /// Begins a job and reads its stream to the end.
     pub async fn job(&self, request: &str) -> Answer {
-        let created = self.manage("POST", "/v1/jobs", request).await;
+        let created = self.manage("POST", rbee_api::paths::JOBS, request).await;
         assert_eq!(created.status, 201, "{created:?}");
         self.get(created.json()["sse_url"].as_str().unwrap()).await
     }

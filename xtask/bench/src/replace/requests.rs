@@ -4,6 +4,7 @@ use std::{
     time::Duration,
 };
 
+use rbee_api::paths;
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
@@ -73,10 +74,10 @@ async fn ask(address: &str, kind: Kind, pool: Option<&Pool>) -> anyhow::Result<A
         None => Connection::open(address).await?,
     };
     let mut response = match kind {
-        Kind::Queen | Kind::Hive => connection.get(address, "/health").await?,
+        Kind::Queen | Kind::Hive => connection.get(address, paths::HEALTH).await?,
         Kind::Completion => {
             let body = json!({"messages": [{"role": "user", "content": PROMPT}]});
-            connection.post(address, "/v1/chat/completions", body.to_string()).await?
+            connection.post(address, paths::CHAT_COMPLETIONS, body.to_string()).await?
         }
     };
     let status = response.status().as_u16();
