@@ -9,6 +9,7 @@ mod args; // the command line
 mod carry; // conversations, to and from other workers
 mod engine; // one thread, one context, many sequences
 mod http; // OpenAI's format at the rim
+mod guidance; // what holds answers to schemas
 mod json; // JSON in the order in which it was written
 mod llama_log; // llama.cpp's log, as tracing events
 mod model; // a GGUF file, loaded
@@ -24,7 +25,7 @@ pub use crate::{
     carry::Carrier,
     engine::{
         BatchCost, Embedded, Embedder, Engine, EngineConfig, EngineThread, Event, Finish,
-        FinishReason, Holds, Rejected, Request, Sampling, Speculative, TokenLogprob, Usage,
+        FinishReason, Form, Holds, Rejected, Request, Sampling, Speculative, TokenLogprob, Usage,
     },
     http::{Service, Work, router},
     llama_log::forward_llama_log,

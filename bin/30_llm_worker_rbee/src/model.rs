@@ -15,6 +15,7 @@ use llama_cpp_2::{
     token::LlamaToken,
     token_type::LlamaTokenAttr,
 };
+use llguidance::ParserFactory;
 
 use rbee_api::TemplateSetting;
 
@@ -23,6 +24,7 @@ pub use self::{
     purpose::{Pooling, Purpose},
 };
 use crate::{
+    guidance,
     json::Json,
     llama_log,
     prompt::{Controls, Part},
@@ -93,6 +95,8 @@ pub struct Model {
     bos: Vec<u8>,
     /// Bytes that one token may stand for.
     longest: usize,
+    /// Made once an answer is held to a schema, or why it cannot be.
+    guidance: OnceLock<Result<ParserFactory, String>>,
 }
 
 /// How a model is loaded, beside from which file.
@@ -219,7 +223,8 @@ impl Model {
         let longest =
             vocab.tokens().filter_map(|token| vocab.text(token)).map(|text| text.to_bytes().len());
         let longest = longest.max().unwrap_or(1).max(LONGEST_TOKEN_AT_LEAST);
-        Ok(Self { llama, facts, file, causal, eog, template, controls, bos, longest })
+        let guidance = OnceLock::new();
+        Ok(Self { llama, facts, file, causal, eog, template, controls, bos, longest, guidance })
     }
 
     #[must_use]
@@ -386,6 +391,11 @@ impl Model {
         tokens.extend(self.tokens_of(behind, false, false));
         tokens.push(middle.0);
         Some(tokens)
+    }
+
+    /// What holds answers to schemas and regular expressions; makes it the first time, which takes a while.
+    pub(crate) fn guidance(&self) -> Result<&ParserFactory, String> {
+        self.guidance.get_or_init(|| guidance::factory(&self.llama)).as_ref().map_err(String::clone)
     }
 
     /// The bytes that `token` stands for, which may be part of a character.

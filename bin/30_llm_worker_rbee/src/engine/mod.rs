@@ -13,7 +13,8 @@ mod carried; // conversations to and from other engines
 mod draft; // what is likely to come next
 mod worth; // how much of that a batch is worth
 mod embed; // vectors of texts
-mod gate; // when a grammar holds
+mod form; // what an answer must match
+mod gate; // for what of it
 mod places; // how many requests are taken at a time
 mod request; // what goes in and what comes out
 mod sampler; // choosing tokens
@@ -43,6 +44,7 @@ use self::{
 };
 pub use self::{
     embed::{Embedded, Embedder},
+    form::Form,
     request::{Event, Finish, FinishReason, Holds, Request, Sampling, TokenLogprob, Usage},
     start::EngineThread,
 };
@@ -116,8 +118,8 @@ pub enum Rejected {
     TooManyBytes { bytes: usize, most: usize, context: u32 },
     #[error("token {token} is not in the vocabulary of {vocabulary}")]
     UnknownToken { token: i32, vocabulary: u32 },
-    #[error("the grammar is not one that llama.cpp understands")]
-    Grammar,
+    #[error("what the answer must look like cannot be used: {reason}")]
+    Form { reason: String },
     #[error("what there is of the answer does not fit its grammar")]
     Unfit,
     #[error("the engine has stopped")]
@@ -178,8 +180,8 @@ impl Engine {
             return Err(Rejected::TooLong { prompt, context });
         }
         let place = self.places.take()?;
-        let mut sampler =
-            Sampler::new(&self.model, &request.sampling).map_err(|_refused| Rejected::Grammar)?;
+        let mut sampler = Sampler::new(&self.model, &request.sampling)
+            .map_err(|reason| Rejected::Form { reason })?;
         sampler.pass(&self.model, &request.begun).map_err(|_refused| Rejected::Unfit)?;
         // Room for an event a token: the engine never waits for a client, and what it buffers for
         // a slow one is bounded by the answer's length.

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::form::Form;
+
 /// What to generate.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -23,7 +25,7 @@ pub struct Request {
 }
 
 /// How the next token is chosen.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Sampling {
     /// 0 takes the most probable token.
     pub temperature: f32,
@@ -38,13 +40,12 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// What is added to the logits of tokens.
     pub logit_bias: Vec<(i32, f32)>,
-    /// What the answer must match, in llama.cpp's notation, beginning at the rule `root`.
-    pub grammar: Option<String>,
+    pub form: Option<Form>,
     /// For what of the answer it must.
     pub holds: Holds,
 }
 
-/// For what of an answer a grammar holds.
+/// For what of an answer its form holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Holds {
     /// All of it.
@@ -70,7 +71,7 @@ impl Default for Sampling {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             logit_bias: Vec::new(),
-            grammar: None,
+            form: None,
             holds: Holds::default(),
         }
     }

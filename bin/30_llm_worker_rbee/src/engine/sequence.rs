@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 
 use super::{
     draft::Drafter,
+    form::NoToken,
     job::Job,
     request::{Event, Finish, FinishReason, Request, TokenLogprob, Usage},
-    sampler::{self, NoToken},
+    sampler::{self},
     text::TextStream,
 };
 use crate::model::Model;
@@ -148,11 +149,16 @@ impl Sequence {
             Ok(token) => token,
             Err(NoToken::IsWanted) => return Step::Ended,
             Err(NoToken::Fits) => {
-                return self.fail("no token of the model's vocabulary fits the grammar".to_owned());
+                return self.fail(
+                    "no token of the model's vocabulary fits what the answer must look like"
+                        .to_owned(),
+                );
             }
             Err(NoToken::ComesInTime) => {
-                return self
-                    .fail("the grammar is too much work: it has too many alternatives".to_owned());
+                return self.fail(
+                    "what the answer must look like is too much work: it has too many alternatives"
+                        .to_owned(),
+                );
             }
         };
         self.generated += 1;

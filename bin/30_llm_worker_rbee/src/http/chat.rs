@@ -11,7 +11,7 @@ use super::{
     blocking,
     error::{invalid_value, rejected},
     fields::Fields,
-    messages,
+    form, messages,
     params::{Params, TOP_LOGPROBS_MAX},
     reader::Reader,
     reasoning,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Engine, Model,
-    engine::{Holds, Request},
+    engine::{Form, Holds, Request},
     json::Json,
     thoughts::ThoughtStream,
     tools::CallStream,
@@ -58,7 +58,7 @@ pub(super) fn prepare(
     let notation = model.notation();
     let is_read = tools.any() || notation.is_everywhere();
     let calls = is_read.then(|| CallStream::new(notation, &tools.tools));
-    let constraint = tools.constraint(notation, params.sampling.grammar.is_some())?;
+    let constraint = tools.constraint(notation, params.sampling.form.is_some())?;
     let context = messages::template_context(fields, tools, model.template_knows_tools())?;
     let fits = |bytes| engine.require_room(bytes).map_err(|error| rejected(error, "messages"));
     let prompt = model.chat_prompt(&context, fits)?;
@@ -67,14 +67,13 @@ pub(super) fn prepare(
     let sampling = &mut params.sampling;
     match (constraint, thoughts) {
         (Some(Constraint::Opened { grammar, opener }), _) => {
-            sampling.grammar = Some(grammar);
+            sampling.form = Some(Form::Gbnf(grammar));
             sampling.holds = Holds::InCalls { opener };
         }
-        (Some(Constraint::Whole(grammar)), _) => sampling.grammar = Some(grammar),
+        (Some(Constraint::Whole(grammar)), _) => sampling.form = Some(Form::Gbnf(grammar)),
         (None, _) => {}
     }
-    if let (Some(tags), Some(_), Holds::Throughout) = (thoughts, &sampling.grammar, sampling.holds)
-    {
+    if let (Some(tags), Some(_), Holds::Throughout) = (thoughts, &sampling.form, sampling.holds) {
         let (open, opened) = (model.token_of(tags.open), prompt.opens_thoughts);
         sampling.holds = Holds::AfterThoughts { open, close: tags.close, opened };
     }
@@ -104,7 +103,8 @@ pub(super) fn prepare(
     }
     let mut voices = Vec::new();
     for (index, request) in params.each(request).enumerate() {
-        let events = engine.submit(request).map_err(|error| rejected(error, "messages"))?;
+        let events =
+            engine.submit(request).map_err(|error| form::rejected(error, fields, "messages"))?;
         let mut voice = Voice::new(events, reader.clone());
         voice.shares_prompt = index > 0;
         voices.push(voice);

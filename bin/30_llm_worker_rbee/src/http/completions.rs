@@ -14,6 +14,7 @@ use super::{
     blocking,
     error::{invalid_value, not_continuable, rejected, unsupported},
     fields::Fields,
+    form,
     params::{CHOICES_MAX, Params, TOP_LOGPROBS_MAX},
     reader::Reader,
     voice::Voice,
@@ -95,7 +96,8 @@ pub(super) fn prepare(
             continue;
         }
         for (index, request) in params.each(request).enumerate() {
-            let events = engine.submit(request).map_err(|error| rejected(error, FIELD))?;
+            let events =
+                engine.submit(request).map_err(|error| form::rejected(error, fields, FIELD))?;
             let mut voice = Voice::new(events, Reader::default());
             voice.echo.clone_from(&echoed);
             voice.shares_prompt = index > 0;

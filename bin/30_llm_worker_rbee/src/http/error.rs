@@ -36,7 +36,7 @@ pub(super) fn rejected(rejected: Rejected, prompt: &str) -> ApiError {
         Rejected::TooLong { .. } | Rejected::TextTooLong { .. } | Rejected::TooManyBytes { .. } => {
             ApiError::new(ErrorCode::ContextLengthExceeded, message).param(prompt)
         }
-        Rejected::Grammar => invalid_value("grammar", message),
+        Rejected::Form { .. } => invalid_value("grammar", message),
         Rejected::Unfit => not_continuable(message),
         Rejected::Stopped => ApiError::new(ErrorCode::Stopping, message),
     }

@@ -13,14 +13,14 @@ mod embeddings; // POST /v1/embeddings
 mod error; // refusals
 mod fields; // the fields of a body
 mod foreign; // fields that only other servers know
-mod grammar; // what an answer must look like
+mod form; // what an answer must look like
 mod messages; // a chat's messages
 mod params; // what both have in common
 mod props; // GET /props
 mod rank; // POST /v1/rerank and /v1/score
 mod reader; // an answer's text, taken apart
 mod reasoning; // reasoning_effort and reasoning_format
-mod schema; // JSON schemas to grammars
+mod schema; // tools' JSON schemas to grammars
 mod tokens; // texts to tokens and back
 mod tools; // tools and tool_choice
 mod voice; // one of an answer's choices

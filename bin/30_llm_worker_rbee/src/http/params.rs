@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use http_guard::ApiError;
 use serde::Deserialize;
 
-use super::{error::invalid_value, fields::Fields, foreign, grammar};
+use super::{error::invalid_value, fields::Fields, foreign, form};
 use crate::engine::{Request, Sampling};
 
 /// Stop strings of one request; OpenAI takes four.
@@ -124,7 +124,7 @@ fn sampling(
         presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
         logit_bias,
-        grammar: grammar::read(fields)?,
+        form: form::read(fields)?,
         holds: usual.holds,
     })
 }

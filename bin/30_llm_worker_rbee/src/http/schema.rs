@@ -1,4 +1,4 @@
-//! JSON schemas to grammars.
+//! JSON schemas of tools to grammars in llama.cpp's notation, and what such a grammar may cost.
 
 use http_guard::ApiError;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::error::invalid_value;
 
 /// llama.cpp converts a schema by recursion, in C++ and on its caller's stack: both the text and
 /// the depth of what it is given are bounded.
-const BYTES_MAX: usize = 64 * 1024;
+pub(super) const BYTES_MAX: usize = 64 * 1024;
 const PATTERN_DEPTH_MAX: usize = 32;
 /// Groups in groups, which llama.cpp reads by recursion too.
 const GROUP_DEPTH_MAX: usize = 64;

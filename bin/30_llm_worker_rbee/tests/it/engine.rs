@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use llm_worker_rbee::{Engine, Event, FinishReason, Rejected, Request, Sampling, TokenLogprob};
+use llm_worker_rbee::{
+    Engine, Event, FinishReason, Form, Rejected, Request, Sampling, TokenLogprob,
+};
 use tokio::time::timeout;
 
 use crate::support::{DEADLINE, Generated, engine, finish, generate, greedy, model};
@@ -395,7 +397,7 @@ fn heavy_grammar(alternatives: usize) -> String {
 async fn a_grammar_that_is_too_much_work_ends_its_own_request_only() {
     let engine = engine(2, 512).await;
     let mut request = greedy(chat(&engine, "Say hello."), 40);
-    request.sampling.grammar = Some(heavy_grammar(400));
+    request.sampling.form = Some(Form::Gbnf(heavy_grammar(400)));
     let mut heavy = engine.submit(request).unwrap();
     let other = generate(&engine, greedy(chat(&engine, "Hi"), 3)).await;
     assert_eq!(other.finish.usage.completion_tokens, 3);
@@ -420,7 +422,7 @@ async fn a_grammar_that_is_too_much_work_ends_its_own_request_only() {
 async fn a_grammar_whose_client_has_gone_is_broken_off() {
     let engine = engine(1, 512).await;
     let mut request = greedy(chat(&engine, "Say hello."), 40);
-    request.sampling.grammar = Some(heavy_grammar(400));
+    request.sampling.form = Some(Form::Gbnf(heavy_grammar(400)));
     drop(engine.submit(request).unwrap());
     let next = generate(&engine, greedy(chat(&engine, "Hi"), 2)).await;
     assert_eq!(next.finish.usage.completion_tokens, 2);

@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Answer, call, engine, post, post_json, routes};
 
@@ -283,41 +283,45 @@ async fn a_prompt_that_cannot_fit_is_refused_by_its_bytes_before_it_is_tokenized
 }
 
 #[tokio::test]
-async fn a_schema_that_becomes_too_large_a_grammar_is_refused() {
+async fn a_form_that_is_too_much_work_is_refused() {
     let engine = engine(1, 512).await;
     let routes = routes(&engine);
-    let wide: Vec<_> = (0..3000).map(|n| format!("w{n}")).collect();
-    let properties = |count: usize| -> serde_json::Value {
+    let properties = |count: usize| -> Value {
         let named = (0..count).map(|n| (format!("p{n}"), json!({ "type": "integer" })));
         json!({ "type": "object", "properties": named.collect::<serde_json::Map<_, _>>() })
     };
-    for (what, schema) in [
-        ("alternatives", json!({ "enum": wide })),
-        ("rules", properties(1500)),
-        ("a long text", json!({ "type": "string", "maxLength": 1_000_000 })),
-        ("a long pattern", json!({ "type": "string", "pattern": "^a{1,100000}$" })),
+    let deep = (0..100).fold(json!({}), |inner, _| json!({ "anyOf": [{ "type": "null" }, inner] }));
+    let wide = (0..3000).map(|n| format!("\"w{n}\"")).collect::<Vec<_>>().join(" | ");
+    let long = "word ".repeat(20_000);
+    let asked = async |field: &str, value: &Value| {
+        let body = json!({ "messages": [{ "role": "user", "content": "x" }], "max_tokens": 1,
+            field: value });
+        post_json(&routes, CHAT, body).await
+    };
+    for (what, field, value) in [
+        ("optional properties", "json_schema", properties(2500)),
+        ("depth", "json_schema", deep),
+        ("a long text", "guided_json", json!({ "const": long })),
+        ("a long pattern", "guided_regex", json!(long)),
         (
-            "long arrays in long arrays",
-            json!({ "type": "array", "maxItems": 4000, "items": { "type": "array", "maxItems": 4000,
-                "items": { "type": "string", "maxLength": 4000 } } }),
+            "nested groups",
+            "guided_regex",
+            json!(format!("{}a{}", "(".repeat(9000), ")".repeat(9000))),
         ),
+        ("alternatives", "grammar", json!(format!("root ::= {wide}"))),
+        ("repetitions", "grammar", json!("root ::= \"a\"{1,100000}")),
     ] {
-        let format = json!({ "type": "json_schema", "json_schema": { "schema": schema } });
-        let body = json!({ "messages": [{ "role": "user", "content": "x" }],
-            "response_format": format, "max_tokens": 1 });
-        let answer = post_json(&routes, CHAT, body).await;
-        assert_refused(&answer, 400, "invalid_value", Some("response_format"), what);
+        assert_refused(&asked(field, &value).await, 400, "invalid_value", Some(field), what);
     }
-    // What programs usually ask for is taken.
+    // What programs may ask for is taken, and so is what is only large.
     for schema in [
-        properties(40),
-        json!({ "enum": (0..200).map(|n| format!("word {n}")).collect::<Vec<_>>() }),
-        json!({ "type": "array", "maxItems": 50, "items": { "type": "string", "maxLength": 200 } }),
+        properties(200),
+        json!({ "enum": (0..3000).map(|n| format!("word {n}")).collect::<Vec<_>>() }),
+        json!({ "type": "string", "pattern": "^a{1,100000}$" }),
+        json!({ "type": "array", "maxItems": 4000, "items": { "type": "array", "maxItems": 4000,
+            "items": { "type": "string", "maxLength": 1_000_000 } } }),
     ] {
-        let format = json!({ "type": "json_schema", "json_schema": { "schema": schema } });
-        let body = json!({ "messages": [{ "role": "user", "content": "x" }],
-            "response_format": format, "max_tokens": 1 });
-        let answer = post_json(&routes, CHAT, body).await;
+        let answer = asked("json_schema", &schema).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     }
 }

@@ -1,7 +1,7 @@
 //! Tokens that are guessed, and that none is chosen because of that.
 
 use futures::future::join_all;
-use llm_worker_rbee::{Engine, FinishReason, Request, Sampling};
+use llm_worker_rbee::{Engine, FinishReason, Form, Request, Sampling};
 
 use crate::{
     engine::{agree, chat, watched},
@@ -89,7 +89,8 @@ async fn what_an_answer_must_be_like_holds_with_guesses() {
     let engines = with_guesses_and_without(1, 2048).await;
     let constrained = |engine: &Engine| {
         let mut request = repeating(engine, 60);
-        request.sampling.grammar = Some(r#"root ::= ("sea " "hill " | "bees ")+"#.to_owned());
+        request.sampling.form =
+            Some(Form::Gbnf(r#"root ::= ("sea " "hill " | "bees ")+"#.to_owned()));
         request
     };
     let [guessed, alone] = [&engines[0], &engines[1]].map(|engine| (engine, constrained(engine)));

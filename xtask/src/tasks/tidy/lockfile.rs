@@ -2,7 +2,7 @@ use crate::tasks::tidy::{Tree, Violation};
 
 /// The packages that `Cargo.lock` may hold, those for other systems included. Whoever needs more
 /// raises it in the commit that says what the new ones are for.
-const MOST_PACKAGES: usize = 407;
+const MOST_PACKAGES: usize = 412;
 
 pub(super) fn check(tree: &Tree) -> anyhow::Result<Option<Violation>> {
     const LOCKFILE: &str = "Cargo.lock";
