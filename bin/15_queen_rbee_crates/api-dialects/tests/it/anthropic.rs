@@ -42,7 +42,7 @@ fn what_the_conversation_is_becomes_messages() {
     let body = with(json!({ "messages": messages,
         "system": [{ "type": "text", "text": "Be brief." }, { "type": "text", "text": "Be kind." }] }));
     // As it was written: the order of an object's members is the model's to see.
-    let body = String::from_utf8(body).unwrap().replace(r#"{"a":2,"b":1}"#, r#"{"b": 1, "a": 2}"#);
+    let body = String::from_utf8(body).unwrap().replace(r#"{"b":1,"a":2}"#, r#"{"b": 1, "a": 2}"#);
     let translated = translate(body.as_bytes()).unwrap();
     assert_eq!(translated.ignored, Vec::<String>::new());
     assert_eq!(
@@ -222,22 +222,22 @@ fn a_stream_is_told_in_anthropic_s_events() {
         told,
         [
             "message_start null",
-            r#"content_block_start 0 {"signature":"","thinking":"","type":"thinking"}"#,
-            r#"content_block_delta 0 {"thinking":"It is ","type":"thinking_delta"}"#,
-            r#"content_block_delta 0 {"thinking":"asked.","type":"thinking_delta"}"#,
+            r#"content_block_start 0 {"type":"thinking","thinking":"","signature":""}"#,
+            r#"content_block_delta 0 {"type":"thinking_delta","thinking":"It is "}"#,
+            r#"content_block_delta 0 {"type":"thinking_delta","thinking":"asked."}"#,
             "content_block_stop 0 null",
-            r#"content_block_start 1 {"citations":null,"text":"","type":"text"}"#,
-            r#"content_block_delta 1 {"text":"Let me ","type":"text_delta"}"#,
-            r#"content_block_delta 1 {"text":"look.","type":"text_delta"}"#,
+            r#"content_block_start 1 {"type":"text","text":"","citations":null}"#,
+            r#"content_block_delta 1 {"type":"text_delta","text":"Let me "}"#,
+            r#"content_block_delta 1 {"type":"text_delta","text":"look."}"#,
             "content_block_stop 1 null",
-            r#"content_block_start 2 {"caller":{"type":"direct"},"id":"call_a","input":{},"name":"weather","type":"tool_use"}"#,
-            r#"content_block_delta 2 {"partial_json":"{\"at\":","type":"input_json_delta"}"#,
-            r#"content_block_delta 2 {"partial_json":"\"Oslo\"}","type":"input_json_delta"}"#,
+            r#"content_block_start 2 {"type":"tool_use","id":"call_a","name":"weather","input":{},"caller":{"type":"direct"}}"#,
+            r#"content_block_delta 2 {"type":"input_json_delta","partial_json":"{\"at\":"}"#,
+            r#"content_block_delta 2 {"type":"input_json_delta","partial_json":"\"Oslo\"}"}"#,
             "content_block_stop 2 null",
-            r#"content_block_start 3 {"caller":{"type":"direct"},"id":"call_b","input":{},"name":"time","type":"tool_use"}"#,
-            r#"content_block_delta 3 {"partial_json":"{}","type":"input_json_delta"}"#,
+            r#"content_block_start 3 {"type":"tool_use","id":"call_b","name":"time","input":{},"caller":{"type":"direct"}}"#,
+            r#"content_block_delta 3 {"type":"input_json_delta","partial_json":"{}"}"#,
             "content_block_stop 3 null",
-            r#"message_delta {"container":null,"stop_details":null,"stop_reason":"tool_use","stop_sequence":null}"#,
+            r#"message_delta {"stop_reason":"tool_use","stop_sequence":null,"stop_details":null,"container":null}"#,
             "message_stop null",
         ]
     );
