@@ -64,6 +64,8 @@ const NAMED: [&str; 3] = ["model", "worker.external", "worker.vllm.nodes"];
 pub(crate) struct Entries<'a> {
     source: &'a Source,
     entries: BTreeMap<String, Entry<'a>>,
+    /// Of every table that is none of the user's own names, where that is.
+    tables: BTreeMap<String, Range<usize>>,
     named: Vec<(&'static str, Named<'a>)>,
 }
 
@@ -78,7 +80,8 @@ impl<'a> Entries<'a> {
     }
 
     pub(crate) fn of_table(source: &'a Source, table: DeTable<'a>) -> Self {
-        let mut file = Self { source, entries: BTreeMap::new(), named: Vec::new() };
+        let (entries, tables) = (BTreeMap::new(), BTreeMap::new());
+        let mut file = Self { source, entries, tables, named: Vec::new() };
         file.flatten("", table);
         file
     }
@@ -95,11 +98,9 @@ impl<'a> Entries<'a> {
         self.entries.remove(key)
     }
 
-    /// Where the first key of the table `name` is.
-    pub(crate) fn first_below(&self, name: &str) -> Option<Range<usize>> {
-        let below =
-            |key: &&String| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-        self.entries.keys().find(below).map(|key| self.entries[key].span.clone())
+    /// Where the table `name` is, if it is one.
+    pub(crate) fn table(&self, name: &str) -> Option<Range<usize>> {
+        self.tables.get(name).cloned()
     }
 
     pub(crate) fn source(&self) -> &'a Source {
@@ -125,11 +126,28 @@ impl<'a> Entries<'a> {
                 origin: self.source.origin(entry.span.clone()),
             });
         }
+        let (key, span, nearest) = match self.unknown_table(key, &known) {
+            Some((table, span)) => (table, span, nearest(table, tables_like(table, &known))),
+            None => (key.as_str(), &entry.span, nearest(key, known)),
+        };
         Err(Error::UnknownKey {
             path: self.source.path.clone(),
-            line: self.source.position(entry.span.start).0,
+            line: self.source.position(span.start).0,
             key: format!("{prefix}{key}"),
-            nearest: nearest(key, known).map(|name| format!("{prefix}{name}")),
+            nearest: nearest.map(|name| format!("{prefix}{name}")),
+        })
+    }
+
+    /// The outermost table around `key` in which there is no known key.
+    fn unknown_table<'k>(&self, key: &'k str, known: &[&str]) -> Option<(&'k str, &Range<usize>)> {
+        let around = key.match_indices('.').map(|(dot, _)| &key[..dot]);
+        let mut tables = around.filter_map(|name| Some((name, self.tables.get(name)?)));
+        tables.find(|(table, _)| {
+            let is_it = |name: &&str| {
+                name.strip_prefix(table)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            !NAMED.iter().chain(known).any(is_it)
         })
     }
 
@@ -144,13 +162,24 @@ impl<'a> Entries<'a> {
                     let name = name.get_ref().to_string();
                     self.named.push((section, Named { name, span, table }));
                 }
-                (None, DeValue::Table(inner)) => self.flatten(&format!("{key}."), inner),
+                (None, DeValue::Table(inner)) => {
+                    self.tables.insert(key.clone(), span);
+                    self.flatten(&format!("{key}."), inner);
+                }
                 (_, value) => {
                     self.entries.insert(key, Entry { value, span });
                 }
             }
         }
     }
+}
+
+/// The tables of `known` keys that are as deep as `table`.
+fn tables_like<'k>(table: &str, known: &[&'k str]) -> impl Iterator<Item = &'k str> {
+    let depth = table.matches('.').count();
+    known
+        .iter()
+        .map(move |name| name.match_indices('.').nth(depth).map_or(*name, |(dot, _)| &name[..dot]))
 }
 
 /// Completes "not ..." in a refusal.

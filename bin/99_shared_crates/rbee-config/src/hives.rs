@@ -102,7 +102,7 @@ pub(crate) fn read(layers: &mut Layers<'_>) -> Result<Vec<HiveEntry>, Error> {
         found: found.into(),
         origin: source.origin(span),
     };
-    if let Some(span) = layers.file.first_below("hive") {
+    if let Some(span) = layers.file.table("hive") {
         return Err(wrong("one `[hive]`", span));
     }
     let Some(Entry { value, span }) = layers.file.take("hive") else {
@@ -126,9 +126,9 @@ pub(crate) fn read(layers: &mut Layers<'_>) -> Result<Vec<HiveEntry>, Error> {
             other => return Err(wrong(&format!("a list with {}", describe(&other)), span)),
         };
         let origin = source.origin(span);
-        let hive = read_one(layers, Entries::of_table(source, table), origin.clone())?;
+        let (hive, named) = read_one(layers, Entries::of_table(source, table), origin)?;
         if hives.iter().any(|other| other.alias == hive.alias) {
-            return Err(Error::DuplicateHive { alias: hive.alias, origin });
+            return Err(Error::DuplicateHive { alias: hive.alias, origin: named });
         }
         hives.push(hive);
     }
@@ -157,12 +157,13 @@ pub(crate) fn refuse_shared_ports(
     Ok(())
 }
 
+/// The hive, and where its alias is.
 fn read_one(
     layers: &mut Layers<'_>,
     mut table: Entries<'_>,
     origin: Origin,
-) -> Result<HiveEntry, Error> {
-    let Some((Alias(alias), _)) = field(&mut table, "alias")? else {
+) -> Result<(HiveEntry, Origin), Error> {
+    let Some((Alias(alias), named)) = field(&mut table, "alias")? else {
         return Err(Error::Invalid {
             key: "hive.alias".into(),
             expected: "given for each hive".into(),
@@ -177,13 +178,13 @@ fn read_one(
     layers.list(&format!("hive.{alias}.host"), host.clone(), host_origin);
     if !is_loopback(&host) {
         return match port {
-            None => Ok(HiveEntry { alias, host, port: 0 }),
+            None => Ok((HiveEntry { alias, host, port: 0 }, named)),
             Some((_, origin)) => Err(Error::PortElsewhere { alias, host, origin }),
         };
     }
     let (port, port_origin) = port.unwrap_or((DEFAULT_PORT, Origin::Default));
     layers.list(&format!("hive.{alias}.port"), port.to_string(), port_origin);
-    Ok(HiveEntry { alias, host, port })
+    Ok((HiveEntry { alias, host, port }, named))
 }
 
 fn field<T: Setting>(table: &mut Entries<'_>, name: &str) -> Result<Option<(T, Origin)>, Error> {

@@ -84,6 +84,22 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
             "[[hive]]\nalias = \"a\"\nhsot = \"localhost\"",
             "config.toml:3: unknown key `hive.hsot`; did you mean `hive.host`?",
         ),
+        // Of a table that nobody knows, its own line.
+        ("[quene]\n\nport = 1", "config.toml:1: unknown key `quene`; did you mean `queen`?"),
+        (
+            "# a\n[worker]\nparallel = 1\n[worker.vlm]\ncommand = \"/opt/vllm\"",
+            "config.toml:4: unknown key `worker.vlm`; did you mean `worker.vllm`?",
+        ),
+        ("[zzz]\nport = 1", "config.toml:1: unknown key `zzz`"),
+        (
+            "[worker.external]\ncommand = \"x\"",
+            "config.toml:2: unknown key `worker.external.command`; did you mean \
+             `worker.vllm.command`?",
+        ),
+        (
+            "[[hive]]\nalias = \"a\"\n[hive.box]\nname = \"x\"",
+            "config.toml:3: unknown key `hive.box`",
+        ),
         ("zzz = 1", "config.toml:1: unknown key `zzz`"),
         ("b_is_second = 1\na_is_third = 1", "config.toml:1: unknown key `b_is_second`"),
     ] {
@@ -137,9 +153,14 @@ fn a_value_of_the_wrong_type_is_refused_with_what_was_expected() {
         ),
         ("queen = 1", "`queen` must be a table, `[queen]`, not the number 1 (config.toml:1)"),
         (
-            "[hive]\nalias = \"a\"",
+            "# mine\n[hive]\n\nport = 8600\nalias = \"a\"",
             "`hive` must be written as one `[[hive]]` for each hive, not one `[hive]` \
              (config.toml:2)",
+        ),
+        (
+            "[queen]\nport = 1\n[hive]",
+            "`hive` must be written as one `[[hive]]` for each hive, not one `[hive]` \
+             (config.toml:3)",
         ),
         (
             "hive = [1]",
@@ -189,7 +210,7 @@ fn hives_that_cannot_be_are_refused() {
         ),
         (
             "[[hive]]\nalias = \"a\"\n[[hive]]\nalias = \"a\"\nport = 1",
-            "two hives are called `a` (config.toml:3)",
+            "two hives are called `a` (config.toml:4)",
         ),
         (
             "[[hive]]\nalias = \"a\"\nport = 8500",
