@@ -1,6 +1,6 @@
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,23 +35,34 @@ impl Ear {
         ear
     }
 
+    /// Whether the kernel tells of every change.
+    pub(crate) fn hears(&self) -> bool {
+        self.queue.as_ref().is_some_and(imp::Queue::hears_all)
+    }
+
     /// Until something has changed, `at_most` so long; says whether something has.
     pub(crate) fn wait(&mut self, at_most: Duration) -> bool {
-        let limit =
-            Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: at_most.subsec_nanos().into() };
-        let Some(queue) = &mut self.queue else {
-            poll(&mut [], Some(&limit)).ok();
-            return true;
-        };
-        let readable = poll(&mut [PollFd::new(queue, PollFlags::IN)], Some(&limit));
-        if !matches!(readable, Ok(1..)) {
-            return false;
+        let deadline = Instant::now() + at_most;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let limit =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let Some(queue) = &mut self.queue else {
+                poll(&mut [], Some(&limit)).ok();
+                return true;
+            };
+            let readable = poll(&mut [PollFd::new(queue, PollFlags::IN)], Some(&limit));
+            if !matches!(readable, Ok(1..)) {
+                return false;
+            }
+            let heard = queue.heard();
+            if heard.has_new_folders {
+                self.listen();
+            }
+            if heard.matters {
+                return true;
+            }
         }
-        let heard = queue.heard();
-        if heard.has_new_folders {
-            self.listen();
-        }
-        heard.matters
     }
 
     fn listen(&mut self) {
@@ -124,12 +135,18 @@ mod imp {
     pub(super) struct Queue {
         fd: OwnedFd,
         below: HashMap<i32, Below>,
+        /// Some folder could not be listened to that is there.
+        is_hard_of_hearing: bool,
     }
 
     impl Queue {
         pub(super) fn new() -> Option<Self> {
             let fd = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-            Some(Self { fd, below: HashMap::new() })
+            Some(Self { fd, below: HashMap::new(), is_hard_of_hearing: false })
+        }
+
+        pub(super) fn hears_all(&self) -> bool {
+            !self.is_hard_of_hearing
         }
 
         /// `false` where there is no such folder.
@@ -141,9 +158,16 @@ mod imp {
                 | WatchFlags::MOVED_FROM
                 | WatchFlags::MOVED_TO
                 | WatchFlags::ONLYDIR;
-            let Ok(number) = add_watch(&self.fd, folder, flags) else { return false };
-            self.below.insert(number, below);
-            true
+            match add_watch(&self.fd, folder, flags) {
+                Ok(number) => {
+                    self.below.insert(number, below);
+                    true
+                }
+                Err(error) => {
+                    self.is_hard_of_hearing |= !matches!(error, Errno::NOENT | Errno::NOTDIR);
+                    false
+                }
+            }
         }
 
         pub(super) fn heard(&mut self) -> Heard {
@@ -194,6 +218,10 @@ mod imp {
     impl Queue {
         pub(super) fn new() -> Option<Self> {
             None
+        }
+
+        pub(super) fn hears_all(&self) -> bool {
+            match *self {}
         }
 
         pub(super) fn listen(&mut self, _: &Path, _: Below) -> bool {

@@ -24,8 +24,12 @@ use crate::{
 /// How long a watch waits before it sees whether anybody still listens.
 const LISTENING: Duration = Duration::from_secs(60);
 
-/// What makes a stale binary fresh or another one may lie elsewhere, such as in the toolchain.
+/// What makes a stale binary fresh or another one may lie elsewhere, such as in the toolchain: how soon
+/// that is looked for after there was news.
 const STALE_LOOK: Duration = Duration::from_secs(10);
+
+/// Each look without news makes the next one twice as late, up to this.
+const RARE_LOOK: Duration = Duration::from_secs(60);
 
 /// The file of a receipt that a build leaves in the target directory.
 const RECEIPTS: &str = ".auto-update/receipts";
@@ -67,6 +71,7 @@ fn follow(
     let mut ear = None;
     // Looked at again and again while it is stale; only what is news is told.
     let mut told = None;
+    let mut pause = STALE_LOOK;
     loop {
         let checked = watcher.check();
         let is_fresh = checked.as_ref().is_ok_and(Checked::is_fresh);
@@ -87,7 +92,9 @@ fn follow(
         };
         let verdict = Verdict::of(binary, checked);
         let looked = (verdict, inputs);
-        if told.as_ref() == Some(&looked) {
+        let is_news = told.as_ref() != Some(&looked);
+        pause = next_pause(pause, is_news);
+        if !is_news {
             if events.is_closed() {
                 return;
             }
@@ -99,8 +106,9 @@ fn follow(
             }
         }
         let waited = match &mut ear {
+            // Where the kernel does not tell, only a look does.
             Some(ear) => {
-                ear.wait(STALE_LOOK);
+                ear.wait(if ear.hears() { pause } else { STALE_LOOK });
                 Ok(true)
             }
             None => loop {
@@ -115,6 +123,11 @@ fn follow(
             return;
         }
     }
+}
+
+/// How long after this look the next one is, if nothing is heard.
+fn next_pause(last: Duration, is_news: bool) -> Duration {
+    if is_news { STALE_LOOK } else { (last * 2).min(RARE_LOOK) }
 }
 
 /// Differs when there is something else to build: an edit, or another one of the same file.
@@ -161,7 +174,17 @@ fn collect_file(path: PathBuf, states: &mut States) {
 mod tests {
     use std::fs;
 
-    use super::fingerprint;
+    use super::{RARE_LOOK, STALE_LOOK, fingerprint, next_pause};
+
+    #[test]
+    fn what_stays_stale_is_looked_at_less_and_less_often_until_there_is_news() {
+        let after = |last, is_news| next_pause(last, is_news).as_secs();
+        assert_eq!(after(STALE_LOOK, false), 20);
+        assert_eq!(after(STALE_LOOK * 2, false), 40);
+        assert_eq!(after(STALE_LOOK * 4, false), 60);
+        assert_eq!(after(RARE_LOOK, false), 60);
+        assert_eq!(after(RARE_LOOK, true), 10);
+    }
 
     #[test]
     fn what_is_to_be_built_differs_after_each_edit_and_not_otherwise() {
