@@ -87,6 +87,10 @@ pub(crate) fn from_detail(detail: ErrorDetail, status: Option<u16>) -> Failure {
         (ErrorCode::ModelNotFound | ErrorCode::InvalidModel, _) => {
             failure.hint("`./rbee model list` shows the models")
         }
+        (ErrorCode::ModelUnavailable, _) => failure.hint(
+            "`./rbee doctor` looks at the hub and the disk; a file that is here needs no hub: \
+             `-m /path/to/model.gguf`",
+        ),
         (ErrorCode::KeyNotFound, _) => failure.hint("`./rbee key list` shows the keys"),
         (ErrorCode::HiveNotFound, _) => failure.hint("`./rbee hive list` shows the hives"),
         (ErrorCode::HiveUnavailable, _) => failure.hint(

@@ -1,6 +1,7 @@
 mod host; // folders, disk, ports, devices
 mod tools; // what a build needs
 mod engines; // what computes tokens beside llama.cpp
+mod hub; // where models come from
 
 use rbee_config::{Error as ConfigError, for_here};
 use serde::Serialize;
@@ -68,6 +69,7 @@ pub(crate) async fn run(app: &App, args: &DoctorArgs) -> Result<(), Failure> {
     checks.extend(host::room_for(&app.config));
     checks.push(host::sockets(&app.config));
     checks.extend(host::ports(app).await);
+    checks.push(hub::check(&app.config).await);
     checks.extend(host::devices().await);
     checks.extend(engines::checks(&app.config).await);
     let report = Report { checks };

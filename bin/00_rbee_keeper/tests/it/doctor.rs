@@ -41,7 +41,7 @@ fn keeper() -> Keeper {
     let keeper = Keeper::alone();
     keeper.write("tree/Cargo.toml", "").write("tree/bin/10_queen_rbee/Cargo.toml", "");
     let tree = keeper.home().join("tree").display().to_string();
-    keeper.with("RBEE_SOURCE_ROOT", &tree)
+    keeper.with("RBEE_SOURCE_ROOT", &tree).with("HF_ENDPOINT", "http://127.0.0.1:1")
 }
 
 async fn doctor(keeper: &Keeper, code: i32) -> Output {
@@ -90,6 +90,24 @@ async fn a_stranger_on_a_port_is_found() {
     };
     let what = format!("port {port} (hive `h`)");
     line(&output, &what).is("fail", "taken by another program", "change the hive's `port`");
+}
+
+#[tokio::test]
+async fn a_hub_that_cannot_be_reached_is_warned_of_and_a_proxy_is_taken_at_its_word() {
+    let keeper = keeper();
+    let output = doctor(&keeper, 0).await;
+    line(&output, "models' hub").is(
+        "warn",
+        "http://127.0.0.1:1 cannot be reached: ",
+        "HF_ENDPOINT",
+    );
+    let hub = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", hub.local_addr().unwrap());
+    let keeper = keeper.with("HF_ENDPOINT", &endpoint);
+    line(&doctor(&keeper, 0).await, "models' hub").is("ok", &endpoint, "");
+    let keeper =
+        keeper.with("HF_ENDPOINT", "http://127.0.0.1:1").with("HTTPS_PROXY", "http://p:3128");
+    line(&doctor(&keeper, 0).await, "models' hub").is("ok", "through a proxy", "");
 }
 
 #[tokio::test]
