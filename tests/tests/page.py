@@ -13,6 +13,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 from playwright.sync_api import Error, expect, sync_playwright
 
@@ -63,7 +64,8 @@ class World:
                 "workers": {"workers": [worker]},
                 "models": {"models": [
                     {"name": "smollm2:135m", "size_bytes": 98 << 20, "local": True, "path": None, "sha256": None, "license": None, "description": None},
-                    {"name": "qwen2.5:7b", "size_bytes": 4700 << 20, "local": True, "path": None, "sha256": None, "license": None, "description": None},
+                    {"name": "qwen2.5:7b", "size_bytes": 4700 << 20, "local": True, "path": None, "sha256": None, "license": None, "description": None,
+                     "sampling": {"temperature": 0.7, "top_p": 0.8}},
                     {"name": "smollm2:1.7b", "size_bytes": 1100 << 20, "local": False, "path": None, "sha256": None, "license": None, "description": None}]}}
 
     def binary(self, name, is_fresh=True, reasons=(), built=None):
@@ -80,6 +82,8 @@ class World:
         yield "queen", {"health": health("queen-rbee", self.queen, 7300), "page": self.version, "auto_update": True}
         for name in ["queen-rbee", "rbee-hive", "llamacpp-worker"]:
             yield "binary", self.binary(name)
+        yield "leaving", []
+        yield "settings", {"qwen2.5:7b": {"temperature": "0.3", "system": "You are brief."}}
         yield "hives", self.hives
         for nth, alias in enumerate(self.hives):
             yield "hive", self.hive(alias, busy=nth % 3)
@@ -414,12 +418,34 @@ def manages(browser, world, page):
         {"path": "/v1/models/unload?hive=localhost", "model": "smollm2:135m"},
     ], world.posted
     leaving = world.hive("localhost", busy=2)
-    leaving["workers"]["workers"][0]["state"] = "draining"
+    leaving["workers"] = {"workers": [], "leaving": leaving["workers"]["workers"], "waiting": {"qwen2.5:7b": 3}}
+    leaving["workers"]["leaving"][0]["state"] = "draining"
     world.tell("hive", leaving)
     expect(smol.locator(".where")).to_have_text("finishes its answers")
     expect(smol.get_by_role("button", name="Unload")).to_be_hidden()
     expect(page.locator("tr[data-level=worker] .word")).to_have_text("draining")
-    expect(page.locator("tr[data-level=worker] .plain")).to_contain_text("answers 2")
+    expect(page.locator("tr[data-level=worker] .plain")).to_contain_text("finishes 2 answers")
+    # Who waits, for what, and how what they wait for is set.
+    expect(qwen.locator(".where")).to_have_text("in the store, 3 wait")
+    expect(page.locator("#requests-count")).to_have_text("nothing, 3 wait for a worker")
+    expect(qwen.locator(".settings")).to_have_text("set: temperature 0.3, system You are brief. \u00b7 by its makers: top_p 0.8")
+    # Queens and hives that were replaced, with what they finish.
+    replaced = {"pid": 77, "exe_hash": "99" * 32, "started_at_ms": int(time.time() * 1000) - 60_000, "requests": World(1, 1).under_way(40)}
+    world.tell("leaving", [replaced])
+    queens = page.locator("tr[data-level=queen]")
+    expect(queens.locator(".word")).to_have_text(["serving", "draining"])
+    expect(queens.locator(".build").nth(1)).to_have_text("99999999")
+    expect(queens.locator(".plain").nth(1)).to_have_text("finishes 1 request: smollm2:135m")
+    world.tell("leaving", [])
+    expect(queens).to_have_count(1)
+    world.tell("hive", leaving | {"leaving": [replaced | {"requests": []}]})
+    expect(page.locator("tr[data-level=hive] .plain").nth(1)).to_have_text("finishes 0 requests")
+    # The next one answers beside the one that finishes.
+    beside = world.hive("localhost", busy=1)
+    beside["workers"]["leaving"] = [leaving["workers"]["leaving"][0] | {"id": "worker-smol.0"}]
+    beside["workers"]["waiting"] = {"smollm2:135m": 1}
+    world.tell("hive", beside)
+    expect(page.locator("tr[data-level=worker] .plain")).to_contain_text(["answers 1, 1 waits", "finishes 2 answers"])
     page.locator("#keys-box summary").click()
     expect(page.locator("#keys tbody tr")).to_have_count(1)
     page.locator("#key-name").fill("backup")
@@ -512,6 +538,14 @@ def stub(assets, shots):
         assert browser.faults == [], browser.faults
 
 
+def stream_of(url, key, words):
+    body = json.dumps({"messages": [{"role": "user", "content": words}], "stream": True, "max_tokens": WORDS}).encode()
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    stream = urlopen(Request(url + "v1/chat/completions", body, headers), timeout=60)
+    assert stream.readline().startswith(b"data: ")
+    return stream
+
+
 def chain(url, key, asset, shots):
     with sync_playwright() as playwright:
         browser = Browser(playwright, shots)
@@ -527,16 +561,25 @@ def chain(url, key, asset, shots):
         send(page, words)
         expect(answer_of(page)).to_contain_text("w30 ", timeout=30_000)
         expect(page.locator("#requests tbody tr")).not_to_have_count(0)
+        # Another client's stream, without ids, stays with the queen that began it.
+        stays = stream_of(url, key, words)
         # A file of the page is an input of the queen's like any source.
         page.evaluate("window.before = true")
         asset.write_text(asset.read_text() + f"\n:root {{ --edited: 1; }} /* {time.time_ns()} */\n")
-        expect(page.locator("tr[data-level=queen] .word")).to_have_text("stale", timeout=FOLLOWS_MS)
+        expect(page.locator("tr[data-level=queen] .word").first).to_have_text("stale", timeout=FOLLOWS_MS)
         browser.shot(page, "chain-stale")
-        expect(page.locator("tr[data-level=queen] .why")).to_contain_text(asset.name)
+        expect(page.locator("tr[data-level=queen] .why").first).to_contain_text(asset.name)
         wait_for(page, "window.before === undefined", FOLLOWS_MS)
-        expect(page.locator("tr[data-level=queen] .build")).not_to_have_text(before, timeout=30_000)
+        expect(page.locator("tr[data-level=queen] .build").first).not_to_have_text(before, timeout=30_000)
         assert page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--edited')").strip() == "1"
         browser.shot(page, "chain-replaced")
+        queens = page.locator("tr[data-level=queen]")
+        expect(queens.locator(".word")).to_have_text(["serving", "draining"], timeout=30_000)
+        expect(queens.locator(".build").nth(1)).to_have_text(before)
+        expect(queens.locator(".plain").nth(1)).to_contain_text("finishes 1 request")
+        browser.shot(page, "chain-draining")
+        stays.close()
+        expect(queens).to_have_count(1, timeout=60_000)
         expect(page.locator(".turn .happened")).to_contain_text("read on after the page was loaded anew")
         said = len(answer_of(page).text_content().split())
         wait_for(page, f"document.querySelector('.turn:not(.user) .text').textContent.includes('w{said + 200} ')")

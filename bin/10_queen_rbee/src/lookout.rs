@@ -3,6 +3,7 @@
 mod board; // what is so, and what changes
 mod hives; // what each hive tells
 mod requests; // what is under way
+mod leaving; // queens before this one
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -54,6 +55,7 @@ impl Looking {
         let narrations = queen.told.listen();
         tasks.spawn(board::narrations(narrations, Arc::clone(&board), pulse.clone()));
         tasks.spawn(requests::look(queen.clone(), Arc::clone(&board), pulse.clone()));
+        tasks.spawn(leaving::look(queen.clone(), Arc::clone(&board)));
         tasks.spawn(hives::look(queen.clone(), Arc::clone(&board), pulse));
         Self { board, _tasks: tasks }
     }

@@ -22,6 +22,7 @@ pub fn router(hive: Hive, port: impl Into<Option<u16>>) -> Router {
         .route(paths::MODEL_LOAD, post(models::load))
         .route(paths::MODEL_UNLOAD, post(models::unload))
         .route(paths::WORKERS_UPDATE, post(host::update_workers))
+        .route(paths::LEAVING, get(host::leaving))
         .route_layer(require_token(hive.token.clone()));
     let open = Router::new()
         .route(paths::HEALTH, get(host::health))

@@ -160,6 +160,7 @@ fn configured(app: &App) -> Vec<Hive> {
         capabilities: None,
         workers: Default::default(),
         models: Default::default(),
+        leaving: Vec::new(),
     };
     app.config.hives.iter().map(stopped).collect()
 }

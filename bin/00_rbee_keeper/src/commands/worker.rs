@@ -23,7 +23,7 @@ pub(crate) async fn run(app: &App, verb: WorkerVerb) -> Result<(), Failure> {
 pub(crate) fn table(list: &WorkerList) -> String {
     let mut table =
         Table::new(&["ID", "MODEL", "STATE", "DEVICE", "PID", "MEMORY", "AGE", "BUSY", "DETAIL"]);
-    for worker in &list.workers {
+    for worker in list.workers.iter().chain(&list.leaving) {
         table.row(row(worker));
     }
     table.text()

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use chain_level::Places;
 use rbee_api::{
-    Capabilities, ErrorBody, ErrorCode, Health, Hive, HiveList, HiveState, ModelList, WorkerList,
-    paths,
+    Capabilities, ErrorBody, ErrorCode, Health, Hive, HiveList, HiveState, Leaving, ModelList,
+    WorkerList, paths,
 };
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -39,9 +39,15 @@ impl Hives {
     pub(crate) async fn workers(&self, places: &Places<HiveHandle>) -> WorkerList {
         let hives = self.list(places).await.hives;
         let mut all = WorkerList::default();
-        for WorkerList { workers, silent } in hives.into_iter().map(|hive| hive.workers) {
+        for WorkerList { workers, silent, leaving, waiting } in
+            hives.into_iter().map(|hive| hive.workers)
+        {
             all.workers.extend(workers);
             all.silent.extend(silent);
+            all.leaving.extend(leaving);
+            for (model, count) in waiting {
+                *all.waiting.entry(model).or_default() += count;
+            }
         }
         all
     }
@@ -118,6 +124,7 @@ impl Hives {
             capabilities: None,
             workers: WorkerList::default(),
             models: ModelList::default(),
+            leaving: Vec::new(),
         }
     }
 
@@ -128,14 +135,16 @@ impl Hives {
             Ok(health) => {
                 hive.state = HiveState::Ready;
                 hive.health = Some(health);
-                let (capabilities, workers, models) = tokio::join!(
+                let (capabilities, workers, models, leaving) = tokio::join!(
                     self.get::<Capabilities>(handle, paths::CAPABILITIES),
                     self.workers_of(handle),
                     self.get::<ModelList>(handle, paths::MODEL_STORE),
+                    self.get::<Vec<Leaving>>(handle, paths::LEAVING),
                 );
                 hive.capabilities = capabilities.ok();
                 hive.workers = workers.unwrap_or_default();
                 hive.models = models.unwrap_or_default();
+                hive.leaving = leaving.unwrap_or_default();
             }
             Err(body) => {
                 hive.state = HiveState::Failed;

@@ -1,7 +1,8 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use job_client::EventStream;
 use rbee_api::{Hive, HiveState, StreamEvent, paths, seen};
+use rbee_config::RbeeConfig;
 use reqwest::Method;
 use tokio::{
     task::JoinSet,
@@ -28,6 +29,7 @@ pub(super) async fn look(queen: Queen, board: Arc<Board>, pulse: Pulse) {
     let mut known = Vec::new();
     let mut looks = JoinSet::new();
     loop {
+        board.put(Frame::of(seen::SETTINGS, "", &settings(&queen.config.current())));
         let aliases = queen.hives.aliases();
         if aliases != known {
             looks.shutdown().await;
@@ -41,6 +43,19 @@ pub(super) async fn look(queen: Queen, board: Arc<Board>, pulse: Pulse) {
         }
         tokio::time::sleep(ROUND).await;
     }
+}
+
+/// What the configuration sets for single models, as `./rbee config` shows it.
+fn settings(config: &RbeeConfig) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+    let mut all: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for value in config.values() {
+        // `model."NAME".KEY`; a name may hold dots and quotes.
+        let of_model = value.key.strip_prefix("model.\"").and_then(|rest| rest.rsplit_once("\"."));
+        if let Some((name, key)) = of_model {
+            all.entry(name).or_default().insert(key, value.value.as_str());
+        }
+    }
+    all
 }
 
 /// Tells what the hive says of itself, and what it narrates.

@@ -109,6 +109,17 @@ async fn who_looks_on_is_told_what_is_and_then_what_happens() {
 }
 
 #[tokio::test]
+async fn what_is_set_for_models_is_told_by_their_names() {
+    let more = "[model.\"a.b:c\"]\ntemperature = 0.5\nsystem = \"Be brief.\"\n";
+    let world = World::configured(&["a"], more).await;
+    let mut looking = world.begin("GET", "/v1/events", &[], "").await;
+    let told =
+        "event: settings\ndata: {\"a.b:c\":{\"system\":\"Be brief.\",\"temperature\":\"0.5\"}}";
+    looking.says(told).await;
+    looking.says("event: leaving\ndata: []").await;
+}
+
+#[tokio::test]
 async fn requests_under_way_are_named_to_who_may_end_them() {
     let (world, _) = World::one().await;
     let job = world.jobs.create("completion").unwrap();

@@ -66,12 +66,12 @@ fn list(part: Option<Part>, outdated: bool) -> Reply {
         part: Some(part),
         outdated,
     };
-    told(&WorkerList { workers: part.into_iter().map(worker).collect(), silent: Vec::new() })
+    told(&WorkerList { workers: part.into_iter().map(worker).collect(), ..WorkerList::default() })
 }
 
 /// A worker that is alive and of which the hive does not know more.
 fn silent() -> Reply {
-    told(&WorkerList { workers: Vec::new(), silent: vec!["big".to_owned()] })
+    told(&WorkerList { silent: vec!["big".to_owned()], ..WorkerList::default() })
 }
 
 fn told(list: &WorkerList) -> Reply {

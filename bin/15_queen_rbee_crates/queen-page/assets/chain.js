@@ -1,7 +1,7 @@
 // The levels of the chain, of every host.
 
 import { list, make, one, show, write, writePath } from "./dom.js";
-import { chain, onChange } from "./store.js";
+import { chain, onChange, waitFor } from "./store.js";
 import { age, bytes, counted, short } from "./text.js";
 
 const WORDS = {
@@ -44,6 +44,7 @@ function rows() {
     const { health, seen, auto_update } = chain.queen;
     const note = auto_update ? "" : "sources are not followed here";
     rows.push({ level: "queen", name: "", key: "queen", health, seen, state: "serving", note });
+    rows.push(...chain.leaving.map((one) => left("queen", "", one)));
   }
   for (const alias of chain.aliases) {
     const hive = chain.hives.get(alias);
@@ -55,16 +56,30 @@ function rows() {
       level: "hive", name: alias, key: "hive " + alias, health: hive.health, seen: hive.seen, note,
       state: hive.state, isBad: hive.state === "failed", used: total ? total - free : undefined, total,
     });
-    for (const worker of hive.workers.workers) {
-      const active = worker.active_requests;
+    rows.push(...(hive.leaving ?? []).map((one) => left("hive", alias, one)));
+    for (const worker of [...hive.workers.workers, ...(hive.workers.leaving ?? [])]) {
       rows.push({
         level: "worker", name: worker.model, key: "worker " + alias + " " + worker.id, health: worker.health, seen: hive.seen,
         state: worker.state === "ready" ? "serving" : worker.state, isBad: worker.state === "failed", memory: worker.memory_bytes,
-        note: worker.detail ?? [active ? "answers " + active : "idle", worker.device].join(" \u00b7 "),
+        note: worker.detail ?? [does(worker, alias), worker.device].filter(Boolean).join(" \u00b7 "),
       });
     }
   }
   return rows;
+}
+
+// A queen or hive that another one has replaced: it finishes what it has.
+function left(level, name, { pid, exe_hash, started_at_ms, requests }) {
+  const health = { status: "ok", exe_hash, pid, uptime_s: (Date.now() - started_at_ms) / 1000 };
+  const subjects = [...new Set(requests.map((request) => request.subject).filter(Boolean))];
+  const note = "finishes " + counted(requests.length, "request", "requests") + (subjects.length ? ": " + subjects.join(", ") : "");
+  return { level, name, key: level + " " + name + " " + pid, health, seen: Date.now(), state: "draining", note };
+}
+
+function does({ state, model, active_requests: active }, alias) {
+  if (state === "draining") return "finishes " + counted(active, "answer", "answers");
+  const waiting = waitFor(model, alias);
+  return (active ? "answers " + active : "idle") + (waiting ? ", " + counted(waiting, "waits", "wait") : "");
 }
 
 function begin({ level, name }) {

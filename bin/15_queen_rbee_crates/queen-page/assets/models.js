@@ -3,7 +3,7 @@
 import { ask, job, json, Refused } from "./api.js";
 import { list, make, one, show, write } from "./dom.js";
 import { events } from "./sse.js";
-import { chain, models, onChange, request, workers } from "./store.js";
+import { chain, leavingWorkers, models, onChange, request, waitFor, workers } from "./store.js";
 import { bytes, counted } from "./text.js";
 
 function begin(model) {
@@ -12,24 +12,34 @@ function begin(model) {
   act.addEventListener("click", () => (act.dataset.does === "remove" ? remove(act, model) : fetchModel(model.name, model.hive)));
   const turn = make("button", { type: "button", class: "plain turn", hidden: true });
   turn.addEventListener("click", () => (turn.dataset.does === "unload" ? unload(turn, model.name) : load(model.name, model.hive)));
-  return make("tr", {}, make("td", { title: model.description ?? model.name }, model.name),
+  return make("tr", {}, make("td", { title: model.description ?? model.name }, model.name, make("span", { class: "settings" })),
     make("td", { class: "number" }, bytes(model.size_bytes)), make("td", { class: "where dim" }), make("td", { class: "number" }, act, turn, use));
 }
 
 function update(row, model) {
-  const own = workers().filter((worker) => worker.model === model.name);
-  const loaded = own.length;
-  const leaving = own.filter((worker) => worker.state === "draining").length;
-  const where = loaded ? (leaving === loaded ? "finishes its answers" : "loaded") : model.local ? "in the store" : "to be fetched";
-  write(one(".where", row), where);
+  const loaded = workers().some((worker) => worker.model === model.name);
+  const leaving = leavingWorkers().some((worker) => worker.model === model.name);
+  const where = loaded ? "loaded" : leaving ? "finishes its answers" : model.local ? "in the store" : "to be fetched";
+  const waiting = waitFor(model.name);
+  write(one(".where", row), where + (waiting ? ", " + counted(waiting, "waits", "wait") : ""));
+  write(one(".settings", row), settings(model));
   const turn = one(".turn", row);
-  show(turn, chain.mayManage && (loaded ? leaving < loaded : model.local));
+  show(turn, chain.mayManage && (loaded || (model.local && !leaving)));
   turn.dataset.does = loaded ? "unload" : "load";
   write(turn, loaded ? "Unload" : "Load");
   const act = one(".act", row);
-  show(act, chain.mayManage && !loaded);
+  show(act, chain.mayManage && !loaded && !leaving);
   act.dataset.does = model.local ? "remove" : "fetch";
   if (!act.disabled && act.dataset.sure !== "1") write(act, model.local ? "Remove" : "Fetch");
+}
+
+// What the configuration sets, and beneath it what the model's makers recommend.
+function settings({ name, sampling }) {
+  const own = chain.settings[name] ?? {};
+  const set = Object.entries(own).map(([key, value]) => key + " " + value);
+  const rest = Object.entries(sampling ?? {}).filter(([key]) => !(key in own));
+  const recommended = rest.map(([key, value]) => key + " " + value).join(", ");
+  return [set.length ? "set: " + set.join(", ") : "", recommended ? "by its makers: " + recommended : ""].filter(Boolean).join(" \u00b7 ");
 }
 
 // Asked twice, since it is gone then.

@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { draw, list, make, one, plot, show, write } from "./dom.js";
-import { chain, onChange } from "./store.js";
+import { allWaiting, chain, onChange } from "./store.js";
 import { age, counted, rate } from "./text.js";
 
 // More than these are summed up.
@@ -42,7 +42,9 @@ export function start() {
     list(body, all.slice(0, SHOWN), (request) => request.key, begin, update);
     const more = all.length - SHOWN;
     const count = all.length === 0 ? "nothing" : counted(all.length, "request", "requests");
-    write(one("#requests-count"), more > 0 ? count + ", the first " + SHOWN + " shown" : count);
+    const waiting = allWaiting();
+    const wait = waiting ? ", " + counted(waiting, "waits", "wait") + " for a worker" : "";
+    write(one("#requests-count"), count + wait + (more > 0 ? ", the first " + SHOWN + " shown" : ""));
     show(one("#requests"), all.length > 0);
     draw(line, chain.total);
     write(words, chain.total.length ? rate(chain.total.at(-1)) + " tokens" : "");

@@ -7,6 +7,8 @@ export const chain = {
   binaries: new Map(),
   aliases: [],
   hives: new Map(),
+  settings: {}, // by model
+  leaving: [], // queens that this one has replaced
   requests: [],
   rates: new Map(), // by request: the last minute's
   total: [],
@@ -102,6 +104,12 @@ export function take(name, data) {
     case "hive":
       chain.hives.set(data.alias, { ...data, seen: Date.now() });
       break;
+    case "leaving":
+      chain.leaving = data;
+      break;
+    case "settings":
+      chain.settings = data;
+      break;
     case "requests":
       tookRequests(data);
       break;
@@ -112,7 +120,17 @@ export function take(name, data) {
   changed();
 }
 
-export const workers = () => chain.aliases.flatMap((alias) => chain.hives.get(alias)?.workers.workers ?? []);
+const ofHives = (what) => chain.aliases.flatMap((alias) => chain.hives.get(alias)?.workers[what] ?? []);
+
+export const workers = () => ofHives("workers");
+
+// Those that only finish what they have.
+export const leavingWorkers = () => ofHives("leaving");
+
+// How many requests wait for a model to be loaded or for those before them.
+export const waitFor = (model, alias) => (alias ? [alias] : chain.aliases).reduce((sum, one) => sum + (chain.hives.get(one)?.workers.waiting?.[model] ?? 0), 0);
+
+export const allWaiting = () => chain.aliases.reduce((sum, alias) => sum + Object.values(chain.hives.get(alias)?.workers.waiting ?? {}).reduce((a, b) => a + b, 0), 0);
 
 // The models of all hives, each once; here rather than to be fetched.
 export function models() {

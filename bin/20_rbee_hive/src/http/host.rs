@@ -5,7 +5,7 @@ use axum::{
 };
 use chain_level::{Form, Wanted, respond};
 use http_guard::ApiError;
-use rbee_api::{Capabilities, Health, WorkerList};
+use rbee_api::{Capabilities, Health, Leaving, WorkerList, WorkerState};
 
 use crate::{Hive, devices};
 
@@ -20,7 +20,15 @@ pub(super) async fn capabilities() -> Result<Json<Capabilities>, ApiError> {
 pub(super) async fn workers(State(hive): State<Hive>) -> Json<WorkerList> {
     let workers = hive.pool.list().await;
     let silent = hive.pool.level().silent(&workers);
-    Json(WorkerList { workers, silent })
+    let mut leaving = hive.pool.list_leaving().await;
+    for worker in leaving.iter_mut().filter(|worker| worker.state == WorkerState::Ready) {
+        worker.state = WorkerState::Draining;
+    }
+    Json(WorkerList { workers, silent, leaving, waiting: hive.pool.waiting() })
+}
+
+pub(super) async fn leaving(State(hive): State<Hive>) -> Json<Vec<Leaving>> {
+    Json(hive.relays.leaving().await)
 }
 
 /// Replaces the workers that run stale binaries; answers with the events of doing so.

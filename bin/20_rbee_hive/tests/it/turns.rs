@@ -57,6 +57,8 @@ async fn a_busy_worker_is_waited_for_and_not_stopped() {
         let release = async {
             world.machine.is_asked_for_memory(3).await;
             assert!(world.machine.state(|machine| machine.stopped.is_empty()));
+            let workers = world.ask("GET", "/v1/workers", &[], "").await.json();
+            assert_eq!(workers["waiting"], serde_json::json!({ b.clone(): 1 }));
             world.machine.release();
         };
         tokio::join!(asked, release).0

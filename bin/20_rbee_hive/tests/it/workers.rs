@@ -39,6 +39,28 @@ async fn a_stale_worker_is_replaced_beside_itself_where_memory_allows_it() {
 }
 
 #[tokio::test]
+async fn a_replaced_worker_is_told_of_until_it_has_finished_what_it_has() {
+    let world = World::new();
+    let model = world.model("a");
+    let slow = world.ask_for(&model, "slow").await;
+    world.machine.has(1).await;
+    world.machine.state(|machine| machine.current = false);
+    world.complete(&model, true).await;
+    let told = async || world.ask("GET", "/v1/workers", &[], "").await.json();
+    let workers = told().await;
+    let spawned = world.machine.state(|machine| machine.spawned.clone());
+    assert_eq!(workers["workers"][0]["id"], spawned[1].as_str());
+    let leaving = &workers["leaving"][0];
+    assert_eq!(leaving["id"], spawned[0].as_str());
+    assert_eq!((&leaving["state"], &leaving["active_requests"]), (&"draining".into(), &1.into()));
+    world.machine.release();
+    assert!(!slow.end().await.cut);
+    while told().await.get("leaving").is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_worker_whose_successor_cannot_be_started_goes_on() {
     let world = World::new();
     let model = world.model("a");

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use daemon_lifecycle::Waits;
 use job_client::Source;
@@ -222,6 +222,25 @@ impl<L: Level> Pool<L> {
             list.push(self.level().describe(running).await);
         }
         list
+    }
+
+    /// The same of those that are in no place any more and finish what they have.
+    pub async fn list_leaving(&self) -> Vec<L::Description> {
+        let mut list = Vec::new();
+        for running in self.places().leaving().iter().filter(|running| running.is_alive()) {
+            list.push(self.level().describe(running).await);
+        }
+        list
+    }
+
+    /// How many requests wait in each place in which any does, for its process or for those before them.
+    pub fn waiting(&self) -> BTreeMap<String, u32> {
+        let waiting = |slot: &Arc<Slot<L::Handle>>| {
+            slot.waiting().saturating_add(u32::try_from(slot.in_line()).unwrap_or(u32::MAX))
+        };
+        let slots = self.places().slots().into_iter();
+        let counted = slots.map(|slot| (slot.name.clone(), waiting(&slot)));
+        counted.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Takes over the processes that are alive and that nobody here knows; stops none.

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use http_guard::Token;
 use job_server::{Error, JobEmitter, JobId, JobServer, JobWriter, Snapshot};
 use narration_core::job_span;
-use rbee_api::{ErrorBody, JobRemains, paths};
+use rbee_api::{ErrorBody, JobList, JobRemains, JobState, Leaving, UnderWay, paths};
 use reqwest::{
     Method,
     header::{AUTHORIZATION, HeaderMap},
@@ -181,6 +181,32 @@ impl<N: NextLevel> Relays<N> {
         if let Err(error) = fetched {
             tracing::error!(%id, %error, "an earlier generation's job is lost");
         }
+    }
+
+    /// The generations of this process that are replaced and finish what they have.
+    pub async fn leaving(&self) -> Vec<Leaving> {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, self.token.authorization())]);
+        let seen = self.daemon.earlier(paths::JOBS, &headers).await.into_iter();
+        seen.map(|(identity, jobs)| {
+            let jobs = jobs.and_then(|jobs| serde_json::from_slice::<JobList>(&jobs).ok());
+            let jobs = jobs.unwrap_or_default().jobs.into_iter();
+            let running = jobs.filter(|job| job.state == JobState::Running);
+            // Whoever may end one asks for it by its id, which is not told here.
+            let requests = running.map(|job| UnderWay {
+                job_id: None,
+                operation: job.operation,
+                subject: job.subject,
+                created_at_ms: job.created_at_ms,
+                events: job.last_event_id,
+            });
+            Leaving {
+                pid: identity.pid,
+                exe_hash: identity.exe_hash,
+                started_at_ms: identity.started_at_ms,
+                requests: requests.collect(),
+            }
+        })
+        .collect()
     }
 
     async fn fetch_unless_here(&self, id: JobId) {

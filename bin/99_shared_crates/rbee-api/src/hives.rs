@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Health, ModelList, WorkerList};
+use crate::{Health, Leaving, ModelList, WorkerList};
 
 /// The answer to the queen's `GET /v1/hives`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -34,6 +34,9 @@ pub struct Hive {
     pub capabilities: Option<Capabilities>,
     pub workers: WorkerList,
     pub models: ModelList,
+    /// Those that it has replaced, and that finish what they have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Leaving>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

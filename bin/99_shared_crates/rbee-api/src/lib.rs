@@ -41,7 +41,7 @@ pub use crate::{
     request::JobRequest,
     settings::{ModelSettings, TemplateSetting},
     stream::{Malformed, StreamEvent, event},
-    watch::{BinarySeen, Freshness, QueenSeen, UnderWay, seen},
+    watch::{BinarySeen, Freshness, Leaving, QueenSeen, UnderWay, seen},
     workers::{Lease, Worker, WorkerKind, WorkerList, WorkerState, lease_socket},
 };
 

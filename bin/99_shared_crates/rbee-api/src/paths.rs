@@ -65,6 +65,9 @@ pub const JOB_RELEASE: &str = "/v1/jobs/{id}/release";
 /// What happens, for whoever looks on.
 pub const EVENTS: &str = "/v1/events";
 
+/// The generations of a hive that it has replaced: a list of [`crate::Leaving`].
+pub const LEAVING: &str = "/v1/leaving";
+
 pub const HIVES: &str = "/v1/hives";
 pub const CAPABILITIES: &str = "/v1/capabilities";
 

@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Health;
 
@@ -15,6 +16,10 @@ pub mod seen {
     pub const HIVES: &str = "hives";
     /// A [`crate::Hive`]; the next one of that alias takes its place.
     pub const HIVE: &str = "hive";
+    /// A list of [`super::Leaving`]: the queens that this one has replaced.
+    pub const LEAVING: &str = "leaving";
+    /// What the configuration sets for single models: values by keys, by the models' names.
+    pub const SETTINGS: &str = "settings";
     /// A list of [`super::UnderWay`].
     pub const REQUESTS: &str = "requests";
     /// What a person would notice, as in a job's stream, but of all jobs and of none.
@@ -50,8 +55,18 @@ pub enum Freshness {
     Unknown,
 }
 
+/// A queen or hive that another generation has replaced, and that finishes what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Leaving {
+    pub pid: u32,
+    /// BLAKE3 of its binary, in hex.
+    pub exe_hash: String,
+    pub started_at_ms: u64,
+    pub requests: Vec<UnderWay>,
+}
+
 /// A job that runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnderWay {
     /// For who may end it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,15 +1,19 @@
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use hyper::{HeaderMap, Method, body::Bytes};
 
 use super::core::{Core, lock};
 use crate::{
     client::{self, Ask},
+    identity::Identity,
     state::State,
 };
 
 /// A generation that drains may be busy with its last streams, and its caller waits.
 const LIMIT: Duration = Duration::from_secs(8);
+
+/// For who only wants to know what they do.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Bounds what a generation that has gone wrong can make this one hold.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -20,16 +24,12 @@ pub(super) async fn ask(
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Bytes> {
-    let (instance, own) = (core.instance.as_ref()?, core.identity().generation);
+    core.instance.as_ref()?;
     probation_is_over(core).await;
-    for generation in instance.generations().into_iter().rev().filter(|other| *other < own) {
-        let socket = instance.socket(generation);
-        let Ok(hello) = client::hello(&socket).await else { continue };
-        if hello.state != State::Draining {
-            continue;
-        }
+    for (socket, earlier) in draining(core).await {
+        let generation = earlier.generation;
         let (method, headers) = (method.clone(), headers.clone());
-        let ask = Ask { method, path, address: &hello.identity.address, headers };
+        let ask = Ask { method, path, address: &earlier.address, headers };
         match client::http(&socket, ask, LIMIT, MAX_BODY_BYTES).await {
             Ok((status, body)) if status.is_success() => return Some(body),
             Ok((status, _)) => tracing::debug!(generation, %status, path, "not to be had there"),
@@ -37,6 +37,39 @@ pub(super) async fn ask(
         }
     }
     None
+}
+
+/// Each that drains, with the body of its answer to a `GET`.
+pub(super) async fn look(
+    core: &Core,
+    path: &str,
+    headers: &HeaderMap,
+) -> Vec<(Identity, Option<Bytes>)> {
+    let mut seen = Vec::new();
+    for (socket, earlier) in draining(core).await {
+        let (method, headers) = (Method::GET, headers.clone());
+        let ask = Ask { method, path, address: &earlier.address, headers };
+        let answer = client::http(&socket, ask, LOOK_LIMIT, MAX_BODY_BYTES).await;
+        let body = answer.ok().filter(|(status, _)| status.is_success()).map(|(_, body)| body);
+        seen.push((earlier, body));
+    }
+    seen
+}
+
+/// The generations before this one that drain, the latest first, each with its control socket.
+async fn draining(core: &Core) -> Vec<(PathBuf, Identity)> {
+    let Some(instance) = core.instance.as_ref() else { return Vec::new() };
+    let own = core.identity().generation;
+    let mut found = Vec::new();
+    for generation in instance.generations().into_iter().rev().filter(|other| *other < own) {
+        let socket = instance.socket(generation);
+        if let Ok(hello) = client::hello(&socket).await
+            && hello.state == State::Draining
+        {
+            found.push((socket, hello.identity));
+        }
+    }
+    found
 }
 
 /// Until then the generation before may serve again and this one be no more, with whatever it was

@@ -330,6 +330,14 @@ impl Daemon {
         earlier::ask(&self.core, method, path, headers).await
     }
 
+    /// The generations before this one that still drain, the latest first, each with the body of its
+    /// answer to a `GET` of `path`; `None` where it gives none within two seconds, or no success.
+    ///
+    /// They are asked as by [`Daemon::ask_earlier`], but nothing is waited for.
+    pub async fn earlier(&self, path: &str, headers: &HeaderMap) -> Vec<(Identity, Option<Bytes>)> {
+        earlier::look(&self.core, path, headers).await
+    }
+
     /// Watches this daemon's own sources, and when they say another binary has that built and
     /// replaces this process by it, as any starter would; so a daemon that nobody starts any more
     /// does not go stale either.

@@ -43,6 +43,29 @@ async fn the_one_before_answers_for_as_long_as_it_drains() {
 }
 
 #[tokio::test]
+async fn each_that_drains_is_seen_with_what_it_says_of_itself() {
+    let (world, manager) = old_world();
+    let first = manager.spawn().await.unwrap();
+    let mut streams = Vec::new();
+    let mut living = vec![first];
+    for version in ["middle", "new"] {
+        let serving = living.last().unwrap().address();
+        let mut stream = Client::new(serving).begin("/stream/100000/50").await.unwrap();
+        chunk(&mut stream).await.unwrap().unwrap();
+        streams.push(stream);
+        world.install(json!({ "version": version }));
+        living.push(manager.spawn().await.unwrap());
+    }
+    let [first, middle, new] = &living[..] else { unreachable!("three were spawned") };
+    let seen = async || Client::new(new.address()).get("/each-earlier/who").await.unwrap().1;
+    let both = format!("{1}: middle {1}\n{0}: old {0}\n", first.id(), middle.id());
+    eventually("both drain", async || seen().await == both).await;
+    drop(streams);
+    eventually("both end", async || seen().await.is_empty()).await;
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn the_one_before_stays_for_work_that_no_connection_shows() {
     let (world, manager) = old_world();
     let old = manager.spawn().await.unwrap();

@@ -295,6 +295,14 @@ async fn said(daemon: &Daemon, script: &Script, path: &str) -> Bytes {
         let earlier = daemon.ask_earlier(Method::GET, path, &HeaderMap::new()).await;
         return earlier.unwrap_or_else(|| Bytes::from_static(b"nobody\n"));
     }
+    if let Some(path) = path.strip_prefix("/each-earlier") {
+        let each = daemon.earlier(path, &HeaderMap::new()).await.into_iter();
+        let each = each.map(|(identity, said)| {
+            let said = said.unwrap_or_else(|| Bytes::from_static(b"nothing\n"));
+            format!("{}: {}", identity.pid, String::from_utf8_lossy(&said))
+        });
+        return Bytes::from(each.collect::<String>());
+    }
     match path {
         "/health" => drop(PROBES.fetch_add(1, Ordering::Relaxed)),
         "/probes" => return Bytes::from(format!("{}\n", PROBES.load(Ordering::Relaxed))),
