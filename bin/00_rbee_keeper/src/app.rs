@@ -62,7 +62,7 @@ impl App {
         let queen = match &self.config.queen.url {
             Some(url) => self.client(url.as_str())?,
             None => {
-                self.config.paths.create().map_err(|error| Failure::new(Kind::Failed, error))?;
+                self.config.paths.create().map_err(no_folder)?;
                 let ensured = Box::pin(ensure_queen(&self.config)).await;
                 let ensured = ensured.map_err(lifecycle_failure)?;
                 if ensured.started_pid().is_some() && self.config.source_root.is_none() {
@@ -78,7 +78,7 @@ impl App {
     /// Replaces the queen, by the same binary where it is up to date; starts one where none runs.
     pub(crate) async fn restart_queen(&self) -> Result<QueenClient, Failure> {
         self.is_ours_to("restart")?;
-        self.config.paths.create().map_err(|error| Failure::new(Kind::Failed, error))?;
+        self.config.paths.create().map_err(no_folder)?;
         let restarted = Box::pin(restart_queen(&self.config)).await;
         let queen = self.client(restarted.map_err(lifecycle_failure)?.base_url())?;
         *lock(&self.queen) = Some(queen.clone());
@@ -155,6 +155,13 @@ impl App {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Of a folder that cannot be made.
+pub(crate) fn no_folder(error: rbee_config::Error) -> Failure {
+    Failure::new(Kind::Failed, error).hint(
+        "`./rbee config` shows why it is there (`paths`); RBEE_HOME puts all of them elsewhere",
+    )
 }
 
 pub(crate) fn lifecycle_failure(error: queen_lifecycle::Error) -> Failure {

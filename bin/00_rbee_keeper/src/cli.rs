@@ -5,6 +5,7 @@ mod manage; // queen, hive, worker, model, key
 mod store; // built binaries
 mod system; // update, dev, logs, doctor, service, completions
 mod words; // run, stop: short words for other verbs
+mod model_name; // as it is typed, and as a hive understands it
 mod release; // self-update, and what a release is packed with
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};

@@ -2,7 +2,7 @@ use clap::Args;
 use clap_complete::ArgValueCandidates;
 use serde_json::{Value, json};
 
-use super::Output;
+use super::{Output, model_name::model_name};
 use crate::known::models;
 
 /// An answer's length where nobody says another.
@@ -52,7 +52,7 @@ pub(crate) struct ChatArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Sampling {
     /// Name, `hf:ORG/REPO[/FILE]`, URL or path of the model; without it `models.default`
-    #[arg(long, short, add = ArgValueCandidates::new(models))]
+    #[arg(long, short, value_parser = model_name, add = ArgValueCandidates::new(models))]
     pub(crate) model: Option<String>,
 
     /// What the model is told before the prompt

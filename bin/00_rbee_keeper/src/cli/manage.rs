@@ -2,7 +2,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 use rbee_api::KeepAlive;
 
-use super::Output;
+use super::{Output, model_name::model_name};
 use crate::known::{hives, models};
 
 #[derive(Debug, Subcommand)]
@@ -159,7 +159,7 @@ pub(crate) enum ModelVerb {
     /// Give a model another name, with settings of its own
     Cp {
         /// Name, `hf:ORG/REPO[/FILE]`, URL or path
-        #[arg(add = ArgValueCandidates::new(models))]
+        #[arg(value_parser = model_name, add = ArgValueCandidates::new(models))]
         from: String,
         /// The other name
         to: String,
@@ -210,7 +210,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     /// Name, `hf:ORG/REPO[/FILE]`, URL or path
-    #[arg(add = ArgValueCandidates::new(models))]
+    #[arg(value_parser = model_name, add = ArgValueCandidates::new(models))]
     pub(crate) model: String,
     #[command(flatten)]
     pub(crate) hive: OfHive,

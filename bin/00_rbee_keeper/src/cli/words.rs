@@ -7,6 +7,7 @@ use super::{
     Output,
     generate::Sampling,
     manage::{ModelArgs, OfHive, StopArgs},
+    model_name::model_name,
 };
 use crate::known::{hives, models};
 
@@ -25,6 +26,7 @@ pub(crate) struct RunArgs {
         id = "run_model",
         value_name = "MODEL",
         conflicts_with = "model",
+        value_parser = model_name,
         add = ArgValueCandidates::new(models)
     )]
     name: Option<String>,
@@ -73,6 +75,7 @@ pub(crate) struct StopWordArgs {
     #[arg(
         value_name = "MODEL",
         conflicts_with_all = ["keep_hives", "now"],
+        value_parser = model_name,
         add = ArgValueCandidates::new(models)
     )]
     model: Option<String>,

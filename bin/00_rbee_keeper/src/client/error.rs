@@ -89,12 +89,14 @@ pub(crate) fn from_detail(detail: ErrorDetail, status: Option<u16>) -> Failure {
         }
         (ErrorCode::ModelUnavailable, _) => failure.hint(
             "`./rbee doctor` looks at the hub and the disk; a file that is here needs no hub: \
-             `-m /path/to/model.gguf`",
+             `-m /path/to/model.gguf`. Variables such as `HF_ENDPOINT` are for a chain that is started with \
+             them (`./rbee stop`), `models.hf_endpoint` is for one that runs",
         ),
         (ErrorCode::KeyNotFound, _) => failure.hint("`./rbee key list` shows the keys"),
         (ErrorCode::HiveNotFound, _) => failure.hint("`./rbee hive list` shows the hives"),
         (ErrorCode::HiveUnavailable, _) => failure.hint(
-            "`./rbee logs hive` shows what it said, and docs/remote.md where that is on another machine",
+            "`./rbee logs hive` shows what it said and `./rbee doctor` who has its port; docs/remote.md is \
+             about hives on other machines",
         ),
         (ErrorCode::WorkerUnavailable, _) => {
             failure.hint("`./rbee logs worker` shows what it said")

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, lifecycle_failure},
+    app::{App, lifecycle_failure, no_folder},
     cli::{Output, ServiceVerb},
     commands::print,
     failure::{Failure, Kind},
@@ -82,7 +82,7 @@ async fn uninstall(app: &App, output: Output) -> Result<(), Failure> {
 async fn serve(app: &App) -> Result<(), Failure> {
     let mut terminations =
         signal(SignalKind::terminate()).context("cannot listen for the end of the service")?;
-    app.config.paths.create().map_err(|error| Failure::new(Kind::Failed, error))?;
+    app.config.paths.create().map_err(no_folder)?;
     tokio::select! {
         failed = keep(app) => failed,
         never = live() => match never {},

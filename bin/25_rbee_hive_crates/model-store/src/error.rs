@@ -22,7 +22,7 @@ pub enum Error {
     UnknownModel { name: String, nearest: Option<&'static str> },
     #[error("there is no file `{path}`", path = path.display())]
     NoSuchFile { path: PathBuf },
-    #[error("`{path}` is not a model's file that can be used; the log says why", path = path.display())]
+    #[error("`{path}` is not a model's file that can be used; `./rbee logs hive` says why", path = path.display())]
     UnusableFile { path: PathBuf },
     #[error("`{name}` is not in the store")]
     NotInStore { name: String },
