@@ -5,10 +5,12 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use http_guard::{ApiBytes, ApiError, list_ignored};
 use rbee_api::ErrorCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use worker_service::Hold;
 
 use super::{
     Service, blocking,
@@ -83,35 +85,38 @@ struct Usage {
     total_tokens: usize,
 }
 
-/// What a request for ranks comes to.
-struct Begun<T> {
+/// A request for ranks that is under way.
+struct Begun {
     answer: mpsc::Receiver<Embedded>,
     usage: Usage,
     ignored: Vec<String>,
-    more: T,
+}
+
+/// What came of it, with what else its own part was read as.
+struct Ranks<T> {
+    scores: Vec<f32>,
+    usage: Usage,
+    ignored: Vec<String>,
+    read: T,
+    _hold: Hold,
 }
 
 pub(super) async fn rerank(
     State(service): State<Service>,
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
-    let _hold = service.worker.hold();
-    let embedder = service.ranks()?.clone();
-    let begun = blocking(move || {
-        let fields = Fields::parse(&body)?;
-        let query: String = required(&fields, QUERY, A_TEXT)?;
+    let ranks = ranks(&service, body, |fields, embedder| {
+        let query: String = required(fields, QUERY, A_TEXT)?;
         let what = "an array of strings, or of objects with a string `text`";
-        let documents: Vec<Document> = required(&fields, DOCUMENTS, what)?;
+        let documents: Vec<Document> = required(fields, DOCUMENTS, what)?;
         let documents: Vec<_> = documents.into_iter().map(Document::text).collect();
         let top = fields.integer("top_n", 0..=i64::MAX)?.filter(|top| *top > 0);
         let shown = fields.get::<bool>("return_documents", "true or false")?.unwrap_or(true);
         let pairs = documents.iter().map(|document| (query.as_str(), document.as_str()));
-        let pairs: Vec<_> = pairs.collect();
-        let begun = begin(&fields, &embedder, &pairs, DOCUMENTS)?;
-        Ok(begun.with((documents, top, shown)))
+        let begun = begin(fields, embedder, &pairs.collect::<Vec<_>>(), DOCUMENTS)?;
+        Ok((begun, (documents, top, shown)))
     });
-    let Begun { answer, usage, ignored, more: (documents, top, shown) } = begun.await?;
-    let scores = scores(answer).await?;
+    let Ranks { scores, usage, ignored, read: (documents, top, shown), _hold } = ranks.await?;
     let mut results: Vec<_> = scores.into_iter().enumerate().collect();
     // Those of one score stay in their order.
     results.sort_by(|(_, left), (_, right)| right.total_cmp(left));
@@ -129,19 +134,34 @@ pub(super) async fn score(
     State(service): State<Service>,
     ApiBytes(body): ApiBytes,
 ) -> Result<Response, ApiError> {
-    let _hold = service.worker.hold();
-    let embedder = service.ranks()?.clone();
-    let begun = blocking(move || {
-        let fields = Fields::parse(&body)?;
-        let read = |name| required::<Texts>(&fields, name, "a string or an array of strings");
+    let ranks = ranks(&service, body, |fields, embedder| {
+        let read = |name| required::<Texts>(fields, name, "a string or an array of strings");
         let (first, second) = (read(TEXTS[0])?, read(TEXTS[1])?);
-        begin(&fields, &embedder, &pairs(&first, &second)?, TEXTS[1])
+        Ok((begin(fields, embedder, &pairs(&first, &second)?, TEXTS[1])?, ()))
     });
-    let Begun { answer, usage, ignored, more: () } = begun.await?;
-    let data = scores(answer).await?.into_iter().enumerate();
+    let Ranks { scores, usage, ignored, read: (), _hold } = ranks.await?;
+    let data = scores.into_iter().enumerate();
     let data = data.map(|(index, score)| Score { object: "score", index, score }).collect();
     let scores = Scores { object: "list", model: service.name.to_string(), data, usage };
     Ok(list_ignored(&ignored, Json(scores).into_response()))
+}
+
+/// What comes of a request whose own part `read` takes, and has begun with.
+async fn ranks<T: Send + 'static>(
+    service: &Service,
+    body: Bytes,
+    read: impl FnOnce(&Fields, &Embedder) -> Result<(Begun, T), ApiError> + Send + 'static,
+) -> Result<Ranks<T>, ApiError> {
+    let hold = service.worker.hold();
+    let embedder = service.ranks()?.clone();
+    let begun = blocking(move || {
+        let fields = Fields::parse(&body)?;
+        read(&fields, &embedder)
+    });
+    let (Begun { mut answer, usage, ignored }, read) = begun.await?;
+    let ranks = answer.recv().await.ok_or_else(|| engine_failed("the engine has stopped"))?;
+    let scores = ranks.map_err(engine_failed)?.iter().map(|rank| relevance(rank)).collect();
+    Ok(Ranks { scores, usage, ignored, read, _hold: hold })
 }
 
 /// One text with each of the others, or each with its counterpart.
@@ -165,7 +185,7 @@ fn begin(
     embedder: &Embedder,
     pairs: &[(&str, &str)],
     field: &str,
-) -> Result<Begun<()>, ApiError> {
+) -> Result<Begun, ApiError> {
     drop(fields.get::<String>("model", A_TEXT)?);
     if pairs.is_empty() || pairs.len() > PAIRS_MAX {
         let message = format!("there may be 1 to {PAIRS_MAX} texts, not {}", pairs.len());
@@ -184,12 +204,7 @@ fn begin(
         fields.raw(name);
     }
     let usage = Usage { prompt_tokens: count, total_tokens: count };
-    Ok(Begun { answer, usage, ignored: fields.unread(), more: () })
-}
-
-async fn scores(mut answer: mpsc::Receiver<Embedded>) -> Result<Vec<f32>, ApiError> {
-    let ranks = answer.recv().await.ok_or_else(|| engine_failed("the engine has stopped"))?;
-    Ok(ranks.map_err(engine_failed)?.iter().map(|rank| relevance(rank)).collect())
+    Ok(Begun { answer, usage, ignored: fields.unread() })
 }
 
 /// From 0 to 1. A model makes one number without bounds, or the shares of "yes" and "no".
@@ -224,12 +239,5 @@ impl Texts {
             Self::One(text) => vec![text],
             Self::Many(texts) => texts.iter().map(String::as_str).collect(),
         }
-    }
-}
-
-impl Begun<()> {
-    fn with<T>(self, more: T) -> Begun<T> {
-        let Self { answer, usage, ignored, more: () } = self;
-        Begun { answer, usage, ignored, more }
     }
 }

@@ -1,9 +1,9 @@
 use llama_cpp_2::token::LlamaToken;
 
-use super::Model;
+use super::{Model, file_template};
 
-/// Where a file says how two texts are written down, and what stands for them there.
-const TEMPLATE: &str = "tokenizer.chat_template.rerank";
+/// The template that says how two texts are written down, and what stands for them in it.
+const TEMPLATE: &str = "rerank";
 const QUERY: &str = "{query}";
 const DOCUMENT: &str = "{document}";
 
@@ -22,8 +22,8 @@ impl Model {
     /// part of either is a control token.
     pub(crate) fn pair(&self, query: &str, document: &str) -> Vec<i32> {
         let plain = |text: &str| self.tokens_of(text, false, false);
-        match self.llama.meta_val_str(TEMPLATE) {
-            Ok(template) => {
+        match file_template(&self.llama, Some(TEMPLATE)) {
+            Some(template) => {
                 let written = |text: &str| self.tokens_of(text, false, true);
                 let begin = self.around().begin.filter(|_| !self.bos.is_empty());
                 begin
@@ -31,7 +31,7 @@ impl Model {
                     .chain(filled(&template, query, document, written, plain))
                     .collect()
             }
-            Err(_) => self.around().put(plain(query), plain(document)),
+            None => self.around().put(plain(query), plain(document)),
         }
     }
 
