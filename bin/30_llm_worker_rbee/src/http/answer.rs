@@ -1,6 +1,6 @@
 //! Events to a response, whole or streamed.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use axum::{
     Json,
@@ -18,6 +18,7 @@ use super::{
     error::engine_failed,
     now,
     params::Params,
+    plain::{self, PlainChunks},
     reader::Part,
     voice::Voice,
     wire::{self, CallPart, Choice, Chunk, Content, Delta, FunctionPart, Kind, Logprobs},
@@ -187,12 +188,13 @@ impl Answer {
                 self.write_text(&job, at, &echo, &[]);
             }
         }
+        let mut cancelled = pin!(job.cancelled());
         while !self.has_ended() {
             let (at, event) = match first.take() {
                 Some(event) => event,
                 None => tokio::select! {
                     biased;
-                    () = job.cancelled() => return job.cancelled_end(),
+                    () = &mut cancelled => return job.cancelled_end(),
                     event = self.next() => event,
                 },
             };
@@ -265,12 +267,28 @@ impl Answer {
     }
 
     fn write_text(&mut self, job: &JobWriter, at: usize, text: &str, tokens: &[TokenLogprob]) {
+        if tokens.is_empty() && self.voices[at].plain.is_none() {
+            self.voices[at].plain = self.plain(at);
+        }
+        if let (Some(plain), []) = (&self.voices[at].plain, tokens) {
+            job.emit(None, plain.with(text));
+            return;
+        }
         let logprobs = self.voices[at].logprobs(self.kind, text, tokens);
-        let content = match self.kind {
+        self.write(job, at, self.text(text), logprobs, None);
+    }
+
+    /// The chunks of a choice that have nothing but text.
+    fn plain(&self, at: usize) -> Option<PlainChunks> {
+        let choice = choice(at, self.text(plain::TEXT), None);
+        PlainChunks::like(&self.chunk(std::slice::from_ref(&choice)))
+    }
+
+    fn text<'t>(&self, text: &'t str) -> Content<'t> {
+        match self.kind {
             Kind::Chat => Content::Delta(Delta { content: Some(text), ..Delta::default() }),
             Kind::Completion => Content::Text(text),
-        };
-        self.write(job, at, content, logprobs, None);
+        }
     }
 
     fn write_end(&self, job: &JobWriter, at: usize, finish: &Finish) {
@@ -290,10 +308,11 @@ impl Answer {
         finish: Option<&Finish>,
     ) {
         let calls = self.voices[at].reader.has_calls();
-        let finish_reason = finish.map(|finish| wire::finish_reason(finish, calls));
-        let index = u32::try_from(at).unwrap_or(u32::MAX);
-        let stop_reason = finish.and_then(|finish| finish.stop.clone());
-        let choice = Choice { index, content, logprobs, finish_reason, stop_reason };
+        let choice = Choice {
+            finish_reason: finish.map(|finish| wire::finish_reason(finish, calls)),
+            stop_reason: finish.and_then(|finish| finish.stop.clone()),
+            ..choice(at, content, logprobs)
+        };
         let mut chunk = self.chunk(std::slice::from_ref(&choice));
         chunk.timings = finish.map(|finish| wire::timings(&finish.usage));
         send(job, &chunk);
@@ -314,6 +333,12 @@ impl Answer {
             timings: None,
         }
     }
+}
+
+/// A choice that goes on.
+fn choice(at: usize, content: Content<'_>, logprobs: Option<Logprobs>) -> Choice<'_> {
+    let index = u32::try_from(at).unwrap_or(u32::MAX);
+    Choice { index, content, logprobs, finish_reason: None, stop_reason: None }
 }
 
 fn send(job: &JobWriter, chunk: &Chunk<'_>) {

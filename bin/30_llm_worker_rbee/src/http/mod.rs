@@ -16,6 +16,7 @@ mod foreign; // fields that only other servers know
 mod form; // what an answer must look like
 mod messages; // a chat's messages
 mod params; // what both have in common
+mod plain; // chunks that differ in their text only
 mod props; // GET /props
 mod rank; // POST /v1/rerank and /v1/score
 mod reader; // an answer's text, taken apart

@@ -1,6 +1,7 @@
 use tokio::sync::mpsc;
 
 use super::{
+    plain::PlainChunks,
     reader::{Part, Reader},
     wire::{self, Call, Content, Function, Kind, Logprobs, Message},
 };
@@ -22,6 +23,8 @@ pub(super) struct Voice {
     repeats: String,
     /// Characters sent so far.
     sent: usize,
+    /// Its chunks of nothing but text, once the first one was sent.
+    pub(super) plain: Option<PlainChunks>,
     /// How it ended, once it has.
     pub(super) finish: Option<Finish>,
     said: Said,
@@ -45,6 +48,7 @@ impl Voice {
             shares_prompt: false,
             repeats: String::new(),
             sent: 0,
+            plain: None,
             finish: None,
             said: Said::default(),
         }

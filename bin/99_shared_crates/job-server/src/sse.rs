@@ -9,6 +9,7 @@ use axum::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_guard::ApiError;
+use memchr::memchr2;
 use rbee_api::{ErrorBody, ErrorCode, HEADER_OWNER, JobEnd, StreamEvent, event};
 
 use crate::{
@@ -160,7 +161,7 @@ fn encode(id: Option<u64>, name: Option<&str>, data: &[u8]) -> Bytes {
     let mut rest = data;
     loop {
         frame.put_slice(b"data: ");
-        let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+        let Some(end) = memchr2(b'\n', b'\r', rest) else {
             frame.put_slice(rest);
             frame.put_slice(b"\n\n");
             return frame.freeze();
