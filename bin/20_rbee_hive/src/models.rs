@@ -8,14 +8,15 @@ use std::{
 
 use http_guard::ApiError;
 use job_server::JobEmitter;
-use model_store::{ModelStore, NameKind, PullEvent, spelled};
+use model_store::{ModelStore, NameKind, PullEvent, Template, spelled};
 use narration_core::{Level, Narration};
 use rbee_api::{
-    ErrorBody, Model, ModelList, ModelReach, ModelRemoved, Progress, Sampling, StreamEvent, causes,
+    Ability, ErrorBody, Model, ModelList, ModelReach, ModelRemoved, Progress, Sampling,
+    StreamEvent, TemplateSetting, causes,
 };
 use rbee_config::{LiveConfig, ModelEntry, RbeeConfig};
 use tracing::Span;
-use worker_lifecycle::WorkerType;
+use worker_lifecycle::{WorkerType, read_template};
 
 use crate::{failure, room};
 
@@ -276,10 +277,31 @@ fn listed(store: &ModelStore, config: &RbeeConfig) -> Result<Vec<Model>, model_s
                 Ok((source, _)) => Some(source),
                 Err(_) => Some("by a server of its own".to_owned()),
             },
+            abilities: Vec::new(),
         });
+    }
+    for model in &mut models {
+        model.abilities = abilities(store, config, model);
     }
     models.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(models)
+}
+
+/// What the model's files say that it can be asked for.
+fn abilities(store: &ModelStore, config: &RbeeConfig, model: &Model) -> Vec<Ability> {
+    let path = model.path.as_ref().filter(|_| model.local);
+    let Some(facts) = path.and_then(|path| store.facts(Path::new(path))) else { return Vec::new() };
+    let chosen = configured(config, &model.name).and_then(|(_, own)| own.chat_template.as_ref());
+    let template = match chosen {
+        None => facts.usual_template(),
+        // One that cannot be used shows nothing; who asks for the model is told why.
+        Some(chosen) => match read_template(chosen) {
+            Ok(TemplateSetting::Text(text)) => Template::of(&text),
+            Ok(TemplateSetting::Named(name)) => facts.template(&name).unwrap_or_default(),
+            Err(_) => Template::default(),
+        },
+    };
+    facts.abilities(template)
 }
 
 struct StopOnDrop(Arc<AtomicBool>);

@@ -8,8 +8,9 @@ use std::{
 use clap::Parser;
 
 use crate::{
+    Pooling,
     engine::{EngineConfig, Speculative},
-    model::{ModelFacts, Pooling},
+    model::ModelFacts,
 };
 
 /// The cache is allocated at once, and few conversations are longer.

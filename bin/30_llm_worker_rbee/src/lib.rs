@@ -29,6 +29,7 @@ pub use crate::{
     },
     http::{Service, Work, router},
     llama_log::forward_llama_log,
-    model::{LoadError, LoadOptions, Model, ModelFacts, ModelFile, Pooling, Purpose},
+    model::{LoadError, LoadOptions, Model, ModelFacts, ModelFile},
     sandbox::{Enforced, Sandbox},
 };
+pub use gguf_file::{Pooling, Purpose};

@@ -1,6 +1,6 @@
 mod file; // a GGUF file, looked at and open
 mod pair; // two texts as a model that ranks reads them
-mod purpose; // what a model was made for
+mod purpose; // what it is served for
 
 use std::{
     fmt,
@@ -8,6 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
+use gguf_file::{GgufSummary, Pooling, Purpose, ThoughtTags};
 use llama_cpp_2::{
     LlamaCppError,
     llama_backend::LlamaBackend,
@@ -19,17 +20,14 @@ use llguidance::ParserFactory;
 
 use rbee_api::TemplateSetting;
 
-pub use self::{
-    file::ModelFile,
-    purpose::{Pooling, Purpose},
-};
+pub use self::file::ModelFile;
+pub(crate) use self::purpose::pooling_type;
 use crate::{
     guidance,
     json::Json,
     llama_log,
     prompt::{Controls, Part},
     template::{CHATML, CHATML_NAME, ChatTemplate, TemplateError},
-    thoughts::Tags,
     tools::Notation,
 };
 
@@ -151,10 +149,17 @@ impl Model {
         ModelFile::open(path)
     }
 
+    /// How it makes vectors where it is served for them, and `None` where it is served for text. `wanted`
+    /// is what whoever starts the worker says.
+    pub fn served(&self, wanted: Option<Pooling>) -> Result<Option<Pooling>, LoadError> {
+        purpose::served(self.facts.purpose, wanted)
+    }
+
     /// What llama.cpp makes of the file at `path`, which has been looked at.
     fn load_file(
         path: &Path,
         file: String,
+        summary: &GgufSummary,
         options: &LoadOptions,
         failed: &impl Fn(String) -> LoadError,
     ) -> Result<Self, LoadError> {
@@ -176,11 +181,16 @@ impl Model {
             None => None,
             Some(template) => Some(chosen_template(&llama, template)?),
         };
-        Self::describe(llama, file, template).map_err(failed)
+        Self::describe(llama, file, summary, template).map_err(failed)
     }
 
     /// `template` is one that it has instead of its file's.
-    fn describe(llama: LlamaModel, file: String, template: Option<String>) -> Result<Self, String> {
+    fn describe(
+        llama: LlamaModel,
+        file: String,
+        summary: &GgufSummary,
+        template: Option<String>,
+    ) -> Result<Self, String> {
         if llama.is_recurrent() && llama.n_ctx_train() == 0 {
             return Err("it states no context length".to_owned());
         }
@@ -199,7 +209,7 @@ impl Model {
             String::from_utf8_lossy(&bos).into_owned(),
             String::from_utf8_lossy(&eos).into_owned(),
         );
-        let (purpose, causal) = Purpose::of(&llama);
+        let GgufSummary { purpose, causal, .. } = *summary;
         let facts = ModelFacts {
             parameters: llama.n_params(),
             size_bytes: llama.size(),
@@ -243,7 +253,7 @@ impl Model {
     }
 
     /// What the model's thoughts stand between, where it has any.
-    pub(crate) fn thoughts(&self) -> Option<Tags> {
+    pub(crate) fn thoughts(&self) -> Option<ThoughtTags> {
         self.template.thoughts
     }
 

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use gguf_file::{ThoughtTags, shows_tools};
 use minijinja::{
     Environment, Error, ErrorKind, Value,
     syntax::SyntaxConfig,
@@ -13,7 +14,7 @@ use minijinja::{
 use serde::Serialize as _;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-use crate::{json::Json, thoughts::Tags, tools::Notation};
+use crate::{json::Json, tools::Notation};
 
 /// What llama.cpp too falls back to for a model without a template.
 pub(crate) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -44,7 +45,7 @@ pub(crate) struct ChatTemplate {
     /// How it shows that functions are called.
     pub(crate) notation: Notation,
     /// What its model's thoughts stand between, where it has any.
-    pub(crate) thoughts: Option<Tags>,
+    pub(crate) thoughts: Option<ThoughtTags>,
     /// Whether it shows tools and calls at all.
     pub(crate) knows_tools: bool,
 }
@@ -64,8 +65,9 @@ impl ChatTemplate {
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
         let source = source.unwrap_or_default();
-        let (notation, thoughts) = (Notation::of_template(&source), Tags::of_template(&source));
-        let knows_tools = source.contains("tools") && source.contains("tool_calls");
+        let (notation, thoughts) =
+            (Notation::of_template(&source), ThoughtTags::of_template(&source));
+        let knows_tools = shows_tools(&source);
         let compiled = if source.is_empty() { CHATML.to_owned() } else { source.clone() };
         let broken =
             environment.add_template_owned(NAME, compiled).err().map(|error| error.to_string());

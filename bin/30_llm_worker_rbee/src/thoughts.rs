@@ -1,49 +1,8 @@
 //! What a model thinks before it answers, which stands in its text between two tags.
 
+use gguf_file::ThoughtTags;
+
 use crate::overlap::overlap;
-
-/// What begins thoughts and what ends them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tags {
-    pub(crate) open: &'static str,
-    pub(crate) close: &'static str,
-}
-
-const KNOWN: [Tags; 6] = [
-    // DeepSeek, Qwen, and many others.
-    Tags { open: "<think>", close: "</think>" },
-    // Mistral.
-    Tags { open: "[THINK]", close: "[/THINK]" },
-    // Cohere.
-    Tags { open: "<|START_THINKING|>", close: "<|END_THINKING|>" },
-    Tags { open: "<seed:think>", close: "</seed:think>" },
-    // Gemma 4.
-    Tags { open: "<|channel>thought", close: "<channel|>" },
-    // gpt-oss.
-    Tags { open: "<|channel|>analysis<|message|>", close: "<|end|>" },
-];
-
-impl Tags {
-    /// Those that a chat template names; `None` for a model that does not think.
-    pub(crate) fn of_template(source: &str) -> Option<Self> {
-        KNOWN.into_iter().find(|tags| match tags.close {
-            // Other models end their turns so.
-            "<|end|>" => source.contains("<|channel|>analysis"),
-            close => source.contains(close),
-        })
-    }
-
-    /// What of them may be control tokens.
-    pub(crate) fn controls(self) -> [&'static str; 2] {
-        // Gemma's word behind the token is text.
-        [self.open.strip_suffix("thought").unwrap_or(self.open), self.close]
-    }
-
-    /// Whether an answer to `prompt` begins with thoughts, which the prompt has opened.
-    pub(crate) fn opened_in(self, prompt: &str) -> bool {
-        prompt.trim_end().ends_with(self.open)
-    }
-}
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +14,7 @@ pub(crate) enum Said {
 /// Tells thoughts from the rest of an answer while it comes. White space beside the tags is neither.
 #[derive(Debug, Clone)]
 pub(crate) struct ThoughtStream {
-    tags: Tags,
+    tags: ThoughtTags,
     state: State,
     /// What has come and is not yet certain to be anything.
     held: String,
@@ -76,7 +35,7 @@ enum State {
 
 impl ThoughtStream {
     /// `opened` says that the prompt has begun them.
-    pub(crate) fn new(tags: Tags, opened: bool) -> Self {
+    pub(crate) fn new(tags: ThoughtTags, opened: bool) -> Self {
         let state = if opened { State::Opened } else { State::Begin };
         Self { tags, state, held: String::new() }
     }
@@ -105,7 +64,7 @@ impl ThoughtStream {
 
     /// Goes one state further; false when more text has to come.
     fn step(&mut self, said: &mut Vec<Said>) -> bool {
-        let Tags { open, close } = self.tags;
+        let ThoughtTags { open, close } = self.tags;
         match self.state {
             State::Begin => {
                 let begun = self.held.trim_start();
@@ -155,10 +114,14 @@ impl ThoughtStream {
 mod tests {
     use super::*;
 
-    const THINK: Tags = KNOWN[0];
+    const THINK: ThoughtTags = ThoughtTags { open: "<think>", close: "</think>" };
+
+    fn named(template: &str) -> ThoughtTags {
+        ThoughtTags::of_template(template).unwrap()
+    }
 
     /// The thoughts and the rest of `answer`, which comes in pieces of `size` characters.
-    fn read(tags: Tags, opened: bool, answer: &str, size: usize) -> (String, String) {
+    fn read(tags: ThoughtTags, opened: bool, answer: &str, size: usize) -> (String, String) {
         let mut stream = ThoughtStream::new(tags, opened);
         let chars: Vec<_> = answer.chars().collect();
         let mut said: Vec<_> = chars
@@ -177,7 +140,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_reads(tags: Tags, opened: bool, answer: &str, thoughts: &str, aloud: &str) {
+    fn assert_reads(tags: ThoughtTags, opened: bool, answer: &str, thoughts: &str, aloud: &str) {
         for size in [1, 2, 3, 7, 1000] {
             let (found, said) = read(tags, opened, answer, size);
             assert_eq!((&*found, &*said), (thoughts, aloud), "by {size}: {answer}");
@@ -199,11 +162,17 @@ mod tests {
         assert_reads(THINK, true, deepseek, "Okay, so </ that is it.", "Paris.");
         // With thinking switched off.
         assert_reads(THINK, false, "<think>\n\n</think>\n\nParis.", "", "Paris.");
-        assert_reads(KNOWN[1], false, "[THINK]Hm.[/THINK]Well.", "Hm.", "Well.");
+        assert_reads(named("[THINK][/THINK]"), false, "[THINK]Hm.[/THINK]Well.", "Hm.", "Well.");
         let gpt = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Well.";
         let aloud = "<|start|>assistant<|channel|>final<|message|>Well.";
-        assert_reads(KNOWN[5], false, gpt, "Hm.", aloud);
-        assert_reads(KNOWN[4], false, "<|channel>thought\nHm.\n<channel|>Well.", "Hm.", "Well.");
+        assert_reads(named("<|channel|>analysis"), false, gpt, "Hm.", aloud);
+        assert_reads(
+            named("<channel|>"),
+            false,
+            "<|channel>thought\nHm.\n<channel|>Well.",
+            "Hm.",
+            "Well.",
+        );
     }
 
     #[test]
@@ -219,14 +188,5 @@ mod tests {
         assert_reads(THINK, false, "<think>\nOne, two </thi", "One, two </thi", "");
         assert_reads(THINK, true, "One, two\n", "One, two", "");
         assert_reads(THINK, true, "One.</think>", "One.", "");
-    }
-
-    #[test]
-    fn a_template_names_the_tags_and_a_prompt_may_open_them() {
-        assert_eq!(Tags::of_template("{{ x.split('</think>') }}"), Some(THINK));
-        assert_eq!(Tags::of_template("{{ messages + '<|end|>' }}"), None);
-        assert_eq!(Tags::of_template("'<|channel|>analysis<|message|>'"), Some(KNOWN[5]));
-        assert!(THINK.opened_in("<|Assistant|><think>\n"));
-        assert!(!THINK.opened_in("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
     }
 }

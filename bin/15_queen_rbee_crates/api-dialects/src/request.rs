@@ -24,6 +24,9 @@ pub(crate) struct ChatRequest {
     /// Of a plain completion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt: Option<String>,
+    /// What stands behind the text that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) suffix: Option<String>,
     #[serde(flatten)]
     pub(crate) stream: Stream,
     #[serde(skip_serializing_if = "Option::is_none")]

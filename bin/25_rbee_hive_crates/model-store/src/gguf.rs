@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-pub use gguf_file::{GgufSummary, Problem, parse};
+pub use gguf_file::{GgufSummary, Pooling, Problem, Purpose, parse};
 
 use crate::error::Error;
 

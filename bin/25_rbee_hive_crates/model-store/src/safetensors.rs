@@ -1,16 +1,17 @@
 //! Folders as Hugging Face's libraries keep models: `config.json` and weights as safetensors.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read as _,
     path::{Path, PathBuf},
 };
 
+use gguf_file::{Pooling, Purpose, Template};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::error::Error;
+use crate::{error::Error, facts::Facts};
 
 /// The file by which such a folder is known.
 pub(crate) const CONFIG: &str = "config.json";
@@ -22,6 +23,44 @@ const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// The format's own bound.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// By which sentence transformers say how they make vectors of texts.
+const POOLS: &str = "modules.json";
+
+const TOKENIZER: &str = "tokenizer_config.json";
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    architectures: Vec<String>,
+    id2label: Option<Map<String, Value>>,
+    num_labels: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct Tokenizer {
+    chat_template: Option<Templates>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Templates {
+    One(String),
+    Named(Vec<NamedTemplate>),
+}
+
+#[derive(Deserialize)]
+struct NamedTemplate {
+    name: String,
+    template: String,
+}
+
+impl Config {
+    /// How many classes there are; two, as Hugging Face's library has it, where nothing is said.
+    fn labels(&self) -> usize {
+        self.id2label.as_ref().map(Map::len).or(self.num_labels).unwrap_or(2)
+    }
+}
 
 #[derive(Deserialize)]
 struct Index {
@@ -57,6 +96,52 @@ pub fn inspect(folder: &Path) -> Result<u64, Error> {
         bytes += whole(&path).map_err(|why| problem(format!("`{}` {why}", name(&path))))?;
     }
     Ok(bytes)
+}
+
+/// What the folder says its model was made for; `None` where that is not known.
+pub(crate) fn facts(folder: &Path) -> Option<Facts> {
+    let config: Config = json(&folder.join(CONFIG)).ok()?;
+    let architecture = config.architectures.first()?;
+    let is = |ends: &[&str]| ends.iter().any(|end| architecture.ends_with(end));
+    let purpose = if is(&["ForSequenceClassification"]) {
+        match config.labels() {
+            1 => Purpose::Ranking,
+            _ => Purpose::Classes,
+        }
+    } else if folder.join(POOLS).is_file() {
+        // Sentence transformers pool by default so.
+        Purpose::Vectors(Pooling::Mean)
+    } else if is(&["ForCausalLM", "ForConditionalGeneration", "LMHeadModel"]) {
+        Purpose::Text
+    } else if is(&["Model", "ForMaskedLM"]) {
+        Purpose::Tokens
+    } else {
+        return None;
+    };
+    // No engine that reads such folders fills gaps.
+    Some(Facts { purpose, fills_gaps: false, templates: templates(folder) })
+}
+
+/// What the templates show that the folder has for chats.
+fn templates(folder: &Path) -> BTreeMap<String, Template> {
+    let named = |name: &str, text: &str| (name.to_owned(), Template::of(text));
+    let text = |file: &str| {
+        let file = File::open(folder.join(file)).ok()?;
+        let mut text = String::new();
+        file.take(MAX_JSON_BYTES).read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    let tokenizer = json::<Tokenizer>(&folder.join(TOKENIZER)).ok();
+    let mut all = match tokenizer.and_then(|tokenizer| tokenizer.chat_template) {
+        Some(Templates::One(text)) => BTreeMap::from([named("", &text)]),
+        Some(Templates::Named(all)) => {
+            let name = |name: &str| if name == "default" { String::new() } else { name.to_owned() };
+            all.iter().map(|one| named(&name(&one.name), &one.template)).collect()
+        }
+        None => BTreeMap::new(),
+    };
+    all.extend(text("chat_template.jinja").map(|text| named("", &text)));
+    all
 }
 
 /// The files that hold the weights: those that the index names, else every one in the format.
@@ -140,6 +225,53 @@ mod tests {
         let folder = folder.path();
         inspect(folder)
             .map_err(|error| error.to_string().replace(&folder.display().to_string(), "F"))
+    }
+
+    fn said(files: &[(&str, &str)]) -> Option<Facts> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        facts(folder.path())
+    }
+
+    #[test]
+    fn a_folder_says_what_its_model_was_made_for() {
+        for (config, purpose) in [
+            (r#"{"architectures":["Qwen3ForCausalLM"]}"#, Some(Purpose::Text)),
+            (r#"{"architectures":["BertModel"]}"#, Some(Purpose::Tokens)),
+            (r#"{"architectures":["BertForSequenceClassification"]}"#, Some(Purpose::Classes)),
+            (
+                r#"{"architectures":["BertForSequenceClassification"],"id2label":{"0":"LABEL_0"}}"#,
+                Some(Purpose::Ranking),
+            ),
+            (r#"{"architectures":["SomethingElse"]}"#, None),
+            ("{}", None),
+        ] {
+            let found = said(&[("config.json", config)]).map(|facts| facts.purpose);
+            assert_eq!(found, purpose, "{config}");
+        }
+        let config = ("config.json", r#"{"architectures":["Qwen3ForCausalLM"]}"#);
+        let pooled = said(&[config, ("modules.json", "[]")]).unwrap();
+        assert_eq!(pooled.purpose, Purpose::Vectors(Pooling::Mean));
+    }
+
+    #[test]
+    fn a_folder_has_its_templates_in_one_of_three_places() {
+        let config = ("config.json", r#"{"architectures":["Qwen3ForCausalLM"]}"#);
+        let tools = "{{ tools }}{{ tool_calls }}";
+        let one = format!(r#"{{"chat_template":"{tools}"}}"#);
+        let named = format!(
+            r#"{{"chat_template":[{{"name":"default","template":"x"}},{{"name":"tool_use","template":"{tools}"}}]}}"#
+        );
+        let shows = |facts: &Facts, name| facts.template(name).map(|template| template.tools);
+        let facts = said(&[config, (TOKENIZER, &one)]).unwrap();
+        assert_eq!(shows(&facts, ""), Some(true));
+        let facts = said(&[config, (TOKENIZER, &named)]).unwrap();
+        assert_eq!((shows(&facts, ""), shows(&facts, "tool_use")), (Some(false), Some(true)));
+        let facts = said(&[config, ("chat_template.jinja", tools)]).unwrap();
+        assert_eq!(shows(&facts, ""), Some(true));
+        assert_eq!(said(&[config]).unwrap().usual_template(), Template::default());
     }
 
     #[test]

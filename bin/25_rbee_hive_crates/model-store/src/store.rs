@@ -2,6 +2,7 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rbee_api::{Model, ModelRemoved};
@@ -11,6 +12,7 @@ use crate::{
     catalogue,
     download::Partial,
     error::{Error, failed},
+    facts::{Facts, Known},
     folder, lock,
     name::ModelName,
     pip, safetensors,
@@ -35,6 +37,7 @@ pub struct ModelStore {
     folder: PathBuf,
     pub(crate) sources: Sources,
     pub(crate) patience: Patience,
+    known: Known,
 }
 
 /// Where one model's files are.
@@ -68,7 +71,7 @@ impl ModelStore {
     /// Opens the store in `folder`, which is created if it is missing.
     pub fn open(folder: PathBuf, sources: Sources) -> Result<Self, Error> {
         folder::create(&folder.join(LOCKS))?;
-        Ok(Self { folder, sources, patience: Patience::default() })
+        Ok(Self { folder, sources, patience: Patience::default(), known: Known::default() })
     }
 
     #[must_use]
@@ -106,6 +109,7 @@ impl ModelStore {
                     sha256: entry.sha256.clone(),
                     license: Some(entry.licence.clone()),
                     description: Some(entry.description.clone()),
+                    abilities: Vec::new(),
                     sampling: entry.sampling,
                 });
             }
@@ -121,6 +125,11 @@ impl ModelStore {
     /// When `name` names no model at all.
     pub fn find(&self, name: &str) -> Result<Option<PathBuf>, Error> {
         self.local(&ModelName::parse(name)?)
+    }
+
+    /// What the files of a model say of it, by the path of its file or folder.
+    pub fn facts(&self, path: &Path) -> Option<Arc<Facts>> {
+        self.known.of(path)
     }
 
     /// Deletes a model, and what a broken-off pull left of it.
@@ -242,6 +251,7 @@ fn local_model(record: Record, slot: &Slot) -> Model {
         sha256: Some(record.sha256),
         license: entry.map(|entry| entry.licence.clone()),
         description: entry.map(|entry| entry.description.clone()),
+        abilities: Vec::new(),
         sampling: entry.map(|entry| entry.sampling).unwrap_or_default(),
     }
 }

@@ -22,5 +22,6 @@ pub use crate::{
     error::Error,
     kind::WorkerType,
     running::{is_alive_for, is_taken, running_workers, stop_worker, stop_workers_of},
+    settings::read_template, // (&ChatTemplate) -> Result<TemplateSetting, Error>
     spawn::{WorkerHandle, build_worker, distrust, has_inputs_of, spawn_worker, worker_is_current},
 };

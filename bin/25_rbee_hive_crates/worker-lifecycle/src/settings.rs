@@ -155,7 +155,12 @@ fn model_settings(
     })
 }
 
-fn read_template(template: &ChatTemplate) -> Result<TemplateSetting, Error> {
+/// A template that is set, as a worker is told of it.
+///
+/// # Errors
+///
+/// Its file cannot be read, or is too large.
+pub fn read_template(template: &ChatTemplate) -> Result<TemplateSetting, Error> {
     let path = match template {
         ChatTemplate::Named(name) => return Ok(TemplateSetting::Named(name.clone())),
         ChatTemplate::File(path) => path,

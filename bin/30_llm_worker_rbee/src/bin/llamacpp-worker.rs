@@ -97,7 +97,7 @@ async fn serve(daemon: &Daemon, args: Args, read: Read) -> anyhow::Result<()> {
 
 /// What the model is for, or what whoever starts the worker says that it is for.
 async fn start(args: &Args, model: Model) -> Result<(Work, EngineThread), LoadError> {
-    let pooling = model.facts().purpose.served(args.pooling)?;
+    let pooling = model.served(args.pooling)?;
     let config = args.engine(model.facts(), pooling.is_some());
     let model = Arc::new(model);
     Ok(match pooling {

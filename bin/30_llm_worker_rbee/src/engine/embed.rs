@@ -13,7 +13,10 @@ use super::{
     EngineConfig, EngineThread, Rejected, check, places::Places, require_room, start,
     start::Message, watch::Watch,
 };
-use crate::model::{LoadError, Model, Pooling};
+use crate::{
+    Pooling,
+    model::{LoadError, Model},
+};
 
 /// The vectors of a request's texts, in their order and as long as the model makes them, or why there
 /// are none.

@@ -45,11 +45,12 @@ impl ModelFile {
         let failed = |reason: String| LoadError::Load { path: self.path.clone(), reason };
         let state = || self.file.metadata().map(|metadata| state(&metadata));
         let before = state().map_err(|error| failed(error.to_string()))?;
-        gguf_file::inspect(&self.file)
+        let summary = gguf_file::inspect(&self.file)
             .map_err(|source| LoadError::Unfit { path: self.path.clone(), source })?;
         // llama.cpp opens a path. This one leads to the open file and to no other.
         let descriptor = Path::new(DESCRIPTORS).join(self.file.as_raw_fd().to_string());
-        let model = Model::load_file(&descriptor, format!("{before:?}"), options, &failed)?;
+        let model =
+            Model::load_file(&descriptor, format!("{before:?}"), &summary, options, &failed)?;
         match state() {
             Ok(after) if after == before => Ok(model),
             _ => Err(failed("it was changed while it was loaded".to_owned())),

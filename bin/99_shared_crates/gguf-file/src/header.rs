@@ -105,6 +105,17 @@ impl<R: Read + Seek> Header<R> {
         String::from_utf8(bytes).map_err(|_not_text| Problem::NotText { what: what.to_owned(), at })
     }
 
+    /// A text of at most `most` bytes, whatever they are; a longer one is passed over.
+    pub(crate) fn short_text(&mut self, what: &str, most: u64) -> Result<Option<Vec<u8>>, Problem> {
+        let length = self.u64(what)?;
+        if length > most {
+            return self.skip(length, what).map(|()| None);
+        }
+        let mut bytes = vec![0; length as usize];
+        self.fill(&mut bytes, what)?;
+        Ok(Some(bytes))
+    }
+
     pub(crate) fn skip_text(&mut self, what: &str) -> Result<(), Problem> {
         let length = self.u64(what)?;
         self.skip(length, what)

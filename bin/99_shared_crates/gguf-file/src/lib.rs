@@ -6,9 +6,13 @@
 
 mod header; // bounded reading of numbers and strings
 mod metadata; // the key-value pairs
+mod purpose; // what a model was made for
+mod template; // what its template for chats shows
 mod tensors; // names, shapes, places
+mod vocabulary; // tokens that are looked for
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{BufReader, Read, Seek},
     os::unix::fs::OpenOptionsExt as _,
@@ -18,8 +22,13 @@ use std::{
 use rustix::fs::OFlags;
 
 use header::Header;
-pub use header::Problem;
 use metadata::Metadata;
+
+pub use crate::{
+    header::Problem,
+    purpose::{Pooling, Purpose},
+    template::{Template, ThoughtTags, shows_tools}, // (Jinja text) -> bool
+};
 
 const MAGIC: [u8; 4] = *b"GGUF";
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
@@ -47,8 +56,13 @@ pub struct GgufSummary {
     pub head_count: Option<u64>,
     /// Heads that keep keys and values; `None` where each one does.
     pub head_count_kv: Option<u64>,
-    /// Whether it carries a template for chats.
-    pub chat_template: bool,
+    pub purpose: Purpose,
+    /// Whether a token sees earlier ones only.
+    pub causal: bool,
+    /// Whether it was made to say what lies between two texts.
+    pub fills_gaps: bool,
+    /// Its templates for chats by their names; the usual one has none.
+    pub templates: BTreeMap<String, Template>,
     pub tensor_count: u64,
     /// Bytes of weights.
     pub tensor_bytes: u64,

@@ -34,7 +34,7 @@ pub use crate::{
     keep_alive::KeepAlive,
     keys::{KeyCreated, KeyInfo, KeyList, KeyRequest, KeyScope, ModelReach},
     models::{
-        LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, Sampling,
+        Ability, LoadRequest, Model, ModelList, ModelRemoved, ModelUnloaded, PullRequest, Sampling,
         UnloadRequest,
     },
     parts::{EngineLost, Part},

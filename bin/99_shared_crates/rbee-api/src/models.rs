@@ -28,10 +28,31 @@ pub struct Model {
     pub sha256: Option<String>,
     pub license: Option<String>,
     pub description: Option<String>,
+    /// What it can be asked for; empty where its files do not tell, or are not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abilities: Vec<Ability>,
     /// How its makers say that tokens are to be chosen, where neither a request nor the configuration says
     /// so.
     #[serde(default, skip_serializing_if = "Sampling::is_empty")]
     pub sampling: Sampling,
+}
+
+/// What a model can be asked for, in Ollama's words as far as it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ability {
+    /// It goes on with a text.
+    Completion,
+    /// Its template shows tools and their calls.
+    Tools,
+    /// It thinks before it answers.
+    Thinking,
+    /// It says what lies between two texts.
+    Insert,
+    /// It makes a vector of a text.
+    Embedding,
+    /// It says how well one text answers another.
+    Rerank,
 }
 
 /// How tokens are chosen; what is empty here is as the worker has it.

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use rbee_api::{ErrorBody, Model, Progress, Sampling, Worker, WorkerState};
+use rbee_api::{Ability, ErrorBody, Model, Progress, Sampling, Worker, WorkerState};
 use serde::{Serialize, de::IgnoredAny};
 
 use super::request::keep_alive;
@@ -150,6 +150,8 @@ struct Tag<'a> {
     size: u64,
     digest: &'a str,
     details: Details,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    capabilities: &'a [Ability],
 }
 
 #[derive(Debug, Serialize)]
@@ -183,7 +185,9 @@ pub struct Show<'a> {
     template: &'static str,
     details: Details,
     model_info: ModelInfo<'a>,
-    capabilities: [&'static str; 2],
+    /// Left out where nobody can tell, as Ollama's own server does where it has none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    capabilities: &'a [Ability],
     modified_at: &'static str,
 }
 
@@ -215,7 +219,7 @@ pub fn show(model: &Model) -> Show<'_> {
         template: "",
         details: details(model),
         model_info: ModelInfo { name: &model.name, description: model.description.as_deref() },
-        capabilities: ["completion", "tools"],
+        capabilities: &model.abilities,
         modified_at: NO_TIME,
     }
 }
@@ -227,7 +231,7 @@ fn parameters(sampling: &Sampling) -> String {
 }
 
 fn tag(model: &Model) -> Tag<'_> {
-    let Model { name, size_bytes, sha256, .. } = model;
+    let Model { name, size_bytes, sha256, abilities, .. } = model;
     Tag {
         name,
         model: name,
@@ -235,6 +239,7 @@ fn tag(model: &Model) -> Tag<'_> {
         size: *size_bytes,
         digest: sha256.as_deref().unwrap_or_default(),
         details: details(model),
+        capabilities: abilities,
     }
 }
 

@@ -5,7 +5,7 @@ use api_dialects::{
         translate_embeddings, translate_generate,
     },
 };
-use rbee_api::{ErrorBody, ErrorCode, Model, Progress, Sampling, Worker};
+use rbee_api::{Ability, ErrorBody, ErrorCode, Model, Progress, Sampling, Worker};
 use serde_json::{Value, json};
 
 use crate::worker::{all_in_one, answered, everything, sent, streamed, text, whole};
@@ -154,6 +154,22 @@ fn a_prompt_is_a_message_or_with_raw_the_beginning_of_the_text() {
 }
 
 #[test]
+fn a_gap_is_between_the_prompt_and_the_suffix() {
+    let asked = json!({ "prompt": "fn a() {", "suffix": "}", "stream": false });
+    let translated = translate_generate(&generate(asked)).unwrap();
+    assert_eq!(translated.endpoint, Endpoint::Completions);
+    assert_eq!(
+        sent(&translated),
+        json!({ "model": "m", "prompt": "fn a() {", "suffix": "}", "stream": false,
+                "max_tokens": u32::MAX })
+    );
+    // One at the beginning of a text.
+    let asked = json!({ "prompt": "", "suffix": "}" });
+    let sent = sent(&translate_generate(&generate(asked)).unwrap());
+    assert_eq!((&sent["prompt"], &sent["suffix"]), (&json!(""), &json!("}")));
+}
+
+#[test]
 fn a_request_that_says_nothing_loads_the_model() {
     for (translated, mut expected) in [
         (
@@ -253,7 +269,6 @@ fn what_is_not_supported_is_refused_by_name() {
         (translate_chat(&chat(json!({ "format": "xml" }))), InvalidValue, "format"),
         (translate_chat(&chat(json!({ "think": "a bit" }))), InvalidValue, "think"),
         (translate_chat(&chat(json!({ "logprobs": true }))), UnsupportedParameter, "logprobs"),
-        (translate_generate(&generate(json!({ "suffix": "}" }))), UnsupportedParameter, "suffix"),
         (
             translate_generate(&generate(json!({ "template": "{{ .Prompt }}" }))),
             UnsupportedParameter,
@@ -269,6 +284,11 @@ fn what_is_not_supported_is_refused_by_name() {
             translate_generate(&generate(json!({ "raw": true, "images": ["x"] }))),
             UnsupportedParameter,
             "images",
+        ),
+        (
+            translate_generate(&generate(json!({ "suffix": "}", "system": "s" }))),
+            UnsupportedParameter,
+            "system",
         ),
     ] {
         let error = refused.unwrap_err().error;
@@ -355,6 +375,7 @@ fn models_are_listed_as_ollama_lists_them() {
         sha256: Some("abc".to_owned()),
         license: Some("MIT".to_owned()),
         description: None,
+        abilities: vec![Ability::Completion],
         sampling: Sampling { temperature: Some(0.6), top_k: Some(20), ..Sampling::default() },
     };
     let models = [model("here:1b", true, "/x/a.gguf"), model("far:1b", false, "/x/b.gguf")];
@@ -373,6 +394,35 @@ fn models_are_listed_as_ollama_lists_them() {
     let parameters: Vec<_> = shown["parameters"].as_str().unwrap().split_whitespace().collect();
     assert_eq!(parameters, ["temperature", "0.6", "top_k", "20"]);
     assert!(!shown.to_string().contains("/x/"), "no path of this machine");
+}
+
+#[test]
+fn a_model_is_shown_with_what_it_can_be_asked_for() {
+    let model = |abilities: &[&str]| -> Model {
+        serde_json::from_value(json!({
+            "name": "m", "size_bytes": 1, "local": true, "path": null, "sha256": null,
+            "license": null, "description": null, "abilities": abilities,
+        }))
+        .unwrap()
+    };
+    for abilities in [
+        &["embedding"][..],
+        &["rerank"],
+        &["completion", "tools", "thinking", "insert"],
+        &["completion"],
+    ] {
+        let models = [model(abilities)];
+        let shown = serde_json::to_value(show(&models[0])).unwrap();
+        assert_eq!(shown["capabilities"], json!(abilities));
+        let listed = serde_json::to_value(tags(&models)).unwrap();
+        assert_eq!(listed["models"][0]["capabilities"], json!(abilities));
+    }
+    // Of a model of which nobody knows, nothing is said: clients go by its name then.
+    let models = [model(&[])];
+    let shown = serde_json::to_value(show(&models[0])).unwrap();
+    assert!(shown.get("capabilities").is_none());
+    let listed = serde_json::to_value(tags(&models)).unwrap();
+    assert!(listed["models"][0].get("capabilities").is_none());
 }
 
 #[test]

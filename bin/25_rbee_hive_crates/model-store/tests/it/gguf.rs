@@ -1,6 +1,6 @@
 use std::{fs, io::Cursor};
 
-use model_store::gguf::{GgufSummary, Problem, inspect, parse};
+use model_store::gguf::{GgufSummary, Pooling, Problem, Purpose, inspect, parse};
 use tempfile::TempDir;
 
 use crate::{
@@ -17,9 +17,52 @@ fn a_whole_file_says_what_it_is() {
     assert_eq!(summary.name.as_deref(), Some("a small model"));
     assert_eq!((summary.context_length, summary.block_count), (Some(2048), Some(2)));
     assert_eq!(summary.head_count, None);
-    assert!(summary.chat_template);
+    assert_eq!((summary.purpose, summary.causal), (Purpose::Text, true));
+    assert!(summary.templates.contains_key("") && !summary.fills_gaps);
     assert_eq!((summary.tensor_count, summary.tensor_bytes), (2, 1000 + 8 * 20));
     assert_eq!(summary.file_size, bytes.len() as u64);
+}
+
+#[test]
+fn what_a_model_was_made_for_is_read_from_its_file() {
+    let flag = |value: u8| [&7_u32.to_le_bytes()[..], &[value]].concat();
+    let model = Gguf::whole(100)
+        .number("llama.pooling_type", 2)
+        .key("llama.attention.causal", &flag(0))
+        .text("tokenizer.chat_template.tool_use", "{{ tools }}{{ tool_calls }}</think>");
+    let summary = read(&model.bytes()).unwrap();
+    assert_eq!((summary.purpose, summary.causal), (Purpose::Vectors(Pooling::Cls), false));
+    let shown: Vec<_> = summary
+        .templates
+        .iter()
+        .map(|(name, template)| (name.as_str(), template.tools, template.thoughts))
+        .collect();
+    assert_eq!(shown, [("", false, false), ("tool_use", true, true)]);
+
+    let labels = |labels: &[&str]| {
+        let texts: Vec<u8> = labels.iter().flat_map(|label| string(label)).collect();
+        let labels = array(8, labels.len() as u64, &texts);
+        let model = Gguf::whole(100).number("llama.pooling_type", 4);
+        read(&model.key("llama.classifier.output_labels", &labels).bytes()).unwrap().purpose
+    };
+    assert_eq!((labels(&["a"]), labels(&["a", "b"])), (Purpose::Ranking, Purpose::Classes));
+}
+
+#[test]
+fn a_vocabulary_says_whether_gaps_are_filled() {
+    let vocabulary = |tokens: &[&str]| {
+        let texts: Vec<u8> = tokens.iter().flat_map(|token| string(token)).collect();
+        let tokens = array(8, tokens.len() as u64, &texts);
+        let model = Gguf::whole(100).without("tokenizer.ggml.tokens");
+        model.key("tokenizer.ggml.tokens", &tokens)
+    };
+    let long = "x".repeat(5000);
+    let whole = ["a", &long, "<|fim_prefix|>", "<|fim_middle|>", "", "<|fim_suffix|>"];
+    assert!(read(&vocabulary(&whole).bytes()).unwrap().fills_gaps);
+    let model = vocabulary(&whole[..5]);
+    assert!(!read(&model.bytes()).unwrap().fills_gaps);
+    let named = model.number("tokenizer.ggml.fim_suf_token_id", 7);
+    assert!(read(&named.bytes()).unwrap().fills_gaps);
 }
 
 #[test]

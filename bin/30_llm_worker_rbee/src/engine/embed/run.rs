@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{Embedded, Job, turns};
 use crate::{
+    Pooling,
     engine::{
         EngineConfig,
         batch::BATCH_LEN,
@@ -15,7 +16,7 @@ use crate::{
         start::{Inbox, Message},
         watch::Watch,
     },
-    model::{LoadError, Model, Pooling},
+    model::{LoadError, Model, pooling_type},
 };
 
 /// Texts in one batch at most.
@@ -100,7 +101,7 @@ fn make_context(
         .with_n_ubatch(batch)
         .with_n_seq_max(TEXTS_MAX)
         .with_embeddings(true)
-        .with_pooling_type(pooling.llama());
+        .with_pooling_type(pooling_type(pooling));
     Compute::new(model, config, watch, parameters)
 }
 
