@@ -39,7 +39,9 @@ type State = [i64; 5];
 impl Facts {
     fn read(path: &Path) -> Option<Self> {
         if path.is_dir() {
-            return safetensors::facts(path);
+            let (purpose, templates) = safetensors::made_for(path)?;
+            // No engine that reads such folders fills gaps.
+            return Some(Self { purpose, fills_gaps: false, templates });
         }
         let summary = gguf::inspect(path).ok()?;
         let (purpose, fills_gaps) = (summary.purpose, summary.fills_gaps);

@@ -11,7 +11,7 @@ use gguf_file::{Pooling, Purpose, Template};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{error::Error, facts::Facts};
+use crate::error::Error;
 
 /// The file by which such a folder is known.
 pub(crate) const CONFIG: &str = "config.json";
@@ -98,8 +98,9 @@ pub fn inspect(folder: &Path) -> Result<u64, Error> {
     Ok(bytes)
 }
 
-/// What the folder says its model was made for; `None` where that is not known.
-pub(crate) fn facts(folder: &Path) -> Option<Facts> {
+/// What the folder says its model was made for, and what its templates for chats show, the usual one
+/// without a name; `None` where that is not known.
+pub(crate) fn made_for(folder: &Path) -> Option<(Purpose, BTreeMap<String, Template>)> {
     let config: Config = json(&folder.join(CONFIG)).ok()?;
     let architecture = config.architectures.first()?;
     let is = |ends: &[&str]| ends.iter().any(|end| architecture.ends_with(end));
@@ -118,8 +119,7 @@ pub(crate) fn facts(folder: &Path) -> Option<Facts> {
     } else {
         return None;
     };
-    // No engine that reads such folders fills gaps.
-    Some(Facts { purpose, fills_gaps: false, templates: templates(folder) })
+    Some((purpose, templates(folder)))
 }
 
 /// What the templates show that the folder has for chats.
@@ -227,12 +227,12 @@ mod tests {
             .map_err(|error| error.to_string().replace(&folder.display().to_string(), "F"))
     }
 
-    fn said(files: &[(&str, &str)]) -> Option<Facts> {
+    fn said(files: &[(&str, &str)]) -> Option<(Purpose, BTreeMap<String, Template>)> {
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in files {
             fs::write(folder.path().join(name), content).unwrap();
         }
-        facts(folder.path())
+        made_for(folder.path())
     }
 
     #[test]
@@ -248,12 +248,12 @@ mod tests {
             (r#"{"architectures":["SomethingElse"]}"#, None),
             ("{}", None),
         ] {
-            let found = said(&[("config.json", config)]).map(|facts| facts.purpose);
+            let found = said(&[("config.json", config)]).map(|(purpose, _)| purpose);
             assert_eq!(found, purpose, "{config}");
         }
         let config = ("config.json", r#"{"architectures":["Qwen3ForCausalLM"]}"#);
         let pooled = said(&[config, ("modules.json", "[]")]).unwrap();
-        assert_eq!(pooled.purpose, Purpose::Vectors(Pooling::Mean));
+        assert_eq!(pooled.0, Purpose::Vectors(Pooling::Mean));
     }
 
     #[test]
@@ -264,14 +264,18 @@ mod tests {
         let named = format!(
             r#"{{"chat_template":[{{"name":"default","template":"x"}},{{"name":"tool_use","template":"{tools}"}}]}}"#
         );
-        let shows = |facts: &Facts, name| facts.template(name).map(|template| template.tools);
-        let facts = said(&[config, (TOKENIZER, &one)]).unwrap();
-        assert_eq!(shows(&facts, ""), Some(true));
-        let facts = said(&[config, (TOKENIZER, &named)]).unwrap();
-        assert_eq!((shows(&facts, ""), shows(&facts, "tool_use")), (Some(false), Some(true)));
-        let facts = said(&[config, ("chat_template.jinja", tools)]).unwrap();
-        assert_eq!(shows(&facts, ""), Some(true));
-        assert_eq!(said(&[config]).unwrap().usual_template(), Template::default());
+        let shown = |files: &[(&str, &str)]| -> Vec<(String, bool)> {
+            let (_, templates) = said(files).unwrap();
+            templates.into_iter().map(|(name, template)| (name, template.tools)).collect()
+        };
+        let usual = |tools| (String::new(), tools);
+        assert_eq!(shown(&[config, (TOKENIZER, &one)]), [usual(true)]);
+        assert_eq!(
+            shown(&[config, (TOKENIZER, &named)]),
+            [usual(false), ("tool_use".to_owned(), true)]
+        );
+        assert_eq!(shown(&[config, ("chat_template.jinja", tools)]), [usual(true)]);
+        assert_eq!(shown(&[config]), []);
     }
 
     #[test]
