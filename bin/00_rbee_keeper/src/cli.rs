@@ -19,6 +19,7 @@ pub(crate) use self::{
         HiveAddArgs, HiveArgs, HiveVerb, KeyVerb, ModelArgs, ModelListArgs, ModelVerb, OfHive,
         OutputArgs, QueenVerb, Scope, SetArgs, StopArgs, WorkerVerb,
     },
+    model_name::model_name,
     release::{GenerateArgs, SelfUpdateArgs},
     store::StoreVerb,
     system::{CompletionsArgs, DevArgs, DoctorArgs, Level, LogsArgs, ServiceVerb, UpdateArgs},

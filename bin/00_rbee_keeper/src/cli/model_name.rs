@@ -3,7 +3,7 @@
 use std::path::{self, Path};
 
 /// A file or folder that is named from where the person is, by its whole path; every other name as it is.
-pub(super) fn model_name(text: &str) -> Result<String, String> {
+pub(crate) fn model_name(text: &str) -> Result<String, String> {
     let here = path::absolute(".").map_err(|error| error.to_string())?;
     from(&here, text)
 }
@@ -15,7 +15,7 @@ fn from(here: &Path, text: &str) -> Result<String, String> {
     if !is_path || is_other.iter().any(|begin| text.starts_with(begin)) {
         return Ok(text.to_owned());
     }
-    let whole = here.join(text);
+    let whole = path::absolute(here.join(text)).map_err(|error| error.to_string())?;
     if whole.exists() {
         return whole
             .canonicalize()

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     app::App,
-    cli::{ModelArgs, ModelListArgs, ModelVerb, OfHive, Output, SetArgs},
+    cli::{ModelArgs, ModelListArgs, ModelVerb, OfHive, Output, SetArgs, model_name},
     commands::{hive, print},
     failure::Failure,
     job::Job,
@@ -198,6 +198,10 @@ fn set(app: &App, SetArgs { model, settings, unset, output }: SetArgs) -> Result
     for (key, value) in &settings {
         match key.as_str() {
             "chat_template" => file.set(&name, key, &template(value)?),
+            "source" => {
+                let source = model_name(value.trim_matches(['"', '\'']));
+                file.set(&name, key, &source.map_err(Failure::usage)?);
+            }
             _ => file.set(&name, key, value),
         }
     }

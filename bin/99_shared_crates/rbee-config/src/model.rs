@@ -139,7 +139,7 @@ pub(crate) fn models(
 
 fn entry(table: &mut Table<'_, '_>, beside: &Path) -> Result<ModelEntry, Error> {
     Ok(ModelEntry {
-        source: table.get("source", None)?,
+        source: table.get("source", None)?.map(|source: String| placed(source, beside)),
         worker: table.get("worker", None)?,
         hives: table.get("hives", Vec::new())?,
         args: table.get("args", Vec::new())?,
@@ -158,6 +158,17 @@ fn entry(table: &mut Table<'_, '_>, beside: &Path) -> Result<ModelEntry, Error> 
         system: table.get("system", None)?,
         request: request(table)?,
     })
+}
+
+/// A path in `folder` if it does not say where, as a hive tells paths from other names.
+fn placed(source: String, folder: &Path) -> String {
+    let is_path = source.contains('/') || source.ends_with(".gguf");
+    let is_other = ["hf:", "http://", "https://", "file:"];
+    if !is_path || is_other.iter().any(|begin| source.starts_with(begin)) {
+        return source;
+    }
+    let whole = std::path::absolute(folder.join(&source));
+    whole.map_or(source, |whole| whole.display().to_string())
 }
 
 fn request(table: &mut Table<'_, '_>) -> Result<RequestDefaults, Error> {
@@ -194,6 +205,22 @@ mod tests {
         environment::Environment,
         file::{Entries, Source},
     };
+
+    #[test]
+    fn a_path_is_looked_for_from_the_configuration_s_folder_and_other_names_stay() {
+        let placed = |source: &str| placed(source.to_owned(), Path::new("/etc/rbee"));
+        for (written, meant) in [
+            ("m.gguf", "/etc/rbee/m.gguf"),
+            ("./models/m.gguf", "/etc/rbee/models/m.gguf"),
+            ("models/folder", "/etc/rbee/models/folder"),
+            ("/m.gguf", "/m.gguf"),
+            ("qwen3:8b", "qwen3:8b"),
+            ("hf:org/repo/m.gguf", "hf:org/repo/m.gguf"),
+            ("https://host/m.gguf", "https://host/m.gguf"),
+        ] {
+            assert_eq!(placed(written), meant);
+        }
+    }
 
     #[test]
     fn the_document_has_every_key_with_an_example_that_is_one() {
