@@ -120,8 +120,15 @@ impl Before {
         Self { clock, first: first.unwrap_or(clock), is_shared, done, states }
     }
 
-    /// Whether what was recorded may not be what was compiled.
-    fn may_differ(&self, entry: &Entry, root: &Path, units: &Units) -> bool {
+    /// Whether what was recorded may not be what was compiled. `moved` is what earlier such looks have
+    /// found of folders: it is to be empty until all has been recorded.
+    fn may_differ(
+        &self,
+        entry: &Entry,
+        root: &Path,
+        units: &Units,
+        moved: &mut HashMap<PathBuf, bool>,
+    ) -> bool {
         if let Some(state) = self.states.get(&(entry.path.clone(), entry.look.follows())) {
             return *state != entry.stat;
         }
@@ -134,10 +141,14 @@ impl Before {
         }
         // Another folder may have taken the place of the one that was read. New entries set both
         // times of a folder, a new place one; inside a package few folders get new entries.
-        let is_moved = |dir: &Path| {
+        let look = |dir: &Path| {
             let Ok(Some(state)) = lstat(dir) else { return false };
             let is_inside = || units.is_below_package(dir);
             self.is_later(state) && (state.ctime() != state.mtime() || is_inside())
+        };
+        let is_moved = |dir: &Path| match moved.get(dir) {
+            Some(known) => *known,
+            None => *moved.entry(dir.to_owned()).or_insert_with(|| look(dir)),
         };
         let is_in_root = |dir: &&Path| dir.starts_with(root);
         let is_source = matches!(entry.kind, InputKind::Source | InputKind::BuildScript);
@@ -218,21 +229,22 @@ pub(crate) fn gather(
     };
     for ((path, look), kind) in set.wanted {
         let owner = owner_of(&path, kind, &gathered.packages);
-        let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) else {
+        gathered.entries.extend(record(path, look, kind, owner, hashes, &mut gathered.opaque));
+    }
+    // Folders are looked at behind everything that was recorded in them.
+    let mut moved = HashMap::new();
+    for entry in &gathered.entries {
+        if !context.before.may_differ(entry, context.world.root, &units, &mut moved) {
             continue;
-        };
-        if gathered.changed_during.is_none()
-            && context.before.may_differ(&entry, context.world.root, &units)
-        {
-            let writer = units.writer_of(&entry.path, entry.stat, context.before.clock);
-            // What a script makes for the compiler it makes anew each time that it runs.
-            let is_made = writer.is_some_and(|run| entry.path.starts_with(&run.out_dir));
-            if !is_made && !is_settled(&entry, writer, &known_then) {
-                gathered.changed_during = Some(entry.path.clone());
-                gathered.is_scripts_own = writer.is_some();
-            }
         }
-        gathered.entries.push(entry);
+        let writer = units.writer_of(&entry.path, entry.stat, context.before.clock);
+        // What a script makes for the compiler it makes anew each time that it runs.
+        let is_made = writer.is_some_and(|run| entry.path.starts_with(&run.out_dir));
+        if !is_made && !is_settled(entry, writer, &known_then) {
+            gathered.changed_during = Some(entry.path.clone());
+            gathered.is_scripts_own = writer.is_some();
+            break;
+        }
     }
     gathered.overlooked = overlooked::find(&units, context, &gathered.entries, hashes);
     Ok(gathered)
@@ -285,17 +297,19 @@ pub(crate) fn gather_all(
     let units = Units::of(report, context);
     let known: HashSet<(PathBuf, Look)> =
         gathered.entries.iter().map(|entry| (entry.path.clone(), entry.look)).collect();
+    let first = gathered.entries.len();
     for ((path, look), kind) in set.wanted {
         if known.contains(&(path.clone(), look)) {
             continue;
         }
         let owner = owner_of(&path, kind, &gathered.packages);
         let look = if look == Look::Absent { Look::File } else { look };
-        if let Some(entry) = record(path, look, kind, owner, hashes, &mut gathered.opaque) {
-            if context.before.may_differ(&entry, context.world.root, &units) {
-                gathered.changed_during = Some(entry.path.clone());
-            }
-            gathered.entries.push(entry);
+        gathered.entries.extend(record(path, look, kind, owner, hashes, &mut gathered.opaque));
+    }
+    let mut moved = HashMap::new();
+    for entry in &gathered.entries[first..] {
+        if context.before.may_differ(entry, context.world.root, &units, &mut moved) {
+            gathered.changed_during = Some(entry.path.clone());
         }
     }
     Ok(gathered)

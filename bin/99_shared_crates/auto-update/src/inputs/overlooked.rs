@@ -12,7 +12,7 @@
 //! the way to which a folder or a link was put in the place of another since.
 
 use std::{
-    cell::OnceCell,
+    cell::{OnceCell, RefCell},
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ use super::{
     BuildContext,
     missed::Missed,
     units::{Mark, ScriptRun, Units},
-    way::way_to,
+    way::Ways,
 };
 use crate::{
     compare::{Hashes, World},
@@ -55,6 +55,8 @@ pub(crate) fn find(
             .filter_map(|dir| Some((dir.clone(), hashes.files_of(&dir)?)))
             .collect(),
         others: OnceCell::new(),
+        ways: RefCell::default(),
+        real: RefCell::default(),
         root: real(context.world.root),
         built: context.built_places().iter().map(|place| real(place)).collect(),
     };
@@ -126,6 +128,9 @@ struct Sight<'a> {
     files: HashMap<PathBuf, Arc<Files>>,
     /// Of earlier builds and of other binaries; few builds need them.
     others: OnceCell<Vec<Memory>>,
+    /// To what was compiled, and to where it was compiled to.
+    ways: RefCell<Ways>,
+    real: RefCell<HashMap<PathBuf, Arc<Path>>>,
     /// The workspace, and where cargo builds, by the paths that no link leads through.
     root: PathBuf,
     built: Vec<PathBuf>,
@@ -185,9 +190,10 @@ impl Sight<'_> {
 
     /// Whether a folder or a link through which `path` leads may have come there after `mark`.
     fn is_another_way(&self, path: &Path, mark: &Mark, changed: bool) -> bool {
-        let (place, package) = (real(&mark.path), real(&mark.package_dir));
+        let (place, package) = (self.real(&mark.path), self.real(&mark.package_dir));
         let later = |state: StatVector| state.ctime() > mark.at;
-        way_to(path).into_iter().any(|step| {
+        let way = self.ways.borrow_mut().to(path);
+        way.iter().any(|step| {
             // What gets another name, or goes, changes the folder that holds it too.
             if !later(step.state) || !later(step.holder) {
                 return false;
@@ -201,10 +207,20 @@ impl Sight<'_> {
             }
             // An entry of its own that came or went since hides that it was moved.
             let is_hidden = step.state.is_dir() && step.state.ctime() == step.state.mtime();
-            let is_near = [&self.root, &package].iter().any(|dir| step.path.starts_with(dir));
+            let is_near = [&*self.root, &*package].iter().any(|dir| step.path.starts_with(dir));
             let is_built = self.built.iter().any(|dir| step.path.starts_with(dir));
             !is_hidden || !is_built && (changed || is_near)
         })
+    }
+
+    /// By the path that no link leads through.
+    fn real(&self, path: &Path) -> Arc<Path> {
+        if let Some(known) = self.real.borrow().get(path) {
+            return Arc::clone(known);
+        }
+        let found: Arc<Path> = real(path).into();
+        self.real.borrow_mut().insert(path.to_owned(), Arc::clone(&found));
+        found
     }
 
     /// The same of anything below a folder that the script watches.
