@@ -161,15 +161,19 @@ where
                 Err(gone) => {
                     let body = gone_for(gone, reading.is_answered()).await;
                     if reading.is_answered() {
-                        let rest = Cut::of(job, asked.as_ref(), Suspect::ALONE);
+                        let blamed = Suspect::unseen().again(suspect);
+                        let rest = Cut::of(job, asked.as_ref(), blamed);
                         let Some(rest) = rest else { return Err(body) };
-                        *asked = None;
                         tracing::warn!(
                             why = body.error.message,
+                            ?blamed,
                             "an answer has nobody who gives its rest; going on with it"
                         );
+                        if blamed.is_alone() {
+                            *asked = None;
+                        }
                         (cut, otherwise) = (Some(rest), Some(body));
-                        (begun, suspect) = (0, Some(Suspect::ALONE));
+                        (begun, suspect) = (0, Some(blamed));
                     } else if reading.fail().is_none() || begun == BEGINNINGS {
                         return Err(body);
                     }

@@ -17,6 +17,10 @@ use tokio::sync::Notify;
 /// Which part of those that a process had when it ended are tried again at a time.
 const PART: usize = 4;
 
+/// How many a process is taken to have had whose end nobody here has seen: nobody knows any more. If it
+/// was fewer, one that ends each process ends one more.
+const UNSEEN: usize = 64;
+
 /// A request that was under way when a process ended, and may be why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Suspect {
@@ -27,6 +31,12 @@ pub struct Suspect {
 impl Suspect {
     /// Of one that is to have a process for itself.
     pub(crate) const ALONE: Self = Self { among: 1 };
+
+    /// One of those that a process had whose end nobody here has seen: it may have been ended by
+    /// something else, or with whoever could have told.
+    pub(crate) fn unseen() -> Self {
+        Self::one_of(UNSEEN)
+    }
 
     /// One of so many that the process had when it ended.
     pub(crate) fn one_of(requests: usize) -> Self {
@@ -188,9 +198,14 @@ mod tests {
     /// How often each request was under way when a process ended, the first time included, and how many
     /// processes ended in all. The poisonous ones are those of `poison`; nobody else ends.
     fn tried(requests: usize, poison: &[usize]) -> (Vec<usize>, usize) {
+        tried_as(Suspect::one_of(requests), requests, poison)
+    }
+
+    /// The same where they are suspected like that after the first time.
+    fn tried_as(first: Suspect, requests: usize, poison: &[usize]) -> (Vec<usize>, usize) {
         let (mut line, mut ended, mut times) = (Line::default(), 1, vec![1; requests]);
         let mut who = HashMap::new();
-        let mut suspects = vec![Suspect::one_of(requests); requests];
+        let mut suspects = vec![first; requests];
         for (one, suspect) in suspects.iter().enumerate() {
             who.insert(line.stand(*suspect).0, one);
         }
@@ -237,8 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn one_among_those_whose_process_ended_unseen_is_found_in_few_as_well() {
+        for requests in [1, 2, 8, 128, 1000] {
+            for poison in [0, requests / 3, requests - 1] {
+                let (times, ended) = tried_as(Suspect::unseen(), requests, &[poison]);
+                assert_eq!(times[poison], ended);
+                assert!(ended <= 4, "{ended} of {requests}");
+                let mut others = times.iter().enumerate().filter(|(one, _)| *one != poison);
+                assert!(others.all(|(_, times)| *times < ended), "{times:?}");
+            }
+        }
+    }
+
+    #[test]
     fn without_such_a_request_all_are_tried_once_more() {
         assert_eq!(tried(1000, &[]), (vec![1; 1000], 1));
+        assert_eq!(tried_as(Suspect::unseen(), 1000, &[]), (vec![1; 1000], 1));
     }
 
     #[test]

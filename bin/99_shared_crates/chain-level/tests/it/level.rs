@@ -329,6 +329,36 @@ async fn a_later_generation_goes_on_behind_a_stream_that_nobody_has_any_more() {
 }
 
 #[tokio::test]
+async fn streams_that_nobody_has_any_more_are_gone_on_with_beside_one_another() {
+    let (world, next) = (World::new(2), World::new(LAST - 1));
+    let mut jobs = Vec::new();
+    for _ in 0..5 {
+        let (_, job, mut body) = world.ask(&[]).await;
+        for _ in 0..2 {
+            body.frame().await.unwrap().unwrap();
+        }
+        let job = job.parse().unwrap();
+        next.relays.take_up(world.relays.release(job).await.unwrap()).unwrap();
+        jobs.push(job);
+    }
+    let mut streams = Vec::new();
+    for job in jobs {
+        let mut body = respond(next.relays.jobs(), job, Form::OpenAiStream).await.into_body();
+        let mut said = String::new();
+        // None comes to its end before all of them have gone on.
+        while !said.contains("data: 3") {
+            let frame = tokio::time::timeout(DEADLINE, body.frame()).await.unwrap();
+            said += str::from_utf8(frame.unwrap().unwrap().data_ref().unwrap()).unwrap();
+        }
+        streams.push((said, body));
+    }
+    next.script.allowed.send_replace(LAST);
+    for (said, body) in streams {
+        assert_eq!(said + &read(body).await, COUNTED);
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_hangs_is_ended_and_its_streams_go_on_with_the_next() {
     for how in [Hung::Silent, Hung::Stuck] {
         let world = World::new(2);
