@@ -127,14 +127,14 @@ impl Queen {
                 let (hive, guard) = match shared {
                     Some(model) => {
                         let wanted = Wanted { job: Some(job), ..wanted };
-                        let (hive, busy) = queen.pool.acquire_for(&model, wanted).await?;
+                        let (hive, busy) = queen.pool.acquire_for(&model, wanted, &[]).await?;
                         (hive, Hives::hold(busy))
                     }
                     None => queen.hive(&queen.hives.alias(alias.as_deref())?, wanted).await?,
                 };
                 let at = hive.alias.clone();
                 let request = queen.hives.managing(&hive, Method::POST, path);
-                Ok(Attempt { request: request.json(&body), at, guard })
+                Ok(Attempt { request: request.json(&body), at, guard, elsewhere: false })
             }
         })
     }
@@ -189,7 +189,7 @@ impl Queen {
         let attempt = async |again: Again| {
             let (hive, guard) = self.hive(alias, Wanted::of(true, again.failed > 0)).await?;
             let request = self.hives.managing(&hive, Method::POST, paths::WORKERS_UPDATE);
-            Ok(Attempt { request, at: alias.to_owned(), guard })
+            Ok(Attempt { request, at: alias.to_owned(), guard, elsewhere: false })
         };
         self.relays.attempts(job, attempt).await
     }

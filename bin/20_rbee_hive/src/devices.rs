@@ -1,3 +1,5 @@
+use std::fs;
+
 use rbee_api::{Capabilities, Device};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
@@ -22,7 +24,29 @@ pub(crate) fn available_memory() -> Option<u64> {
     look(RefreshKind::nothing()).ok().map(|system| system.available_memory())
 }
 
+/// How many processes the kernel has ended so far because there was no memory left, those of control
+/// groups included; 0 where it does not tell.
+pub(crate) fn memory_kills() -> u64 {
+    kills_in(&fs::read_to_string("/proc/vmstat").unwrap_or_default())
+}
+
+fn kills_in(vmstat: &str) -> u64 {
+    let counted = vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    counted.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+}
+
 fn look(beside_memory: RefreshKind) -> Result<System, sysinfo::Error> {
     let memory = MemoryRefreshKind::nothing().with_ram();
     System::new_with_specifics(beside_memory.with_memory(memory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kills_in;
+
+    #[test]
+    fn what_the_kernel_has_ended_for_want_of_memory_is_counted() {
+        assert_eq!(kills_in("pgfault 7\noom_kill 3\noom_kill_x 9\n"), 3);
+        assert_eq!(kills_in(""), 0);
+    }
 }

@@ -80,6 +80,9 @@ pub trait Host: fmt::Debug + Send + Sync {
     /// Memory that a new process could use now, in bytes; `None` where the system does not tell.
     fn available_memory(&self) -> Option<u64>;
 
+    /// How many processes the system has ended so far because there was no memory left.
+    fn memory_kills(&self) -> u64;
+
     /// Memory of the worker and of what it has compute, in bytes.
     fn memory_of(&self, process: &Identity) -> Option<u64>;
 
@@ -183,6 +186,10 @@ impl Host for ThisHost {
 
     fn available_memory(&self) -> Option<u64> {
         devices::available_memory()
+    }
+
+    fn memory_kills(&self) -> u64 {
+        devices::memory_kills()
     }
 
     fn memory_of(&self, process: &Identity) -> Option<u64> {

@@ -17,22 +17,29 @@ struct Candidate {
 }
 
 impl Hives {
-    /// The alias of the hive that is to answer for `model`.
+    /// The alias of the hive that is to answer for `model`, none of those `without`; `None` where no other is
+    /// left.
     ///
     /// One that has it loaded, else one that runs, else the first; of several alike the one with
     /// the fewest requests. One that is out of reach comes last. With one hive configured nobody is
     /// asked, nor where the model's table names one.
-    pub(super) async fn hive_for(&self, places: &Places<HiveHandle>, model: &str) -> String {
+    pub(super) async fn hive_for(
+        &self,
+        places: &Places<HiveHandle>,
+        model: &str,
+        without: &[String],
+    ) -> Option<String> {
         let config = self.config();
         let entry = config.model_called(model).map(|(_, entry)| entry);
-        let aliases = match entry {
+        let mut aliases = match entry {
             // The first is the head of those that compute it together.
             Some(entry) if entry.is_shared() => vec![entry.hives[0].clone()],
             Some(entry) if !entry.hives.is_empty() => entry.hives.clone(),
             _ => self.aliases(),
         };
-        if let [only] = &aliases[..] {
-            return only.clone();
+        aliases.retain(|alias| !without.contains(alias));
+        if let [] | [_] = &aliases[..] {
+            return aliases.pop();
         }
         // All at once: who asks waits for the slowest of them, and not for their sum.
         let asked = aliases.iter().map(|alias| self.candidate(places, alias, model));
@@ -72,14 +79,13 @@ impl Hives {
 }
 
 /// The configuration's order decides between candidates that are alike.
-fn best(candidates: Vec<Candidate>) -> String {
+fn best(candidates: Vec<Candidate>) -> Option<String> {
     candidates
         .into_iter()
         .min_by_key(|hive| {
             (hive.out_of_reach, !hive.has_model, !hive.running, hive.active_requests)
         })
         .map(|hive| hive.alias)
-        .expect("the configuration has at least one hive")
 }
 
 #[cfg(test)]
@@ -88,28 +94,32 @@ mod tests {
 
     #[test]
     fn a_hive_that_has_the_model_wins_however_busy() {
-        assert_eq!(best(vec![hive("a", true, false, 0), hive("b", true, true, 9)]), "b");
+        assert_eq!(chosen([hive("a", true, false, 0), hive("b", true, true, 9)]), "b");
     }
 
     #[test]
     fn of_two_that_have_it_the_less_busy_wins() {
-        assert_eq!(best(vec![hive("a", true, true, 2), hive("b", true, true, 1)]), "b");
+        assert_eq!(chosen([hive("a", true, true, 2), hive("b", true, true, 1)]), "b");
     }
 
     #[test]
     fn a_hive_that_runs_wins_over_one_to_be_started() {
-        assert_eq!(best(vec![hive("a", false, false, 0), hive("b", true, false, 5)]), "b");
+        assert_eq!(chosen([hive("a", false, false, 0), hive("b", true, false, 5)]), "b");
     }
 
     #[test]
     fn the_first_of_the_configuration_wins_a_tie() {
-        assert_eq!(best(vec![hive("a", false, false, 0), hive("b", false, false, 0)]), "a");
+        assert_eq!(chosen([hive("a", false, false, 0), hive("b", false, false, 0)]), "a");
     }
 
     #[test]
     fn one_that_is_out_of_reach_comes_behind_one_to_be_started() {
         let lost = Candidate { out_of_reach: true, ..hive("a", false, true, 0) };
-        assert_eq!(best(vec![lost, hive("b", false, false, 9)]), "b");
+        assert_eq!(chosen([lost, hive("b", false, false, 9)]), "b");
+    }
+
+    fn chosen(candidates: [Candidate; 2]) -> String {
+        best(candidates.into()).expect("there are some")
     }
 
     fn hive(alias: &str, running: bool, has_model: bool, active_requests: u32) -> Candidate {

@@ -14,6 +14,7 @@ impl Level for Hives {
 
     const NARRATOR: &'static str = "queen";
     const PROCESS: &'static str = "hive";
+    const CHOOSES: bool = true;
 
     /// Whichever generation of the hive serves now fetches what an earlier one has.
     fn id(hive: &HiveHandle) -> &str {
@@ -47,8 +48,13 @@ impl Level for Hives {
         self.config().models.default.clone()
     }
 
-    async fn choose(&self, places: &Places<HiveHandle>, model: &str) -> String {
-        self.hive_for(places, model).await
+    async fn choose(
+        &self,
+        places: &Places<HiveHandle>,
+        model: &str,
+        without: &[String],
+    ) -> Option<String> {
+        self.hive_for(places, model, without).await
     }
 
     fn beside(&self, model: &str) -> Vec<String> {

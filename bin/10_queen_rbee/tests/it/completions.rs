@@ -216,3 +216,42 @@ async fn a_model_goes_to_the_hive_that_has_it() {
     world.post(PATH, &[], r#"{"model":"other","stream":true}"#).await;
     assert_eq!(world.hives["a"].seen(CHAT).len(), 1, "the less busy one");
 }
+
+const NO_ROOM: &str = r#"{"error":{"message":"it needs 9 MiB","type":"server_error","param":null,"code":"insufficient_memory","status":503}}"#;
+
+#[tokio::test]
+async fn a_model_that_one_hive_has_no_memory_for_is_answered_by_another() {
+    let world = World::of(&["a", "b"]).await;
+    world.hives["a"].on(CHAT, Reply::json(503, NO_ROOM));
+    world.hives["b"].on(CHAT, Reply::stream(CHUNKS));
+    for body in [STREAM, r#"{"model":"m"}"#] {
+        assert_eq!(world.post(PATH, &[], body).await.status, StatusCode::OK);
+    }
+    assert_eq!(world.post(PATH, &[], STREAM).await.body, CHUNKS);
+    for alias in ["a", "b"] {
+        assert_eq!(world.hives[alias].seen(CHAT).len(), 3, "{alias}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_no_hive_can_serve_is_refused_once_with_what_each_says() {
+    let world = World::of(&["a", "b", "c"]).await;
+    let absent = NO_ROOM.replace("insufficient_memory", "model_not_found").replace("9 MiB", "it");
+    world.hives["a"].on(CHAT, Reply::json(503, NO_ROOM));
+    world.hives["b"].on(CHAT, Reply::json(503, NO_ROOM));
+    world.hives["c"].on(CHAT, Reply::json(404, &absent));
+    let answer = world.post(PATH, &[], STREAM).await;
+    assert_eq!(answer.refusal(), (503, "insufficient_memory".into()));
+    let said = "`a`: it needs 9 MiB; `b`: it needs 9 MiB; `c`: it needs it";
+    assert!(answer.body.contains(said), "{answer:?}");
+    for hive in world.hives.values() {
+        assert_eq!(hive.seen(CHAT).len(), 1);
+    }
+
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, Reply::json(503, NO_ROOM));
+    let answer = world.post(PATH, &[], STREAM).await;
+    assert_eq!(answer.refusal(), (503, "insufficient_memory".into()));
+    assert!(answer.body.contains("\"it needs 9 MiB\""), "{answer:?}");
+    assert_eq!(hive.seen(CHAT).len(), 1);
+}

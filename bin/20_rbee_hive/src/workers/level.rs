@@ -92,6 +92,14 @@ impl Level for Workers {
         }
     }
 
+    fn memory_kills(&self) -> u64 {
+        self.0.host.memory_kills()
+    }
+
+    fn available_memory(&self) -> Option<u64> {
+        self.0.host.available_memory()
+    }
+
     fn hurry(&self) -> impl Send {
         chain_daemon::hurry(&self.0.config.current(), LLAMACPP_WORKER)
     }

@@ -201,6 +201,54 @@ async fn an_answer_that_nobody_waits_for_is_not_continued_to_its_end() {
 }
 
 #[tokio::test]
+async fn requests_whose_worker_was_ended_for_want_of_memory_are_no_suspects() {
+    let world = World::new();
+    let model = world.model("a");
+    let requests = [world.ask_for(&model, "silent").await, world.ask_for(&model, "silent").await];
+    world.machine.has(2).await;
+    let ended = world.machine.state(|machine| {
+        machine.kills += 1;
+        machine.spawned[0].clone()
+    });
+    world.machine.crash_all();
+    // Beside one another, and not one after the other.
+    world.machine.has_on_another_than(&ended, 2).await;
+    world.machine.release();
+    for request in requests {
+        assert_eq!(read(&request.end().await).1, COMPLETED);
+    }
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 2);
+}
+
+#[tokio::test]
+async fn a_request_whose_workers_are_ended_for_want_of_memory_each_time_is_told_so() {
+    let world = World::new();
+    let model = world.model("a");
+    world.machine.state(|machine| machine.starves = true);
+    let answer = world.ask_for(&model, "poison").await.end().await;
+    assert!(answer.body.contains("insufficient_memory"), "{answer:?}");
+    assert!(answer.body.contains("has ended it for want of memory; 6"), "{answer:?}");
+    assert!(answer.body.contains(" MiB are available now"), "{answer:?}");
+    assert_eq!(world.machine.state(|machine| machine.crashes.len()), 3);
+    world.machine.state(|machine| machine.starves = false);
+    assert_eq!(world.complete(&model, false).await.body, CHUNKS);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_ended_for_want_of_memory_is_not_loaded_where_it_does_not_fit_any_more() {
+    let world = World::new();
+    let model = world.model("a");
+    let request = world.ask_for(&model, "silent").await;
+    world.machine.has(1).await;
+    world.machine.state(|machine| (machine.kills, machine.available) = (1, 100 << 20));
+    world.machine.crash_all();
+    let answer = request.end().await;
+    assert!(answer.body.contains("insufficient_memory"), "{answer:?}");
+    assert!(answer.body.contains("MiB of memory; 100 MiB are free"), "{answer:?}");
+    assert_eq!(world.machine.state(|machine| machine.spawned.len()), 1);
+}
+
+#[tokio::test]
 async fn one_poison_request_after_another_leaves_the_others_alone() {
     let world = World::new();
     let model = world.model("a");

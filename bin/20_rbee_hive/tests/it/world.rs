@@ -49,6 +49,10 @@ pub(crate) struct Machine(Arc<Mutex<State>>);
 pub(crate) struct State {
     identity: Identity,
     pub(crate) available: u64,
+    /// How many processes were ended for want of memory.
+    pub(crate) kills: u64,
+    /// Whether it is for want of memory that workers crash of requests.
+    pub(crate) starves: bool,
     /// How often it was asked what is available.
     looks: watch::Sender<usize>,
     pub(crate) resident: u64,
@@ -129,6 +133,8 @@ impl World {
         let machine = Machine(Arc::new(Mutex::new(State {
             identity: daemon.identity().clone(),
             available: 64 << 30,
+            kills: 0,
+            starves: false,
             looks: watch::Sender::new(0),
             resident: 1 << 30,
             is_tight: false,
@@ -324,6 +330,16 @@ impl Machine {
         drop(tokio::time::timeout(Duration::from_secs(20), come).await.expect("in time").unwrap());
     }
 
+    /// Waits until `count` requests are on one other worker.
+    pub(crate) async fn has_on_another_than(&self, id: &str, count: usize) {
+        let mut under_way = self.state(|state| state.under_way.subscribe());
+        let come = under_way.wait_for(|under_way| {
+            let others = || under_way.iter().map(|(on, _)| on).filter(|on| *on != id);
+            others().any(|one| others().filter(|on| *on == one).count() >= count)
+        });
+        drop(tokio::time::timeout(Duration::from_secs(20), come).await.expect("in time").unwrap());
+    }
+
     /// Waits until it was asked `times` more what memory is available.
     pub(crate) async fn is_asked_for_memory(&self, times: usize) {
         let mut looks = self.state(|state| state.looks.subscribe());
@@ -454,6 +470,7 @@ impl Served {
                 let on_it = on_it.iter().filter(|(on, _)| *on == id).map(|(_, kind)| kind.clone());
                 let on_it = on_it.collect();
                 state.crashes.push(on_it);
+                state.kills += u64::from(state.starves);
             });
             let process = Arc::clone(&self.process);
             tokio::task::spawn_blocking(move || process.crash());
@@ -620,6 +637,10 @@ impl Host for Machine {
             state.looks.send_modify(|looks| *looks += 1);
             state.available
         }))
+    }
+
+    fn memory_kills(&self) -> u64 {
+        self.state(|state| state.kills)
     }
 
     fn memory_of(&self, _: &Identity) -> Option<u64> {

@@ -104,7 +104,8 @@ impl<L: Level> NextLevel for Pool<L> {
         job: JobEmitter,
     ) -> Result<Attempt<Self::Held>, ErrorBody> {
         let completion = completion.continued(delivered).map_err(ApiError::internal)?;
-        self.attempt(completion, job, Again { failed: 1, suspect: Some(suspect) }).await
+        let again = Again { failed: 1, suspect: Some(suspect), ..Again::default() };
+        self.attempt(completion, job, again).await
     }
 }
 
@@ -160,12 +161,12 @@ impl<L: Level> Pool<L> {
         &self,
         completion: Completion,
         job: JobEmitter,
-        Again { failed, suspect }: Again,
+        Again { failed, suspect, without }: Again,
     ) -> Result<Attempt<Held<L::Handle>>, ErrorBody> {
         let wanted = Wanted::of(completion.fresh, failed > 0);
         let (reach, caller) = (completion.reach, Some(Arc::clone(&completion.caller)));
         let wanted = Wanted { suspect, reach, caller, job: Some(job), ..wanted };
-        let (handle, busy) = self.acquire_for(&completion.model, wanted).await?;
+        let (handle, busy) = self.acquire_for(&completion.model, wanted, &without).await?;
         let request = self.level().completion(&handle, &completion);
         let request = request
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -177,7 +178,8 @@ impl<L: Level> Pool<L> {
             Some(id) => request.header(HEADER_REQUEST_ID, id),
             None => request,
         };
-        Ok(Attempt { request, at: L::id(&handle).to_owned(), guard: L::hold(busy) })
+        let (at, elsewhere) = (L::id(&handle).to_owned(), L::CHOOSES);
+        Ok(Attempt { request, at, guard: L::hold(busy), elsewhere })
     }
 }
 

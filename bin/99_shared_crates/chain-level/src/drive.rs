@@ -145,17 +145,18 @@ where
     F: Future<Output = Result<Attempt<N::Held>, ErrorBody>>,
 {
     let (mut begun, mut suspect) = (0, None::<Suspect>);
+    let mut short = Short::default();
     let mut cut = None;
     // What its client is told if an answer that was cut off is one that cannot be continued.
     let mut otherwise = None;
     // What is left of a job may have been ended because nobody came for it in time.
     let mut is_left = reading.job().is_some();
     loop {
-        let (sent, at, held) = match reading.job().cloned() {
+        let (sent, at, held, elsewhere) = match reading.job().cloned() {
             Some(upstream) => match read_on(next, &upstream, reading.failed()).await {
-                Ok((response, held)) => (Sent::Answered(response), upstream.at, Some(held)),
+                Ok((response, held)) => (Sent::Answered(response), upstream.at, Some(held), false),
                 Err(NotRead::Broken(error)) => {
-                    (Sent::Failed(Failure::broken(&error)), upstream.at, None)
+                    (Sent::Failed(Failure::broken(&error)), upstream.at, None, false)
                 }
                 Err(NotRead::Refused(response)) => return Err(refusal(*response).await),
                 Err(gone) => {
@@ -187,18 +188,23 @@ where
                     Some(Cut { completion, delivered, suspect }) => {
                         next.go_on(completion, delivered, suspect, job.emitter()).await
                     }
-                    None => acquire(Again { failed: reading.failed(), suspect }).await,
+                    None => {
+                        let without = short.places();
+                        acquire(Again { failed: reading.failed(), suspect, without }).await
+                    }
                 };
-                let Attempt { request, at, guard } = match acquired {
+                let Attempt { request, at, guard, elsewhere } = match acquired {
                     Ok(attempt) => attempt,
+                    Err(body) if !short.0.is_empty() => return Err(short.refusal(Some(body))),
                     Err(body) if suspect.is_some() => {
                         return Err(crashed(reading.is_answered(), &body.error.message));
                     }
                     Err(body) => return Err(body),
                 };
-                (Sent::Yet(request), at, Some(guard))
+                (Sent::Yet(request), at, Some(guard), elsewhere)
             }
         };
+        let asked_of = elsewhere.then(|| at.clone());
         let (departure, measured) = (departure.as_deref_mut(), measured.as_deref_mut());
         let heard = || held.iter().for_each(Hold::heard);
         let answer = Answer { job, at, departure, measured, heard: &heard };
@@ -213,14 +219,22 @@ where
             },
             _ => None,
         };
+        let starved = blamed.as_ref().and(held.as_ref()).and_then(Hold::starved);
         drop(held);
+        // Anybody may have taken the memory: who it was is asked only if it happens again.
+        let blamed =
+            blamed.filter(|_| starved.is_none() || suspect.is_some() || reading.failed() > 0);
         if let Some((why, blamed)) = blamed {
+            let crashed = |answered| match &starved {
+                Some(starved) => starved_with(answered, starved),
+                None => crashed(answered, &why),
+            };
             // Others that were under way are tried again as well: that counts for none.
             if suspect.is_some_and(Suspect::is_alone) {
-                return Err(crashed(reading.is_answered(), &why));
+                return Err(crashed(reading.is_answered()));
             }
             if reading.is_answered() {
-                let body = crashed(true, &why);
+                let body = crashed(true);
                 let rest = Cut::of(job, asked.as_ref(), blamed);
                 let Some(rest) = rest else { return Err(body) };
                 (cut, otherwise) = (Some(rest), Some(body));
@@ -246,6 +260,17 @@ where
                 is_left = false;
                 reading.begin_anew();
             }
+            Err(Failure::Refused(body))
+                if asked_of.is_some() && short.is_said_by(&body, reading) =>
+            {
+                let at = asked_of.unwrap_or_default();
+                tracing::info!(at, why = body.error.message, "asking another one");
+                short.0.push((at, body));
+                if short.is_over() {
+                    return Err(short.refusal(None));
+                }
+                reading.begin_anew();
+            }
             Err(Failure::Refused(body)) => {
                 return Err(match otherwise {
                     Some(otherwise) if does_not_go_on(&body) => {
@@ -264,6 +289,42 @@ where
                 tracing::warn!(?failure, failed, "the next level broke off; asking again");
             }
         }
+    }
+}
+
+/// Who has refused a request for want of memory, and after that for whatever reason.
+#[derive(Default)]
+struct Short(Vec<(String, ErrorBody)>);
+
+impl Short {
+    fn is_said_by(&self, body: &ErrorBody, reading: &Reading) -> bool {
+        !reading.is_answered()
+            && (!self.0.is_empty() || body.error.code == ErrorCode::InsufficientMemory)
+    }
+
+    fn places(&self) -> Vec<String> {
+        self.0.iter().map(|(at, _)| at.clone()).collect()
+    }
+
+    /// Whether the last one has refused it for another reason than memory.
+    fn is_over(&self) -> bool {
+        let last = self.0.last();
+        last.is_some_and(|(_, body)| body.error.code != ErrorCode::InsufficientMemory)
+    }
+
+    /// What they all said, and why there was nobody else, if that has another reason than that all were
+    /// asked.
+    fn refusal(self, nobody: Option<ErrorBody>) -> ErrorBody {
+        let other = |body: &ErrorBody| body.error.code != ErrorCode::InsufficientMemory;
+        let nobody = nobody.filter(other).map(|body| body.error.message);
+        let message = match (&self.0[..], nobody) {
+            ([(_, body)], None) => body.error.message.clone(),
+            (said, nobody) => {
+                let said = said.iter().map(|(at, body)| format!("`{at}`: {}", body.error.message));
+                said.chain(nobody).collect::<Vec<_>>().join("; ")
+            }
+        };
+        ErrorBody::new(ErrorCode::InsufficientMemory, message)
     }
 }
 
@@ -292,6 +353,15 @@ fn crashed(answered: bool, why: &str) -> ErrorBody {
         false => "a process crashed while it had this request, and there is no other try",
     };
     ErrorBody::new(ErrorCode::WorkerCrashed, format!("{what}: {why}"))
+}
+
+/// The same of one whose process was ended for want of memory again.
+fn starved_with(answered: bool, why: &str) -> ErrorBody {
+    let what = match answered {
+        true => "the answer was cut off: the process that gave it is there no more",
+        false => "the process that had this request is there no more, and there is no other try",
+    };
+    ErrorBody::new(ErrorCode::InsufficientMemory, format!("{what}: {why}"))
 }
 
 /// A request on its way.

@@ -22,6 +22,12 @@ pub trait Hold: Send + Sync {
     fn blames(&self) -> impl Future<Output = Option<Suspect>> + Send {
         future::ready(None)
     }
+
+    /// Of a process that has ended: what is told where the system did that because there was no memory
+    /// left.
+    fn starved(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Hold for () {}
@@ -66,5 +72,9 @@ impl<T: Send + Sync> Hold for Held<T> {
         };
         tokio::time::timeout(MOMENT, ended).await.ok()?;
         Some(Suspect::one_of(busy.running().active_at_its_end()))
+    }
+
+    fn starved(&self) -> Option<String> {
+        self.busy.as_ref()?.running().starved()
     }
 }

@@ -57,11 +57,12 @@ impl<L: Level> Pool<L> {
         }
         let pool = self.clone();
         tokio::spawn(async move {
+            let before = running.memory_kills();
             let renewed = timeout(round * 4 / 5, pool.level().renew(&running.handle)).await;
             running.renewal_over();
             let id = L::id(&running.handle);
             let why = match renewed {
-                Ok(Ok(renewed)) => return running.renewed(renewed),
+                Ok(Ok(renewed)) => return running.renewed(renewed, before),
                 Ok(Err(Lapse::Stuck)) => Some("what it does comes to no end".to_owned()),
                 Ok(Err(Lapse::Refused(error))) => {
                     tracing::debug!(id, error, "a lease is refused");

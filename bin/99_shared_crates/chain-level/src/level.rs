@@ -30,6 +30,9 @@ pub trait Level: Clone + Send + Sync + 'static {
     const CAN_BE_ENDED_BY_REQUESTS: bool = false;
     /// Whether such a process can go on with a stream that another one has begun.
     const CAN_CONTINUE: bool = false;
+    /// Whether a request may be put to one of several, so that another one is asked where one has too
+    /// little memory.
+    const CHOOSES: bool = false;
 
     /// The process's own name, by which it is found again when its stream broke.
     fn id(handle: &Self::Handle) -> &str;
@@ -80,13 +83,26 @@ pub trait Level: Clone + Send + Sync + 'static {
         Held::new(busy.into(), Self::CAN_BE_ENDED_BY_REQUESTS)
     }
 
-    /// The place that is to answer for a model: the one that is called like it.
+    /// The place that is to answer for a model: the one that is called like it. `None` where no other is
+    /// left than those that it is to do `without`.
     fn choose(
         &self,
         _places: &Places<Self::Handle>,
         model: &str,
-    ) -> impl Future<Output = String> + Send {
-        future::ready(model.to_owned())
+        without: &[String],
+    ) -> impl Future<Output = Option<String>> + Send {
+        future::ready(without.is_empty().then(|| model.to_owned()))
+    }
+
+    /// How many processes the machine of such processes has ended so far because it had no memory left. The
+    /// end of one while that grows is not taken for a request's doing.
+    fn memory_kills(&self) -> u64 {
+        0
+    }
+
+    /// What a new process could use there now, in bytes; `None` where it does not tell.
+    fn available_memory(&self) -> Option<u64> {
+        None
     }
 
     /// The places whose processes are to be there besides before the chosen one can answer for the model.

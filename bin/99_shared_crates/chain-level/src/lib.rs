@@ -12,6 +12,7 @@
 //! the id of the next level's job, and goes on reading there.
 
 mod wanted; // what a request asks for
+mod memory; // where there is none left
 mod level; // what is known of the next level
 mod gate; // who is let to a process, and in what order
 mod slot; // the place of one process

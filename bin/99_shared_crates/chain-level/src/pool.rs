@@ -13,6 +13,7 @@ use crate::{
     gate::{Pass, TooMany},
     held::Held,
     level::{Level, Place},
+    memory::Memory,
     places::Places,
     slot::{Busy, Running, Slot},
     suspect::{Seat, Suspect},
@@ -108,18 +109,24 @@ impl<L: Level> Pool<L> {
         }
     }
 
-    /// The process that is to answer for `model`, once whatever the model needs beside it is there too.
+    /// The process that is to answer for `model`, none of those in the places `without`, once whatever the
+    /// model needs beside it is there too.
     ///
     /// # Errors
     ///
-    /// As of [`Self::acquire`], and the level's where the model cannot be made ready.
+    /// As of [`Self::acquire`], and the level's where the model cannot be made ready; or no other place is
+    /// left.
     pub async fn acquire_for(
         &self,
         model: &str,
         wanted: Wanted,
+        without: &[String],
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let (level, others) = (self.level(), self.level().beside(model));
-        let name = level.choose(self.places(), model).await;
+        let name = level.choose(self.places(), model, without).await.ok_or_else(|| {
+            let message = format!("no other {} is there for `{model}`", L::PROCESS);
+            ErrorBody::new(ErrorCode::InsufficientMemory, message)
+        })?;
         if others.is_empty() {
             return self.acquire(&name, wanted).await;
         }
@@ -252,7 +259,7 @@ impl<L: Level> Pool<L> {
             .map(|running| L::id(&running.handle).to_owned())
             .collect();
         for (name, handle) in self.level().others(known).await {
-            let (slot, running) = (self.places().slot(&name), Self::running(handle));
+            let (slot, running) = (self.places().slot(&name), self.running(handle));
             // Two of one name are alive while one replaces the other.
             if slot.current().is_some() && !self.level().is_current(&running.handle).await {
                 continue;
@@ -286,12 +293,12 @@ impl<L: Level> Pool<L> {
         let brought = self.level().bring_up(place, wanted).await;
         let outcome = brought.as_ref().map(L::outcome).ok();
         self.level().metrics().brought_up(L::PROCESS, &name, outcome);
-        brought.map(Self::running)
+        brought.map(|handle| self.running(handle))
     }
 
-    fn running(handle: L::Handle) -> Arc<Running<L::Handle>> {
+    fn running(&self, handle: L::Handle) -> Arc<Running<L::Handle>> {
         let identity = L::identity(&handle).clone();
-        Running::new(handle, identity, L::is_alive)
+        Running::new(handle, identity, L::is_alive, MachineOf(self.level().clone()))
     }
 
     /// A process beside the place, which only suspects get, as many at a time as may be beside one
@@ -410,6 +417,19 @@ impl<L: Level> Pool<L> {
             }
             drop(turn);
         });
+    }
+}
+
+/// The machine of a level's processes.
+struct MachineOf<L>(L);
+
+impl<L: Level> Memory for MachineOf<L> {
+    fn kills(&self) -> u64 {
+        self.0.memory_kills()
+    }
+
+    fn available(&self) -> Option<u64> {
+        self.0.available_memory()
     }
 }
 

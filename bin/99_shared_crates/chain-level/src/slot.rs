@@ -1,7 +1,8 @@
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     gate::{Gate, Pass},
+    memory::Memory,
     suspect::{Seat, Ward},
 };
 
@@ -40,12 +42,15 @@ struct Refreshed {
 }
 
 /// A process that is believed to answer.
-#[derive(Debug)]
 pub struct Running<T> {
     pub handle: T,
     identity: Mutex<Identity>,
     /// Whether that process is alive, as its level sees it.
     alive: fn(&T, &Identity) -> bool,
+    /// Of its machine.
+    memory: Box<dyn Memory>,
+    /// How many the machine had ended for want of memory when it was last known to live.
+    kills: AtomicU64,
     /// Why nobody is to wait for it any more.
     given_up: watch::Sender<Option<String>>,
     /// Renewals of its lease, in a row, since anything came from it.
@@ -182,11 +187,14 @@ impl<T> Running<T> {
         handle: T,
         identity: Identity,
         alive: fn(&T, &Identity) -> bool,
+        memory: impl Memory + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             handle,
             identity: Mutex::new(identity),
             alive,
+            kills: AtomicU64::new(memory.kills()),
+            memory: Box::new(memory),
             given_up: watch::Sender::new(None),
             missed: AtomicU32::new(0),
             being_renewed: AtomicBool::new(false),
@@ -222,6 +230,16 @@ impl<T> Running<T> {
     /// them.
     pub(crate) fn active_at_its_end(&self) -> usize {
         *self.active_at_its_end.get_or_init(|| self.active()) as usize
+    }
+
+    /// What is told of it, where it has ended because there was no memory left.
+    pub(crate) fn starved(&self) -> Option<String> {
+        self.memory.starved_since(self.kills.load(Ordering::SeqCst))
+    }
+
+    /// How many processes its machine has ended for want of memory.
+    pub(crate) fn memory_kills(&self) -> u64 {
+        self.memory.kills()
     }
 
     /// Resolves when a request has begun or ended on it since this was called.
@@ -265,9 +283,10 @@ impl<T> Running<T> {
         self.missed.store(0, Ordering::SeqCst);
     }
 
-    /// Notes that its lease is renewed.
-    pub(crate) fn renewed(&self, Renewed { requests, by }: Renewed) {
+    /// Notes that its lease is renewed; `before` that so many processes had been ended for want of memory.
+    pub(crate) fn renewed(&self, Renewed { requests, by }: Renewed, before: u64) {
         self.missed.store(0, Ordering::SeqCst);
+        self.kills.store(before, Ordering::SeqCst);
         if let Some(by) = by {
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = by;
         }
@@ -286,6 +305,14 @@ impl<T> Running<T> {
 
     fn touch(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Running<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (handle, active) = (&self.handle, self.active());
+        let mut shown = f.debug_struct("Running");
+        shown.field("handle", handle).field("active", &active).finish_non_exhaustive()
     }
 }
 

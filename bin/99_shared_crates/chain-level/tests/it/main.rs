@@ -450,7 +450,8 @@ impl Level {
             async move {
                 let (request, guard) =
                     next.request("next", Method::POST, "/", again.failed).await?;
-                Ok(Attempt { request: request.body("{}"), at: "next".to_owned(), guard })
+                let (request, at) = (request.body("{}"), "next".to_owned());
+                Ok(Attempt { request, at, guard, elsewhere: false })
             }
         });
         begun.unwrap()
