@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use daemon_lifecycle::Identity;
+use daemon_lifecycle::{Identity, SignOfLife};
 use futures::future::BoxFuture;
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
 use rbee_config::RbeeConfig;
@@ -18,6 +18,10 @@ pub trait Hosts: fmt::Debug + Send + Sync {
 
     /// The hive if it runs, stale or not; starts nothing.
     fn find<'a>(&self, config: &'a RbeeConfig, alias: &'a str) -> Answer<'a, Option<Identity>>;
+
+    /// What the hive that serves says of itself however much it has to answer; `None` where nobody says
+    /// anything.
+    fn sign<'a>(&self, config: &'a RbeeConfig, alias: &'a str) -> Answer<'a, Option<SignOfLife>>;
 
     /// Whether the process runs what the hive's sources say now.
     fn is_current<'a>(
@@ -54,6 +58,10 @@ impl Hosts for ThisHost {
 
     fn find<'a>(&self, config: &'a RbeeConfig, alias: &'a str) -> Answer<'a, Option<Identity>> {
         Box::pin(hive_lifecycle::find_hive(config, alias))
+    }
+
+    fn sign<'a>(&self, config: &'a RbeeConfig, alias: &'a str) -> Answer<'a, Option<SignOfLife>> {
+        Box::pin(hive_lifecycle::hive_sign(config, alias))
     }
 
     fn is_current<'a>(

@@ -1,9 +1,9 @@
 use chain_level::{Slot, to_its_end};
-use daemon_lifecycle::{Outcome, Waits};
+use daemon_lifecycle::{Outcome, SignOfLife, Waits};
 use futures::TryFutureExt as _;
 use hive_lifecycle::{HiveStartRequest, HiveStartResponse};
 use narration_core::{Level, Narration};
-use rbee_api::ErrorBody;
+use rbee_api::{ErrorBody, causes};
 
 use super::{HiveHandle, Hives};
 use crate::failure;
@@ -33,6 +33,13 @@ impl Hives {
         let hive = HiveHandle { alias, identity, outcome, way: self.0.here.at(base_url) };
         narrate(&hive, before.as_deref());
         Ok(hive)
+    }
+
+    /// What a hive on this host says of itself past its listener; `None` where that cannot be had.
+    pub(super) async fn sign(&self, alias: &str) -> Option<SignOfLife> {
+        let sign = self.0.hosts.sign(&self.config(), alias).await;
+        sign.inspect_err(|error| tracing::debug!(error = causes(error), alias, "no sign of life"))
+            .ok()?
     }
 
     /// The hive if it runs, stale or not; starts nothing.

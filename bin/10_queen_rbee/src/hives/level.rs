@@ -2,7 +2,7 @@ use chain_daemon::HIVE;
 use chain_level::{
     Busy, Completion, Lapse, Level, Metrics, Place, Places, Reached, Renewed, Running, Wanted,
 };
-use daemon_lifecycle::{Identity, Outcome};
+use daemon_lifecycle::{Identity, Outcome, SignOfLife};
 use rbee_api::{ErrorBody, HEADER_MODELS, Health, Hive, ModelReach, Status, paths};
 use reqwest::{Method, RequestBuilder};
 
@@ -125,12 +125,19 @@ impl Level for Hives {
         self.asked(hive, &running.handle).await
     }
 
-    /// Whichever generation of the hive serves answers.
+    /// Whichever generation of the hive serves answers: one that is here past its listener, so that no load
+    /// on that keeps it from answering.
     async fn renew(&self, hive: &HiveHandle) -> Result<Renewed, Lapse> {
         let asked = self.get::<Health>(hive, paths::HEALTH);
         let health = match &hive.way.elsewhere {
             Some(elsewhere) => Self::renewed(elsewhere, asked).await?,
-            None => asked.await.map_err(|body| Lapse::Refused(body.error.message))?,
+            None => match self.sign(&hive.alias).await {
+                Some(SignOfLife { is_stuck: true, .. }) => return Err(Lapse::Stuck),
+                Some(SignOfLife { identity, .. }) => {
+                    return Ok(Renewed { requests: 0, by: Some(identity) });
+                }
+                None => asked.await.map_err(|body| Lapse::Refused(body.error.message))?,
+            },
         };
         let Health { instance_id, pid, start_time, exe_hash, .. } = health;
         let by = Identity { instance_id, pid, start_time, exe_hash, ..hive.identity.clone() };

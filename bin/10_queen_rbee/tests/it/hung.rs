@@ -36,6 +36,35 @@ async fn a_hive_that_says_that_it_is_stuck_is_ended() {
     assert_eq!(hive.starts(), 2);
 }
 
+/// As one does that has more connections than it comes to answer.
+#[tokio::test]
+async fn a_hive_that_answers_no_request_and_says_past_its_listener_that_it_lives_is_not_ended() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, Reply::stream(CHUNKS));
+    world.post("/v1/chat/completions", &[], STREAM).await;
+    hive.hangs();
+    hive.gives_signs(false);
+    tokio::select! {
+        never = world.keep_hives(ROUND) => never,
+        () = hive.has_given_signs(9) => {}
+    }
+    assert_eq!((hive.ended(), hive.seen("GET /health").len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_hive_that_says_past_its_listener_that_it_is_stuck_is_ended() {
+    let (world, hive) = World::one().await;
+    hive.on(CHAT, Reply::stream(CHUNKS));
+    world.post("/v1/chat/completions", &[], STREAM).await;
+    hive.gives_signs(true);
+    tokio::select! {
+        never = world.keep_hives(ROUND) => never,
+        () = hive.is_ended() => {}
+    }
+    assert_eq!(world.post("/v1/chat/completions", &[], STREAM).await.body, CHUNKS);
+    assert_eq!(hive.starts(), 2);
+}
+
 #[tokio::test]
 async fn a_hive_that_answers_whatever_it_says_is_not_ended() {
     for reply in [Reply::json(500, "<html>"), Reply::json(200, "{}"), Reply::json(401, "{}")] {

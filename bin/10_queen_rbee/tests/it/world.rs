@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use chain_level::{Metrics, Told};
-use daemon_lifecycle::{Daemon, Identity, Outcome};
+use daemon_lifecycle::{Daemon, Identity, Outcome, SignOfLife};
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use hive_lifecycle::{Error, HiveStartRequest, HiveStartResponse};
 use job_journal::{Accepted, Bounds, JobJournal, Keep};
@@ -63,6 +63,10 @@ struct Script {
     broken: AtomicBool,
     ended: watch::Sender<usize>,
     hung: watch::Sender<bool>,
+    /// Whether it is stuck, as it says past its listener; `None` is one that says nothing there.
+    sign: Mutex<Option<bool>>,
+    /// How often it was asked for that.
+    signs: watch::Sender<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -202,6 +206,8 @@ impl Hive {
             broken: AtomicBool::new(false),
             ended: watch::Sender::new(0),
             hung: watch::Sender::new(false),
+            sign: Mutex::default(),
+            signs: watch::Sender::new(0),
         });
         let answering = Arc::clone(&script);
         let answer = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
@@ -251,6 +257,16 @@ impl Hive {
     /// Its streams begin and say nothing more, and nothing else is answered, until it is started again.
     pub(crate) fn hangs(&self) {
         self.0.hung.send_replace(true);
+    }
+
+    /// Past its listener it says from now on whether it is stuck.
+    pub(crate) fn gives_signs(&self, is_stuck: bool) {
+        *self.0.sign.lock().unwrap() = Some(is_stuck);
+    }
+
+    /// Waits until it was asked for a sign of life that often.
+    pub(crate) async fn has_given_signs(&self, times: usize) {
+        until(&self.0.signs, |signs| *signs >= times).await;
     }
 
     /// How often it was ended because it hung.
@@ -393,6 +409,18 @@ impl Hosts for Hosted {
         let script = &self.0[alias].0;
         let found = script.running.load(SeqCst).then(|| script.identity.clone());
         Box::pin(async { Ok(found) })
+    }
+
+    fn sign<'a>(
+        &self,
+        _: &'a RbeeConfig,
+        alias: &'a str,
+    ) -> BoxFuture<'a, Result<Option<SignOfLife>, Error>> {
+        let script = &self.0[alias].0;
+        script.signs.send_modify(|signs| *signs += 1);
+        let sign = *script.sign.lock().unwrap();
+        let identity = script.identity.clone();
+        Box::pin(async move { Ok(sign.map(|is_stuck| SignOfLife { identity, is_stuck })) })
     }
 
     fn is_current<'a>(

@@ -15,6 +15,7 @@ pub use crate::{
         execute_hive_start, // (HiveStartRequest, Arc<RbeeConfig>) -> HiveStartResponse
         find_hive,          // (&RbeeConfig, alias) -> Option<Identity>
         hive_is_current,    // is this process what the sources say now?
+        hive_sign,          // (&RbeeConfig, alias) -> Option<SignOfLife>
     },
     stop::execute_hive_stop, // (&RbeeConfig, alias, now) -> names of what was stopped
 };

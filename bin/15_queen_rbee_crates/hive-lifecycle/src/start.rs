@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use chain_daemon::{HIVE, InstanceName, Spec};
-use daemon_lifecycle::{DaemonManager, Identity, Outcome, Waits, instances};
+use daemon_lifecycle::{DaemonManager, Identity, Outcome, SignOfLife, Waits, instances};
 use rbee_config::{HiveEntry, RbeeConfig};
 
 use crate::Error;
@@ -58,6 +58,18 @@ pub async fn find_hive(config: &RbeeConfig, alias: &str) -> Result<Option<Identi
     let hive = config.hive(Some(alias)).map_err(Error::UnknownHive)?;
     let failed = |error| Error::Find { alias: hive.alias.clone(), source: Box::new(error) };
     manager(config, hive).map_err(failed)?.running().await.map_err(failed)
+}
+
+/// What the hive `alias` that serves says of itself however much it has to answer; `None` where none is
+/// there, or it is silent.
+///
+/// # Errors
+///
+/// As [`find_hive`].
+pub async fn hive_sign(config: &RbeeConfig, alias: &str) -> Result<Option<SignOfLife>, Error> {
+    let hive = config.hive(Some(alias)).map_err(Error::UnknownHive)?;
+    let failed = |error| Error::Find { alias: hive.alias.clone(), source: Box::new(error) };
+    manager(config, hive).map_err(failed)?.sign_of_life().await.map_err(failed)
 }
 
 /// Whether the process `identity` runs what the hive's sources say now.

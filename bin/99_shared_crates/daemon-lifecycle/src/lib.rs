@@ -103,13 +103,13 @@ pub use auto_update::Hurry;
 
 pub use crate::{
     daemon::{
-        Beside, Connection, Daemon, Handshake, HttpService, Listener, Shaking, Shutdown,
+        Beside, Connection, Daemon, Handshake, HttpService, Listener, Pulse, Shaking, Shutdown,
         ShutdownReason, ShutdownSignal, Stream, TcpListener, UnixListener, Work,
     },
     descriptor::{is_own, receive_descriptor, send_descriptor},
     error::{Error, LogTail},
     identity::Identity,
-    manager::DaemonManager,
+    manager::{DaemonManager, SignOfLife},
     process::memory_bytes,
     program::{Member, Program},
     quarantine::wait_after,

@@ -11,6 +11,7 @@ use crate::{
     client::Unwell,
     identity::hash_file,
     instance::{GOOD_FILE, Good},
+    protocol::Hello,
     spec::{Run, Sources, Spec, UpdatePolicy, Waits},
     starter::{
         find, running,
@@ -18,6 +19,14 @@ use crate::{
         stop, supervise, update,
     },
 };
+
+/// What a daemon says however much it has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignOfLife {
+    pub identity: Identity,
+    /// Whether none of its tasks has come to its turn since it was asked for several times.
+    pub is_stuck: bool,
+}
 
 /// How one daemon is started, kept up to date, replaced and stopped.
 ///
@@ -267,6 +276,14 @@ impl DaemonManager {
     pub async fn running(&self) -> Result<Option<Identity>, Error> {
         let instance = self.spec.instance()?;
         Ok(running::answering(&instance).await.map(|hello| hello.identity))
+    }
+
+    /// What the daemon that serves says of itself on a thread of its own, so that no load on it keeps
+    /// whoever asks waiting. `None` where none is there, or it is silent for two seconds.
+    pub async fn sign_of_life(&self) -> Result<Option<SignOfLife>, Error> {
+        let instance = self.spec.instance()?;
+        let hello = running::answering(&instance).await;
+        Ok(hello.map(|Hello { identity, is_stuck, .. }| SignOfLife { identity, is_stuck }))
     }
 
     /// Whether `running` is alive and runs what the sources and the arguments say now.

@@ -158,6 +158,9 @@ pub(crate) struct Hello {
     /// Whether it goes on standing by when a newer one replaces the one on probation.
     #[serde(default)]
     pub(crate) hands_on: bool,
+    /// Whether its threads that serve have come to nothing since they were asked for several times.
+    #[serde(default)]
+    pub(crate) is_stuck: bool,
 }
 
 pub(crate) fn to_line<T: Serialize>(message: &T) -> Vec<u8> {

@@ -7,7 +7,6 @@
 
 mod defaults; // what requests have where they say nothing
 mod lease; // how long an unused worker stays
-mod pulse; // whether tasks come to their turns
 mod service; // the routes
 
 pub use crate::{

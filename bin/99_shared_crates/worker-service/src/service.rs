@@ -7,6 +7,7 @@ use axum::{
     response::Response,
     routing::{delete, get, post},
 };
+use daemon_lifecycle::Pulse;
 use http_guard::{ApiError, ApiPath};
 use job_server::{
     JobId, JobServer, JobWriter, Limits,
@@ -14,7 +15,7 @@ use job_server::{
 };
 use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, Lease as Renewed, Status, paths};
 
-use crate::{Hold, Lease, pulse::Pulse};
+use crate::{Hold, Lease};
 
 /// How long a stream waits for a reader who asked for ids to come back before it is cancelled.
 const RECONNECT_GRACE: Duration = Duration::from_secs(15);

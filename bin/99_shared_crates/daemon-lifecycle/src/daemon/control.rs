@@ -175,7 +175,7 @@ async fn answer(core: Arc<Core>, listener: StdUnixListener) {
 async fn converse(core: &Arc<Core>, mut control: Connection) -> io::Result<()> {
     while let Some(request) = control.next().await? {
         match request {
-            Request::Hello => control.send(&Reply::Hello(core.hello())).await?,
+            Request::Hello => control.send(&Reply::Hello(core.hello_said())).await?,
             Request::Stop { drain_ms } => {
                 core.begin_shutdown(ShutdownReason::Stop, Duration::from_millis(drain_ms));
                 // Whoever asked may want to listen there next.

@@ -3,7 +3,7 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     phase::{self, Event, Phase, Shutdown, ShutdownReason},
+    pulse::Pulse,
     session::{Session, Successor},
     shutdown::ShutdownSignal,
 };
@@ -84,6 +85,8 @@ pub(super) struct Core {
     pub(super) accepting: watch::Sender<usize>,
     /// How many servers run.
     pub(super) servers: watch::Sender<usize>,
+    /// Of the threads that serve.
+    pub(super) pulse: OnceLock<Arc<Pulse>>,
     /// What a generation that was replaced stays for, besides its connections.
     pub(super) work: TaskTracker,
 }
@@ -115,6 +118,7 @@ impl Core {
             forgotten: AtomicBool::new(false),
             accepting: watch::Sender::new(0),
             servers: watch::Sender::new(0),
+            pulse: OnceLock::new(),
             work,
         }
     }
@@ -135,7 +139,17 @@ impl Core {
             state: self.phase().state(),
             hands_over: !lock(&self.held).is_empty(),
             hands_on: true,
+            is_stuck: false,
         }
+    }
+
+    /// The same for whoever asks from outside, and may ask again because of it.
+    pub(super) fn hello_said(&self) -> Hello {
+        let is_stuck = self.pulse.get().is_some_and(|pulse| pulse.has_stopped());
+        if is_stuck {
+            tracing::error!("no task has come to its turn for some time");
+        }
+        Hello { is_stuck, ..self.hello() }
     }
 
     pub(super) fn predecessor_generation(&self) -> Option<u64> {

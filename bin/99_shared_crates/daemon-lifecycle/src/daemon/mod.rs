@@ -18,12 +18,14 @@ mod shutdown; // when it is to end
 mod service; // what answers
 mod serve; // HTTP on a listener
 mod beside; // HTTP on the lifecycle thread
+mod pulse; // whether tasks come to their turns
 mod successor; // from the generation before
 
 pub use self::{
     beside::Beside,
     listener::{Connection, Handshake, Listener, Shaking, Stream, TcpListener, UnixListener},
     phase::{Shutdown, ShutdownReason},
+    pulse::Pulse,
     service::HttpService,
     shutdown::ShutdownSignal,
 };

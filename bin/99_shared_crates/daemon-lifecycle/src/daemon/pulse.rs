@@ -17,9 +17,10 @@ const MISSES: u32 = 4;
 /// Whoever asks again sooner than this asks once: what was held up together is asked together.
 const APART: Duration = Duration::from_secs(1);
 
-/// Beats as long as tasks come to their turns.
+/// Beats as long as tasks come to their turns: for whoever answers on another thread for those that
+/// serve.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub struct Pulse {
     beats: AtomicU64,
     asked: Mutex<Asked>,
 }
@@ -33,7 +34,7 @@ struct Asked {
 
 impl Pulse {
     /// One that is beaten by a task beside the caller's, until it is dropped.
-    pub(crate) fn start() -> Arc<Self> {
+    pub fn start() -> Arc<Self> {
         let asked = Mutex::new(Asked { beats: 0, missed: 0, at: Instant::now() });
         let pulse = Arc::new(Self { beats: AtomicU64::new(0), asked });
         tokio::spawn(beat(Arc::downgrade(&pulse)));
@@ -42,7 +43,7 @@ impl Pulse {
 
     /// Whether it has stopped, as far as that can be told: a process that was stopped as a whole, or
     /// that the machine gives little time, is none the worse for it.
-    pub(crate) fn has_stopped(&self) -> bool {
+    pub fn has_stopped(&self) -> bool {
         self.has_stopped_at(Instant::now())
     }
 

@@ -28,6 +28,7 @@ use super::{
     listener::{Connection, Kind, Listener},
     open::Open,
     phase::ShutdownReason,
+    pulse::Pulse,
     service::HttpService,
     shutdown,
 };
@@ -81,6 +82,7 @@ where
     S: HttpService,
 {
     core.servers.send_modify(|servers| *servers += 1);
+    core.pulse.get_or_init(Pulse::start);
     let (ending, seen) = watch::channel(Ending::NotYet);
     let connections = Connections {
         tracker: TaskTracker::new(),

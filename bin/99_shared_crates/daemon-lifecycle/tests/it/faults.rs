@@ -159,6 +159,26 @@ async fn a_daemon_that_is_too_busy_to_answer_requests_answers_those_beside_its_w
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_too_busy_to_answer_requests_says_that_it_lives_and_is_stuck() {
+    let world = World::new(json!({ "version": "1", "starve": true }));
+    let manager = world.manager().without_health_check();
+    assert_eq!(manager.sign_of_life().await.unwrap(), None);
+    let daemon = manager.spawn().await.unwrap();
+    let sign = manager.sign_of_life().await.unwrap().unwrap();
+    assert_eq!((&sign.identity, sign.is_stuck), (daemon.identity(), false));
+    let is_stuck = async || manager.sign_of_life().await.unwrap().unwrap().is_stuck;
+    eventually("it says that it is stuck", is_stuck).await;
+    world.finish().await;
+
+    let world = World::new(json!({ "version": "1" }));
+    world.manager().spawn().await.unwrap();
+    for _ in 0..9 {
+        assert!(!world.manager().sign_of_life().await.unwrap().unwrap().is_stuck);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_socket_beside_the_work_goes_with_its_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("beside.sock");
