@@ -181,6 +181,14 @@ impl Core {
         lock(&self.held).push(Held { requested, local, fd });
     }
 
+    /// Keeps this one in the place of that which was bound for `address`, if it is kept still.
+    pub(super) fn hold_instead(&self, address: &str, fd: OwnedFd) {
+        let mut held = lock(&self.held);
+        if let Some(held) = held.iter_mut().find(|held| held.requested == address) {
+            held.fd = fd;
+        }
+    }
+
     /// A copy of the listener that was bound for `address`.
     pub(super) fn held(&self, address: &str) -> Option<OwnedFd> {
         lock(&self.held)

@@ -56,7 +56,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(super) enum Kind {
     Tcp(net::TcpListener),
     /// With its socket file, where that is this daemon's to keep.
-    Unix(net::UnixListener, Option<PathBuf>),
+    Unix(net::UnixListener, Option<SocketFile>),
+}
+
+/// A file that is made anew where it is removed.
+#[derive(Debug, Clone)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Whether generations hand the listener on: the one that serves keeps the file.
+    is_shared: bool,
 }
 
 /// A TCP listener: bound freshly, or taken over from the generation before.
@@ -80,8 +88,7 @@ impl TcpListener {
 #[derive(Debug)]
 pub struct UnixListener {
     pub(super) listener: net::UnixListener,
-    /// Where it is nobody else's: a file that is removed is made anew.
-    own: Option<PathBuf>,
+    file: SocketFile,
 }
 
 impl UnixListener {
@@ -98,18 +105,27 @@ impl UnixListener {
             }
             other => other?,
         };
-        Ok(Self { listener, own: Some(path.to_owned()) })
+        let file = SocketFile { path: path.to_owned(), is_shared: false };
+        Ok(Self { listener, file })
     }
 
-    /// The same to be handed over, so that the file belongs to no one generation.
+    /// The same to be handed over.
     pub(super) fn bind_shared(path: &Path) -> io::Result<Self> {
-        Ok(Self { own: None, ..Self::bind(path)? })
+        Ok(Self { file: SocketFile::shared(path), ..Self::bind(path)? })
     }
 
-    pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+    /// Of the generation before, which has bound it to `path`.
+    pub(super) fn from_fd(fd: OwnedFd, path: &Path) -> io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::from(fd);
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: net::UnixListener::from_std(listener)?, own: None })
+        let listener = net::UnixListener::from_std(listener)?;
+        Ok(Self { listener, file: SocketFile::shared(path) })
+    }
+}
+
+impl SocketFile {
+    fn shared(path: &Path) -> Self {
+        Self { path: path.to_owned(), is_shared: true }
     }
 }
 
@@ -125,9 +141,18 @@ impl Listener {
         Self { kind, handshake: None }
     }
 
+    /// With the path of its socket file, where it is one that generations hand on.
+    pub(super) fn shared(&self) -> Option<(&net::UnixListener, &Path)> {
+        match &self.kind {
+            Kind::Unix(listener, Some(file)) if file.is_shared => Some((listener, &file.path)),
+            Kind::Unix(..) | Kind::Tcp(_) => None,
+        }
+    }
+
     /// Waits until the socket file is gone, as after a cleaner, and binds it anew.
     pub(super) async fn anew(&self) -> Self {
-        let Kind::Unix(_, Some(path)) = &self.kind else { return std::future::pending().await };
+        let Kind::Unix(_, Some(file)) = &self.kind else { return std::future::pending().await };
+        let path = &file.path;
         loop {
             tokio::time::sleep(FILE_CHECK).await;
             if path.exists() {
@@ -137,7 +162,7 @@ impl Listener {
                 std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
             });
             match folder.transpose().and_then(|_| UnixListener::bind(path)) {
-                Ok(bound) => return bound.into(),
+                Ok(bound) => return UnixListener { file: file.clone(), ..bound }.into(),
                 Err(error) => tracing::warn!(%error, "cannot be reached, its socket was removed"),
             }
         }
@@ -152,7 +177,7 @@ impl From<TcpListener> for Listener {
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self::of(Kind::Unix(listener.listener, listener.own))
+        Self::of(Kind::Unix(listener.listener, Some(listener.file)))
     }
 }
 

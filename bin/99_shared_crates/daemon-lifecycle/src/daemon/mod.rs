@@ -143,11 +143,11 @@ impl Daemon {
 
     /// Listens on the Unix socket at `path`, as [`Self::listen_tcp`] does at an address: with the
     /// generation before running, on its very listener; otherwise over a socket file that nobody
-    /// answers on.
+    /// answers on. The generation that serves makes the file anew where it is removed.
     pub async fn listen_unix_shared(&self, path: &Path) -> Result<UnixListener, Error> {
         let address = path.display().to_string();
         let (bound, fault) = match self.inherited(address.clone()).await {
-            Ok(Some(fd)) => (UnixListener::from_fd(fd), Fault::Other),
+            Ok(Some(fd)) => (UnixListener::from_fd(fd, path), Fault::Other),
             Ok(None) => (UnixListener::bind_shared(path), Fault::Own),
             Err(error) => (Err(error), Fault::Other),
         };

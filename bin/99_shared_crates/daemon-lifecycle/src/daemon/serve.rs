@@ -1,6 +1,7 @@
 use std::{
     future::ready,
     io,
+    os::fd::AsFd as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,7 +28,7 @@ use super::{
     descriptors,
     listener::{Connection, Kind, Listener},
     open::Open,
-    phase::ShutdownReason,
+    phase::{Phase, ShutdownReason},
     pulse::Pulse,
     service::HttpService,
     shutdown,
@@ -129,7 +130,13 @@ async fn accept<F, S>(
         tokio::select! {
             biased;
             _ = phases.changed() => {}
-            anew = listener.anew(), if phase.accepts() => listener = anew,
+            // While a next generation has copies of the one that it is to serve on, that one is to stay.
+            anew = listener.anew(),
+                if phase == Phase::Serving || phase.accepts() && listener.shared().is_none() =>
+            {
+                keep_shared(core, &anew);
+                listener = anew;
+            }
             Some(stream) = from_starter(core) => {
                 connections.answer_once(stream, service_for(Connection::Unix));
             }
@@ -151,6 +158,15 @@ async fn accept<F, S>(
                 }
             },
         }
+    }
+}
+
+/// The next generation is to have the listener to which the file leads now.
+fn keep_shared(core: &Core, listener: &Listener) {
+    let Some((listener, path)) = listener.shared() else { return };
+    match listener.as_fd().try_clone_to_owned() {
+        Ok(copy) => core.hold_instead(&path.display().to_string(), copy),
+        Err(error) => tracing::error!(%error, "a socket that was made anew is not handed over"),
     }
 }
 

@@ -144,3 +144,25 @@ async fn a_socket_that_a_daemon_serves_on_is_made_anew() {
     assert_eq!(world.processes(), [daemon.id()]);
     world.finish().await;
 }
+
+#[tokio::test]
+async fn a_socket_that_generations_share_is_made_anew_and_handed_on() {
+    let world = World::new(json!({ "version": "old" }));
+    let socket = world.dir().join("sockets/w.sock");
+    fs::create_dir(socket.parent().unwrap()).unwrap();
+    let path = socket.to_str().unwrap();
+    let manager = world.manager_with(&["--unix-shared", path]);
+    let old = manager.spawn().await.unwrap();
+    let answers = async || tokio::net::UnixStream::connect(&socket).await.is_ok();
+    remove(socket.parent().unwrap());
+    eventually("it can be reached", answers).await;
+    assert_eq!(who(path).await, ("old".to_owned(), old.id()));
+    world.install(json!({ "version": "new" }));
+    let new = manager.spawn().await.unwrap();
+    assert_eq!(who(path).await, ("new".to_owned(), new.id()));
+    // By one that it was handed to.
+    remove(socket.parent().unwrap());
+    eventually("the next one can be reached", answers).await;
+    assert_eq!(who(path).await, ("new".to_owned(), new.id()));
+    world.finish().await;
+}
