@@ -1,6 +1,6 @@
 //! Other machines on which something is not as it mostly is.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use chain_tests::{Chain, Disk, Elsewhere, Machines, Run};
 
@@ -47,8 +47,9 @@ fn a_machine_that_does_what_it_likes_is_served_from_or_told_why_not() {
     let odd = machines.add_with("odd", &greets);
     let forced = machines.add_with("forced", "ForceCommand echo go away\n");
     let closed = machines.add_with("closed", "AllowStreamLocalForwarding no\n");
+    let other = machines.add_with("other", &has_no_glibc(&chain.home().join("other")));
     let [full, locked] = ["full", "locked"].map(|name| machines.add(name));
-    configure(&chain, &[&odd, &forced, &closed, &full, &locked]);
+    configure(&chain, &[&odd, &forced, &closed, &other, &full, &locked]);
 
     let run = chain.succeed(&["infer", "one two"]);
     assert_eq!(run.stdout.trim_end(), "one two", "{}", run.stderr);
@@ -61,6 +62,10 @@ fn a_machine_that_does_what_it_likes_is_served_from_or_told_why_not() {
     let run = chain.rbee(&["hive", "start", "closed"]);
     refused(&run, &["`closed`", "AllowStreamLocalForwarding"]);
     assert_eq!(closed.processes(), [], "nobody could reach it");
+
+    let run = chain.rbee(&["hive", "install", "other"]);
+    refused(&run, &["`other`", "it has no glibc, and what is built here needs glibc"]);
+    assert!(!other.hive_home().exists(), "nothing is brought to it");
 
     let (Some(disk), Some(still)) = (Disk::at(&full.home()), Disk::at(&locked.home())) else {
         return skipped("nothing can be mounted, so no full disk was tried");
@@ -89,6 +94,16 @@ fn a_machine_that_does_what_it_likes_is_served_from_or_told_why_not() {
     chain.succeed(&["hive", "update", "full"]);
     assert_ne!(full.pid("rbee-hive"), hive);
     chain.succeed(&["hive", "stop", "full"]);
+}
+
+/// What has a machine say, by a program in `folder`, what one says that has another libc than glibc.
+fn has_no_glibc(folder: &Path) -> String {
+    fs::create_dir(folder).unwrap();
+    let getconf = folder.join("getconf");
+    fs::write(&getconf, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(getconf, fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = folder.display();
+    format!("ForceCommand export PATH={folder}:$PATH; exec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n")
 }
 
 /// How many there are in a folder and in those below it.

@@ -74,14 +74,23 @@ impl Elsewhere {
         let machine = self.machine(config, alias)?;
         let _turn = machine.turn.lock().await;
         let connected = machine.connect().await?;
-        let built = built(config, alias, waits).await?;
-        let brought = machine.bring(&connected, &built, &config.models.default).await;
-        if let Err(error) = brought {
-            // What runs there goes on with what it has.
-            let Ok(Some(hive)) = machine.find(&connected).await else { return Err(error) };
-            let outcome = Outcome::Stale { build_error: causes(&error) };
-            return Ok(HiveElsewhere { outcome, ..hive });
-        }
+        let brought = match machine.suits(&connected) {
+            Ok(()) => {
+                let built = built(config, alias, waits).await?;
+                let brought = machine.bring(&connected, &built, &config.models.default).await;
+                brought.map(|_| built)
+            }
+            Err(error) => Err(error),
+        };
+        let built = match brought {
+            Ok(built) => built,
+            Err(error) => {
+                // What runs there goes on with what it has.
+                let Ok(Some(hive)) = machine.find(&connected).await else { return Err(error) };
+                let outcome = Outcome::Stale { build_error: causes(&error) };
+                return Ok(HiveElsewhere { outcome, ..hive });
+            }
+        };
         let script = connected.layout.start(&built.hive.hash);
         let said = machine.ask_for(START_LIMIT, &connected, "starting the hive", &script).await?;
         let hive = machine.hive(&connected, said)?;
@@ -113,6 +122,7 @@ impl Elsewhere {
         let machine = self.machine(config, alias)?;
         let _turn = machine.turn.lock().await;
         let connected = machine.connect().await?;
+        machine.suits(&connected)?;
         let built = built(config, alias, Waits::Person).await?;
         let pushed_bytes = machine.bring(&connected, &built, &config.models.default).await?;
         Ok(Installed { host: machine.host().to_owned(), pushed_bytes })

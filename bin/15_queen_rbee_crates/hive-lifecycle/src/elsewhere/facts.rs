@@ -14,7 +14,7 @@ const INSTRUCTIONS: [&str; 22] = [
 pub(super) struct Facts {
     system: String,
     architecture: String,
-    /// Such as `glibc 2.36`; empty where there is another, or none.
+    /// Such as `glibc 2.36` or `musl 1.2.5`; empty where there is another, or none.
     libc: String,
     pub(super) home: String,
     instructions: String,
@@ -22,7 +22,9 @@ pub(super) struct Facts {
 
 /// Writes what [`Facts::read`] reads.
 pub(super) const SCRIPT: &str = "echo \"system=$(uname -s)\"; echo \"architecture=$(uname -m)\"; \
-    echo \"libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)\"; echo \"home=$HOME\"; \
+    echo \"libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || for loader in /lib/ld-musl-*; do \
+    [ -x \"$loader\" ] && echo \"musl $(\"$loader\" 2>&1 | sed -n 's/^Version //p')\"; done)\"; \
+    echo \"home=$HOME\"; \
     echo \"instructions=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null)\"";
 
 impl Facts {
@@ -69,8 +71,10 @@ impl Facts {
             return Some("it says no home directory for this user".to_owned());
         }
         if cfg!(target_env = "gnu") && !self.libc.starts_with("glibc") {
-            let why = "it has no glibc, and what is built here needs one of at least this machine's version";
-            return Some(why.to_owned());
+            let has = if self.libc.is_empty() { "no glibc" } else { &self.libc };
+            return Some(format!(
+                "it has {has}, and what is built here needs glibc, of this machine's version or a later one"
+            ));
         }
         let has = |facts: &Self, instruction: &str| {
             facts.instructions.split_ascii_whitespace().any(|word| word == instruction)
@@ -147,7 +151,12 @@ mod tests {
         let homeless = Facts { home: String::new(), ..there() };
         assert!(refusal(homeless).contains("no home"));
         if cfg!(target_env = "gnu") {
-            assert!(refusal(Facts { libc: String::new(), ..there() }).contains("glibc"));
+            assert!(refusal(Facts { libc: String::new(), ..there() }).contains("it has no glibc"));
+            let musl = refusal(Facts { libc: "musl 1.2.5".into(), ..there() });
+            assert!(
+                musl.contains("it has musl 1.2.5, and what is built here needs glibc"),
+                "{musl}"
+            );
         }
     }
 

@@ -130,6 +130,14 @@ impl Machine {
         *self.known() = Known::default();
     }
 
+    /// Refuses a machine on which nothing that is built here runs.
+    pub(super) fn suits(&self, connected: &Connected) -> Result<(), Error> {
+        match connected.facts.refuses(&Facts::here()) {
+            Some(why) => Err(self.unsupported(why)),
+            None => Ok(()),
+        }
+    }
+
     /// Brings there what is missing of what was built, and makes it what is used; says how much that
     /// was.
     pub(super) async fn bring(
@@ -138,9 +146,6 @@ impl Machine {
         built: &Built,
         default_model: &str,
     ) -> Result<u64, Error> {
-        if let Some(why) = connected.facts.refuses(&Facts::here()) {
-            return Err(self.unsupported(why));
-        }
         let list = self.run(connected, "looking what is there", &connected.layout.list()).await?;
         let mut missing = vec![(HIVE.name, &built.hive), (LLAMACPP_WORKER.name, &built.worker)];
         missing.retain(|(name, binary)| {
