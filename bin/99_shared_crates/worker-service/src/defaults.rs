@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_chat_without_a_system_message_is_given_one() {
         let user = r#"{"role":"user","content":"Hi"}"#;
-        let given = r#"{"content":"Be brief.","role":"system"}"#;
+        let given = r#"{"role":"system","content":"Be brief."}"#;
         let messages = |asked, messages: &str| {
             let request = filled(asked, &format!(r#"{{"messages":{messages}}}"#));
             let request: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&request).unwrap();

@@ -4,6 +4,10 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,11 +33,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Requests are answered on a socket of their own for as long as this lives and the daemon is not to end.
 #[derive(Debug)]
 pub struct Beside {
+    file: Arc<SocketFile>,
     _answering: AbortOnDropHandle<()>,
 }
 
-/// Removed when this is dropped.
-struct SocketFile(PathBuf);
+/// Removed once, while somebody still listens: what is there later may be the next daemon's.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    is_gone: AtomicBool,
+}
 
 impl Beside {
     /// To be called on the lifecycle thread.
@@ -43,23 +52,32 @@ impl Beside {
         service: S,
         end: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
-        let path = path.to_owned();
+        let file = Arc::new(SocketFile { path: path.to_owned(), is_gone: AtomicBool::new(false) });
+        let of_task = Arc::clone(&file);
         let answering = tokio::spawn(async move {
             let mut answering = pin!(answer(listener, service));
-            // Dropped first: what is there once nobody listens any more may be the next daemon's.
-            let _file = SocketFile(path);
             tokio::select! {
                 () = &mut answering => {}
                 () = end => {}
             }
+            of_task.remove();
         });
-        Self { _answering: AbortOnDropHandle::new(answering) }
+        Self { file, _answering: AbortOnDropHandle::new(answering) }
     }
 }
 
-impl Drop for SocketFile {
+/// The process may end before its lifecycle thread has heard of that.
+impl Drop for Beside {
     fn drop(&mut self) {
-        instance::remove(&self.0);
+        self.file.remove();
+    }
+}
+
+impl SocketFile {
+    fn remove(&self) {
+        if !self.is_gone.swap(true, Ordering::Relaxed) {
+            instance::remove(&self.path);
+        }
     }
 }
 
