@@ -10,8 +10,9 @@ use std::{
 
 use crate::instance::Instance;
 
-/// A folder that changed this short a time ago may be on its way to being removed.
-const RESTS_AFTER: Duration = Duration::from_millis(200);
+/// A folder that changed this short a time ago may be on its way to being removed, by a process that a busy
+/// machine keeps waiting between two of its files.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
 
 /// Copies of the files that say which binaries served well and which failed.
 #[derive(Debug, Default)]

@@ -119,10 +119,10 @@ async fn a_binary_that_failed_is_not_tried_again_for_it() {
     let tried = manager.spawn().await.unwrap();
     assert!(matches!(tried.outcome(), Outcome::Replaced { .. }), "{tried:?}");
     eventually("it is rolled back", async || world.processes() == [good.id()]).await;
-    // Four of the looks that the daemon takes at its files.
+    // Four of the looks that the daemon takes at its files, behind the second for which it lets them rest.
     let rests = async || {
         let changed = fs::metadata(world.run_dir().join("fake")).unwrap().modified().unwrap();
-        changed.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(2))
+        changed.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(3))
     };
     eventually("the folder rests", rests).await;
     remove(&world.run_dir());
