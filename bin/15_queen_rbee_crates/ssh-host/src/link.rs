@@ -25,6 +25,9 @@ use crate::{
 /// Until somebody is let in; `ConnectTimeout` is only for the beginning of that.
 const LOGIN_LIMIT: Duration = Duration::from_secs(30);
 
+/// What is to be left of a disk there.
+const ROOM_LEFT_KIB: u64 = 16 * 1024;
+
 /// How long a command may take that only looks or moves files.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -178,7 +181,8 @@ impl Link {
     }
 
     /// Puts the file `from` into the folder `to` there under its `name`, whole or not at all, to be
-    /// executed. Missing folders are made, for the user only.
+    /// executed. Missing folders are made, for the user only. Nothing is written where that would leave
+    /// what runs there too little room.
     ///
     /// # Errors
     ///
@@ -187,9 +191,14 @@ impl Link {
         let opened = |source| Error::Open { path: from.to_owned(), source };
         let file = File::open(from).await.map_err(opened)?;
         let bytes = file.metadata().await.map_err(opened)?.len();
-        // A connection that is lost ends the file too, so its size is looked at.
+        let needed = bytes.div_ceil(1024) + ROOM_LEFT_KIB;
+        // A connection that is lost ends the file too, so its size is looked at. Whoever has no `df` is
+        // told by the write that fails.
         let script = format!(
             "umask 077; set -e; to={to}; mkdir -p \"$to\"; new=\"$to\"/.new.$$; \
+             df -Pk \"$to\" 2>/dev/null | tail -n 1 | {{ read -r _ _ _ free _ || free=; case \"$free\" in \
+             '' | *[!0-9]*) ;; *) [ \"$free\" -ge {needed} ] || {{ echo \"No space left on device: $free KiB \
+             are free, and {needed} KiB are needed\" >&2; exit 1; }} ;; esac; }}; \
              trap 'rm -f \"$new\"' EXIT; cat > \"$new\"; \
              [ \"$(wc -c < \"$new\")\" -eq {bytes} ] || {{ echo 'it did not come whole' >&2; exit 1; }}; \
              chmod 700 \"$new\"; mv -f \"$new\" \"$to\"/{name}",
