@@ -1,14 +1,13 @@
 //! The lifecycle thread: it answers starters, and nothing that the daemon computes can starve it.
 
 use std::{
-    io::{self, ErrorKind},
+    io,
     os::unix::net::{UnixListener as StdUnixListener, UnixStream},
     path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use rustix::net::{RecvFlags, recv};
 use tokio::{
     net::UnixListener,
     runtime::{Builder, Handle},
@@ -24,11 +23,10 @@ use super::{
     successor,
 };
 use crate::{
-    Identity,
     descriptor::is_own,
     edge,
     findings::Findings,
-    instance::{self, Instance, Lock},
+    instance::{self, Instance},
     logs, process,
     protocol::{Connection, Fault, FromDaemon, Reply, Request, ToDaemon},
     starter::spawn::{self, Again},
@@ -53,10 +51,6 @@ pub(super) fn bind(core: &Core) -> io::Result<Option<StdUnixListener>> {
 }
 
 fn bind_at(path: &Path) -> io::Result<StdUnixListener> {
-    // A daemon whose starter died before it got here has the number of one that was started since.
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(ErrorKind::AddrInUse, "another generation listens there"));
-    }
     instance::remove(path);
     let listener = StdUnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
@@ -307,11 +301,6 @@ async fn keep_log_short(core: Arc<Core>) {
 pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
     let waits = core.predecessor_generation().is_some();
     if !waits {
-        // Held until this one can be found: without its starter nobody else holds it for this one.
-        let _lock = match has_starter(&core).await {
-            true => None,
-            false => alone(&core).await?,
-        };
         if let Some(instance) = &core.instance
             && let Err(error) = instance.set_current(core.identity())
         {
@@ -333,34 +322,6 @@ pub(super) async fn announce(core: Arc<Core>) -> io::Result<()> {
     Ok(())
 }
 
-/// The lock, once it is clear that no other generation serves: the starter of this first one died before
-/// it could be found, and the next starter knew nothing of it.
-async fn alone(core: &Core) -> io::Result<Option<Lock>> {
-    let Some(instance) = &core.instance else { return Ok(None) };
-    // Whoever holds it may be starting the other one.
-    let lock = instance.lock().await.map_err(io::Error::other)?;
-    let is_another = |current: &Identity| current.instance_id != core.identity().instance_id;
-    match instance.current().filter(|current| is_another(current) && current.is_alive()) {
-        None => Ok(Some(lock)),
-        Some(other) => {
-            let pid = other.pid;
-            Err(io::Error::other(format!("its starter died, and process {pid} serves instead")))
-        }
-    }
-}
-
-/// Whether whoever started this process is there, as far as the kernel has heard. It says nothing before
-/// this one is ready.
-async fn has_starter(core: &Core) -> bool {
-    match core.channel.lock().await.as_ref() {
-        Some(channel) => {
-            let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            !matches!(recv(channel.get_ref(), &mut [0; 1], peek), Ok((0, _)))
-        }
-        None => false,
-    }
-}
-
 /// What the starter says after this generation was ready.
 async fn follow_starter(core: Arc<Core>) {
     // Nobody else reads, and `report` needs the lock only for what `successor` says.
@@ -374,13 +335,7 @@ async fn follow_starter(core: Arc<Core>) {
             core.session.lock().await.take();
             core.begin_shutdown(ShutdownReason::Abandoned, Duration::ZERO);
         }
-        // Another one may have been started while its starter died.
-        _ => {
-            if core.phase().accepts() && alone(&core).await.is_err() {
-                tracing::warn!("its starter died, and another one serves");
-                core.begin_shutdown(ShutdownReason::Abandoned, Duration::ZERO);
-            }
-        }
+        _ => {}
     }
     // From here on the starter has no further part.
     core.channel.lock().await.take();

@@ -5,7 +5,6 @@
 use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
 
 use daemon_lifecycle::{DaemonManager, Outcome};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{
     sync::Semaphore,
@@ -15,7 +14,7 @@ use tokio::{
 use crate::{
     http::{Asking, who},
     paper::assert_transitions_are_drawn,
-    world::{SOON, World, eventually, kill, within},
+    world::{SOON, World, eventually, within},
 };
 
 /// From a death to the answer of the next `spawn()`.
@@ -84,29 +83,6 @@ async fn the_old_one_may_hang_at_any_step() {
 #[tokio::test]
 async fn the_new_one_may_hang_at_any_step() {
     at_each_edge(Story::Replacement, "new", Fault::Stop).await;
-}
-
-/// It comes to record itself only when another one has been started.
-#[tokio::test]
-async fn a_first_daemon_that_is_late_and_has_lost_its_starter_leaves_the_place_to_another() {
-    let world = World::new(json!({ "version": "late", "stop_at": "daemon.attached" }));
-    let manager = manager(&world);
-    let mut starter = world.starter(&manager, Some("starter.launched"));
-    starter.wait().await.unwrap();
-    eventually("the late one has got so far", async || world.is_hit("late")).await;
-    let late = world.processes();
-    world.install(json!({ "version": "next" }));
-    let next = manager.spawn().await.unwrap();
-    assert_eq!(who(next.address()).await, ("next".to_owned(), next.id()));
-    for pid in late {
-        kill(pid, Signal::CONT);
-    }
-    eventually("one is left", async || world.processes().len() == 1).await;
-    let left = manager.running().await.unwrap().unwrap();
-    assert_eq!(world.processes(), [left.pid]);
-    assert_eq!(who(&left.address).await.1, left.pid);
-    assert_eq!(manager.spawn().await.unwrap().id(), left.pid);
-    world.finish().await;
 }
 
 async fn at_each_edge(story: Story, party: &'static str, fault: Fault) {
