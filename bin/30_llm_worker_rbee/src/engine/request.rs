@@ -40,6 +40,7 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// What is added to the logits of tokens.
     pub logit_bias: Vec<(i32, f32)>,
+    /// What the answer must match.
     pub form: Option<Form>,
     /// For what of the answer it must.
     pub holds: Holds,

@@ -11,7 +11,7 @@ use super::{
     form::NoToken,
     job::Job,
     request::{Event, Finish, FinishReason, Request, TokenLogprob, Usage},
-    sampler::{self},
+    sampler,
     text::TextStream,
 };
 use crate::model::Model;

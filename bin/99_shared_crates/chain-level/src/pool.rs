@@ -224,17 +224,17 @@ impl<L: Level> Pool<L> {
 
     /// What is told of the processes in their places that are alive.
     pub async fn list(&self) -> Vec<L::Description> {
-        let mut list = Vec::new();
-        for running in self.places().current().iter().filter(|running| running.is_alive()) {
-            list.push(self.level().describe(running).await);
-        }
-        list
+        self.told_of(self.places().current()).await
     }
 
     /// The same of those that are in no place any more and finish what they have.
     pub async fn list_leaving(&self) -> Vec<L::Description> {
+        self.told_of(self.places().leaving()).await
+    }
+
+    async fn told_of(&self, processes: Vec<Arc<Running<L::Handle>>>) -> Vec<L::Description> {
         let mut list = Vec::new();
-        for running in self.places().leaving().iter().filter(|running| running.is_alive()) {
+        for running in processes.iter().filter(|running| running.is_alive()) {
             list.push(self.level().describe(running).await);
         }
         list
