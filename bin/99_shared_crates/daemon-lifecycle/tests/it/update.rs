@@ -35,10 +35,10 @@ impl Told {
         (told, tracing::subscriber::set_default(subscriber))
     }
 
-    /// Since the last time, without what cargo printed.
+    /// Since the last time, without what cargo printed and how far a build was after a second.
     fn lines(&self) -> Vec<String> {
         let mut lines = std::mem::take(&mut *self.0.lock().unwrap());
-        lines.retain(|line| line.starts_with("[dmn-life]"));
+        lines.retain(|line| line.starts_with("[dmn-life]") && !line.contains("build_progress"));
         lines
     }
 }
