@@ -156,7 +156,7 @@ impl Instance {
         let path = self.path("lifecycle.lock");
         let (taken, waiting) = tokio::sync::oneshot::channel();
         let at = path.clone();
-        std::thread::spawn(move || {
+        let waits = std::thread::Builder::new().name("lock".to_owned()).spawn(move || {
             let opened = File::options().create(true).append(true).mode(0o600).open(&at);
             let locked = opened.and_then(|file| {
                 file.lock()?;
@@ -165,6 +165,7 @@ impl Instance {
             });
             drop(taken.send(locked));
         });
+        waits.map_err(|source| Error::io("lock", &path, source))?;
         let locked =
             waiting.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
         locked.map_err(|source| Error::io("lock", &path, source))

@@ -1,4 +1,4 @@
-//! A disk on which there is no room, for the log or for the state.
+//! A disk on which there is no room, for the log or for the state, and a system that has no room for another thread.
 
 use std::{
     fs::{self, File},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use daemon_lifecycle::{Error, Outcome};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, prlimit, setrlimit};
 use serde_json::json;
 
 use crate::{
@@ -248,5 +248,25 @@ async fn a_replacement_that_finds_no_room_leaves_the_old_one_serving() {
     assert_eq!(new.outcome(), &Outcome::Replaced { from: old.identity().clone() });
     let seen = asking.end().await;
     assert_eq!((seen.refused, seen.lost), (Vec::new(), Vec::new()));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn without_room_for_a_thread_nothing_is_started_and_the_reason_said() {
+    if again::inside().is_none() {
+        // The superuser has no limit.
+        let mut limited = Command::new("setpriv");
+        limited.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let other = if geteuid().is_root() { limited } else { Command::new("env") };
+        let name = "disk::without_room_for_a_thread_nothing_is_started_and_the_reason_said";
+        return again::run(name, LIMIT, other);
+    }
+    let world = World::new(json!({}));
+    let maximum = getrlimit(Resource::Nproc).maximum;
+    setrlimit(Resource::Nproc, Rlimit { current: Some(1), maximum }).unwrap();
+    let error = world.manager().spawn().await.unwrap_err();
+    assert!(text(&error).starts_with("cannot lock"), "{error}");
+    setrlimit(Resource::Nproc, Rlimit { current: maximum, maximum }).unwrap();
+    assert_eq!(world.manager().spawn().await.unwrap().outcome(), &Outcome::Started);
     world.finish().await;
 }
