@@ -19,6 +19,10 @@ use crate::{
 const RESUME_LIMIT: Duration = Duration::from_secs(12);
 const RESUME_POLL: Duration = Duration::from_millis(50);
 
+/// A daemon that does not answer and is not suspended either may be waiting for its turn on a busy machine: for so
+/// long it is not taken to hang.
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
 /// From SIGKILL to giving up.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -150,18 +154,22 @@ pub(crate) async fn find(instance: &Instance) -> Running {
 /// Asks one generation who it is.
 pub(crate) async fn ask(instance: &Instance, generation: u64) -> Answer {
     let socket = instance.socket(generation);
-    match client::hello(&socket).await {
-        Ok(hello) => Answer::Hello(Box::new(hello)),
-        Err(error) if is_refusal(&error) => Answer::Gone,
-        Err(_) => match listener_of(&socket).await {
-            Some(listener) => {
-                let recorded = instance.current().filter(|current| {
-                    current.pid == listener.pid && current.start_time == listener.start_time
-                });
-                Answer::Silent(Box::new(recorded.unwrap_or(Identity { generation, ..listener })))
-            }
-            None => Answer::Gone,
-        },
+    let until = Instant::now() + BUSY_LIMIT;
+    loop {
+        let is_late = match client::hello(&socket).await {
+            Ok(hello) => return Answer::Hello(Box::new(hello)),
+            Err(error) if is_refusal(&error) => return Answer::Gone,
+            Err(error) => error.kind() == io::ErrorKind::TimedOut && Instant::now() < until,
+        };
+        let Some(listener) = listener_of(&socket).await else { return Answer::Gone };
+        let stat = process::stat(listener.pid);
+        if is_late && stat.is_some_and(|stat| !stat.suspended && !stat.zombie) {
+            continue;
+        }
+        let recorded = instance.current().filter(|current| {
+            current.pid == listener.pid && current.start_time == listener.start_time
+        });
+        return Answer::Silent(Box::new(recorded.unwrap_or(Identity { generation, ..listener })));
     }
 }
 

@@ -34,6 +34,9 @@ use self::inject::{Fault, watch_edges};
 const MARK: &[u8] = b"#script!";
 const LENGTH_DIGITS: usize = 8;
 
+/// So long nothing else happens on the thread that answers, if somebody asks for it.
+const BLOCKED: Duration = Duration::from_secs(6);
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Script {
@@ -307,6 +310,10 @@ async fn said(daemon: &Daemon, script: &Script, path: &str) -> Bytes {
         "/health" => drop(PROBES.fetch_add(1, Ordering::Relaxed)),
         "/probes" => return Bytes::from(format!("{}\n", PROBES.load(Ordering::Relaxed))),
         "/time" => return Bytes::from(format!("{}\n", time_of_day().as_secs())),
+        "/block" => {
+            report("blocks");
+            std::thread::sleep(BLOCKED);
+        }
         "/report" => report(&"x".repeat(99)),
         "/work" => work().push(daemon.work()),
         "/work-done" => work().clear(),

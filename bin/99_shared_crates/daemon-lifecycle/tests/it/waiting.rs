@@ -151,6 +151,33 @@ async fn a_supervisor_lets_a_start_be_that_was_stopped() {
     world.finish().await;
 }
 
+/// Its thread that answers starters comes to nothing for a while, as on a busy machine.
+#[tokio::test]
+async fn a_daemon_that_is_late_to_answer_hands_over_and_is_not_ended() {
+    let world = World::new(json!({}));
+    let beside = world.dir().join("b.sock");
+    world.install(json!({ "version": "1", "beside": beside }));
+    let before = world.manager().spawn().await.unwrap();
+    let mut stream = Client::new(before.address()).begin("/stream/200/50").await.unwrap();
+    assert!(chunk(&mut stream).await.unwrap().is_some());
+    let blocks = tokio::spawn({
+        let beside = beside.display().to_string();
+        async move { Client::new(&beside).get("/block").await }
+    });
+    let log = || std::fs::read_to_string(world.dir().join("log/fake.log")).unwrap();
+    eventually("it is at it", async || log().contains("blocks")).await;
+    world.install(json!({ "version": "2" }));
+    let after = world.manager().spawn().await.unwrap();
+    assert_eq!(after.address(), before.address());
+    blocks.await.unwrap().ok();
+    let mut last = String::new();
+    while let Some(token) = chunk(&mut stream).await.unwrap() {
+        last = token;
+    }
+    assert_eq!(last, "token 199\n");
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn a_starter_that_somebody_suspends_is_continued_by_whoever_waits_for_it() {
     let world = World::new(json!({ "version": "1", "ready_after_ms": 500 }));
