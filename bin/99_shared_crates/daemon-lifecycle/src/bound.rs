@@ -2,9 +2,12 @@
 //! nothing in the file system leads to it.
 
 use std::{
-    fs,
+    fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use crate::{Identity, process};
 
@@ -24,6 +27,13 @@ pub(crate) fn file_name(generation: u64) -> String {
 pub(crate) fn generation_of(socket: &Path) -> Option<u64> {
     let name = socket.file_name()?.to_str()?;
     name.strip_prefix("ctl-")?.strip_suffix(".sock")?.parse().ok()
+}
+
+/// A socket with a file at `path` on which nobody listens yet: whoever else looks sees that the place is taken.
+pub(crate) fn reserve(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 /// The control sockets below `dir`.

@@ -68,7 +68,7 @@ impl Program {
         command.env_clear().envs(environment::of_program(allowed));
         command.envs(set.into_iter().map(|(name, value)| (name.into(), value.into())));
         command.kill_on_drop(false);
-        detach(&mut command);
+        detach(&mut command, None);
         let mut child = command.spawn()?;
         let pid = child.id().unwrap_or_default();
         let start_time = process::stat(pid).map_or(0, |stat| stat.start_time);

@@ -11,13 +11,16 @@ use tokio::{
     process::Command,
 };
 
+/// As many connections as the system lets wait.
+const BACKLOG: i32 = i32::MAX;
+
 /// Starts the command in a session and process group of its own, with no descriptor beside the
-/// standard three.
+/// standard three. The process listens on `socket`, which is bound, from before it is its own program on.
 ///
 /// No terminal's Ctrl-C or hang-up reaches it, and everything it forks can be found by the
 /// session's number. Whoever waits for the end of a pipe that this process happens to have
 /// inherited, such as a shell or a build tool, does not wait for the daemon.
-pub(crate) fn detach(command: &mut Command) {
+pub(crate) fn detach(command: &mut Command, socket: Option<OwnedFd>) {
     let others: Vec<RawFd> = fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()
@@ -25,12 +28,15 @@ pub(crate) fn detach(command: &mut Command) {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|&fd| fd > 2)
         .collect();
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; setsid and fcntl
-    // are, and converting an error number allocates nothing. A descriptor that has been closed
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; setsid, listen and
+    // fcntl are, and converting an error number allocates nothing. A descriptor that has been closed
     // since is only reported as such.
     unsafe {
         command.pre_exec(move || {
             rustix::process::setsid()?;
+            if let Some(socket) = &socket {
+                rustix::net::listen(socket, BACKLOG)?;
+            }
             for &fd in &others {
                 let fd = BorrowedFd::borrow_raw(fd);
                 fcntl_setfd(fd, FdFlags::CLOEXEC).ok();

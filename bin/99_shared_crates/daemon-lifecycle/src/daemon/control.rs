@@ -44,10 +44,17 @@ const LOG_CHECK: Duration = Duration::from_secs(5);
 /// After accepting has failed, for want of descriptors for example.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The control socket; without a starter there is none.
-pub(super) fn bind(core: &Core) -> io::Result<Option<StdUnixListener>> {
+/// The control socket, bound if no starter has left one; without a starter there is none.
+pub(super) fn bind(
+    core: &Core,
+    left: Option<StdUnixListener>,
+) -> io::Result<Option<StdUnixListener>> {
     let Some(instance) = &core.instance else { return Ok(None) };
-    bind_at(&instance.socket(core.identity().generation)).map(Some)
+    let Some(listener) = left else {
+        return bind_at(&instance.socket(core.identity().generation)).map(Some);
+    };
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
 }
 
 fn bind_at(path: &Path) -> io::Result<StdUnixListener> {

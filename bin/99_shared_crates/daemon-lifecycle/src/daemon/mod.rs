@@ -90,17 +90,29 @@ impl Daemon {
         descriptors::raise();
         let mut identity = Identity::of_this_process(role).map_err(attach)?;
         let (mut attachment, mut channel, mut instance) = (None, None, None);
-        if let Some((found, stream)) = channel::take().map_err(attach)? {
+        let mut socket = None;
+        if let Some(left) = channel::take().map_err(attach)? {
+            let found = left.attachment;
             identity.generation = found.generation;
             identity.args_hash.clone_from(&found.args_hash);
             identity.source_root.clone_from(&found.source_root);
             let of = found.spec.instance()?;
+            // Until this process had the socket the next starter could find it by the file alone.
+            if left.socket.is_some()
+                && !of.socket(found.generation).exists()
+                && channel::is_alone(&left.channel)
+            {
+                let why =
+                    "its starter died and its files were removed: another may have been started";
+                return Err(attach(io::Error::other(why)));
+            }
             of.create()?;
-            (attachment, channel, instance) = (Some(found), Some(stream), Some(of));
+            (attachment, channel, instance) = (Some(found), Some(left.channel), Some(of));
+            socket = left.socket;
         }
         edge::passed("daemon.attached");
         let core = Arc::new(Core::new(identity, instance, attachment));
-        let socket = control::bind(&core).map_err(|error| {
+        let socket = control::bind(&core, socket).map_err(|error| {
             if let Some(channel) = &channel {
                 let reason = format!("its control socket cannot be bound: {error}");
                 channel::say_failed(channel, reason);

@@ -1,7 +1,10 @@
 use std::{
     io::{self, Write as _},
-    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
-    path::PathBuf,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream as StdUnixStream,
+    },
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -10,10 +13,11 @@ use tokio::{net::UnixStream, process::Command, sync::watch};
 
 use super::{binary::Binary, lock, narrate, update};
 use crate::{
-    Error, Identity, LogTail,
+    Error, Identity, LogTail, bound,
     client::{self, Unwell},
+    descriptor::send_with,
     edge, environment,
-    instance::Instance,
+    instance::{self, Instance},
     logs, process,
     protocol::{Attachment, Connection, Fault, FromDaemon, ToDaemon, to_line},
     spec::{Limits, Spec},
@@ -39,6 +43,7 @@ pub(super) struct Launched {
     pid: u32,
     start_time: u64,
     exe_hash: String,
+    socket: PathBuf,
     channel: Connection,
     exit: watch::Receiver<Option<ExitStatus>>,
     log: PathBuf,
@@ -46,12 +51,39 @@ pub(super) struct Launched {
     log_from: u64,
 }
 
-/// Starts `binary` as generation `generation`.
+/// Starts `binary` as the next generation, with the lock held.
+///
+/// Its control socket is bound before it is there, and it listens before it is its own program, which is when the
+/// kernel lets go of the lock if this process is killed: the next starter sees it, whatever it has come to.
 pub(super) fn launch(
+    spec: &Spec,
+    instance: &Instance,
+    binary: &Binary,
+    predecessor: Option<u64>,
+) -> Result<Launched, Error> {
+    // It may have been removed since.
+    instance.create()?;
+    let generation = instance.next_generation();
+    let socket = instance.socket(generation);
+    let bound = bound::reserve(&socket).map_err(|error| Error::Hindered {
+        name: spec.name(),
+        reason: format!("its control socket cannot be bound: {error}"),
+    })?;
+    edge::passed("starter.control-bound");
+    let launched = launch_with(spec, binary, generation, predecessor, &socket, bound);
+    if launched.is_err() {
+        instance::remove(&socket);
+    }
+    launched
+}
+
+fn launch_with(
     spec: &Spec,
     binary: &Binary,
     generation: u64,
     predecessor: Option<u64>,
+    socket: &Path,
+    bound: OwnedFd,
 ) -> Result<Launched, Error> {
     let log = spec.log_path()?;
     let out = logs::open(&log).map_err(|source| Error::io("open the log", &log, source))?;
@@ -65,7 +97,7 @@ pub(super) fn launch(
         source_root: binary.source_root.clone(),
         predecessor,
     };
-    let (channel, theirs) = channel(attachment).map_err(failed)?;
+    let (channel, theirs) = channel(attachment, &bound).map_err(failed)?;
     let inode = rustix::fs::fstat(&theirs).map_err(|errno| failed(errno.into()))?.st_ino;
 
     let mut command = Command::new(&binary.exe);
@@ -85,7 +117,7 @@ pub(super) fn launch(
         .stdout(Stdio::from(out.try_clone().map_err(failed)?))
         .stderr(Stdio::from(out))
         .kill_on_drop(false);
-    detach(&mut command);
+    detach(&mut command, Some(bound));
     let mut child = command.spawn().map_err(failed)?;
     edge::passed("starter.launched");
     let pid = child.id().unwrap_or_default();
@@ -102,6 +134,7 @@ pub(super) fn launch(
         pid,
         start_time,
         exe_hash: binary.exe_hash.clone(),
+        socket: socket.to_owned(),
         channel,
         exit,
         log,
@@ -109,10 +142,13 @@ pub(super) fn launch(
     })
 }
 
-/// A pair of sockets, with the first words already in it: they are there before the process is.
-fn channel(attachment: Attachment) -> io::Result<(Connection, OwnedFd)> {
+/// A pair of sockets, with the first words and the control socket already in it: they are there before the
+/// process is.
+fn channel(attachment: Attachment, control: &OwnedFd) -> io::Result<(Connection, OwnedFd)> {
     let (mut ours, theirs) = StdUnixStream::pair()?;
-    ours.write_all(&to_line(&ToDaemon::Attach(Box::new(attachment))))?;
+    let words = to_line(&ToDaemon::Attach(Box::new(attachment)));
+    let sent = send_with(ours.as_fd(), &words, Some(control.as_fd()))?;
+    ours.write_all(&words[sent..])?;
     ours.set_nonblocking(true)?;
     Ok((Connection::new(UnixStream::from_std(ours)?), theirs.into()))
 }
@@ -272,7 +308,9 @@ impl Launched {
     }
 
     async fn kill_after(&self, grace: Duration) {
-        if !process::end_session(self.pid, self.start_time, grace, KILL_LIMIT).await {
+        if process::end_session(self.pid, self.start_time, grace, KILL_LIMIT).await {
+            instance::remove(&self.socket);
+        } else {
             tracing::error!(pid = self.pid, "a daemon that failed to start cannot be killed");
         }
     }

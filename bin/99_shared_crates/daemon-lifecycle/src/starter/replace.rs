@@ -38,8 +38,7 @@ pub(super) async fn replace(
 ) -> Result<DaemonHandle, Error> {
     bound_draining(&spec.name(), &spec.limits, instance).await;
     lines::spawning(&binary.shown, &spec.run.args).emit();
-    let generation = instance.next_generation();
-    let mut launched = launch(spec, binary, generation, Some(from.generation))?;
+    let mut launched = launch(spec, instance, binary, Some(from.generation))?;
     let why = match try_replace(&spec.limits, instance, &mut launched).await {
         Ok(identity) => {
             return Ok(DaemonHandle::new(identity, Outcome::Replaced { from }));
@@ -48,19 +47,14 @@ pub(super) async fn replace(
         Err(Failure::Circumstances(Error::AddressInUse { address, .. }))
             if is_in_the_way(&from.address, &address) =>
         {
-            crate::instance::remove(&instance.socket(generation));
             return stop_and_start(spec, instance, binary, from).await;
         }
-        Err(Failure::Circumstances(error)) => {
-            crate::instance::remove(&instance.socket(generation));
-            return Err(error);
-        }
+        Err(Failure::Circumstances(error)) => return Err(error),
         Err(Failure::Binary(failed)) => {
             instance.quarantine(&binary.exe_hash, &spec.run.args_hash(), &failed);
             failed.why
         }
     };
-    crate::instance::remove(&instance.socket(generation));
     match running::find(instance).await {
         Running::Answering(hello) => {
             say(

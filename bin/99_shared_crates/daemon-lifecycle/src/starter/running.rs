@@ -124,22 +124,29 @@ pub(crate) async fn find(instance: &Instance) -> Running {
     let deadline = tokio::time::Instant::now() + RESUME_LIMIT;
     loop {
         let mut silent = lost.first().cloned().map(Box::new);
-        let mut may_resume = false;
+        let (mut may_resume, mut newer) = (false, Vec::new());
         // The newest first: it is the likeliest.
         for generation in instance.generations().into_iter().rev() {
             match ask(instance, generation).await {
-                Answer::Hello(hello) if accepts(hello.state) => return Running::Answering(hello),
+                Answer::Hello(hello) if accepts(hello.state) => {
+                    // None of them has come to serve, and whoever started it is gone.
+                    for (generation, identity) in newer {
+                        end(instance, generation, &identity).await;
+                    }
+                    return Running::Answering(hello);
+                }
                 // Only the holder of the lock starts a generation, so whoever started this one is
                 // gone, and while it lives it stands in the way of the next.
                 Answer::Hello(hello) if hello.state == State::Starting => {
-                    let (pid, start_time) = (hello.identity.pid, hello.identity.start_time);
-                    process::end_session(pid, start_time, Duration::ZERO, KILL_LIMIT).await;
-                    instance::remove(&instance.socket(generation));
+                    end(instance, generation, &hello.identity).await;
                 }
                 Answer::Hello(hello) => {
                     may_resume |= matches!(hello.state, State::LameDuck | State::Probation);
                 }
-                Answer::Silent(identity) => silent = silent.or(Some(identity)),
+                Answer::Silent(identity) => {
+                    newer.push((generation, Identity::clone(&identity)));
+                    silent = silent.or(Some(identity));
+                }
                 Answer::Gone => instance::remove(&instance.socket(generation)),
             }
         }
@@ -148,6 +155,14 @@ pub(crate) async fn find(instance: &Instance) -> Running {
             return silent.map_or(Running::Nobody, Running::Silent);
         }
         tokio::time::sleep(RESUME_POLL).await;
+    }
+}
+
+/// Ends a generation with everything that it has started.
+async fn end(instance: &Instance, generation: u64, identity: &Identity) {
+    let (pid, start_time) = (identity.pid, identity.start_time);
+    if process::end_session(pid, start_time, Duration::ZERO, KILL_LIMIT).await {
+        instance::remove(&instance.socket(generation));
     }
 }
 

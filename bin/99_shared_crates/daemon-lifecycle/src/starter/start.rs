@@ -20,8 +20,7 @@ pub(super) async fn start(
         end_dead(instance, &dead).await?;
     }
     lines::spawning(&binary.shown, &spec.run.args).emit();
-    let generation = instance.next_generation();
-    let mut launched = launch(spec, binary, generation, None)?;
+    let mut launched = launch(spec, instance, binary, None)?;
     let identity = launched.serves(&spec.limits, instance).await?;
     instance.release(&binary.exe_hash, &identity.args_hash);
     edge::passed("starter.released");

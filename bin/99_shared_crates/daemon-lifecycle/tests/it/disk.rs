@@ -184,8 +184,6 @@ async fn without_room_for_its_state_nothing_is_started_and_the_reason_said() {
     assert!(text(&error).contains(disk.words()), "{error}");
     assert_eq!(world.processes(), Vec::<u32>::new());
     disk.make_room(None);
-    // Of the attempt; the next one would have its place.
-    fs::remove_file(world.run_dir().join("fake/ctl-1.sock")).unwrap();
     if disk.use_up_files() {
         let error = world.manager().spawn().await.unwrap_err();
         assert!(matches!(error, Error::Hindered { .. }), "{error}");

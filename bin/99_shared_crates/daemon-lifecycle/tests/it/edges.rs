@@ -2,19 +2,16 @@
 //!
 //! The steps are those that an undisturbed run passes, so a new one is tested too.
 
-use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
-use daemon_lifecycle::{DaemonManager, Outcome};
+use daemon_lifecycle::{DaemonManager, Identity, Outcome};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::{
-    sync::Semaphore,
-    task::{JoinSet, LocalSet},
-};
 
 use crate::{
     http::{Asking, who},
     paper::assert_transitions_are_drawn,
-    world::{SOON, World, eventually, within},
+    world::{SOON, World, eventually, signal_if_alive, together, within},
 };
 
 /// From a death to the answer of the next `spawn()`.
@@ -23,11 +20,8 @@ const HEAL_LIMIT: Duration = Duration::from_secs(15);
 /// The same where the starter and the old one first wait for a process that hangs.
 const HANG_LIMIT: Duration = Duration::from_secs(45);
 
-/// Long enough for a daemon on a busy machine, short enough to wait for one that hangs.
+/// Short enough to wait for one that hangs.
 const READY_LIMIT: Duration = Duration::from_secs(4);
-
-/// So many worlds at once: most of each is waiting.
-const AT_ONCE: usize = 6;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Story {
@@ -43,6 +37,16 @@ enum Story {
 enum Fault {
     Die,
     Stop,
+}
+
+impl Fault {
+    /// In a script.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Die => "die_at",
+            Self::Stop => "stop_at",
+        }
+    }
 }
 
 #[tokio::test]
@@ -85,25 +89,20 @@ async fn the_new_one_may_hang_at_any_step() {
     at_each_edge(Story::Replacement, "new", Fault::Stop).await;
 }
 
+#[tokio::test]
+async fn the_starter_of_a_first_daemon_may_hang_at_any_step() {
+    at_each_edge(Story::Start, "starter", Fault::Stop).await;
+}
+
+#[tokio::test]
+async fn the_starter_of_a_new_one_may_hang_at_any_step() {
+    at_each_edge(Story::Replacement, "starter", Fault::Stop).await;
+}
+
 async fn at_each_edge(story: Story, party: &'static str, fault: Fault) {
     let edges = undisturbed(story, party).await;
     assert!(edges.len() > 3, "{edges:?}");
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
-    let (local, mut runs) = (LocalSet::new(), JoinSet::new());
-    for at in edges.clone() {
-        let (permits, edges) = (Arc::clone(&permits), edges.clone());
-        let run = async move {
-            let _permit = permits.acquire().await.unwrap();
-            Run::new(story, party, fault, at, &edges).go().await;
-        };
-        runs.spawn_local_on(run, &local);
-    }
-    local
-        .run_until(async {
-            while let Some(run) = runs.join_next().await {
-                run.unwrap();
-            }
-        })
+    together(edges.clone().into_iter().map(|at| Run::new(story, party, fault, at, &edges).go()))
         .await;
 }
 
@@ -141,10 +140,11 @@ async fn undisturbed(story: Story, party: &str) -> Vec<String> {
 }
 
 /// With "old" running and settled.
-async fn started(world: &World, manager: &DaemonManager) {
+async fn started(world: &World, manager: &DaemonManager) -> Identity {
     assert!(world.starter(manager, None).wait().await.unwrap().success());
     let settled = edge("old", "daemon.recorded-as-good");
     eventually("it is settled", async || world.edges().contains(&settled)).await;
+    manager.spawn().await.unwrap().identity().clone()
 }
 
 fn edge(party: &str, at: &str) -> (String, String) {
@@ -157,18 +157,13 @@ fn script(story: Story, version: &str, fault: Option<(Fault, &str)>) -> Value {
         script["die_at"] = json!("new.accepting-said");
     }
     if let Some((fault, at)) = fault {
-        let key = if fault == Fault::Die { "die_at" } else { "stop_at" };
-        script[key] = json!(at);
+        script[fault.key()] = json!(at);
     }
     script
 }
 
 fn manager(world: &World) -> DaemonManager {
-    world
-        .manager()
-        .probation(Duration::from_millis(300))
-        .drain_timeout(Duration::from_millis(100))
-        .ready_timeout(READY_LIMIT)
+    world.manager().probation(Duration::from_millis(300)).drain_timeout(Duration::from_millis(100))
 }
 
 /// One world in which `party` meets its fate `at` one step.
@@ -210,19 +205,21 @@ impl Run {
         let fault_of = |party: &str| (party == self.party).then_some((self.fault, &*self.at));
         let world = World::new(script(self.story, "old", fault_of("old")));
         let mut manager = manager(&world);
-        let die_at = fault_of("starter").map(|(_, at)| at);
+        let starters = fault_of("starter").map(|(fault, at)| (fault.key(), at));
         let (mut starter, asking) = if self.story == Story::Start {
-            (world.starter(&manager, die_at), None)
+            (world.starter(&manager, starters), None)
         } else {
-            started(&world, &manager).await;
-            let old = manager.running().await.unwrap().unwrap();
+            let old = started(&world, &manager).await;
             let asking = Asking::begin(old.address);
-            if self.fault == Fault::Stop && self.party == "new" && !self.alone {
-                // So that it hangs within.
-                manager = manager.probation(SOON);
+            if self.fault == Fault::Stop && self.party == "new" {
+                manager = manager.ready_timeout(READY_LIMIT);
+                if !self.alone {
+                    // So that it hangs within.
+                    manager = manager.probation(SOON);
+                }
             }
             world.install(script(self.story, "new", fault_of("new")));
-            (world.starter(&manager, die_at), Some(asking))
+            (world.starter(&manager, starters), Some(asking))
         };
         eventually(&what, async || world.is_hit(self.party)).await;
 
@@ -230,6 +227,10 @@ impl Run {
         let healed = tokio::time::timeout(limit, manager.spawn()).await;
         let healed = healed.unwrap_or_else(|_| panic!("{what}: no answer"));
         let serving = healed.unwrap_or_else(|error| panic!("{what}: {error}"));
+        // Where what it has started serves nobody has had to wait for it.
+        if let Some(pid) = starter.id() {
+            signal_if_alive(pid, Signal::CONT);
+        }
         starter.wait().await.unwrap();
         let (version, pid) = who(serving.address()).await;
         assert_eq!(pid, serving.id(), "{what}");

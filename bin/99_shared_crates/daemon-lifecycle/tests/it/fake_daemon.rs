@@ -83,14 +83,16 @@ impl Script {
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match &args[..] {
-        [flag, manager, die_at @ ..] if flag == "--start" => {
-            let fault = die_at.first().map(|at| Fault { at: at.clone(), signal: Signal::KILL });
-            watch_edges("starter", fault);
+        [flag, manager, script @ ..] if flag == "--start" => {
+            let script: Option<Script> =
+                script.first().map(|script| read_script(script.as_bytes()));
+            watch_edges("starter", script.and_then(|script| script.fault()));
             start(manager).await
         }
         _ => {
             let script = script();
             watch_edges(&script.version, script.fault());
+            inject::begun();
             run(script, args).await
         }
     };
@@ -115,9 +117,11 @@ fn script() -> Script {
         let length: usize = std::str::from_utf8(&end[..LENGTH_DIGITS]).ok()?.parse().ok()?;
         last(length + trailer).map(|end| end[..length].to_owned())
     });
-    read.map_or_else(Script::default, |script| {
-        serde_json::from_slice(&script).expect("the test wrote a script")
-    })
+    read.map_or_else(Script::default, |script| read_script(&script))
+}
+
+fn read_script(script: &[u8]) -> Script {
+    serde_json::from_slice(script).expect("the test wrote a script")
 }
 
 /// Not a daemon this time, but the starter of one.

@@ -70,6 +70,11 @@ pub(crate) fn watch_edges(party: &str, fault: Option<Fault>) {
     tracing::subscriber::set_global_default(edges).expect("nobody else has set one");
 }
 
+/// The first edge of all: nothing is read yet of what a starter has left.
+pub(crate) fn begun() {
+    tracing::trace!(target: "daemon_lifecycle::edge", at = "begun");
+}
+
 impl Edges {
     fn note(&self, file: &str, line: &str) {
         let mut open = File::options();

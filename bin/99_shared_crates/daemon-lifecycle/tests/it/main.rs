@@ -6,6 +6,7 @@ mod faults; // daemons that misbehave, and what is in their way
 mod rollback; // new binaries that fail to replace the old one
 mod kills; // whoever is killed, whenever
 mod edges; // whoever is killed or hangs, at each step
+mod late; // whoever has lost its starter and comes to nothing
 mod paper; // docs/handover.md
 mod overlap; // a second edit within a probation
 mod waiting; // nobody waits for another's pace

@@ -87,6 +87,11 @@ async fn a_daemon_that_cannot_hand_over_finishes_its_streams_beside_the_next_one
 /// What nobody waits for in these tests.
 const NEVER_READY: u64 = 600_000;
 
+/// Whether a daemon without a version answers who it is.
+fn is_attached(world: &World) -> bool {
+    world.edges().contains(&(String::new(), "daemon.control-bound".to_owned()))
+}
+
 #[tokio::test]
 async fn a_stop_ends_a_start_that_takes_its_time() {
     for starts_in in ["this process", "another process"] {
@@ -99,7 +104,7 @@ async fn a_stop_ends_a_start_that_takes_its_time() {
             }
             _ => (None, Some(world.starter(&manager, None))),
         };
-        eventually("it starts", async || world.run_dir().join("fake/ctl-1.sock").exists()).await;
+        eventually("it starts", async || is_attached(&world)).await;
         let pid = world.processes()[0];
         let stopped = tokio::time::timeout(SOON, manager.stop(StopMode::Now)).await.unwrap();
         let ended: Vec<u32> = stopped.unwrap().ended.iter().map(|one| one.pid).collect();
@@ -143,7 +148,7 @@ async fn a_supervisor_lets_a_start_be_that_was_stopped() {
     let world = World::new(json!({ "ready_after_ms": NEVER_READY }));
     let manager = world.manager().ready_timeout(Duration::from_secs(600));
     let supervisor = manager.clone().supervise(RestartPolicy::default());
-    eventually("it starts", async || world.run_dir().join("fake/ctl-1.sock").exists()).await;
+    eventually("it starts", async || is_attached(&world)).await;
     manager.stop(StopMode::Now).await.unwrap();
     let mut status = supervisor.status();
     let stopped = status.wait_for(|status| *status == Supervised::Stopped);

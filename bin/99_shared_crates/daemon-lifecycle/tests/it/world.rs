@@ -9,11 +9,18 @@ use std::{
 
 use daemon_lifecycle::{DaemonManager, StopMode};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tokio::process::{Child, Command};
+use serde_json::{Value, json};
+use tokio::{
+    process::{Child, Command},
+    sync::Semaphore,
+    task::{JoinSet, LocalSet},
+};
 
 /// For whatever happens within a moment; a test that waits this long has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// So many worlds at once, whichever tests they are of: most of each is waiting.
+static PERMITS: Semaphore = Semaphore::const_new(16);
 
 /// A place of its own for one test. At its end nothing may be left running in it.
 pub(crate) struct World {
@@ -76,12 +83,13 @@ impl World {
             .env("FAKE_EDGES", self.dir().to_str().unwrap())
     }
 
-    /// Another process that starts what `manager` would start; it kills itself at the edge
-    /// `die_at`.
-    pub(crate) fn starter(&self, manager: &DaemonManager, die_at: Option<&str>) -> Child {
+    /// Another process that starts what `manager` would start. At an edge it kills itself (`die_at`) or
+    /// hangs (`stop_at`).
+    pub(crate) fn starter(&self, manager: &DaemonManager, fault: Option<(&str, &str)>) -> Child {
+        let script = fault.map(|(what, at)| json!({ what: at }).to_string());
         Command::new(env!("CARGO_BIN_EXE_fake-daemon"))
             .args(["--start", &serde_json::to_string(manager).unwrap()])
-            .args(die_at)
+            .args(script)
             .env("FAKE_EDGES", self.dir())
             .kill_on_drop(true)
             .spawn()
@@ -132,6 +140,24 @@ impl Drop for World {
     }
 }
 
+/// Runs all of them, several at once.
+pub(crate) async fn together(runs: impl Iterator<Item = impl Future<Output = ()> + 'static>) {
+    let (local, mut all) = (LocalSet::new(), JoinSet::new());
+    for run in runs {
+        let permitted = async move {
+            let _permit = PERMITS.acquire().await.unwrap();
+            run.await;
+        };
+        all.spawn_local_on(permitted, &local);
+    }
+    let ended = async {
+        while let Some(run) = all.join_next().await {
+            run.unwrap();
+        }
+    };
+    local.run_until(ended).await;
+}
+
 /// Waits until `holds`.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
     within(SOON, what, holds).await;
@@ -151,5 +177,9 @@ pub(crate) fn kill(pid: u32, signal: Signal) {
 }
 
 pub(crate) fn kill_if_alive(pid: u32) {
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).ok();
+    signal_if_alive(pid, Signal::KILL);
+}
+
+pub(crate) fn signal_if_alive(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).ok();
 }
