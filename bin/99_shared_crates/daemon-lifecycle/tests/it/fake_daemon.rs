@@ -314,16 +314,20 @@ async fn said(daemon: &Daemon, script: &Script, path: &str) -> Bytes {
         "/health" => drop(PROBES.fetch_add(1, Ordering::Relaxed)),
         "/probes" => return Bytes::from(format!("{}\n", PROBES.load(Ordering::Relaxed))),
         "/time" => return Bytes::from(format!("{}\n", time_of_day().as_secs())),
-        "/block" => {
-            report("blocks");
-            std::thread::sleep(BLOCKED);
-        }
+        "/block" => block(),
         "/report" => report(&"x".repeat(99)),
         "/work" => work().push(daemon.work()),
         "/work-done" => work().clear(),
         _ => {}
     }
     Bytes::from(format!("{} {}\n", script.version, std::process::id()))
+}
+
+/// Nothing else happens on this thread meanwhile.
+fn block() {
+    report("blocks");
+    let (_nobody, says) = std::sync::mpsc::channel::<()>();
+    says.recv_timeout(BLOCKED).ok();
 }
 
 fn time_of_day() -> Duration {
