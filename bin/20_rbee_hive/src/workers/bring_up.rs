@@ -82,7 +82,8 @@ impl Workers {
         let (rbee, level) = (Arc::clone(&config.rbee), self.clone());
         let old = stale.map(|running| running.handle.clone());
         let ends_first = beside.is_none();
-        let spawning = self.0.host.spawn(WorkerConfig { waits: wanted.waits, ..config });
+        let config = WorkerConfig { goes_on, waits: wanted.waits, ..config };
+        let spawning = self.0.host.spawn(config);
         let bringing_up = async move {
             let mut conversations = None;
             if let Some(old) = old.as_ref().filter(|_| ends_first) {
@@ -130,7 +131,9 @@ impl Workers {
         let human =
             format!("`{model}` goes on with the worker before, since the new one failed: {why}");
         Narration::new("hive", "worker_kept", human).about(model).level(Level::Warn).emit();
-        self.0.setbacks.note(model, why.clone());
+        if !error.is_held_back() {
+            self.0.setbacks.note(model, why.clone());
+        }
         WorkerHandle { outcome: Outcome::RolledBack { why }, ..worker.clone() }
     }
 
@@ -209,6 +212,7 @@ impl Workers {
             device: DEVICE.to_owned(),
             slot,
             part: None,
+            goes_on: false,
             waits: Waits::Nobody,
         }
     }

@@ -79,6 +79,8 @@ async fn a_worker_whose_successor_cannot_be_started_goes_on() {
     assert_eq!(world.complete(&model, true).await.body, CHUNKS);
     assert_eq!(attempts(), 4);
     assert!(world.machine.state(|machine| machine.current));
+    // No other binary is to be started beside it.
+    assert_eq!(world.machine.state(|machine| machine.beside.clone()), [false, true, true, true]);
 }
 
 #[tokio::test]
@@ -127,6 +129,8 @@ async fn a_stale_worker_is_replaced_in_its_place_where_memory_allows_only_one() 
     let spawned = world.machine.state(|machine| machine.spawned.clone());
     assert_eq!(spawned.len(), 2);
     assert_eq!(spawned[0], spawned[1]);
+    // It has ended by then: one from its binary is better than none.
+    assert!(!world.machine.state(|machine| machine.beside[1]));
 }
 
 #[tokio::test]

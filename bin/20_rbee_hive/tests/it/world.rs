@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) spawned: Vec<String>,
     /// Which part of its model each of these is.
     pub(crate) parts: Vec<Option<Part>>,
+    /// Which of these had a worker before them that would go on.
+    pub(crate) beside: Vec<bool>,
     /// Whether a worker ends as it starts.
     pub(crate) refuses: bool,
     /// From which binary workers are started.
@@ -145,6 +147,7 @@ impl World {
             binary: "",
             distrusted: Vec::new(),
             parts: Vec::new(),
+            beside: Vec::new(),
             shares: false,
             lost: Vec::new(),
             stopped: Vec::new(),
@@ -204,6 +207,7 @@ impl World {
             device: "cpu".to_owned(),
             slot,
             part: None,
+            goes_on: false,
             waits: Waits::Nobody,
         };
         self.machine.state(|state| state.strangers.push(worker));
@@ -526,6 +530,7 @@ impl Host for Machine {
         let refuses = self.state(|state| {
             state.spawned.push(worker_id(&worker));
             state.parts.push(worker.part.clone());
+            state.beside.push(worker.goes_on);
             if state.refuses {
                 return true;
             }

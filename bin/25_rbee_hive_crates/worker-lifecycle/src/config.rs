@@ -23,6 +23,8 @@ pub struct WorkerConfig {
     pub slot: u8,
     /// Its place among those that compute the model together, where several do.
     pub part: Option<Part>,
+    /// Whether the worker before it goes on where this one cannot be started.
+    pub goes_on: bool,
     /// Who waits for it.
     pub waits: Waits,
 }

@@ -308,6 +308,7 @@ mod tests {
                 device: "cpu".to_owned(),
                 slot,
                 part,
+                goes_on: false,
                 waits: Waits::Nobody,
             };
             flags(WorkerType::of(&config.rbee, "m", &config.model_path), &config)

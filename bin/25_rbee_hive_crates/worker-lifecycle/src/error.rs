@@ -34,4 +34,9 @@ impl Error {
     pub fn is_build_failure(&self) -> bool {
         matches!(self, Self::Spawn { source, .. } if source.is_build_failure())
     }
+
+    /// Whether nothing was tried, since what has failed a moment ago would fail again.
+    pub fn is_held_back(&self) -> bool {
+        matches!(self, Self::Spawn { source, .. } if source.is_held_back())
+    }
 }

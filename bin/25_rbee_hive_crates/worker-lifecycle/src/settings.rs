@@ -212,6 +212,7 @@ mod tests {
                 device: "cpu".to_owned(),
                 slot: 0,
                 part: None,
+                goes_on: false,
                 waits: Waits::Nobody,
             }
         }

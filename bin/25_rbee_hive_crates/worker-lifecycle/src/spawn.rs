@@ -63,7 +63,7 @@ pub async fn spawn_worker(
     let remembered = engine.filter(|_| config.part.is_none());
     match (&remembered, &spawned) {
         (Some(engine), Ok(_)) => failures::forget(engine),
-        (Some(engine), Err(error)) if !error.is_build_failure() => {
+        (Some(engine), Err(error)) if !error.is_build_failure() && !error.is_held_back() => {
             failures::note(engine, rbee_api::causes(error), SystemTime::now());
         }
         _ => {}
@@ -152,7 +152,8 @@ fn manager(
     let args = args(worker_type, config, settings);
     let spec = Spec { binary, instance, args, takeover: true };
     let manager = chain_daemon::manager(&config.rbee, spec);
-    Ok(manager.map_err(|error| failed(config, error))?.waits(config.waits))
+    let manager = manager.map_err(|error| failed(config, error))?.waits(config.waits);
+    Ok(if config.goes_on { manager.without_falling_back() } else { manager })
 }
 
 /// All that a worker is started with: one that would be started with anything else is stale.

@@ -41,6 +41,9 @@ pub enum Error {
     /// The daemon said itself why it cannot start.
     #[error("`{name}` cannot start: {reason}")]
     CannotStart { name: String, reason: String, log: LogTail },
+    /// It could not be started a moment ago, and there is nothing else to be started.
+    #[error("`{name}` is not started again for {} s, or until it changes, since it failed: {why}", .left.as_secs())]
+    HeldBack { name: String, why: String, left: Duration },
     /// Neither its own fault nor a stranger's: the generation before did not hand over, or
     /// something could not be written.
     #[error("`{name}` was kept from starting: {reason}")]
@@ -78,6 +81,11 @@ impl Error {
     /// Whether the compiler refused the sources.
     pub fn is_build_failure(&self) -> bool {
         matches!(self, Self::Build { .. } | Self::NoLastGood { .. })
+    }
+
+    /// Whether nothing was tried, since what has failed before would fail again.
+    pub fn is_held_back(&self) -> bool {
+        matches!(self, Self::HeldBack { .. })
     }
 
     pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {

@@ -224,6 +224,14 @@ impl DaemonManager {
         self
     }
 
+    /// Starts no other binary in place of one that has failed: for whoever has a daemon elsewhere that goes on
+    /// then.
+    #[must_use]
+    pub fn without_falling_back(mut self) -> Self {
+        self.spec.update.no_other = true;
+        self
+    }
+
     /// Says, for as long as the answer lives, that somebody waits: what is being built for nobody in
     /// the daemon's workspace has the whole machine from then on. For those who wait for another
     /// one that spawns.

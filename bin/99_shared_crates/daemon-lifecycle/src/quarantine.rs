@@ -20,6 +20,9 @@ pub(crate) struct Quarantined {
     /// A slow start may be the machine's fault: then it is only for a time.
     #[serde(default)]
     pub(crate) slow: Option<Slow>,
+    /// It ended as it was started, so it is of no use to anybody, whatever else there is.
+    #[serde(default)]
+    is_useless: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,11 @@ impl Quarantined {
     /// How long it lasts; `None` until the binary changes.
     pub(crate) fn left(&self) -> Option<Duration> {
         self.left_at(&process::boot_id(), since_boot().as_secs())
+    }
+
+    /// How long what could not be started is not started, whatever else there is.
+    pub(crate) fn held_back(&self) -> Option<Duration> {
+        self.left().filter(|_| self.is_useless)
     }
 
     fn left_at(&self, boot_id: &str, now_s: u64) -> Option<Duration> {
@@ -56,8 +64,20 @@ impl Instance {
     pub(crate) fn quarantine(&self, exe_hash: &str, args_hash: &str, failed: &Unwell) {
         let why = failed.why.clone();
         let slow = failed.slow.then(|| self.slow_once_more(exe_hash, args_hash));
-        let failed = Quarantined { why, slow };
-        if let Err(error) = self.store(&bad_file(exe_hash, args_hash), &failed) {
+        let failed = Quarantined { why, slow, is_useless: false };
+        self.note(exe_hash, args_hash, &failed);
+    }
+
+    /// The binary could not be started, and nothing stood by for it: it is tried again after a while, a
+    /// longer one each time, since what it lacks may come.
+    pub(crate) fn hold_back(&self, exe_hash: &str, args_hash: &str, failed: &Unwell) {
+        let (why, is_useless) = (failed.why.clone(), !failed.slow);
+        let slow = Some(self.slow_once_more(exe_hash, args_hash));
+        self.note(exe_hash, args_hash, &Quarantined { why, slow, is_useless });
+    }
+
+    fn note(&self, exe_hash: &str, args_hash: &str, failed: &Quarantined) {
+        if let Err(error) = self.store(&bad_file(exe_hash, args_hash), failed) {
             tracing::warn!(%error, "cannot quarantine a binary that failed");
         }
     }
@@ -108,7 +128,7 @@ mod tests {
     #[test]
     fn a_wait_ends_with_its_time_or_with_the_machine_and_a_fault_lasts() {
         let slow = Slow { times: 1, boot_id: "this".to_owned(), again_at_s: 100 };
-        let failed = Quarantined { why: "slow".to_owned(), slow: Some(slow) };
+        let failed = Quarantined { why: "slow".to_owned(), slow: Some(slow), is_useless: false };
         assert_eq!(failed.left_at("this", 40), Some(Duration::from_secs(60)));
         assert_eq!(failed.left_at("this", 100), Some(Duration::ZERO));
         assert_eq!(failed.left_at("another", 40), Some(Duration::ZERO));

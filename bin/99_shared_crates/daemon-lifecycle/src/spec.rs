@@ -62,6 +62,12 @@ pub(crate) struct Update {
     pub(crate) slow_package: Option<(String, String)>,
     /// Whether one of another source tree is replaced.
     pub(crate) takeover: bool,
+    /// Whether no other binary is started where one has failed.
+    #[serde(skip)]
+    pub(crate) no_other: bool,
+    /// Whether what has failed is tried all the same: by one that waits by itself in between.
+    #[serde(skip)]
+    pub(crate) insists: bool,
 }
 
 /// What is expected of it, and for how long it is waited for.

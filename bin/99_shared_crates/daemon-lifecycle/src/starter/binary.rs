@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Identity;
+use crate::{Identity, identity::hash_file};
 
 /// The binary that a daemon should run from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +26,19 @@ pub struct BinaryFile {
 }
 
 impl Binary {
+    /// What a daemon that is alive runs from, where that file is still as it was.
+    pub(super) fn of(running: &Identity) -> Option<Self> {
+        let exe = running.executable()?;
+        let is_it = hash_file(&exe).is_ok_and(|exe_hash| exe_hash == running.exe_hash);
+        is_it.then(|| Self {
+            shown: exe.display().to_string(),
+            exe,
+            exe_hash: running.exe_hash.clone(),
+            source_root: running.source_root.clone(),
+            replaces_others: true,
+        })
+    }
+
     /// Whether `running` is as a daemon started from this binary would be.
     pub(super) fn is_run_by(&self, running: &Identity, args_hash: &str) -> bool {
         let same_binary = running.exe_hash == self.exe_hash || !self.replaces_others;

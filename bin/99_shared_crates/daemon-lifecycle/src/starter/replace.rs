@@ -8,7 +8,7 @@ use super::{
     launch::{Launched, launch},
     narrate::say,
     running::{self, Running},
-    start::stop_and_start,
+    start::{fault, stop_and_start},
 };
 use crate::{
     Error, Identity,
@@ -98,17 +98,7 @@ fn is_in_the_way(own: &str, wanted: &str) -> bool {
 
 impl Failure {
     fn of(error: Error) -> Self {
-        match error {
-            Error::AddressInUse { .. }
-            | Error::Hindered { .. }
-            | Error::Stopped { .. }
-            | Error::Io { .. }
-            | Error::Launch { .. } => Self::Circumstances(error),
-            Error::NotReadyInTime { .. } | Error::TooSlow { .. } => {
-                Self::Binary(Unwell::slow(error.to_string()))
-            }
-            other => Self::Binary(Unwell::faulty(other.to_string())),
-        }
+        fault(&error).map_or(Self::Circumstances(error), Self::Binary)
     }
 }
 

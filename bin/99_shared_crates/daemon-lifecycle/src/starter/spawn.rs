@@ -7,12 +7,16 @@ use super::{
     narrate::say,
     replace::replace,
     running::{self, Running},
-    start::{start, stop_and_start},
+    start::{start, start_or, stop_and_start},
     stop::end_all,
     update::{self, Wanted},
 };
 use crate::{
-    Error, Identity, edge, instance::Instance, protocol::Hello, quarantine::Quarantined, spec::Spec,
+    Error, Identity, edge,
+    instance::Instance,
+    protocol::Hello,
+    quarantine::Quarantined,
+    spec::{Spec, Waits},
 };
 
 /// What is to be done about a daemon that answers.
@@ -116,21 +120,27 @@ async fn make_sure(spec: &Spec, again: Again) -> Result<DaemonHandle, Error> {
     }
 }
 
-/// Starts the binary, or where it has failed before the last one that served well.
+/// Starts the binary, or where it has failed before the last one that served well. What could not even
+/// be started is left alone for a while, unless a person waits for it.
 async fn start_best(
     spec: &Spec,
     instance: &Instance,
     binary: &Binary,
     outcome: Outcome,
 ) -> Result<DaemonHandle, Error> {
-    let failed = instance.quarantined(&binary.exe_hash, &spec.run.args_hash());
     let good = || update::last_good(&spec.update, instance);
-    match failed.and_then(|failed| Some((failed, good()?))) {
-        Some((failed, good)) if good.exe_hash != binary.exe_hash => {
-            let why = goes_on_without(spec, failed);
-            start(spec, instance, &good, Outcome::RolledBack { why }).await
-        }
-        _ => start(spec, instance, binary, outcome).await,
+    let Some(failed) = instance.quarantined(&binary.exe_hash, &spec.run.args_hash()) else {
+        return start_or(spec, instance, binary, outcome, good).await;
+    };
+    let is_another = |good: &Binary| !spec.update.no_other && good.exe_hash != binary.exe_hash;
+    if let Some(good) = good().filter(is_another) {
+        let why = goes_on_without(spec, failed);
+        return start(spec, instance, &good, Outcome::RolledBack { why }).await;
+    }
+    let is_tried = spec.update.waits == Waits::Person || spec.update.insists;
+    match failed.held_back().filter(|_| !is_tried) {
+        Some(left) => Err(Error::HeldBack { name: spec.name(), why: failed.why, left }),
+        None => start_or(spec, instance, binary, outcome, || None).await,
     }
 }
 

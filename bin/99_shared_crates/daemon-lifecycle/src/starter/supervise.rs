@@ -87,6 +87,7 @@ impl Drop for Supervisor {
 pub(crate) fn supervise(mut spec: Spec, policy: RestartPolicy) -> Supervisor {
     // Nobody has asked by hand for what is started again and again.
     spec.update.waits = spec.update.waits.max(Waits::Program);
+    spec.update.insists = true;
     let (report, status) = watch::channel(Supervised::Starting);
     let task = tokio::spawn(async move {
         let last = keep_running(&spec, policy, &report).await;

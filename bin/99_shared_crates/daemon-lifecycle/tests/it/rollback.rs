@@ -1,6 +1,6 @@
-use std::{fs, io::Write as _, time::Duration};
+use std::{fs, io::Write as _, os::unix::fs::symlink, path::PathBuf, time::Duration};
 
-use daemon_lifecycle::{DaemonHandle, DaemonManager, Error, Outcome, StopMode};
+use daemon_lifecycle::{DaemonHandle, DaemonManager, Error, Outcome, StopMode, Waits};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -244,4 +244,136 @@ async fn resumes(bad: Value) {
     assert!(matches!(again.outcome(), Outcome::RolledBack { .. }), "{:?}", again.outcome());
     assert_eq!(again.id(), old.id());
     world.finish().await;
+}
+
+/// A daemon that has nothing to hand over, at a link that leads to one binary after the other.
+struct Alone {
+    world: World,
+    manager: DaemonManager,
+    link: PathBuf,
+    binaries: usize,
+}
+
+impl Alone {
+    fn new(script: Value) -> Self {
+        let world = World::new(script.clone());
+        let (link, socket) = (world.dir().join("link"), world.dir().join("http.sock"));
+        let manager = world.manager_of_with(&link, &["--unix", socket.to_str().unwrap()]);
+        let mut alone = Self { world, manager, link, binaries: 0 };
+        alone.install(script);
+        alone
+    }
+
+    /// Leaves the binary before where it is.
+    fn install(&mut self, script: Value) {
+        self.world.install(script);
+        self.binaries += 1;
+        let binary = self.world.dir().join(format!("binary-{}", self.binaries));
+        fs::rename(self.world.binary(), &binary).unwrap();
+        drop(fs::remove_file(&self.link));
+        symlink(binary, &self.link).unwrap();
+    }
+
+    async fn spawn(&self) -> Result<DaemonHandle, Error> {
+        self.manager.clone().spawn().await
+    }
+
+    async fn spawn_for_a_program(&self) -> Result<DaemonHandle, Error> {
+        self.manager.clone().waits(Waits::Program).spawn().await
+    }
+
+    /// How often a process of that version has been started.
+    fn starts(&self, version: &str) -> usize {
+        let log = fs::read_to_string(self.world.dir().join("log/fake.log")).unwrap_or_default();
+        log.matches(&format!("fake-daemon {version} with")).count()
+    }
+
+    /// Lets the time pass for which what has failed is held back.
+    fn wait_is_over(&self) -> u64 {
+        let files = fs::read_dir(self.world.run_dir().join("fake")).unwrap().flatten();
+        let mut records = files.map(|file| file.path());
+        let record = records.find(|path| path.to_string_lossy().contains("/bad-")).unwrap();
+        let mut failed: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        failed["slow"]["again_at_s"] = json!(0);
+        fs::write(&record, failed.to_string()).unwrap();
+        failed["slow"]["times"].as_u64().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_successor_that_exits_at_start_leaves_one_that_cannot_hand_over_started_again() {
+    let mut alone = Alone::new(json!({ "version": "good" }));
+    let good = alone.spawn().await.unwrap();
+    alone.install(json!({ "version": "bad", "exit_before_ready": 3 }));
+    let mut serves = good.id();
+    for times in 1..3 {
+        for attempt in ["first", "second", "third"] {
+            let kept = alone.spawn().await.unwrap();
+            let Outcome::RolledBack { why } = kept.outcome() else { panic!("{attempt}: {kept:?}") };
+            assert!(why.contains("exit status: 3"), "{why}");
+            assert_eq!(who(kept.address()).await, ("good".to_owned(), kept.id()), "{attempt}");
+            assert_eq!(kept.id() == serves, attempt != "first", "{attempt}");
+            serves = kept.id();
+        }
+        assert_eq!((alone.starts("bad"), alone.wait_is_over()), (times, times as u64));
+    }
+    alone.install(json!({ "version": "mended" }));
+    let mended = alone.spawn().await.unwrap();
+    assert!(matches!(mended.outcome(), Outcome::Replaced { .. }), "{mended:?}");
+    assert_eq!(who(mended.address()).await.0, "mended");
+    alone.world.finish().await;
+}
+
+#[tokio::test]
+async fn what_exits_at_start_where_another_binary_has_died_is_not_started_for_each_who_asks() {
+    let mut alone = Alone::new(json!({ "version": "good" }));
+    alone.manager = alone.manager.probation(Duration::from_millis(200));
+    let good = alone.spawn().await.unwrap();
+    let recorded = alone.world.run_dir().join("fake/good.json");
+    eventually("it has proven itself", async || recorded.exists()).await;
+    alone.install(json!({ "version": "bad", "exit_before_ready": 3 }));
+    kill(good.id(), Signal::KILL);
+    good.identity().ended().await;
+    for attempt in 0..3 {
+        let again = alone.spawn_for_a_program().await.unwrap();
+        assert!(matches!(again.outcome(), Outcome::RolledBack { .. }), "{attempt}: {again:?}");
+        assert_eq!(who(again.address()).await, ("good".to_owned(), again.id()));
+        assert_eq!(alone.starts("bad"), 1);
+    }
+    alone.world.finish().await;
+}
+
+#[tokio::test]
+async fn what_somebody_has_killed_as_it_started_is_started_again() {
+    let alone = Alone::new(json!({ "version": "slow", "never_ready": true }));
+    for starts in 1..3 {
+        let starting = tokio::spawn({
+            let manager = alone.manager.clone().waits(Waits::Program);
+            async move { manager.spawn().await.unwrap_err() }
+        });
+        eventually("it is started", async || alone.starts("slow") == starts).await;
+        kill(alone.world.processes()[0], Signal::KILL);
+        let error = starting.await.unwrap();
+        assert!(matches!(error, Error::ExitedBeforeReady { .. }), "{error}");
+    }
+    alone.world.finish().await;
+}
+
+#[tokio::test]
+async fn where_no_binary_is_good_a_program_is_told_at_once_why_and_a_person_may_try() {
+    let mut alone = Alone::new(json!({ "version": "bad", "exit_before_ready": 3 }));
+    let first = alone.spawn_for_a_program().await.unwrap_err();
+    assert!(matches!(first, Error::ExitedBeforeReady { .. }), "{first}");
+    for _ in 0..2 {
+        let held = alone.spawn_for_a_program().await.unwrap_err();
+        assert!(held.is_held_back() && held.to_string().contains("exit status: 3"), "{held}");
+    }
+    assert_eq!(alone.starts("bad"), 1);
+    alone.spawn().await.unwrap_err();
+    assert_eq!((alone.starts("bad"), alone.wait_is_over()), (2, 2));
+    alone.spawn_for_a_program().await.unwrap_err();
+    assert_eq!(alone.starts("bad"), 3);
+    alone.install(json!({ "version": "mended" }));
+    assert_eq!(who(alone.spawn_for_a_program().await.unwrap().address()).await.0, "mended");
+    alone.world.finish().await;
 }

@@ -73,7 +73,7 @@ impl World {
         self.manager_of_with(binary, &["--listen", "127.0.0.1:0"])
     }
 
-    fn manager_of_with(&self, binary: &Path, args: &[&str]) -> DaemonManager {
+    pub(crate) fn manager_of_with(&self, binary: &Path, args: &[&str]) -> DaemonManager {
         DaemonManager::new(binary, args.iter().copied())
             .instance(self.run_dir(), "fake")
             .log_dir(self.dir().join("log"))
