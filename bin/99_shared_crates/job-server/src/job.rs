@@ -5,6 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -60,6 +61,20 @@ struct Audience {
     grace: Option<Duration>,
     /// Set from such a departure to the next subscription.
     vacant: bool,
+    /// When that was.
+    left: Option<Instant>,
+    /// Whether one of them has said that it needs nothing more.
+    has_all: bool,
+}
+
+/// Whom a job is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owed {
+    Nobody,
+    /// It runs, or somebody reads it.
+    Somebody,
+    /// Whoever has left may have got less than was sent, and may come back until then.
+    Until(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +189,41 @@ impl Job {
         (inner.log.oldest() == 1).then(|| inner.log.events().cloned().collect())
     }
 
+    /// What is owed to readers without whom it would not have been done, who have so much time to come
+    /// back behind the end.
+    pub(crate) fn owed(&self, patience: Duration) -> Owed {
+        let inner = self.lock();
+        if !inner.log.state().is_ended() {
+            return Owed::Somebody;
+        }
+        let Audience { present, left, has_all, grace, .. } = inner.audience;
+        // Who is not waited for at all does not come back.
+        if has_all || grace.is_none_or(|grace| grace.is_zero()) {
+            return Owed::Nobody;
+        }
+        let until = left.map(|left| left + patience).filter(|_| present == 0);
+        until.map_or(Owed::Somebody, |until| {
+            if until > Instant::now() { Owed::Until(until) } else { Owed::Nobody }
+        })
+    }
+
+    /// Whether it is to be kept behind its end, for as long as that.
+    pub(crate) fn is_unread(&self, patience: Duration) -> bool {
+        !patience.is_zero() && self.owed(patience) != Owed::Nobody
+    }
+
+    /// Its reader needs nothing more of it.
+    pub(crate) fn has_been_read(&self) {
+        self.lock().audience.has_all = true;
+        self.tell_of_reading();
+    }
+
+    fn tell_of_reading(&self) {
+        if let Some(server) = self.server.upgrade() {
+            server.read.notify_waiters();
+        }
+    }
+
     pub(crate) fn is_ended(&self) -> bool {
         self.lock().log.state().is_ended()
     }
@@ -276,6 +326,7 @@ impl Job {
         // before its loss was noticed.
         let audience = &mut inner.audience;
         audience.vacant = false;
+        audience.has_all = false;
         audience.present += usize::from(audience.grace.is_some());
         Ok(Admission { reader, next, grace: audience.grace })
     }
@@ -365,7 +416,11 @@ impl Job {
         inner.readers.retain(|known| known.id != reader);
         let writer = inner.writer.take();
         let departure = grace.and_then(|_| inner.last_of_audience_left());
+        let is_ended = inner.log.state().is_ended();
         drop(inner);
+        if is_ended {
+            self.tell_of_reading();
+        }
         drop(waker);
         writer.into_iter().for_each(Waker::wake);
         let (Some(departure), Some(grace)) = (departure, grace) else { return };
@@ -404,7 +459,11 @@ impl Inner {
     /// The number of this departure, where it was the last of a job that still runs.
     fn last_of_audience_left(&mut self) -> Option<u64> {
         self.audience.present -= 1;
-        if self.audience.present > 0 || self.log.state().is_ended() {
+        if self.audience.present > 0 {
+            return None;
+        }
+        self.audience.left = Some(Instant::now());
+        if self.log.state().is_ended() {
             return None;
         }
         self.audience.departures += 1;

@@ -1,16 +1,20 @@
 use std::{
     collections::HashSet,
+    future::pending,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     error::Error,
     event::{JobInfo, JobState},
     id::JobId,
-    job::Job,
+    job::{Job, Owed},
     journal::{Found, Journal},
     new_job::NewJob,
     snapshot::Snapshot,
@@ -182,19 +186,56 @@ impl JobServer {
 
     /// Asks a job's writer to end it; `owner` is which of its owners asks, if it is one.
     ///
-    /// The job runs on until the writer has noticed; asking again until then changes nothing.
+    /// The job runs on until the writer has noticed; asking again until then changes nothing. Of one that
+    /// has ended it says that whoever asks has read all.
     ///
     /// Fails with [`Error::TakenOver`] where a later owner goes on with it.
     pub fn cancel(&self, id: &JobId, owner: Option<u64>) -> Result<(), Error> {
         let job = self.find(id)?;
+        let is_earlier = owner.is_some_and(|owner| owner < job.owner.load(Relaxed));
+        if !is_earlier {
+            job.has_been_read();
+        }
         if job.is_ended() {
             return Err(Error::AlreadyEnded { id: *id });
         }
-        if owner.is_some_and(|owner| owner < job.owner.load(Relaxed)) {
+        if is_earlier {
             return Err(Error::TakenOver { id: *id });
         }
         job.cancel.cancel();
         Ok(())
+    }
+
+    /// Waits until no job runs, and nobody is owed a part of one that has ended: each who read it has said,
+    /// by asking for its end, that nothing is missing, or has been away for as long as `patience`.
+    pub async fn read_out(&self, patience: Duration) {
+        loop {
+            let changed = self.shared.read.notified();
+            let mut next = None::<Instant>;
+            let mut is_over = true;
+            let jobs: Vec<Arc<Job>> = self.shared.lock().jobs.values().cloned().collect();
+            for job in jobs {
+                match job.owed(patience) {
+                    Owed::Nobody => continue,
+                    Owed::Somebody => {}
+                    Owed::Until(until) => next = Some(next.map_or(until, |next| next.min(until))),
+                }
+                is_over = false;
+            }
+            if is_over {
+                return;
+            }
+            let waits = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                () = waits => {}
+            }
+        }
     }
 
     /// Reads a job's events from the one behind `after`, or from the first.

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{id::JobId, job::Job, journal::Journal};
 
@@ -26,6 +29,11 @@ pub struct Limits {
     pub event_bytes_of_running_jobs: usize,
     /// Events of all ended jobs; those that ended first are forgotten first.
     pub event_bytes_of_ended_jobs: usize,
+    /// How long the rest of an ended job is kept for a reader that has left and not said that it has read
+    /// all; zero where readers do not say that.
+    pub unread: Duration,
+    /// Events of those that are kept for nothing else.
+    pub event_bytes_of_unread_jobs: usize,
 }
 
 impl Default for Limits {
@@ -37,6 +45,8 @@ impl Default for Limits {
             event_bytes_per_job: 4 << 20,
             event_bytes_of_running_jobs: 64 << 20,
             event_bytes_of_ended_jobs: 8 << 20,
+            unread: Duration::ZERO,
+            event_bytes_of_unread_jobs: 0,
         }
     }
 }
@@ -47,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     table: Mutex<Table>,
     pub(crate) running: watch::Sender<usize>,
+    /// Told when a job ends, and when the reader of one that has ended leaves or has read all.
+    pub(crate) read: Notify,
     /// Of the events of running jobs.
     running_bytes: AtomicUsize,
     pub(crate) journal: OnceLock<Arc<dyn Journal>>,
@@ -58,6 +70,9 @@ pub(crate) struct Table {
     /// In the order in which they ended.
     ended: VecDeque<Ended>,
     ended_bytes: usize,
+    /// Those whose time was over before their readers had all.
+    unread: VecDeque<Ended>,
+    unread_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -73,6 +88,7 @@ impl Shared {
             limits,
             table: Mutex::default(),
             running: watch::Sender::new(0),
+            read: Notify::new(),
             running_bytes: AtomicUsize::new(0),
             journal: OnceLock::new(),
         }
@@ -85,6 +101,7 @@ impl Shared {
         drop(table);
         drop(forgotten);
         self.running.send_modify(|running| *running -= 1);
+        self.read.notify_waiters();
     }
 
     /// A running job's events take `now` bytes and no more `before`. Says whether all of them together
@@ -119,14 +136,46 @@ impl Table {
             if !over && first.at.elapsed() < limits.retain {
                 break;
             }
-            forgotten.extend(self.forget_oldest());
+            let Some(first) = self.pop_ended() else { break };
+            if self.jobs.get(&first.id).is_some_and(|job| job.is_unread(limits.unread)) {
+                self.unread_bytes += first.bytes;
+                self.unread.push_back(first);
+            } else {
+                forgotten.extend(self.jobs.remove(&first.id));
+            }
         }
+        self.forget_read(limits, &mut forgotten);
         forgotten
     }
 
+    fn forget_read(&mut self, limits: &Limits, forgotten: &mut Vec<Arc<Job>>) {
+        let (jobs, bytes) = (&mut self.jobs, &mut self.unread_bytes);
+        self.unread.retain(|one| {
+            let is_kept = *bytes <= limits.event_bytes_of_unread_jobs
+                && jobs.get(&one.id).is_some_and(|job| job.is_unread(limits.unread));
+            if !is_kept {
+                *bytes -= one.bytes;
+                forgotten.extend(jobs.remove(&one.id));
+            }
+            is_kept
+        });
+    }
+
     pub(crate) fn forget_oldest(&mut self) -> Option<Arc<Job>> {
+        let ended = match self.pop_ended() {
+            Some(ended) => ended,
+            None => {
+                let unread = self.unread.pop_front()?;
+                self.unread_bytes -= unread.bytes;
+                unread
+            }
+        };
+        self.jobs.remove(&ended.id)
+    }
+
+    fn pop_ended(&mut self) -> Option<Ended> {
         let ended = self.ended.pop_front()?;
         self.ended_bytes -= ended.bytes;
-        self.jobs.remove(&ended.id)
+        Some(ended)
     }
 }

@@ -160,6 +160,79 @@ async fn ended_jobs_are_forgotten_when_they_hold_too_much() {
     assert_eq!(known, ids[2..]);
 }
 
+/// Of a server whose readers say when they have all.
+const UNREAD: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_owed_once_each_reader_has_said_that_it_has_all_or_is_away_for_too_long() {
+    let server = JobServer::new(Limits::default());
+    server.read_out(UNREAD).await;
+    let read = |grace| {
+        let writer = server.create("work").unwrap();
+        writer.emit(None, "a");
+        (server.subscribe(&writer.id(), None).unwrap().cancel_on_drop(grace), writer)
+    };
+    let (reader, writer) = read(GRACE);
+    let id = writer.id();
+    let mut out = Box::pin(server.read_out(UNREAD));
+    assert!((&mut out).now_or_never().is_none(), "it runs");
+    writer.complete();
+    assert!((&mut out).now_or_never().is_none(), "it is being read");
+    assert_eq!(reader.count().await, 1);
+    assert!((&mut out).now_or_never().is_none(), "what was sent may be lost on its way");
+    // A reader that comes back is waited for as the first one was.
+    drop(server.subscribe(&id, Some(1)).unwrap());
+    assert!((&mut out).now_or_never().is_none());
+    assert_eq!(server.cancel(&id, None), Err(Error::AlreadyEnded { id }));
+    assert!((&mut out).now_or_never().is_some(), "it has said that it has all");
+
+    let (reader, writer) = read(GRACE);
+    writer.complete();
+    drop(reader);
+    let began = tokio::time::Instant::now();
+    server.read_out(UNREAD).await;
+    assert_eq!(began.elapsed(), UNREAD);
+
+    // Who cannot come back is not waited for.
+    let (reader, writer) = read(Duration::ZERO);
+    writer.complete();
+    assert!(server.read_out(UNREAD).now_or_never().is_some());
+    drop(reader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reader_has_not_got_is_kept_when_others_are_forgotten() {
+    let limits = Limits {
+        retain: Duration::from_secs(1),
+        event_bytes_of_ended_jobs: 2500,
+        unread: UNREAD,
+        event_bytes_of_unread_jobs: 2500,
+        ..Limits::default()
+    };
+    let server = JobServer::new(limits);
+    let ended = || {
+        let writer = server.create("work").unwrap();
+        writer.emit(None, vec![b'x'; 1000]);
+        let id = writer.id();
+        let reader = server.subscribe(&id, None).unwrap().cancel_on_drop(GRACE);
+        writer.complete();
+        drop(reader);
+        id
+    };
+    let (unread, read) = (ended(), ended());
+    assert_eq!(server.cancel(&read, None), Err(Error::AlreadyEnded { id: read }));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(server.info(&read).is_none());
+    assert!(server.info(&unread).is_some());
+    tokio::time::advance(UNREAD).await;
+    assert!(server.info(&unread).is_none());
+    // As much as there is room for, the latest of them.
+    let ids: Vec<JobId> = (0..5).map(|_| ended()).collect();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let known: Vec<JobId> = server.list().iter().map(|info| info.id).collect();
+    assert_eq!(known, ids[3..]);
+}
+
 #[tokio::test]
 async fn idle_waits_for_the_last_running_job() {
     let server = JobServer::new(Limits::default());
