@@ -24,13 +24,24 @@ use super::{
 };
 use crate::instance;
 
-/// Connections at once; the next one waits.
-const MOST: usize = 16;
+/// What is allowed to whoever asks on such a socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// Connections at once; the next one waits.
+    most: usize,
+    /// For a request and its answer.
+    limit: Duration,
+}
 
-/// For a request and its answer.
-const LIMIT: Duration = Duration::from_secs(10);
+impl Terms {
+    /// Of answers that take no time.
+    pub(super) const SHORT: Self = Self { most: 16, limit: Duration::from_secs(10) };
 
-/// Requests are answered on a socket of their own for as long as this lives and the daemon is not to end.
+    /// Of any; a stream may go on for as long as there is something to be said.
+    pub(super) const ANY: Self = Self { most: 1024, limit: Duration::MAX };
+}
+
+/// Requests are answered on a socket of their own for as long as this lives.
 #[derive(Debug)]
 pub struct Beside {
     file: Arc<SocketFile>,
@@ -45,17 +56,18 @@ struct SocketFile {
 }
 
 impl Beside {
-    /// To be called on the lifecycle thread.
+    /// On the runtime that this is called on, until `end`.
     pub(super) fn start<S: HttpService>(
         path: &Path,
         listener: Listener,
         service: S,
+        terms: Terms,
         end: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         let file = Arc::new(SocketFile { path: path.to_owned(), is_gone: AtomicBool::new(false) });
         let of_task = Arc::clone(&file);
         let answering = tokio::spawn(async move {
-            let mut answering = pin!(answer(listener, service));
+            let mut answering = pin!(answer(listener, service, terms));
             tokio::select! {
                 () = &mut answering => {}
                 () = end => {}
@@ -81,14 +93,14 @@ impl SocketFile {
     }
 }
 
-async fn answer<S: HttpService>(mut listener: Listener, service: S) {
+async fn answer<S: HttpService>(mut listener: Listener, service: S, Terms { most, limit }: Terms) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Some(_) = connections.join_next() => {}
             anew = listener.anew() => listener = anew,
-            accepted = accept(&listener), if connections.len() < MOST => match accepted {
-                Ok(stream) => drop(connections.spawn(answer_one(stream, service.clone()))),
+            accepted = accept(&listener), if connections.len() < most => match accepted {
+                Ok(stream) => drop(connections.spawn(answer_one(stream, service.clone(), limit))),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -105,13 +117,13 @@ async fn accept(listener: &Listener) -> std::io::Result<UnixStream> {
     }
 }
 
-async fn answer_one<S: HttpService>(stream: UnixStream, service: S) {
+async fn answer_one<S: HttpService>(stream: UnixStream, service: S, limit: Duration) {
     let answer = service_fn(move |request| service.clone().oneshot(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer);
-    match timeout(LIMIT, connection).await {
+    match timeout(limit, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection failed"),
         Err(_) => tracing::debug!("a connection took too long"),

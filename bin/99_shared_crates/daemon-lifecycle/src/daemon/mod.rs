@@ -209,7 +209,7 @@ impl Daemon {
         let end = async move { drop(phases.wait_for(|phase| phase.end().is_some()).await) };
         let bound = self.control(async move {
             let listener = UnixListener::bind(&socket)?.into();
-            Ok(Beside::start(&socket, listener, service, end))
+            Ok(Beside::start(&socket, listener, service, beside::Terms::SHORT, end))
         });
         match bound.await {
             Ok(beside) => Ok(beside),
@@ -217,6 +217,19 @@ impl Daemon {
                 Err(self.cannot_listen(path.display().to_string(), Fault::Own, error).await)
             }
         }
+    }
+
+    /// Answers by `service` on a Unix socket at `path` besides, until what this returns is dropped: also
+    /// while the daemon finishes what it has and accepts nothing on its listeners any more. So the path has
+    /// to be one that no next generation wants.
+    pub async fn answer_apart<S: HttpService>(
+        &self,
+        path: &Path,
+        service: S,
+    ) -> Result<Beside, Error> {
+        let listener = self.listen_unix(path).await?.into();
+        let terms = beside::Terms::ANY;
+        Ok(Beside::start(path, listener, service, terms, std::future::pending()))
     }
 
     async fn cannot_listen(&self, address: String, fault: Fault, source: io::Error) -> Error {

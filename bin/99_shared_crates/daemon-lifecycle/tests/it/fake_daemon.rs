@@ -55,6 +55,8 @@ struct Script {
     starve: bool,
     /// Answers at this socket besides.
     beside: Option<PathBuf>,
+    /// The same, until its end.
+    apart: Option<PathBuf>,
     answer_500: bool,
     /// The same, from this long after it began to serve.
     answer_500_after_serving_ms: Option<u64>,
@@ -180,8 +182,12 @@ async fn run(
         Some(path) => Some(daemon.answer_beside(path, service.clone()).await?),
         None => None,
     };
+    let apart = match &script.apart {
+        Some(path) => Some(daemon.answer_apart(path, service.clone()).await?),
+        None => None,
+    };
     daemon.serve(listener, service).await?;
-    drop(beside);
+    drop((beside, apart));
     if script.never_exit {
         std::future::pending::<()>().await;
     }

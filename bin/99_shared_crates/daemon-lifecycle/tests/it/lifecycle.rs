@@ -163,6 +163,35 @@ async fn a_daemon_on_a_unix_socket_is_stopped_and_started() {
 }
 
 #[tokio::test]
+async fn a_daemon_answers_apart_until_its_end_whoever_has_its_place() {
+    let world = World::new(json!({}));
+    let [socket, apart] = ["w.sock", "apart.sock"].map(|name| world.dir().join(name));
+    world.install(json!({ "version": "old", "apart": apart }));
+    let manager = world.manager_with(&["--unix", socket.to_str().unwrap()]);
+    let old = manager.spawn().await.unwrap();
+    let mut client = Client::new(old.address());
+    let mut stream = client.begin("/stream/100000/5").await.unwrap();
+    chunk(&mut stream).await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let new = manager.spawn().await.unwrap();
+    assert_eq!(who(new.address()).await, ("new".to_owned(), new.id()));
+    let apart = apart.to_str().unwrap();
+    assert_eq!(who(apart).await, ("old".to_owned(), old.id()));
+    // A stream too: nothing there has to be short.
+    let mut other = Client::new(apart);
+    let mut begun = other.begin("/stream/3/5").await.unwrap();
+    let mut said = String::new();
+    while let Some(part) = chunk(&mut begun).await.unwrap() {
+        said.push_str(&part);
+    }
+    assert_eq!(said, "token 0\ntoken 1\ntoken 2\n");
+    drop((stream, client));
+    eventually("it has ended", async || world.processes() == [new.id()]).await;
+    assert!(!std::path::Path::new(apart).exists());
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_unix_socket_that_generations_share_is_handed_over_and_no_stream_is_cut() {
     let world = World::new(json!({ "version": "old" }));
     let socket = world.dir().join("s.sock").display().to_string();
