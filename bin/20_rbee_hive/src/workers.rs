@@ -79,7 +79,7 @@ impl Workers {
     }
 
     async fn told(&self, running: &Running<WorkerHandle>) -> Worker {
-        let health = running.handle.client.health().await;
+        let health = running.handle.client.own_health().await;
         let (state, detail) = match &health {
             Ok(_) => (WorkerState::Ready, None),
             Err(error) => (WorkerState::Failed, Some(rbee_api::causes(error))),

@@ -162,6 +162,14 @@ impl Level for Workers {
         self.told(running).await
     }
 
+    /// Those whose answers nobody else can go on with do.
+    fn keeps_answers(&self, places: &Places<WorkerHandle>, id: &str) -> bool {
+        let known = places.find(|worker| worker.id == id);
+        known.is_none_or(|running| {
+            WorkerType::of_role(&running.handle.identity.role) != WorkerType::LlamaCpp
+        })
+    }
+
     /// A worker's streams stay with it when another one has taken its place.
     async fn reach(
         &self,
@@ -171,10 +179,13 @@ impl Level for Workers {
         path: &str,
     ) -> Option<Reached<WorkerHandle>> {
         let reached = async {
-            let client = WorkerClient::of(&self.0.config.current(), id)?;
-            // One that hangs would keep the request for as long as a stream may be silent.
-            client.health().await?;
-            let busy = places.find(|worker| worker.id == id).map(Busy::new);
+            let job = path.strip_suffix("/stream").unwrap_or(path);
+            let config = self.0.config.current();
+            let (client, generation) = WorkerClient::with_job(&config, id, job).await?;
+            let is_it = |worker: &WorkerHandle| {
+                worker.id == id && generation.is_none_or(|it| worker.identity.generation == it)
+            };
+            let busy = places.find(is_it).map(Busy::new);
             Ok((client.stream(method.clone(), path), Self::hold(busy)))
         };
         Some(reached.await.map_err(|error: worker_lifecycle::Error| failure::worker(&error)))

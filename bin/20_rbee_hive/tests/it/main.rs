@@ -4,6 +4,7 @@
 mod crowd; // what one person asks at once
 mod flood; // what refused requests leave behind
 mod reach; // what a request may name
+mod read_on; // what another process has begun to read
 mod refusals; // what nobody is let do
 mod stays;
 mod parts; // of models that several hives compute together

@@ -3,7 +3,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rbee_api::{EngineLost, Health, Lease, Part, Status, lease_socket, paths};
+use rbee_api::{
+    EngineLost, Health, Lease, Part, Status, jobs_socket, jobs_sockets, lease_socket, paths,
+};
 use rbee_config::RbeeConfig;
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -35,6 +37,8 @@ pub struct WorkerClient {
     streams: reqwest::Client,
     /// To the socket that is for its lease alone.
     lease: reqwest::Client,
+    /// To the socket that this very process has until its end.
+    own: Option<reqwest::Client>,
     socket: String,
 }
 
@@ -54,16 +58,42 @@ impl WorkerClient {
         let http = to(socket.to_owned()).build().map_err(failed)?;
         let streams = to(socket.to_owned()).read_timeout(SILENCE).build().map_err(failed)?;
         let lease = to(lease_socket(socket)).build().map_err(failed)?;
-        Ok(Self { http, streams, lease, socket: socket_name })
+        Ok(Self { http, streams, lease, own: None, socket: socket_name })
     }
 
-    /// To the worker whose instance has this id, whether or not it lives.
+    /// The same to the process of that generation, which says how it is when it accepts nothing any more.
     ///
     /// # Errors
     ///
     /// When the platform's HTTP client cannot be set up.
-    pub fn of(rbee: &RbeeConfig, id: &str) -> Result<Self, Error> {
-        Self::new(&socket(rbee, id))
+    pub(crate) fn of_generation(socket: &Path, generation: u64) -> Result<Self, Error> {
+        let own = Self::new(&jobs_socket(socket, generation))?.http;
+        Ok(Self { own: Some(own), ..Self::new(socket)? })
+    }
+
+    /// To the worker of this id that has the job, with its generation where another one may have taken its
+    /// place; else to the one that there is.
+    ///
+    /// # Errors
+    ///
+    /// When none is reached.
+    pub async fn with_job(
+        rbee: &RbeeConfig,
+        id: &str,
+        job_path: &str,
+    ) -> Result<(Self, Option<u64>), Error> {
+        let socket = socket(rbee, id);
+        for (generation, own) in jobs_sockets(&socket) {
+            let client = Self::new(&own)?;
+            let asked = client.http.get(url(job_path)).timeout(CONTROL_DEADLINE).send().await;
+            if asked.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok((client, Some(generation)));
+            }
+        }
+        let client = Self::new(&socket)?;
+        // One that hangs would keep the request for as long as a stream may be silent.
+        client.health().await?;
+        Ok((client, None))
     }
 
     /// A request for `path`, such as `/v1/chat/completions`, whose answer may take any time.
@@ -79,6 +109,11 @@ impl WorkerClient {
 
     pub async fn health(&self) -> Result<Health, Error> {
         self.get(paths::HEALTH).await
+    }
+
+    /// The same of one that may accept nothing any more, as it finishes what it has.
+    pub async fn own_health(&self) -> Result<Health, Error> {
+        self.or_of_itself(Method::GET, paths::HEALTH, self.health().await).await
     }
 
     /// Waits until the worker, which lives, can be reached: its socket may have been removed just now.
@@ -155,9 +190,25 @@ impl WorkerClient {
     async fn beside<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
         match self.read(self.lease.request(method.clone(), url(path))).await {
             Err(Error::Unreachable { source, .. }) if source.is_connect() => {
-                self.read(self.http.request(method, url(path))).await
+                let answer = self.read(self.http.request(method.clone(), url(path))).await;
+                self.or_of_itself(method, path, answer).await
             }
             other => other,
+        }
+    }
+
+    /// The answer, or where nobody is reached that of the very process, while it finishes what it has.
+    async fn or_of_itself<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        answer: Result<T, Error>,
+    ) -> Result<T, Error> {
+        match (answer, &self.own) {
+            (Err(Error::Unreachable { source, .. }), Some(own)) if source.is_connect() => {
+                self.read(own.request(method, url(path))).await
+            }
+            (answer, _) => answer,
         }
     }
 

@@ -22,7 +22,7 @@ pub async fn running_workers(
     for (id, identity) in instances(&rbee.paths.run) {
         let Ok(InstanceName::Worker { slot, hive: of, .. }) = id.parse() else { continue };
         if of == hive && !known(&id) {
-            let client = WorkerClient::new(&socket(rbee, &id))?;
+            let client = WorkerClient::of_generation(&socket(rbee, &id), identity.generation)?;
             asked.spawn(async move {
                 let served = client.model().await;
                 (id, slot, identity, client, served)

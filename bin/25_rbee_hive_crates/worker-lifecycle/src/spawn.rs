@@ -69,7 +69,8 @@ pub async fn spawn_worker(
         _ => {}
     }
     let daemon = spawned.map_err(|error| failed(&config, error))?;
-    let client = WorkerClient::new(&socket(&config.rbee, &id))?;
+    let generation = daemon.identity().generation;
+    let client = WorkerClient::of_generation(&socket(&config.rbee, &id), generation)?;
     // One that has just been started has its socket.
     if matches!(daemon.outcome(), Outcome::Reused) {
         client.reach().await?;

@@ -1,12 +1,13 @@
 use std::{
     fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use daemon_lifecycle::{Daemon, Program};
-use rbee_api::{Status, lease_socket};
+use rbee_api::{Status, jobs_socket, jobs_sockets, lease_socket};
 use worker_service::{Defaults, Lease, WorkerService};
 
 use crate::{
@@ -89,15 +90,19 @@ async fn serve_by(
             health
         }
     };
-    let worker = WorkerService::new(lease.clone(), health);
+    let worker = WorkerService::new(lease.clone(), health).keeping_what_is_unread();
     let upstream = engine.upstream.clone();
     let service = Service::new(common, plan, worker, upstream).with_defaults(defaults);
     let listener = daemon.listen_unix(&common.socket).await?;
     let beside = service.worker.routes_beside();
     let _beside = daemon.answer_beside(&lease_socket(&common.socket), beside).await?;
+    remove_left(&common.socket);
+    let apart = jobs_socket(&common.socket, daemon.identity().generation);
+    let _apart = daemon.answer_apart(&apart, service.worker.routes()).await?;
     daemon.ready(common.socket.display()).await?;
     tracing::info!(socket = %common.socket.display(), "the worker is ready");
     let drained = async {
+        read_out(daemon, &service).await;
         let deadline = daemon.shutdown().requested().map(|shutdown| shutdown.drain_deadline);
         let is_hurried = deadline.is_some_and(|deadline| deadline < Instant::now());
         leave(&service, engine, if is_hurried { HURRIED_GRACE } else { END_GRACE }).await;
@@ -115,8 +120,9 @@ async fn serve_by(
             served?;
             return Ok(None);
         }
-        () = lease.ended() => {
+        () = unwanted(daemon, &lease) => {
             tracing::info!("nobody has renewed the lease: leaving");
+            read_out(daemon, &service).await;
             leave(&service, engine, END_GRACE).await;
             return Ok(None);
         }
@@ -138,9 +144,39 @@ async fn serve_by(
     Ok(Some(why))
 }
 
+/// Removes the sockets for jobs that killed workers have left.
+fn remove_left(socket: &Path) {
+    for (_, left) in jobs_sockets(socket) {
+        if UnixStream::connect(&left).is_err()
+            && let Err(error) = fs::remove_file(&left)
+        {
+            tracing::debug!(%error, "a socket that was left cannot be removed");
+        }
+    }
+}
+
+/// Until the lease has ended of a worker that serves. One that is told to end has its time to finish what it
+/// has.
+async fn unwanted(daemon: &Daemon, lease: &Lease) {
+    lease.ended().await;
+    if daemon.shutdown().requested().is_some() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Until whoever reads a stream has got it, or is not to be waited for any more: what it lacks is nowhere
+/// else, and it may have lost its connection, or be another process by now.
+async fn read_out(daemon: &Daemon, service: &Service) {
+    let shutdown = daemon.shutdown();
+    tokio::select! {
+        () = service.worker.read_out() => {}
+        () = shutdown.drained() => {}
+    }
+}
+
 /// Gives the engine up, once it has no request of this worker.
 async fn leave(service: &Service, engine: &Engine, grace: Duration) {
-    // Streams without a reader would be waited for in vain.
+    // What is left at the deadline would be waited for in vain.
     let jobs = service.worker.jobs();
     for job in jobs.list() {
         drop(jobs.cancel(&job.id, None));

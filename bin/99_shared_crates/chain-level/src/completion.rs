@@ -9,9 +9,11 @@ use axum::{
 };
 use bytes::Bytes;
 use http_guard::{ApiBytes, ApiError, ApiQuery};
+use job_client::cancel;
 use job_server::{JobEmitter, JobId};
 use rbee_api::{
-    ErrorBody, HEADER_CALLER, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, ModelReach, paths,
+    ErrorBody, HEADER_CALLER, HEADER_EVENTS, HEADER_FRESH, HEADER_REQUEST_ID, ModelReach, Origin,
+    paths,
 };
 use reqwest::{
     Method,
@@ -95,6 +97,12 @@ async fn complete<L: Level>(
 
 impl<L: Level> NextLevel for Pool<L> {
     const CONTINUES: bool = L::CAN_CONTINUE;
+
+    async fn has_read(&self, upstream: &Origin) {
+        if self.level().keeps_answers(self.places(), &upstream.at) {
+            cancel(self, upstream).await;
+        }
+    }
 
     async fn go_on(
         &self,

@@ -95,7 +95,11 @@ pub(crate) async fn drive<N, F>(
         });
     }
     match end {
-        Some(Ok(End::Whole)) => job.complete(),
+        Some(Ok(End::Whole)) => {
+            job.complete();
+            drop(departure);
+            has_read(next, &reading).await;
+        }
         Some(Ok(End::Departs { reply, upstream })) => {
             let id = job.id();
             let asked = asked.as_ref().and_then(Asked::of);
@@ -104,13 +108,24 @@ pub(crate) async fn drive<N, F>(
                 tracing::error!(%id, "whoever asked for the job went away, and it is lost");
             }
         }
-        Some(Err(body)) => job.fail_with(body),
+        Some(Err(body)) => {
+            job.fail_with(body);
+            drop(departure);
+            has_read(next, &reading).await;
+        }
         None => {
             job.cancelled_end();
             if let Some(upstream) = reading.job() {
                 cancel(next, upstream).await;
             }
         }
+    }
+}
+
+/// Says that nothing more is needed of what was read.
+async fn has_read<N: NextLevel>(next: &N, reading: &Reading) {
+    if let Some(upstream) = reading.job() {
+        next.has_read(upstream).await;
     }
 }
 

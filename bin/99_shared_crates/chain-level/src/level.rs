@@ -200,6 +200,11 @@ pub trait Level: Clone + Send + Sync + 'static {
     /// Says, for as long as the answer lives, that somebody waits for what is being built for nobody.
     fn hurry(&self) -> impl Send {}
 
+    /// Whether the process of that id keeps its answers until it is told that nothing more of them is needed.
+    fn keeps_answers(&self, _places: &Places<Self::Handle>, _id: &str) -> bool {
+        false
+    }
+
     /// A request to the process of that id, wherever it is, to go on with what it has; `None` where
     /// whoever is in the place of that name now has it, or fetches it.
     fn reach(

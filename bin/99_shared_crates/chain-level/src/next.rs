@@ -2,7 +2,7 @@ use std::future;
 
 use job_client::Source;
 use job_server::JobEmitter;
-use rbee_api::{ErrorBody, ErrorCode};
+use rbee_api::{ErrorBody, ErrorCode, Origin};
 use serde_json::value::RawValue;
 
 use crate::{Hold, attempt::Attempt, suspect::Suspect, wanted::Completion};
@@ -11,6 +11,11 @@ use crate::{Hold, attempt::Attempt, suspect::Suspect, wanted::Completion};
 pub trait NextLevel: Source<Held: Hold, Error = ErrorBody> + Clone + Send + 'static {
     /// Whether another process can go on with an answer whose own has ended.
     const CONTINUES: bool = false;
+
+    /// Tells whoever gave an answer that nothing more of it is needed, if that one keeps it until it knows.
+    fn has_read(&self, _upstream: &Origin) -> impl Future<Output = ()> + Send {
+        future::ready(())
+    }
 
     /// Has a process that answers nobody but such suspects meanwhile go on with the answer to `completion`
     /// behind what was `delivered` of it.

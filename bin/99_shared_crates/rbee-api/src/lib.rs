@@ -42,7 +42,9 @@ pub use crate::{
     settings::{ModelSettings, TemplateSetting},
     stream::{Malformed, StreamEvent, event},
     watch::{BinarySeen, Freshness, Leaving, QueenSeen, UnderWay, seen},
-    workers::{Lease, Worker, WorkerKind, WorkerList, WorkerState, lease_socket},
+    workers::{
+        Lease, Worker, WorkerKind, WorkerList, WorkerState, jobs_socket, jobs_sockets, lease_socket,
+    },
 };
 
 /// Asks a chat or completion endpoint for ids and `narration`, `progress` events between the

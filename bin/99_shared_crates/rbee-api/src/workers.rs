@@ -14,6 +14,24 @@ pub fn lease_socket(socket: &Path) -> PathBuf {
     socket.with_extension("life")
 }
 
+/// The socket beside that one on which a process answers for its jobs until it ends: also when another one,
+/// of a later generation, has the `socket`, or nobody has.
+pub fn jobs_socket(socket: &Path, generation: u64) -> PathBuf {
+    socket.with_extension(format!("j{generation}"))
+}
+
+/// The generations that have, or had, such a socket there, the latest first.
+pub fn jobs_sockets(socket: &Path) -> Vec<(u64, PathBuf)> {
+    let folder = socket.parent().and_then(|folder| folder.read_dir().ok());
+    let paths = folder.into_iter().flatten().flatten().map(|entry| entry.path());
+    let generation = |path: &Path| path.extension()?.to_str()?.strip_prefix('j')?.parse().ok();
+    let beside = paths.filter(|path| path.file_stem() == socket.file_stem());
+    let mut found: Vec<_> = beside.filter_map(|path| Some((generation(&path)?, path))).collect();
+    found.sort_unstable();
+    found.reverse();
+    found
+}
+
 /// The answer to `GET /v1/workers` of hive and queen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerList {

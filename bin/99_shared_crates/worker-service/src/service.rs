@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::Response,
-    routing::{delete, get, post},
+    routing::{get, post},
 };
 use daemon_lifecycle::Pulse;
 use http_guard::{ApiError, ApiPath};
@@ -13,7 +13,7 @@ use job_server::{
     JobId, JobServer, JobWriter, Limits,
     sse::{SseOptions, last_event_id, owner, sse_response},
 };
-use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, Lease as Renewed, Status, paths};
+use rbee_api::{HEADER_EVENTS, HEADER_JOB, Health, JobInfo, Lease as Renewed, Status, paths};
 
 use crate::{Hold, Lease};
 
@@ -28,7 +28,16 @@ const LIMITS: Limits = Limits {
     event_bytes_per_job: 4 << 20,
     event_bytes_of_running_jobs: 64 << 20,
     event_bytes_of_ended_jobs: 1 << 20,
+    unread: Duration::ZERO,
+    event_bytes_of_unread_jobs: 0,
 };
+
+/// How long what has ended is kept for a reader with ids who has not said that nothing is missing. A hive that
+/// waits for whoever reads more slowly has by then taken what lies in its connection, or has given them up.
+const UNREAD: Duration = Duration::from_mins(1);
+
+/// Of what is kept only for that.
+const UNREAD_BYTES: usize = 16 << 20;
 
 /// Health, lease and streams of one worker. Clones are of the same worker.
 #[derive(Clone)]
@@ -45,12 +54,27 @@ impl WorkerService {
         Self { lease, jobs: JobServer::new(LIMITS), health: Arc::new(health) }
     }
 
+    /// The same for a worker whose streams nobody else can go on with: what its readers have not got is kept
+    /// for them, until they say that they have all.
+    #[must_use]
+    pub fn keeping_what_is_unread(self) -> Self {
+        let (unread, event_bytes_of_unread_jobs) = (UNREAD, UNREAD_BYTES);
+        let limits = Limits { unread, event_bytes_of_unread_jobs, ..LIMITS };
+        Self { jobs: JobServer::new(limits), ..self }
+    }
+
+    /// Waits until no stream is under way, and no reader is waited for who may have got less of one than was
+    /// sent.
+    pub async fn read_out(&self) {
+        self.jobs.read_out(UNREAD).await;
+    }
+
     /// Every route that all workers have.
     pub fn routes(&self) -> Router {
         Router::new()
             .route(paths::HEALTH, get(health))
             .route(paths::LEASE, post(renew_lease))
-            .route(paths::JOB, delete(cancel))
+            .route(paths::JOB, get(job).delete(cancel))
             .route(paths::JOB_STREAM, get(stream))
             .with_state(self.clone())
     }
@@ -129,6 +153,16 @@ async fn renew_lease(State(worker): State<WorkerService>) -> Json<Renewed> {
     worker.lease.renew();
     let active_requests = u32::try_from(worker.lease.requests()).unwrap_or(u32::MAX);
     Json(Renewed { lease_s: worker.lease.duration().as_secs_f64(), active_requests })
+}
+
+/// Whether the stream is here, and how it is.
+async fn job(
+    State(worker): State<WorkerService>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<JobInfo>, ApiError> {
+    let id = id.parse()?;
+    let job = worker.jobs.info(&id).ok_or(job_server::Error::Unknown { id })?;
+    Ok(Json(job.into()))
 }
 
 /// The stream's events, from the one after `Last-Event-ID`.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -57,22 +58,74 @@ async fn a_worker_that_is_told_to_end_finishes_its_streams_before_its_engine_hea
     let mut response = worker.stream("count 5").await;
     world.engine_until(|said| said["running"] == 1).await;
     signal(worker.pid(), "TERM");
-    let ended = tokio::spawn(worker.end());
-    // It has been told, since it accepts nothing any more.
+    accepts_nothing(&world).await;
+    assert_eq!(world.engine().await["hangs"], false);
+    world.unmark("hold");
+    let text = read_until(&mut response, "event: end").await;
+    assert!(text.contains("[DONE]"), "{text}");
+    drop(response);
+    worker.has_been_read().await;
+    let (status, log) = worker.end().await;
+    assert!(status.success(), "{log}");
+    world.nothing_left(&said).await;
+}
+
+#[tokio::test]
+async fn what_a_reader_has_lost_of_a_worker_that_is_told_to_end_is_read_on_at_that_worker() {
+    // The connection breaks while the engine computes; or later, with a part of the answer in it.
+    for computes in [true, false] {
+        let world = World::new();
+        let mut worker = world.start("w", &[]);
+        worker.wait_ready().await;
+        world.mark("hold");
+        let mut response = worker.stream("held 400").await;
+        let job = response.headers()["x-rbee-job"].to_str().unwrap().to_owned();
+        world.mark("held");
+        world.unmark("hold");
+        let begun = read_until(&mut response, "w1 ").await;
+        if !computes {
+            world.unmark("held");
+            world.engine_until(|said| said["running"] == 0).await;
+        }
+        signal(worker.pid(), "TERM");
+        accepts_nothing(&world).await;
+        drop(response);
+        if computes {
+            world.unmark("held");
+            world.engine_until(|said| said["running"] == 0).await;
+        }
+        let begun = &begun[..begun.rfind("\n\n").unwrap() + 2];
+        let last = begun.rsplit("id: ").next().unwrap().split('\n').next().unwrap();
+        let path = format!("/v1/jobs/{job}/stream");
+        let rest = worker.request_of_its_own(Method::GET, &path).header("last-event-id", last);
+        let whole = format!("{begun}{}", read(rest.send().await.unwrap()).await);
+        let words = whole
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok());
+        let words: String = words
+            .map(|chunk: Value| {
+                chunk["choices"][0]["delta"]["content"].as_str().unwrap_or("").to_owned()
+            })
+            .collect();
+        assert_eq!(words, (0..400).map(|n| format!("w{n} ")).collect::<String>(), "{computes}");
+        assert!(whole.ends_with("event: end\ndata: {\"state\":\"completed\"}\n\n"), "{whole}");
+        // Until whoever reads has said so, it could be asked again.
+        let again = worker.request_of_its_own(Method::GET, &format!("/v1/jobs/{job}"));
+        assert!(again.send().await.unwrap().status().is_success());
+        worker.has_been_read().await;
+        let (status, log) = worker.end().await;
+        assert!(status.success(), "{log}");
+    }
+}
+
+/// Waits until the worker has been told to end: it accepts nothing on its socket any more.
+async fn accepts_nothing(world: &World) {
     let refused = async {
         while tokio::net::UnixStream::connect(world.path("w")).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };
     timeout(DEADLINE, refused).await.expect("the worker accepts nothing more");
-    assert_eq!(world.engine().await["hangs"], false);
-    world.unmark("hold");
-    let text = read_until(&mut response, "event: end").await;
-    assert!(text.contains("[DONE]"), "{text}");
-    drop(response);
-    let (status, log) = ended.await.unwrap();
-    assert!(status.success(), "{log}");
-    world.nothing_left(&said).await;
 }
 
 #[tokio::test]
@@ -109,10 +162,10 @@ async fn a_new_worker_takes_the_engine_over_and_the_old_one_leaves_it_running() 
     world.mark("gate");
     let new = world.ready("new", &[]).await;
     signal(old.pid(), "TERM");
-    let ended = tokio::spawn(old.end());
     world.unmark("hold");
     assert!(read(stream).await.contains("[DONE]"));
-    let (status, log) = ended.await.unwrap();
+    old.has_been_read().await;
+    let (status, log) = old.end().await;
     assert!(status.success(), "{log}");
 
     assert!(read(new.stream("count 2").await).await.contains("[DONE]"));

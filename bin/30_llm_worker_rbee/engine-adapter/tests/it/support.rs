@@ -3,9 +3,11 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
+use rbee_api::jobs_socket;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -29,6 +31,10 @@ pub(crate) struct World {
 pub(crate) struct Worker {
     pub(crate) child: Child,
     http: reqwest::Client,
+    /// Of its own process until that ends, as of one that no starter has numbered.
+    own: reqwest::Client,
+    /// Those with ids, as their jobs are called.
+    streams: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -173,8 +179,9 @@ pub(crate) fn spawn(mut command: Command, socket: &Path) -> Worker {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let http = reqwest::Client::builder().unix_socket(socket).build().unwrap();
-    Worker { child, http }
+    let client = |socket| reqwest::Client::builder().unix_socket(socket).build().unwrap();
+    let (http, own) = (client(socket.to_owned()), client(jobs_socket(socket, 0)));
+    Worker { child, http, own, streams: Mutex::default() }
 }
 
 pub(crate) fn is_alive(pid: u64) -> bool {
@@ -207,7 +214,26 @@ impl Worker {
         let body = json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": prompt}]});
         let request =
             self.request(Method::POST, "/v1/chat/completions").header("x-rbee-events", "1");
-        request.json(&body).send().await.unwrap()
+        let response = request.json(&body).send().await.unwrap();
+        let job = response.headers().get("x-rbee-job");
+        let job = job.map(|job| job.to_str().unwrap().to_owned());
+        self.streams.lock().unwrap().extend(job);
+        response
+    }
+
+    /// A request to its own socket.
+    pub(crate) fn request_of_its_own(&self, method: Method, path: &str) -> RequestBuilder {
+        self.own.request(method, format!("http://worker{path}")).timeout(DEADLINE)
+    }
+
+    /// Says, as a hive does, that its streams have been read.
+    pub(crate) async fn has_been_read(&self) {
+        let streams = std::mem::take(&mut *self.streams.lock().unwrap());
+        for job in streams {
+            let path = format!("/v1/jobs/{job}");
+            // It may have ended.
+            drop(self.request_of_its_own(Method::DELETE, &path).send().await);
+        }
     }
 
     pub(crate) async fn complete(&self, prompt: &str) -> Response {
@@ -221,6 +247,7 @@ impl Worker {
 
     /// Asks it to end, and waits for that.
     pub(crate) async fn stop(self) -> (ExitStatus, String) {
+        self.has_been_read().await;
         signal(self.pid(), "TERM");
         self.end().await
     }
