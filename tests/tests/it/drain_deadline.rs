@@ -23,7 +23,7 @@ fn a_stream_that_outlasts_the_drain_deadline_of_queen_and_hive_goes_on_byte_for_
     chain.succeed(&["infer", "one"]);
     let (queen, before) = (chain.queen(), chain.daemons());
     let words: Vec<String> = (0..WORDS).map(|n| format!("word{n} ")).collect();
-    let mut client = Client::ask(&queen, &words.concat());
+    let mut client = Client::ask(&queen, "", &words.concat());
     client.read_words(10);
 
     chain.checkout().edit_to_something_new();
@@ -46,18 +46,21 @@ fn a_stream_that_outlasts_the_drain_deadline_of_queen_and_hive_goes_on_byte_for_
 }
 
 /// A client that honours `Last-Event-ID`.
-struct Client {
+pub(crate) struct Client {
     queen: String,
     job: String,
     lines: BufReader<Box<dyn Read>>,
-    text: String,
+    pub(crate) text: String,
     last_id: u64,
     reconnected: usize,
 }
 
 impl Client {
-    fn ask(queen: &str, prompt: &str) -> Self {
-        let body = json!({"stream": true, "messages": [{"role": "user", "content": prompt}]});
+    /// The default model where none is named.
+    pub(crate) fn ask(queen: &str, model: &str, prompt: &str) -> Self {
+        let messages = json!([{"role": "user", "content": prompt}]);
+        let model = Some(model).filter(|model| !model.is_empty());
+        let body = json!({"model": model, "stream": true, "messages": messages});
         let response = ureq::post(format!("{queen}/v1/chat/completions"))
             .header("content-type", "application/json")
             .header(HEADER_EVENTS, "1")
@@ -69,7 +72,7 @@ impl Client {
         Self { queen, job, lines, text, last_id: 0, reconnected: 0 }
     }
 
-    fn read_words(&mut self, count: usize) {
+    pub(crate) fn read_words(&mut self, count: usize) {
         let mut read = 0;
         while read < count {
             let mut line = String::new();

@@ -10,6 +10,7 @@ mod edits; // what an edit rebuilds and replaces
 mod broken_builds; // what a syntax error leaves alone
 mod carried; // conversations, into the worker in the place of theirs
 mod drain_deadline; // streams that outlast what relays them
+mod slow_readers; // of streams whose worker and hive are replaced
 mod verbs; // hives by alias, updates switched off, stop
 mod two_trees; // of one person
 mod healing; // after kill -9
