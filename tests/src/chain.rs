@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::{
     Checkout, Process,
     checkout::{original, target_dir},
+    guard::Guard,
     processes,
 };
 
@@ -23,6 +24,7 @@ pub struct Chain {
     checkout: Option<Checkout>,
     root: PathBuf,
     target: PathBuf,
+    _guard: Guard,
     home: TempDir,
     /// Where programs are looked for first.
     programs: Option<PathBuf>,
@@ -50,14 +52,18 @@ impl Chain {
 
     /// A copy with the real worker, to be edited; it lives beside the one of [`Chain::new`].
     pub fn whole() -> Self {
+        Self::whole_with(&Self::model())
+    }
+
+    /// The same with that default model.
+    pub fn whole_with(model: &Path) -> Self {
         let checkout = Checkout::whole(&target_dir().join("chain-tests/whole"));
-        Self::of(checkout.with_dependencies(), &Self::model())
+        Self::of(checkout.with_dependencies(), model)
     }
 
     fn of(checkout: Checkout, model: &Path) -> Self {
         let (root, target) = (checkout.root().to_owned(), checkout.target().to_owned());
-        let (home, checkout) = (home(), Some(checkout));
-        let chain = Self { checkout, root, target, home, programs: None };
+        let chain = Self::at(Some(checkout), root, target);
         chain.configure(&format!("[models]\ndefault = {model:?}\n"));
         chain
     }
@@ -65,7 +71,12 @@ impl Chain {
     /// This workspace itself, with the real worker.
     pub fn real() -> Self {
         let (root, target) = (original(), target_dir());
-        Self { checkout: None, root, target, home: home(), programs: None }
+        Self::at(None, root, target)
+    }
+
+    fn at(checkout: Option<Checkout>, root: PathBuf, target: PathBuf) -> Self {
+        let home = home();
+        Self { checkout, root, target, _guard: Guard::of(home.path()), home, programs: None }
     }
 
     /// The same with programs of its own in that folder.
@@ -214,11 +225,8 @@ impl Drop for Chain {
     /// Stops the chain, and fails the test if that leaves a process.
     fn drop(&mut self) {
         let stop = self.rbee(&["queen", "stop"]);
+        // The guard ends them.
         let left = self.processes();
-        for Process { pid, .. } in &left {
-            // Ours by its environment, and the test has failed already.
-            drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
-        }
         if !std::thread::panicking() {
             assert!(left.is_empty(), "`queen stop` left {left:?}\n{}", stop.stderr);
         }

