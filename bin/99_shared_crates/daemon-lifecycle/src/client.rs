@@ -54,7 +54,7 @@ pub(crate) async fn http(
     max_bytes: usize,
 ) -> io::Result<(StatusCode, Bytes)> {
     let exchange = async {
-        let (response, _connection) = begin_http(socket, ask).await?;
+        let (response, _connection) = begin_http(open_http(socket).await?, ask).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), max_bytes).collect().await;
         Ok((status, body.map_err(io::Error::other)?.to_bytes()))
@@ -62,29 +62,20 @@ pub(crate) async fn http(
     tokio::time::timeout(limit, exchange).await.map_err(io::Error::from)?
 }
 
-/// The status with which the daemon answers `GET path`.
-async fn http_status(
-    socket: &Path,
-    path: &str,
-    address: &str,
-    limit: Duration,
-) -> io::Result<StatusCode> {
-    let ask = Ask { method: Method::GET, path, address, headers: HeaderMap::new() };
-    let exchange = async { Ok(begin_http(socket, ask).await?.0.status()) };
-    tokio::time::timeout(limit, exchange).await.map_err(io::Error::from)?
-}
-
-/// Asks the daemon past its listener: that may be shared with another generation, and then nobody
-/// can say who answers.
-async fn begin_http(
-    socket: &Path,
-    Ask { method, path, address, headers }: Ask<'_>,
-) -> io::Result<(HttpResponse<Incoming>, AbortOnDropHandle<hyper::Result<()>>)> {
+/// A way to ask the daemon past its listener: that may be shared with another generation, and then
+/// nobody can say who answers.
+async fn open_http(socket: &Path) -> io::Result<Connection> {
     let mut control = Connection::open(socket).await?;
     match control.ask(&Request::Http, HELLO_LIMIT).await? {
-        Reply::Http => {}
-        other => return Err(unexpected(&other)),
+        Reply::Http => Ok(control),
+        other => Err(unexpected(&other)),
     }
+}
+
+async fn begin_http(
+    control: Connection,
+    Ask { method, path, address, headers }: Ask<'_>,
+) -> io::Result<(HttpResponse<Incoming>, AbortOnDropHandle<hyper::Result<()>>)> {
     let io = TokioIo::new(control.into_inner());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(io).await.map_err(io::Error::other)?;
@@ -106,15 +97,17 @@ pub(crate) struct Unwell {
     pub(crate) why: String,
     /// It took too long: so does a good binary on a machine that stalls, so it is no proof.
     pub(crate) slow: bool,
+    /// It has answered at its control socket.
+    pub(crate) lives: bool,
 }
 
 impl Unwell {
     pub(crate) fn faulty(why: impl Into<String>) -> Self {
-        Self { why: why.into(), slow: false }
+        Self { why: why.into(), slow: false, lives: false }
     }
 
     pub(crate) fn slow(why: impl Into<String>) -> Self {
-        Self { why: why.into(), slow: true }
+        Self { why: why.into(), slow: true, lives: false }
     }
 }
 
@@ -127,17 +120,24 @@ pub(crate) async fn unwell(
     address: &str,
     limit: Duration,
 ) -> Option<Unwell> {
-    match http_status(socket, path, address, limit).await {
-        Ok(status) if !status.is_server_error() => None,
-        Ok(status) => {
-            Some(Unwell::faulty(format!("answered `GET {path}` with {}", status.as_u16())))
-        }
+    let ask = Ask { method: Method::GET, path, address, headers: HeaderMap::new() };
+    let mut lives = false;
+    let exchange = async {
+        let control = open_http(socket).await?;
+        lives = true;
+        Ok(begin_http(control, ask).await?.0.status())
+    };
+    let status: Result<io::Result<_>, _> = tokio::time::timeout(limit, exchange).await;
+    let unwell = match status.map_err(io::Error::from).flatten() {
+        Ok(status) if !status.is_server_error() => return None,
+        Ok(status) => Unwell::faulty(format!("answered `GET {path}` with {}", status.as_u16())),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             let limit = limit.as_secs_f32();
-            Some(Unwell::slow(format!("did not answer `GET {path}` within {limit} s")))
+            Unwell::slow(format!("did not answer `GET {path}` within {limit} s"))
         }
-        Err(error) => Some(Unwell::faulty(format!("did not answer `GET {path}`: {error}"))),
-    }
+        Err(error) => Unwell::faulty(format!("did not answer `GET {path}`: {error}")),
+    };
+    Some(Unwell { lives, ..unwell })
 }
 
 /// What a request to `address` names in its `Host` header.

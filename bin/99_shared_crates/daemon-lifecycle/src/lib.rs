@@ -48,11 +48,12 @@
 //! connections that wait to be accepted belong to both. It says through its channel that it is
 //! ready and answers a request past the listener; only then does the old one pause and the new
 //! one accept, and `spawn` returns. The old one keeps its listener for a probation of ten seconds
-//! and watches the new one. When that dies, hangs or answers with server errors the old one kills
+//! and watches the new one. When that dies, hangs or answers with server errors the old one ends
 //! it and goes on; otherwise it finishes what it has begun, streams to their end or to the drain
 //! deadline, and exits. A kept connection is told to close with its next answer.
 //!
-//! What is lost when a new process dies in its probation is what it had accepted itself.
+//! What is lost when a new process dies in its probation is what it had accepted itself; one that only
+//! answers badly, or too late, finishes that.
 //!
 //! A binary that failed is not tried again until it changes, as long as something else runs. One
 //! that was only too slow is, since that may have been a busy machine: after a minute, then after

@@ -56,12 +56,13 @@ pub(super) async fn look(
     seen
 }
 
-/// The generations before this one that drain, the latest first, each with its control socket.
+/// The other generations that drain, the latest first, each with its control socket: those before this
+/// one, and one that has failed in this one's place.
 async fn draining(core: &Core) -> Vec<(PathBuf, Identity)> {
     let Some(instance) = core.instance.as_ref() else { return Vec::new() };
     let own = core.identity().generation;
     let mut found = Vec::new();
-    for generation in instance.generations().into_iter().rev().filter(|other| *other < own) {
+    for generation in instance.generations().into_iter().rev().filter(|other| *other != own) {
         let socket = instance.socket(generation);
         if let Ok(hello) = client::hello(&socket).await
             && hello.state == State::Draining

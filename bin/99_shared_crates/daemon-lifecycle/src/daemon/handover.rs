@@ -14,7 +14,7 @@ use super::{
     core::{Core, lock},
     phase::{Event, ShutdownReason},
     probation,
-    session::Successor,
+    session::{Session, Successor},
 };
 use crate::{
     Identity,
@@ -34,8 +34,10 @@ const PROBE_LIMIT: Duration = Duration::from_secs(3);
 /// A short probation has as many nevertheless.
 const PROBES_AT_LEAST: u32 = 4;
 
-/// One slow answer is not a failure.
+/// One slow answer is not a failure, nor are two of a process that answers at its control socket: on a
+/// busy machine the one before would be as slow.
 const PROBES_FAILED: u32 = 2;
+const PROBES_SLOW: u32 = 3;
 
 /// How long a new generation that failed may take to die.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
@@ -52,7 +54,7 @@ enum Verdict {
     /// The new generation stays.
     Commit,
     /// The new generation is not to serve. `Some` when it failed after it had been given the
-    /// listeners, so that nobody but this process can say why.
+    /// listeners, so that nobody but this process can say why, and end it.
     Resume(Option<Unwell>),
     /// This generation was told to end, and both do.
     End,
@@ -107,7 +109,7 @@ pub(super) async fn give(
             edge::passed("old.commit-said");
             tracing::info!(generation = new.identity.generation, "replaced");
         }
-        Verdict::Resume(failed) => resume(core, &new.identity, failed).await,
+        Verdict::Resume(failed) => resume(core, new, failed).await,
         // The connection's end tells the new generation that it stands alone.
         Verdict::End => {}
     }
@@ -248,7 +250,7 @@ async fn watch(core: &Core, new: &mut Successor, began: Instant) -> Verdict {
                     continue;
                 }
                 failed += 1;
-                if failed == PROBES_FAILED {
+                if failed >= if why.slow && why.lives { PROBES_SLOW } else { PROBES_FAILED } {
                     return Verdict::Resume(Some(why));
                 }
             }
@@ -294,41 +296,70 @@ async fn hand_on(
     accepts(core, new).await.map_or(Ok(true), Err)
 }
 
-/// Ends the generation on probation in an orderly way, or at once where it does not listen.
+/// Has the generation on probation make room, or ends it where it does not listen.
 async fn retire(core: &Core, new: &mut Successor) {
-    let retired = async {
-        new.control.send(&Reply::Retire).await?;
-        new.control.next::<Request>().await
+    let failed = match retires(new).await {
+        Ok(()) => return,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Unwell::slow("hung as another took its place")
+        }
+        Err(_) => Unwell::faulty("died as another took its place"),
     };
-    let failed = match tokio::time::timeout(HAND_ON_LIMIT, retired).await {
-        // One that was told to end meanwhile accepts nothing any more either.
-        Ok(Ok(Some(Request::Retired | Request::Leaving))) => return,
-        Ok(_) => Unwell::faulty("died as another took its place"),
-        Err(_) => Unwell::slow("hung as another took its place"),
-    };
-    end(core, &new.identity, &failed).await;
+    end(core, &new.identity).await;
+    condemn(core, &new.identity, &failed);
 }
 
-/// Kills a generation that failed with everything it has started, and notes why.
-async fn end(core: &Core, new: &Identity, failed: &Unwell) {
+/// Until the generation on probation accepts nothing any more and finishes what it has.
+async fn retires(new: &mut Successor) -> io::Result<()> {
+    let retired = async {
+        new.control.send(&Reply::Retire).await?;
+        match new.control.next::<Request>().await? {
+            // One that was told to end meanwhile accepts nothing any more either.
+            Some(Request::Retired | Request::Leaving) => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    tokio::time::timeout(HAND_ON_LIMIT, retired).await.map_err(io::Error::from)?
+}
+
+/// Kills a generation with everything it has started.
+async fn end(core: &Core, new: &Identity) {
     let gone = process::end_session(new.pid, new.start_time, Duration::ZERO, KILL_LIMIT).await;
     if !gone {
         tracing::error!(pid = new.pid, "the new generation cannot be killed");
     }
     edge::passed("old.new-killed");
     if let Some(instance) = &core.instance {
-        instance.quarantine(&new.exe_hash, &new.args_hash, failed);
-        edge::passed("old.new-quarantined");
         crate::instance::remove(&instance.socket(new.generation));
     }
 }
 
-/// Kills the new generation and goes on as if it had never been.
-async fn resume(core: &Core, new: &Identity, failed: Option<Unwell>) {
+/// Notes why a generation failed.
+fn condemn(core: &Core, new: &Identity, failed: &Unwell) {
+    if let Some(instance) = &core.instance {
+        instance.quarantine(&new.exe_hash, &new.args_hash, failed);
+        edge::passed("old.new-quarantined");
+    }
+}
+
+/// Goes on as if the new generation had never been; what that has begun to answer it finishes, where
+/// it can.
+async fn resume(core: &Arc<Core>, mut new: Successor, failed: Option<Unwell>) {
+    let mut drains = false;
     if let Some(failed) = failed {
         let why = &failed.why;
-        tracing::warn!(generation = new.generation, why, "the new generation failed; resuming");
-        end(core, new, &failed).await;
+        tracing::warn!(
+            generation = new.identity.generation,
+            why,
+            "the new generation failed; resuming"
+        );
+        drains = failed.lives && new.terms.hands_on && retires(&mut new).await.is_ok();
+        if drains {
+            edge::passed("old.new-retired");
+        } else {
+            end(core, &new.identity).await;
+        }
+        condemn(core, &new.identity, &failed);
         if let Some(instance) = &core.instance {
             if let Err(error) = instance.set_current(core.identity()) {
                 tracing::error!(%error, "cannot record that this generation serves again");
@@ -338,6 +369,10 @@ async fn resume(core: &Core, new: &Identity, failed: Option<Unwell>) {
     }
     core.happened(Event::Resume);
     edge::passed("old.resumed");
+    if drains {
+        let Successor { control: connection, identity, .. } = new;
+        probation::look_after(core, Session { generation: identity.generation, connection });
+    }
 }
 
 #[cfg(test)]

@@ -294,7 +294,7 @@ impl Launched {
         Err(self.not_serving(why, log))
     }
 
-    fn not_serving(&self, Unwell { why, slow }: Unwell, log: LogTail) -> Error {
+    fn not_serving(&self, Unwell { why, slow, .. }: Unwell, log: LogTail) -> Error {
         let name = self.name.clone();
         match slow {
             true => Error::TooSlow { name, why, log },

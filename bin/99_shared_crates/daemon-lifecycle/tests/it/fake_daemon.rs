@@ -60,6 +60,8 @@ struct Script {
     answer_500: bool,
     /// The same, from this long after it began to serve.
     answer_500_after_serving_ms: Option<u64>,
+    /// Answers no `/health`, and everything else, once it serves.
+    mute: bool,
     /// Listens where it should by itself, and has another listener to hand over.
     binds_itself: bool,
     never_exit: bool,
@@ -272,6 +274,9 @@ async fn answer(
     let status = if script.answer_500 || late { 500 } else { 200 };
     let (tokens, body) = mpsc::channel(4);
     let path = request.uri().path().to_owned();
+    if script.mute && path == "/health" && daemon.state() == State::Serving {
+        std::future::pending::<()>().await;
+    }
     tokio::spawn(async move {
         // `/stream/COUNT/MS`
         if let Some((count, every)) = path.strip_prefix("/stream/").and_then(|p| p.split_once('/'))

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    http::who,
+    http::{Client, chunk, who},
     world::{World, eventually, kill},
 };
 
@@ -226,6 +226,38 @@ async fn the_old_one_resumes_when_the_new_one_hangs_in_its_probation() {
 #[tokio::test]
 async fn the_old_one_resumes_when_the_new_one_begins_to_answer_with_errors() {
     resumes(json!({ "version": "new", "answer_500_after_serving_ms": 1500 })).await;
+}
+
+#[tokio::test]
+async fn what_a_new_one_has_begun_to_answer_is_finished_although_it_is_rolled_back() {
+    for bad in [
+        json!({ "version": "new", "answer_500_after_serving_ms": 1500 }),
+        json!({ "version": "new", "mute": true }),
+    ] {
+        let world = World::new(json!({ "version": "old" }));
+        let old = world.manager().spawn().await.unwrap();
+        world.install(bad.clone());
+        let new = world.manager().spawn().await.unwrap();
+        let mut stream = Client::new(new.address()).begin("/stream/200/100").await.unwrap();
+        eventually("the old one serves again", async || {
+            world.manager().running().await.unwrap().is_some_and(|running| running.pid == old.id())
+        })
+        .await;
+        assert_eq!(who(old.address()).await.1, old.id());
+        let kept = world.manager().spawn().await.unwrap();
+        assert!(
+            matches!(kept.outcome(), Outcome::RolledBack { .. }),
+            "{bad}: {:?}",
+            kept.outcome()
+        );
+        let mut last = String::new();
+        while let Some(token) = chunk(&mut stream).await.unwrap() {
+            last = token;
+        }
+        assert_eq!(last, "token 199\n", "{bad}");
+        eventually("the new one is gone", async || world.processes() == [old.id()]).await;
+        world.finish().await;
+    }
 }
 
 async fn resumes(bad: Value) {
