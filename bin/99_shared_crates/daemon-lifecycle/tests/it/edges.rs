@@ -31,6 +31,8 @@ enum Story {
     Replacement,
     /// Then "new" dies once it accepts, and "old" takes its place back.
     RollBack,
+    /// Then "new" answers badly and makes room, and "old" takes its place back.
+    GiveBack,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,11 @@ async fn the_old_one_may_die_at_any_step_back() {
 }
 
 #[tokio::test]
+async fn the_old_one_may_die_at_any_step_of_taking_back() {
+    at_each_edge(Story::GiveBack, "old", Fault::Die).await;
+}
+
+#[tokio::test]
 async fn the_old_one_may_hang_at_any_step() {
     at_each_edge(Story::Replacement, "old", Fault::Stop).await;
 }
@@ -116,7 +123,9 @@ async fn undisturbed(story: Story, party: &str) -> Vec<String> {
         world.install(script(story, "new", None));
         assert!(world.starter(&manager, None).wait().await.unwrap().success());
         let ended = async || match story {
-            Story::RollBack => world.edges().contains(&edge("old", "old.resumed")),
+            Story::RollBack | Story::GiveBack => {
+                world.edges().contains(&edge("old", "old.resumed"))
+            }
             _ => world.edges().contains(&edge("new", "daemon.recorded-as-good")),
         };
         eventually("the story is over", ended).await;
@@ -156,6 +165,9 @@ fn script(story: Story, version: &str, fault: Option<(Fault, &str)>) -> Value {
     if story == Story::RollBack && version == "new" {
         script["die_at"] = json!("new.accepting-said");
     }
+    if story == Story::GiveBack && version == "new" {
+        script["answer_500_after_serving_ms"] = json!(0);
+    }
     if let Some((fault, at)) = fault {
         script[fault.key()] = json!(at);
     }
@@ -188,7 +200,7 @@ impl Run {
         };
         let alone = story == Story::Replacement && party == "new" && !is_before("new.commit-heard");
         let closed = match (story, party) {
-            (Story::Start, _) | (Story::RollBack, "old") => true,
+            (Story::Start, _) | (Story::RollBack | Story::GiveBack, "old") => true,
             // One that hangs is killed, listener and all.
             (_, "old") => fault == Fault::Stop || is_before("old.listener-sent"),
             _ => alone,
@@ -222,6 +234,9 @@ impl Run {
             (world.starter(&manager, starters), Some(asking))
         };
         eventually(&what, async || world.is_hit(self.party)).await;
+        if self.story == Story::GiveBack {
+            world.install(json!({ "version": "new" }));
+        }
 
         let limit = if self.fault == Fault::Die { HEAL_LIMIT } else { HANG_LIMIT };
         let healed = tokio::time::timeout(limit, manager.spawn()).await;
