@@ -126,12 +126,13 @@ pub(crate) fn original() -> PathBuf {
 }
 
 /// The target directory that this program runs from: a test from `PROFILE/deps`, a measurement from
-/// `PROFILE`.
+/// auto-update's store.
 pub fn target_dir() -> PathBuf {
     let executable = std::env::current_exe().expect("the program has a path");
-    let folder = executable.parent().expect("it lies in a folder");
-    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
-    profile.and_then(Path::parent).expect("it lies in the target directory").to_owned()
+    let kept = executable.ancestors().find(|folder| folder.ends_with(".auto-update"));
+    let built = || executable.ancestors().find(|folder| folder.ends_with("deps"))?.parent();
+    let below = kept.or_else(built).expect("it was built by cargo, or kept by auto-update");
+    below.parent().expect("it lies in the target directory").to_owned()
 }
 
 fn synchronise(original: &Path, copy: &Path, place_of: impl Fn(&Path) -> Option<PathBuf>) {
