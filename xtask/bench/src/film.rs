@@ -6,7 +6,7 @@ mod picture; // two terminals, as they were seen
 use std::{
     fs,
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -21,7 +21,7 @@ use self::picture::{Pane, Seen};
 /// A file of a crate that every level uses.
 const EDITED: &str = "bin/99_shared_crates/narration-core/src/lib.rs";
 /// It is to be longer than what the edit sets off takes.
-const STORY: &str = "Write a very long story about a bee named Ada, chapter by chapter.";
+const STORY: &str = "Write a very long story about a bee, chapter by chapter.";
 const QUESTION: &str = "What is a bee?";
 
 /// From the first words of the story to the edit.
@@ -29,7 +29,9 @@ const BEFORE: Duration = Duration::from_secs(2);
 /// From one command to the next, so that a person can follow.
 const BETWEEN: Duration = Duration::from_millis(700);
 /// How long the end is shown.
-const AFTER: Duration = Duration::from_secs(4);
+const AFTER: Duration = Duration::from_secs(6);
+/// The picture moves so much faster than it was.
+const SPEED: u32 = 2;
 /// Between two looks at whether the story has begun.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -42,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     model: PathBuf,
     /// Of the story; it is another one with each
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     seed: u32,
     /// The length of the story, in tokens
     #[arg(long, default_value_t = 1900)]
@@ -52,13 +54,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     eprintln!("film: building a chain with a real worker");
     let chain = Chain::whole_with(&args.model);
+    name_the_model(&chain, &args.model)?;
     chain.succeed(&["infer", "--max-tokens", "1", "hi"]);
 
     let begin = Instant::now();
     let (tokens, seed) = (args.tokens.to_string(), args.seed.to_string());
     let mut right = Terminal::new(begin);
     right.type_in(&format!("./rbee infer --max-tokens {tokens} \"{STORY}\""));
-    let story = ["infer", "--temperature", "0.7", "--seed", &seed, "--max-tokens", &tokens, STORY];
+    let story = ["infer", "--temperature", "0.8", "--seed", &seed, "--max-tokens", &tokens, STORY];
     let story = right.start(chain.command(&story))?;
     let prompted = right.seen().len();
     while right.seen().len() == prompted {
@@ -85,14 +88,36 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     story.ends_well("the story")?;
     ensure!(went_on, "the story was over before the edit was: take a longer one, or another seed");
 
+    let model = args.model.parent().context("a model's file lies in a folder")?;
+    let folders = [chain.checkout().root(), chain.target(), chain.home(), model];
+    let folders = folders.map(|folder| format!("{}/", folder.display()));
+    let shown = |terminal: &Terminal| {
+        terminal.seen().into_iter().map(|seen| seen.without(&folders).faster(SPEED)).collect()
+    };
     let panes = [
-        Pane { title: "edit a crate that every level uses", columns: 78, seen: left.seen() },
-        Pane { title: "a stream that began before the edit", columns: 44, seen: right.seen() },
+        Pane { title: "an edit of a crate that every level uses", columns: 78, seen: shown(&left) },
+        Pane {
+            title: "a stream that began before it; twice as fast",
+            columns: 44,
+            seen: shown(&right),
+        },
     ];
-    fs::write(&args.svg, picture::svg(&panes, end))
+    fs::write(&args.svg, picture::svg(&panes, end / SPEED))
         .with_context(|| format!("cannot write {}", args.svg.display()))?;
-    println!("{} s are in {}", end.as_secs(), args.svg.display());
+    println!("{} s are in {}, shown {SPEED} times as fast", end.as_secs(), args.svg.display());
     Ok(())
+}
+
+/// Gives the chain's default model a name as people would.
+fn name_the_model(chain: &Chain, file: &Path) -> anyhow::Result<()> {
+    let path = chain.home().join("config.toml");
+    let config = fs::read_to_string(&path).context("the chain's configuration is gone")?;
+    let config = config.replacen(&format!("{file:?}"), "\"smollm2\"", 1);
+    fs::write(
+        path,
+        format!("{config}\n[model.\"smollm2\"]\nsource = {file:?}\nrepeat_penalty = 1.1\n"),
+    )
+    .context("the chain's configuration cannot be written")
 }
 
 /// What no earlier run has built: that would come from the artifact store.

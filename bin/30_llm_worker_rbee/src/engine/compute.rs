@@ -10,7 +10,10 @@ use std::{
     ops::{Deref, DerefMut},
     ptr::{self, NonNull},
     sync::Arc,
+    time::Instant,
 };
+
+use cpu_time::ThreadTime;
 
 use llama_cpp_2::{
     DecodeError,
@@ -20,7 +23,11 @@ use llama_cpp_2::{
 use llama_cpp_sys_2 as sys;
 use tokio::sync::mpsc;
 
-use super::{EngineConfig, watch::Watch};
+use super::{
+    EngineConfig,
+    share::{Share, Took},
+    watch::Watch,
+};
 use crate::{
     llama_log,
     model::{LoadError, Model, backend},
@@ -52,6 +59,9 @@ pub(super) struct Compute<'m, T> {
     context: LlamaContext<'m>,
     _pool: Pool,
     hook: Box<Hook<T>>,
+    raw: NonNull<sys::llama_context>,
+    /// `None` where not only these threads compute, and their time tells nothing.
+    share: Option<Share>,
 }
 
 /// What llama.cpp asks between two operations.
@@ -91,12 +101,18 @@ impl<'m, T> Compute<'m, T> {
         let made = made.map_err(|error| {
             failed(if errors.is_empty() { error.to_string() } else { errors.join("; ") })
         })?;
-        Self::on(made, config.threads, watch)
+        let share = (!backend.supports_gpu_offload()).then(|| Share::of(config.threads));
+        Self::on(made, config.threads, watch, share)
             .ok_or_else(|| failed("its threads cannot be made".to_owned()))
     }
 
     /// `None` where the threads cannot be made.
-    fn on(context: LlamaContext<'m>, threads: NonZeroU32, watch: Arc<Watch>) -> Option<Self> {
+    fn on(
+        context: LlamaContext<'m>,
+        threads: NonZeroU32,
+        watch: Arc<Watch>,
+        share: Option<Share>,
+    ) -> Option<Self> {
         let raw = raw(&context)?;
         let pool = Pool::new(threads)?;
         let hook =
@@ -108,7 +124,7 @@ impl<'m, T> Compute<'m, T> {
             sys::llama_attach_threadpool(raw.as_ptr(), pool.0.as_ptr(), pool.0.as_ptr());
             sys::llama_set_abort_callback(raw.as_ptr(), Some(is_unwanted::<T>), data);
         }
-        Some(Self { context, _pool: pool, hook })
+        Some(Self { context, _pool: pool, hook, raw, share })
     }
 
     /// Decodes `batch`, unless all of `wanted_by` are closed before it is done.
@@ -118,6 +134,7 @@ impl<'m, T> Compute<'m, T> {
         wanted_by: Vec<mpsc::Sender<T>>,
     ) -> Result<Decoded, DecodeError> {
         self.hook.wanted_by.replace(wanted_by);
+        let (began, cpu) = (Instant::now(), ThreadTime::now());
         let decoded = self.context.decode(batch);
         self.hook.wanted_by.take();
         self.hook.watch.beat();
@@ -125,11 +142,25 @@ impl<'m, T> Compute<'m, T> {
             Ok(()) => {
                 // Decoding may be asynchronous; its time is what the pace is about.
                 self.context.synchronize();
+                let tokens = usize::try_from(batch.n_tokens()).unwrap_or_default();
+                self.share(Took { tokens, wall: began.elapsed(), cpu: cpu.elapsed() });
                 Ok(Decoded::Whole)
             }
             Err(ABORTED) => Ok(Decoded::Unwanted),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl<T> Compute<'_, T> {
+    /// Lets fewer threads compute, or more again, as batches show.
+    fn share(&mut self, took: Took) {
+        let Some(threads) = self.share.as_mut().and_then(|share| share.next(took)) else { return };
+        tracing::debug!(threads, "others are busy, or have been");
+        let threads = i32::try_from(threads.get()).unwrap_or(i32::MAX);
+        // SAFETY: it is the context that `Self` owns, and no batch is being decoded. The pool has at
+        // least as many threads.
+        unsafe { sys::llama_set_n_threads(self.raw.as_ptr(), threads, threads) }
     }
 }
 

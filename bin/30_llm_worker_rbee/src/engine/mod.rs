@@ -7,6 +7,7 @@
 
 mod batch; // what is decoded next
 mod compute; // llama.cpp's context and its threads
+mod share; // how many of these, beside others who are busy
 mod cache; // whose tokens are in the context's cache
 mod state; // one sequence's cells, beside the context
 mod carried; // conversations to and from other engines

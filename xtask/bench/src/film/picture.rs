@@ -21,6 +21,20 @@ pub(super) struct Seen {
     pub(super) is_typed: bool,
 }
 
+impl Seen {
+    /// With paths from these folders on.
+    pub(super) fn without(mut self, folders: &[String]) -> Self {
+        for folder in folders {
+            self.text = self.text.replace(folder, "");
+        }
+        self
+    }
+
+    pub(super) fn faster(self, times: u32) -> Self {
+        Self { at: self.at / times, ..self }
+    }
+}
+
 /// A terminal and all that was written in it.
 #[derive(Debug)]
 pub(super) struct Pane {
@@ -164,8 +178,19 @@ fn add_piece(rows: &mut [Vec<Piece>], at: f64, text: &str, is_typed: bool) {
     }
 }
 
+/// As the file has it, which is plain text whatever a model writes.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let mut escaped = String::new();
+    for character in text.chars() {
+        match character {
+            '&' | '<' | '>' => write!(escaped, "&#{};", u32::from(character)),
+            ' '..='~' => write!(escaped, "{character}"),
+            other => write!(escaped, "&#{};", u32::from(other)),
+        }
+        // A string takes whatever is written.
+        .unwrap_or(());
+    }
+    escaped
 }
 
 fn add(out: &mut String, line: &str) {
@@ -213,6 +238,6 @@ mod tests {
         let many: Vec<(u64, &str)> = (0..=ROWS as u64).map(|n| (n * 100, "a & b\n")).collect();
         let drawn = svg(&[pane(20, &many)], Duration::from_secs(10));
         assert!(drawn.contains("values=\"0 0;0 -16\""), "{drawn}");
-        assert!(drawn.contains("&lt;one&gt;") && drawn.contains("a &amp; b"), "{drawn}");
+        assert!(drawn.contains("&#60;one&#62;") && drawn.contains("a &#38; b"), "{drawn}");
     }
 }
