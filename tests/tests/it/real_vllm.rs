@@ -40,7 +40,9 @@ fn vllm_outlives_edits_and_its_server_s_death_and_gives_way_to_an_upgrade_only_i
     chain.succeed(&["queen", "stop"]);
     wait_until("something of the engine is left", || have_ended(&third));
     wait_until("a folder of an engine is left", || folders(&chain).is_empty());
-    assert_eq!(self::shared_memory(), shared_memory);
+    // What others had there may have gone meanwhile.
+    let left: Vec<_> = self::shared_memory().difference(&shared_memory).cloned().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// A chain with the model `abc`, and vLLM's environment under a name of its own.

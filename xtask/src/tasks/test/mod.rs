@@ -4,7 +4,7 @@ pub(crate) mod model; // the model that tests of the real worker use
 pub(crate) mod runner; // cargo-nextest, from PATH or installed here
 mod descendants; // whatever the tests started
 
-use std::{ffi::OsString, path::Path, process::Command};
+use std::{ffi::OsString, path::Path, process::Command, thread::available_parallelism};
 
 use anyhow::bail;
 
@@ -67,6 +67,10 @@ fn prepare(root: &Path) -> anyhow::Result<Command> {
     descendants::adopt()?;
     let mut tests = Command::new(nextest);
     tests.args(["nextest", "run"]).current_dir(root).env(model::VARIABLE, &model);
+    // One more than there are cores: many tests wait for what they have started. `.config/nextest.toml`
+    // says which do not.
+    let at_once = available_parallelism().map_or(1, |cores| cores.get() + 1);
+    tests.env("NEXTEST_TEST_THREADS", at_once.to_string());
     Ok(tests)
 }
 
