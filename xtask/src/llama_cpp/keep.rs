@@ -7,7 +7,10 @@ use std::{
 use anyhow::Context as _;
 use cargo_metadata::{MetadataCommand, PackageId};
 
-use crate::llama_cpp::{FOLDERS, PACKAGE, READ, Read, UNITS, copy, entries, is_of, lock};
+use crate::{
+    llama_cpp::{FOLDERS, PACKAGE, READ, Read, UNITS, copy, entries, is_of, lock},
+    tasks::setup::output_of,
+};
 
 /// How many builds are kept; each takes some 300 MB.
 const KEPT: usize = 2;
@@ -55,10 +58,14 @@ fn script_run(target: &Path) -> Option<PathBuf> {
 
 /// The names of the package and of all that it is compiled from and with.
 fn below(root: &Path) -> anyhow::Result<BTreeSet<String>> {
+    // Of other systems' packages nothing may have been downloaded.
+    let rustc = output_of("rustc", &["-vV"]).context("`rustc -vV` says nothing")?;
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.context("`rustc -vV` names no host")?;
     let metadata = MetadataCommand::new()
         .manifest_path(root.join("Cargo.toml"))
         .current_dir(root)
-        .other_options(["--locked".to_owned(), "--offline".to_owned()])
+        .other_options(["--locked", "--offline", "--filter-platform", host].map(str::to_owned))
         .exec()
         .context("cargo does not understand the manifests")?;
     let resolve = metadata.resolve.as_ref().context("cargo resolved no dependencies")?;

@@ -39,6 +39,7 @@ fn the_list_names_every_measurement() {
             "freshness",
             "fresh-run",
             "crowd",
+            "film",
             "follow",
             "live",
             "replace",
