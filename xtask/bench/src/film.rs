@@ -59,10 +59,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
     let begin = Instant::now();
     let (tokens, seed) = (args.tokens.to_string(), args.seed.to_string());
-    let mut right = Terminal::new(begin);
+    let right = Terminal::new(begin);
     right.type_in(&format!("./rbee infer --max-tokens {tokens} \"{STORY}\""));
     let story = ["infer", "--temperature", "0.8", "--seed", &seed, "--max-tokens", &tokens, STORY];
-    let story = right.start(chain.command(&story))?;
+    let mut story = right.start(chain.command(&story))?;
     let prompted = right.seen().len();
     while right.seen().len() == prompted {
         ensure!(begin.elapsed() < Duration::from_secs(60), "the story has not begun");
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     pause(BEFORE);
 
-    let mut left = Terminal::new(begin);
+    let left = Terminal::new(begin);
     let sed = format!("sed -i 's/\"narration\"/\"narration-{}\"/' {EDITED}", a_number()?);
     left.type_in(&sed);
     let mut edit = Command::new("sh");
@@ -141,7 +141,7 @@ impl Terminal {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn type_in(&mut self, command: &str) {
+    fn type_in(&self, command: &str) {
         self.add(&format!("$ {command}\n"), true);
     }
 
@@ -155,7 +155,7 @@ impl Terminal {
         let mut child = command.spawn().context("cannot start the command that is shown")?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let readers = [out.map(|out| self.read(out)), err.map(|err| self.read(err))];
-        Ok(Running { child: Mutex::new(child), readers })
+        Ok(Running { child, readers })
     }
 
     fn read(&self, mut from: impl Read + Send + 'static) -> JoinHandle<()> {
@@ -179,19 +179,17 @@ impl Terminal {
 /// A command that is shown while it runs.
 #[derive(Debug)]
 struct Running {
-    child: Mutex<Child>,
+    child: Child,
     readers: [Option<JoinHandle<()>>; 2],
 }
 
 impl Running {
-    fn is_running(&self) -> anyhow::Result<bool> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(child.try_wait().context("the command is lost")?.is_none())
+    fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait().context("the command is lost")?.is_none())
     }
 
-    fn ends_well(self, what: &str) -> anyhow::Result<()> {
-        let mut child = self.child.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let status = child.wait().context("the command is lost")?;
+    fn ends_well(mut self, what: &str) -> anyhow::Result<()> {
+        let status = self.child.wait().context("the command is lost")?;
         for reader in self.readers.into_iter().flatten() {
             ensure!(reader.join().is_ok(), "what {what} said was not read");
         }

@@ -65,15 +65,15 @@ pub(super) fn svg(panes: &[Pane], end: Duration) -> String {
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#0d1117\"/>\n"
     );
     let mut left = MARGIN;
-    for (number, pane) in panes.iter().enumerate() {
-        draw(&mut out, pane, number, (left, width(pane)), end.as_secs_f64());
+    for pane in panes {
+        draw(&mut out, pane, (left, width(pane)), end.as_secs_f64());
         left += width(pane) + MARGIN;
     }
     out.push_str("</svg>\n");
     out
 }
 
-fn draw(out: &mut String, pane: &Pane, number: usize, (left, width): (f64, f64), end: f64) {
+fn draw(out: &mut String, pane: &Pane, (left, width): (f64, f64), end: f64) {
     let rows = rows(pane, end);
     let high = ROWS as f64 * LINE + MARGIN;
     add(
@@ -82,7 +82,7 @@ fn draw(out: &mut String, pane: &Pane, number: usize, (left, width): (f64, f64),
             "<svg x=\"{left:.1}\" y=\"{MARGIN}\" width=\"{width:.1}\" height=\"{:.1}\">\n\
              <text x=\"{MARGIN}\" y=\"16\" fill=\"#8b949e\">{}</text>\n\
              <svg y=\"{HEAD}\" width=\"{width:.1}\" height=\"{high:.1}\">\n\
-             <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"#161b22\"/>\n<g id=\"pane{number}\">",
+             <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"#161b22\"/>\n<g>",
             HEAD + high,
             escaped(pane.title)
         ),
@@ -112,7 +112,6 @@ fn draw(out: &mut String, pane: &Pane, number: usize, (left, width): (f64, f64),
 fn scroll(out: &mut String, rows: &[Vec<Piece>], end: f64) {
     let (mut places, mut times) = ("0 0".to_owned(), "0".to_owned());
     let begins = |row: &Vec<Piece>| row.first().map(|piece| piece.at);
-    let mut up = 0;
     let begun: Vec<(usize, f64)> = rows
         .iter()
         .enumerate()
@@ -120,12 +119,11 @@ fn scroll(out: &mut String, rows: &[Vec<Piece>], end: f64) {
         .filter_map(|(row, pieces)| begins(pieces).map(|at| (row + 1 - ROWS, at)))
         .collect();
     for (index, (lines, at)) in begun.iter().enumerate() {
-        up = up.max(*lines);
         // Of those that begin together only the last place is seen.
         if begun.get(index + 1).is_some_and(|(_, next)| next <= at) {
             continue;
         }
-        write!(places, ";0 {}", -(up as f64) * LINE).unwrap_or(());
+        write!(places, ";0 {}", -(*lines as f64) * LINE).unwrap_or(());
         write!(times, ";{:.4}", (at / end).clamp(0.0001, 0.9999)).unwrap_or(());
     }
     add(
@@ -182,13 +180,12 @@ fn add_piece(rows: &mut [Vec<Piece>], at: f64, text: &str, is_typed: bool) {
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
-        match character {
-            '&' | '<' | '>' => write!(escaped, "&#{};", u32::from(character)),
-            ' '..='~' => write!(escaped, "{character}"),
-            other => write!(escaped, "&#{};", u32::from(other)),
+        if matches!(character, ' '..='~') && !matches!(character, '&' | '<' | '>') {
+            escaped.push(character);
+        } else {
+            // A string takes whatever is written.
+            write!(escaped, "&#{};", u32::from(character)).unwrap_or(());
         }
-        // A string takes whatever is written.
-        .unwrap_or(());
     }
     escaped
 }

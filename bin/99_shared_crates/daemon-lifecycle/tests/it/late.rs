@@ -32,6 +32,14 @@ async fn left_alone(world: &World, manager: &DaemonManager) -> u32 {
     late[0]
 }
 
+/// The next one is started, and is the only one from then on; the world ends.
+async fn is_left_to_the_next(world: World, late: u32, what: &str) {
+    world.install(json!({ "version": "next" }));
+    let next = manager(&world).spawn().await.unwrap();
+    assert_stays_alone(&world, &next, late, what).await;
+    world.finish().await;
+}
+
 /// Lets the late one go on, if it is there: the daemon of `next` is the only one afterwards.
 async fn assert_stays_alone(world: &World, next: &DaemonHandle, late: u32, what: &str) {
     assert_eq!(who(next.address()).await, ("next".to_owned(), next.id()), "{what}");
@@ -49,10 +57,7 @@ async fn a_first_one_does_not_serve_beside_the_next() {
     together(STEPS.into_iter().map(|step| async move {
         let world = World::new(json!({ "version": "late", "stop_at": step }));
         let late = left_alone(&world, &manager(&world)).await;
-        world.install(json!({ "version": "next" }));
-        let next = manager(&world).spawn().await.unwrap();
-        assert_stays_alone(&world, &next, late, step).await;
-        world.finish().await;
+        is_left_to_the_next(world, late, step).await;
     }))
     .await;
 }
@@ -101,10 +106,7 @@ async fn one_that_was_to_replace_another_does_not_stay_beside_the_next() {
         manager(&world).spawn().await.unwrap();
         world.install(json!({ "version": "late", "stop_at": step }));
         let late = left_alone(&world, &manager(&world)).await;
-        world.install(json!({ "version": "next" }));
-        let next = manager(&world).spawn().await.unwrap();
-        assert_stays_alone(&world, &next, late, step).await;
-        world.finish().await;
+        is_left_to_the_next(world, late, step).await;
     }))
     .await;
 }
@@ -116,10 +118,7 @@ async fn a_first_one_whose_files_are_removed_meanwhile_does_not_serve_beside_the
         let world = World::new(json!({ "version": "late", "stop_at": step }));
         let late = left_alone(&world, &manager(&world)).await;
         fs::remove_dir_all(world.run_dir()).unwrap();
-        world.install(json!({ "version": "next" }));
-        let next = manager(&world).spawn().await.unwrap();
-        assert_stays_alone(&world, &next, late, step).await;
-        world.finish().await;
+        is_left_to_the_next(world, late, step).await;
     }))
     .await;
 }
