@@ -59,6 +59,16 @@ struct Record {
     address: Address,
     /// Whether it has answered.
     ready: bool,
+    /// The processes without which it cannot go on, as far as they have been seen.
+    #[serde(default)]
+    needed: Vec<Member>,
+}
+
+impl Record {
+    /// Whether nothing of it is known to have ended.
+    fn is_whole(&self) -> bool {
+        self.program.is_alive() && self.needed.iter().all(Member::is_alive)
+    }
 }
 
 /// An engine that this worker owns, perhaps together with others.
@@ -94,7 +104,7 @@ impl Engine {
         remove_left_beside(&folder);
         let mut owner = Owner::new(&folder).context("cannot own the engine")?;
         if let Some(record) = load(&folder)
-            && record.program.is_alive()
+            && record.is_whole()
             && owner.join(&folder).is_ok()
             // The guard may have given up just before this owner came.
             && record.program.is_alive()
@@ -183,6 +193,8 @@ impl Engine {
             tokio::time::sleep(READY_INTERVAL).await;
         }
         self.record.ready = true;
+        // Whoever waits until it is looked at for the first time may have lost one of them by then.
+        self.see_needed();
         store(&self.folder, &self.record).context("cannot write down the engine")?;
         self.note_shared();
         Ok(())
@@ -256,6 +268,13 @@ impl Engine {
         self.members().into_iter().filter(move |member| is_needed(&member.name))
     }
 
+    /// Adds those that have come since it was asked last.
+    fn see_needed(&mut self) {
+        let seen = std::mem::take(&mut self.record.needed);
+        let new = self.needed().filter(|member| seen.iter().all(|other| other.pid != member.pid));
+        self.record.needed = seen.iter().cloned().chain(new).collect();
+    }
+
     fn look(&mut self) -> Option<&str> {
         self.log.get_mut().unwrap_or_else(PoisonError::into_inner).look()
     }
@@ -311,7 +330,7 @@ fn start(folder: &Path, plan: &Plan, owner: &mut Owner, orphan: u32) -> anyhow::
     environment.push(("TMPDIR".to_owned(), temporary.display().to_string()));
     let program =
         Program::start(command, &plan.inherits, environment).context("cannot run `sh`")?;
-    let record = Record { program, address, ready: false };
+    let record = Record { program, address, ready: false, needed: Vec::new() };
     store(folder, &record).context("cannot write it down")?;
     Ok(record)
 }

@@ -35,7 +35,7 @@ async fn a_process_is_lost(engine: &Engine) -> Member {
         return std::future::pending().await;
     }
     // An engine that serves nobody is taken for ready when it has the first of them.
-    let mut known: Vec<Member> = Vec::new();
+    let mut known = engine.record.needed.clone();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -88,6 +88,25 @@ async fn an_engine_that_answers_that_it_is_well_without_one_of_its_processes_is_
     }
 }
 
+/// The worker that would notice it does nothing any more.
+#[tokio::test]
+async fn an_engine_that_has_lost_a_process_is_not_gone_on_with() {
+    let world = World::new();
+    let worker = world.ready("w", &[]).await;
+    let said = world.engine().await;
+    signal(worker.pid(), "STOP");
+    signal(said["children"]["VLLM::Worker"].as_u64().unwrap(), "KILL");
+    let next = world.ready("x", &[]).await;
+    let now = world.engine().await;
+    assert_ne!(now["pid"], said["pid"]);
+    assert!(read(next.stream("count 2").await).await.contains("[DONE]"));
+    signal(worker.pid(), "CONT");
+    let (status, log) = worker.end().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    next.stop().await;
+    world.nothing_left(&now).await;
+}
+
 #[tokio::test]
 async fn an_engine_that_gives_no_token_for_too_long_is_ended_and_one_that_only_waits_is_not() {
     let world = World::new();
