@@ -158,6 +158,10 @@ pub(crate) struct Hello {
     /// Whether it goes on standing by when a newer one replaces the one on probation.
     #[serde(default)]
     pub(crate) hands_on: bool,
+    /// Whether it was ready once: a next generation then takes over, or ends by itself, as its starter
+    /// has said or has died.
+    #[serde(default)]
+    pub(crate) is_ready: bool,
     /// Whether its threads that serve have come to nothing since they were asked for several times.
     #[serde(default)]
     pub(crate) is_stuck: bool,

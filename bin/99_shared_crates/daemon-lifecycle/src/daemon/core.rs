@@ -139,6 +139,7 @@ impl Core {
             state: self.phase().state(),
             hands_over: !lock(&self.held).is_empty(),
             hands_on: true,
+            is_ready: self.ready.get().is_some(),
             is_stuck: false,
         }
     }

@@ -55,7 +55,7 @@ pub(super) async fn replace(
             failed.why
         }
     };
-    match running::find(instance).await {
+    match running::find(instance).await? {
         Running::Answering(hello) => {
             say(
                 "replace",

@@ -4,13 +4,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::net::UnixStream;
+
 use crate::{
-    Identity,
+    Error, Identity,
     bound::Bound,
-    client, instance,
+    client,
+    descriptor::is_own,
+    edge, instance,
     instance::{GOOD_FILE, Good, Instance},
     process,
-    protocol::{Connection, Hello},
+    protocol::Hello,
     state::State,
 };
 
@@ -119,21 +123,35 @@ async fn answering_now(instance: &Instance) -> Option<Hello> {
 }
 
 /// Whoever holds the instance, whatever the record says. Call it with the lock held.
-pub(crate) async fn find(instance: &Instance) -> Running {
+///
+/// # Errors
+///
+/// When this process lacks what it needs to ask, such as descriptors: then nothing is known.
+pub(crate) async fn find(instance: &Instance) -> Result<Running, Error> {
     let lost = lost(instance).await;
     let deadline = tokio::time::Instant::now() + RESUME_LIMIT;
     loop {
+        let is_late = tokio::time::Instant::now() > deadline;
         let mut silent = lost.first().cloned().map(Box::new);
-        let (mut may_resume, mut newer) = (false, Vec::new());
+        let (mut may_change, mut newer) = (false, Vec::new());
         // The newest first: it is the likeliest.
         for generation in instance.generations().into_iter().rev() {
-            match ask(instance, generation).await {
+            match ask(instance, generation).await.map_err(|error| unknown(instance, &error))? {
+                // Its starter may have told it to take over as the last thing it did, and whoever ended it
+                // would make a good binary a bad one in the eyes of the one before.
+                Answer::Hello(hello)
+                    if hello.state == State::Starting && hello.is_ready && !is_late =>
+                {
+                    edge::passed("starter.one-decides");
+                    may_change = true;
+                    break;
+                }
                 Answer::Hello(hello) if accepts(hello.state) => {
                     // None of them has come to serve, and whoever started it is gone.
                     for (generation, identity) in newer {
                         end(instance, generation, &identity).await;
                     }
-                    return Running::Answering(hello);
+                    return Ok(Running::Answering(hello));
                 }
                 // Only the holder of the lock starts a generation, so whoever started this one is
                 // gone, and while it lives it stands in the way of the next.
@@ -141,7 +159,7 @@ pub(crate) async fn find(instance: &Instance) -> Running {
                     end(instance, generation, &hello.identity).await;
                 }
                 Answer::Hello(hello) => {
-                    may_resume |= matches!(hello.state, State::LameDuck | State::Probation);
+                    may_change |= matches!(hello.state, State::LameDuck | State::Probation);
                 }
                 Answer::Silent(identity) => {
                     newer.push((generation, Identity::clone(&identity)));
@@ -151,8 +169,8 @@ pub(crate) async fn find(instance: &Instance) -> Running {
             }
         }
         // A new generation that hangs is ended by the one before, which keeps its listener open.
-        if !may_resume || tokio::time::Instant::now() > deadline {
-            return silent.map_or(Running::Nobody, Running::Silent);
+        if !may_change || is_late {
+            return Ok(silent.map_or(Running::Nobody, Running::Silent));
         }
         tokio::time::sleep(RESUME_POLL).await;
     }
@@ -166,17 +184,30 @@ async fn end(instance: &Instance, generation: u64, identity: &Identity) {
     }
 }
 
+fn unknown(instance: &Instance, error: &io::Error) -> Error {
+    let name = instance.name().to_owned();
+    Error::Hindered { name, reason: format!("nobody can say whether it runs: {error}") }
+}
+
 /// Asks one generation who it is.
-pub(crate) async fn ask(instance: &Instance, generation: u64) -> Answer {
+///
+/// # Errors
+///
+/// When it cannot be asked, for no reason of its own.
+pub(crate) async fn ask(instance: &Instance, generation: u64) -> io::Result<Answer> {
     let socket = instance.socket(generation);
     let until = Instant::now() + BUSY_LIMIT;
     loop {
         let is_late = match client::hello(&socket).await {
-            Ok(hello) => return Answer::Hello(Box::new(hello)),
-            Err(error) if is_refusal(&error) => return Answer::Gone,
+            Ok(hello) => return Ok(Answer::Hello(Box::new(hello))),
             Err(error) => error.kind() == io::ErrorKind::TimedOut && Instant::now() < until,
         };
-        let Some(listener) = listener_of(&socket).await else { return Answer::Gone };
+        let listener = match listener_of(&socket).await {
+            Ok(Some(listener)) => listener,
+            Ok(None) => return Ok(Answer::Gone),
+            Err(error) if is_refusal(&error) => return Ok(Answer::Gone),
+            Err(error) => return Err(error),
+        };
         let stat = process::stat(listener.pid);
         if is_late && stat.is_some_and(|stat| !stat.suspended && !stat.zombie) {
             continue;
@@ -184,16 +215,23 @@ pub(crate) async fn ask(instance: &Instance, generation: u64) -> Answer {
         let recorded = instance.current().filter(|current| {
             current.pid == listener.pid && current.start_time == listener.start_time
         });
-        return Answer::Silent(Box::new(recorded.unwrap_or(Identity { generation, ..listener })));
+        let silent = recorded.unwrap_or(Identity { generation, ..listener });
+        return Ok(Answer::Silent(Box::new(silent)));
     }
 }
 
-/// The process behind a socket, by the kernel's word; all else about it is unknown.
-async fn listener_of(socket: &Path) -> Option<Identity> {
-    let pid = Connection::open(socket).await.ok()?.get_ref().peer_cred().ok()?.pid()?;
-    let pid = u32::try_from(pid).ok()?;
-    let start_time = process::stat(pid)?.start_time;
-    Some(Identity { pid, start_time, boot_id: process::boot_id(), ..Identity::default() })
+/// The process behind a socket, by the kernel's word, all else about it is unknown; `None` when it has just
+/// ended, or is another user's.
+async fn listener_of(socket: &Path) -> io::Result<Option<Identity>> {
+    let stream = UnixStream::connect(socket).await?;
+    if !is_own(&stream) {
+        return Ok(None);
+    }
+    let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
+    Ok(pid.and_then(|pid| {
+        let start_time = process::stat(pid)?.start_time;
+        Some(Identity { pid, start_time, boot_id: process::boot_id(), ..Identity::default() })
+    }))
 }
 
 fn is_refusal(error: &io::Error) -> bool {
@@ -217,7 +255,7 @@ pub(crate) async fn starting(instance: &Instance) -> Vec<Identity> {
 async fn in_state(instance: &Instance, state: State) -> Vec<Identity> {
     let mut found = Vec::new();
     for generation in instance.generations() {
-        if let Answer::Hello(hello) = ask(instance, generation).await
+        if let Ok(Answer::Hello(hello)) = ask(instance, generation).await
             && hello.state == state
         {
             found.push(hello.identity);

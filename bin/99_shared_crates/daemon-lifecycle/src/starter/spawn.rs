@@ -68,7 +68,7 @@ async fn make_sure(spec: &Spec, again: Again) -> Result<DaemonHandle, Error> {
     let _lock = lock::lock(&instance).await?;
     drop(hurry);
     edge::passed("starter.locked");
-    let found = running::find(&instance).await;
+    let found = running::find(&instance).await?;
     instance.remove_old_drafts();
     let hello = match found {
         Running::Nobody => {
@@ -170,7 +170,7 @@ async fn heal(spec: &Spec, instance: &Instance) {
         return;
     }
     let Ok(_lock) = lock::lock(instance).await else { return };
-    if !has_died() || !matches!(running::find(instance).await, Running::Nobody) {
+    if !has_died() || !matches!(running::find(instance).await, Ok(Running::Nobody)) {
         return;
     }
     let Some(binary) = update::last_good(&spec.update, instance) else { return };
@@ -254,7 +254,7 @@ async fn make_do(
     let name = spec.name();
     let _lock = lock::lock(instance).await?;
     let outcome = Outcome::Stale { build_error: build_error.clone() };
-    if let Running::Answering(hello) = running::find(instance).await {
+    if let Running::Answering(hello) = running::find(instance).await? {
         say(
             "auto_update",
             Level::Warn,

@@ -140,12 +140,17 @@ async fn begin_end(instance: &Instance, mode: StopMode, on_purpose: OnPurpose) -
     let mut answering = Vec::new();
     for generation in instance.generations() {
         match ask(instance, generation).await {
-            Answer::Hello(hello) => {
+            Ok(Answer::Hello(hello)) => {
                 answering.push(generation);
                 generations.push(hello.identity);
             }
-            Answer::Silent(identity) => generations.push(Identity { generation, ..*identity }),
-            Answer::Gone => instance::remove(&instance.socket(generation)),
+            Ok(Answer::Silent(identity)) => generations.push(Identity { generation, ..*identity }),
+            Ok(Answer::Gone) => instance::remove(&instance.socket(generation)),
+            Err(error) => {
+                tracing::warn!(%error, generation, "a generation cannot be asked");
+                let recorded = instance.current().filter(|one| one.generation == generation);
+                generations.extend(recorded.filter(Identity::is_alive));
+            }
         }
     }
     if on_purpose == OnPurpose::Yes && !generations.is_empty() {

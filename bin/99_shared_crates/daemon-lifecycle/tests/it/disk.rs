@@ -3,8 +3,10 @@
 use std::{
     fs::{self, File},
     io::{ErrorKind, Write as _},
+    os::unix::fs::{DirEntryExt as _, FileTypeExt as _},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use daemon_lifecycle::{Error, Outcome};
@@ -14,7 +16,7 @@ use serde_json::json;
 use crate::{
     again,
     http::{Asking, Client, who},
-    world::World,
+    world::{World, eventually},
 };
 
 /// Where the system lets nobody mount anything, files may not grow instead.
@@ -266,5 +268,48 @@ async fn without_room_for_a_thread_nothing_is_started_and_the_reason_said() {
     assert!(text(&error).starts_with("cannot lock"), "{error}");
     setrlimit(Resource::Nproc, Rlimit { current: maximum, maximum }).unwrap();
     assert_eq!(world.manager().spawn().await.unwrap().outcome(), &Outcome::Started);
+    world.finish().await;
+}
+
+/// By which the daemon is found; one that is made anew is another.
+fn sockets(world: &World) -> Vec<(PathBuf, u64)> {
+    let files = fs::read_dir(world.run_dir().join("fake")).unwrap().flatten();
+    let sockets = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_socket()));
+    sockets.map(|file| (file.path(), file.ino())).collect()
+}
+
+/// A starter that cannot ask has not found out that nobody is there.
+#[tokio::test]
+async fn without_descriptors_a_living_daemon_is_not_lost() {
+    let world = World::new(json!({ "version": "0" }));
+    let manager = world.manager().probation(Duration::ZERO);
+    let mut daemon = manager.spawn().await.unwrap();
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let mut failed = 0;
+    // Each lets one step more come to its descriptor.
+    for free in 0..30 {
+        world.install(json!({ "version": (free + 1).to_string() }));
+        let sockets = sockets(&world);
+        // The one that counts them is among them.
+        let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64 - 1;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(open + free), maximum }).unwrap();
+        let said = manager.spawn().await;
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+        match said {
+            Ok(next) => daemon = next,
+            Err(error) => {
+                failed += 1;
+                let text = text(&error);
+                assert!(text.contains("Too many open files"), "{free}: {text}");
+                assert_eq!(self::sockets(&world), sockets, "{free}");
+            }
+        }
+        let running = manager.running().await.unwrap().expect("it is still found");
+        assert_eq!(running.pid, daemon.id(), "{free}");
+        assert_eq!(who(daemon.address()).await.1, daemon.id(), "{free}");
+        let left = format!("{free}: one is left");
+        eventually(&left, async || world.processes() == [daemon.id()]).await;
+    }
+    assert!((3..30).contains(&failed), "{failed}");
     world.finish().await;
 }

@@ -185,3 +185,25 @@ async fn one_that_dies_before_it_has_said_anything_leaves_nothing_in_the_way() {
     assert_eq!(next.outcome(), &Outcome::Started);
     world.finish().await;
 }
+
+/// The next starter looks while the generation before has not said yet that it gives way.
+#[tokio::test]
+async fn one_that_was_told_to_take_over_by_a_starter_that_died_is_let_do_so() {
+    let world = World::new(json!({ "version": "old", "stop_at": "old.lame-duck" }));
+    let manager = manager(&world);
+    let old = manager.spawn().await.unwrap();
+    world.install(json!({ "version": "new" }));
+    let mut starter = world.starter(&manager, Some(("die_at", "starter.take-said")));
+    starter.wait().await.unwrap();
+    eventually("the old one hangs", async || world.is_hit("old")).await;
+    let mut next = world.starter(&manager, None);
+    let looked = ("starter".to_owned(), "starter.one-decides".to_owned());
+    eventually("it has looked", async || world.edges().contains(&looked)).await;
+    kill(old.id(), Signal::CONT);
+    assert!(next.wait().await.unwrap().success());
+    let running = manager.spawn().await.unwrap();
+    assert_eq!(running.outcome(), &Outcome::Reused);
+    assert_eq!(who(running.address()).await, ("new".to_owned(), running.id()));
+    eventually("the old one has ended", async || world.processes() == [running.id()]).await;
+    world.finish().await;
+}
