@@ -39,15 +39,16 @@ pub struct Run {
 }
 
 impl Chain {
-    /// A copy of the workspace with a stand-in worker; the test model's file is the default model.
+    /// A copy of the workspace with a stand-in worker, one of two; the test model's file is the default model.
     pub fn new() -> Self {
-        let checkout = Checkout::with_stand_in_worker(&target_dir().join("chain-tests"));
+        let copies = ["chain-tests", "chain-tests/second"].map(|copy| target_dir().join(copy));
+        let checkout = Checkout::with_stand_in_worker(&copies);
         Self::of(checkout.with_dependencies(), &Self::model())
     }
 
     /// The same with the copy, and all that is built from it, in `folder`, which is kept.
     pub fn in_folder(folder: &Path, model: &Path) -> Self {
-        Self::of(Checkout::with_stand_in_worker(folder), model)
+        Self::of(Checkout::with_stand_in_worker(&[folder.to_owned()]), model)
     }
 
     /// A copy with the real worker, to be edited; it lives beside the one of [`Chain::new`].
@@ -57,7 +58,7 @@ impl Chain {
 
     /// The same with that default model.
     pub fn whole_with(model: &Path) -> Self {
-        let checkout = Checkout::whole(&target_dir().join("chain-tests/whole"));
+        let checkout = Checkout::whole(target_dir().join("chain-tests/whole"));
         Self::of(checkout.with_dependencies(), model)
     }
 

@@ -33,11 +33,11 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// The copy in `base`, with the stand-in in the worker's place; for one user at a time, whom
-    /// the others wait for.
-    pub fn with_stand_in_worker(base: &Path) -> Self {
+    /// The copy in the first of `bases` that nobody has, or else in the last once it is free, with the
+    /// stand-in in the worker's place.
+    pub fn with_stand_in_worker(bases: &[PathBuf]) -> Self {
         // `./rbee setup` has nothing to do: the stand-in needs neither cmake nor libclang.
-        Self::open(base, "", |file| {
+        Self::open(bases, "", |file| {
             if file.starts_with(ADAPTER) {
                 return Some(file.to_owned());
             }
@@ -50,19 +50,16 @@ impl Checkout {
     }
 
     /// The copy in `base` with the real worker, as [`Self::with_stand_in_worker`] otherwise.
-    pub fn whole(base: &Path) -> Self {
+    pub fn whole(base: PathBuf) -> Self {
         // What `./rbee setup` found for the original serves the copy too.
         let tools = fs::read_to_string(original().join(TOOLS)).unwrap_or_default();
-        Self::open(base, &tools, |file| Some(file.to_owned()))
+        Self::open(&[base], &tools, |file| Some(file.to_owned()))
     }
 
     /// `place` says where a file of the original is in the copy, if it is there.
-    fn open(base: &Path, tools: &str, place: impl Fn(&Path) -> Option<PathBuf>) -> Self {
+    fn open(bases: &[PathBuf], tools: &str, place: impl Fn(&Path) -> Option<PathBuf>) -> Self {
+        let (base, turn) = free(bases);
         let root = base.join("workspace");
-        fs::create_dir_all(&root).expect("the target directory can be written");
-        let turn =
-            fs::File::create(base.join("lock")).expect("the target directory can be written");
-        turn.lock().expect("the file system has locks");
         synchronise(&original(), &root, place);
         write_tools(&root.join(TOOLS), tools);
         let target = base.join("target");
@@ -117,6 +114,22 @@ impl Checkout {
     pub fn restore(&self, file: &str) {
         fs::copy(original().join(file), self.path(file)).expect("the file is in the original");
     }
+}
+
+/// The first folder that no other process has, or the last one when it is let go of; and what holds it.
+fn free(folders: &[PathBuf]) -> (&Path, fs::File) {
+    let mut last = None;
+    for folder in folders {
+        fs::create_dir_all(folder.join("workspace")).expect("the target directory can be written");
+        let lock = fs::File::create(folder.join("lock")).expect("so can the folder in it");
+        if lock.try_lock().is_ok() {
+            return (folder, lock);
+        }
+        last = Some((folder, lock));
+    }
+    let (folder, lock) = last.expect("there is a folder");
+    lock.lock().expect("the file system has locks");
+    (folder, lock)
 }
 
 /// The workspace that these tests belong to.

@@ -7,8 +7,8 @@ struct OtherTree(Checkout);
 
 impl OtherTree {
     fn open() -> Self {
-        let folder = target_dir().join("chain-tests/other");
-        Self(Checkout::with_stand_in_worker(&folder).with_dependencies())
+        let folders = [target_dir().join("chain-tests/other")];
+        Self(Checkout::with_stand_in_worker(&folders).with_dependencies())
     }
 
     fn root(&self) -> String {

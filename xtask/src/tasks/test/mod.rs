@@ -67,9 +67,9 @@ fn prepare(root: &Path) -> anyhow::Result<Command> {
     descendants::adopt()?;
     let mut tests = Command::new(nextest);
     tests.args(["nextest", "run"]).current_dir(root).env(model::VARIABLE, &model);
-    // One more than there are cores: many tests wait for what they have started. `.config/nextest.toml`
-    // says which do not.
-    let at_once = available_parallelism().map_or(1, |cores| cores.get() + 1);
+    // Twice as many as there are cores: most wait for what they have started. `.config/nextest.toml` says
+    // which do not.
+    let at_once = available_parallelism().map_or(2, |cores| cores.get() * 2);
     tests.env("NEXTEST_TEST_THREADS", at_once.to_string());
     Ok(tests)
 }
