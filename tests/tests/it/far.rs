@@ -86,9 +86,14 @@ fn ask(queen: &str, stream: bool, prompt: &str) -> String {
     let body = json!({"stream": stream, "messages": [{"role": "user", "content": prompt}]});
     let answer = ureq::post(format!("{queen}/v1/chat/completions"))
         .header("content-type", "application/json")
+        .config()
+        .http_status_as_error(false)
+        .build()
         .send(body.to_string())
         .unwrap();
+    let status = answer.status();
     let mut body = answer.into_body();
+    assert_eq!(status, 200, "{}", body.read_to_string().unwrap());
     if !stream {
         let body: Value = serde_json::from_str(&body.read_to_string().unwrap()).unwrap();
         return body["choices"][0]["message"]["content"].as_str().unwrap().trim_end().to_owned();

@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_millis(2);
 const STOP_LIMIT: Duration = Duration::from_millis(50);
 /// A program that ends at once on SIGTERM may answer the requests that it has for this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// It has so many moments at least in which to be without a request, however few a busy machine has in that time.
+const LOOKS_AT_LEAST: u32 = 100;
 /// What is killed is gone after this long, unless something holds it in the kernel.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -207,12 +209,15 @@ impl Run {
             return;
         }
         let deadline = Instant::now() + LAST_ANSWERS.min(limit);
+        let mut looks = 0;
         while self.status().is_none() {
+            looks += 1;
             self.signal(Signal::STOP);
-            let pids = self.pids();
-            self.stopped(&pids).await;
-            let is_busy = pids.iter().any(|&pid| kernel::has_connections(pid, sockets));
-            if !is_busy || Instant::now() > deadline {
+            // On a busy machine it may go on for a while, and take a connection that nobody has seen.
+            let is_stopped = self.stopped().await;
+            let is_busy = || self.pids().iter().any(|&pid| kernel::has_connections(pid, sockets));
+            let is_over = looks >= LOOKS_AT_LEAST && Instant::now() > deadline;
+            if is_over || (is_stopped && !is_busy()) {
                 // As SIGTERM would, but that reaches a stopped process only when it goes on.
                 self.signal(Signal::KILL);
                 break;
@@ -230,11 +235,16 @@ impl Run {
         self.finish().await
     }
 
-    async fn stopped(&self, pids: &[u32]) {
+    /// Whether all of it comes to a stop soon.
+    async fn stopped(&self) -> bool {
         let deadline = Instant::now() + STOP_LIMIT;
-        while !pids.iter().all(|&pid| kernel::is_stopped(pid)) && Instant::now() < deadline {
+        while !self.pids().iter().all(|&pid| kernel::is_stopped(pid)) {
+            if Instant::now() > deadline {
+                return false;
+            }
             tokio::task::yield_now().await;
         }
+        true
     }
 
     /// Ends what the process has left of its group.
