@@ -21,7 +21,7 @@ use scene::Scene;
 
 /// Steps of each of the four runs, unless `AUTO_UPDATE_STEPS` says otherwise, and what decides them,
 /// unless `AUTO_UPDATE_SEED` does. New ones are for `./rbee fuzz-freshness`.
-const STEPS: usize = 40;
+const STEPS: usize = 25;
 const SEED: u64 = 7;
 
 #[test]
