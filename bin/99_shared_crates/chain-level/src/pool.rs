@@ -110,12 +110,12 @@ impl<L: Level> Pool<L> {
     }
 
     /// The process that is to answer for `model`, none of those in the places `without`, once whatever the
-    /// model needs beside it is there too.
+    /// model needs beside it is there too. Where the chosen place is out of reach, another one is chosen.
     ///
     /// # Errors
     ///
-    /// As of [`Self::acquire`], and the level's where the model cannot be made ready; or no other place is
-    /// left.
+    /// As of [`Self::acquire`] for the first place, and the level's where the model cannot be made ready; or
+    /// no other place is left.
     pub async fn acquire_for(
         &self,
         model: &str,
@@ -123,14 +123,25 @@ impl<L: Level> Pool<L> {
         without: &[String],
     ) -> Result<(L::Handle, Busy<L::Handle>), ErrorBody> {
         let (level, others) = (self.level(), self.level().beside(model));
-        let name = level.choose(self.places(), model, without).await.ok_or_else(|| {
-            let message = format!("no other {} is there for `{model}`", L::PROCESS);
-            ErrorBody::new(ErrorCode::InsufficientMemory, message)
-        })?;
+        let (mut without, mut refused) = (without.to_vec(), None);
+        let acquired = loop {
+            let Some(name) = level.choose(self.places(), model, &without).await else {
+                let message = format!("no other {} is there for `{model}`", L::PROCESS);
+                let none = || ErrorBody::new(ErrorCode::InsufficientMemory, message);
+                return Err(refused.unwrap_or_else(none));
+            };
+            match self.acquire(&name, wanted.clone()).await {
+                // What was known of the others may have been late.
+                Err(body) if L::CHOOSES && body.error.code == ErrorCode::HiveUnavailable => {
+                    refused.get_or_insert(body);
+                    without.push(name);
+                }
+                acquired => break acquired?,
+            }
+        };
         if others.is_empty() {
-            return self.acquire(&name, wanted).await;
+            return Ok(acquired);
         }
-        let acquired = self.acquire(&name, wanted.clone()).await?;
         let (mut handles, mut held) = (Vec::new(), Vec::new());
         for other in others {
             let (handle, busy) = self.acquire(&other, wanted.clone()).await?;

@@ -15,14 +15,14 @@ use axum::{
     routing::post,
 };
 use chain_level::{
-    Form, Lapse, Level, Metrics, Place, Pool, Relays, Renewed, Running, Wanted, completion_routes,
-    job_routes, respond,
+    Form, Lapse, Level, Metrics, Place, Places, Pool, Relays, Renewed, Running, Wanted,
+    completion_routes, job_routes, respond,
 };
 use daemon_lifecycle::{Daemon, Identity, Outcome};
 use http_body_util::BodyExt as _;
 use http_guard::Token;
 use job_server::{JobServer, Limits};
-use rbee_api::{Continuation, ErrorBody, JobState, ModelReach, StreamEvent};
+use rbee_api::{Continuation, ErrorBody, ErrorCode, JobState, ModelReach, StreamEvent};
 use reqwest::{Client, Method, RequestBuilder, header::AUTHORIZATION};
 use tokio::{net::TcpListener, sync::watch};
 use tower::ServiceExt as _;
@@ -458,4 +458,68 @@ async fn a_process_in_whose_name_another_one_has_answered_is_looked_for_anew() {
     }
     assert_eq!(world.answer(&[]).await, COUNTED);
     assert_eq!(world.started(), 2);
+}
+
+/// A level of two machines; there is no way to the first.
+#[derive(Debug, Clone)]
+struct Machines(Arc<(Metrics, Identity, Client)>);
+
+impl Level for Machines {
+    type Handle = Counter;
+    type Description = String;
+    const NARRATOR: &'static str = "test";
+    const PROCESS: &'static str = "machine";
+    const CHOOSES: bool = true;
+
+    fn id(machine: &Counter) -> &str {
+        &machine.0
+    }
+    fn identity(machine: &Counter) -> &Identity {
+        &machine.1
+    }
+    fn metrics(&self) -> &Metrics {
+        &self.0.0
+    }
+    fn outcome(_: &Counter) -> &Outcome {
+        &Outcome::Started
+    }
+    fn default_model(&self) -> String {
+        "a".to_owned()
+    }
+    async fn choose(&self, _: &Places<Counter>, model: &str, without: &[String]) -> Option<String> {
+        let mut machines =
+            ["far", "near"].into_iter().filter(|name| model == "a" || *name == model);
+        machines.find(|name| !without.iter().any(|other| other == name)).map(str::to_owned)
+    }
+    async fn is_current(&self, _: &Counter) -> bool {
+        true
+    }
+    async fn bring_up(&self, place: Place<'_, Self>, _: &Wanted) -> Result<Counter, ErrorBody> {
+        match place.slot.name.as_str() {
+            "far" => Err(ErrorBody::new(ErrorCode::HiveUnavailable, "there is no way to it")),
+            name => Ok(Counter(name.to_owned(), self.0.1.clone())),
+        }
+    }
+    fn request(&self, _: &Counter, method: Method, _: &str) -> RequestBuilder {
+        self.0.2.request(method, "http://127.0.0.1:1/")
+    }
+    async fn describe(&self, running: &Running<Counter>) -> String {
+        running.handle.0.clone()
+    }
+    async fn renew(&self, _: &Counter) -> Result<Renewed, Lapse> {
+        Ok(Renewed { requests: 0, by: None })
+    }
+    async fn end(&self, _: &Counter, _: &Identity) {}
+}
+
+#[tokio::test]
+async fn where_there_is_no_way_to_the_chosen_place_another_is_chosen() {
+    let identity = Daemon::attach("test").unwrap().identity().clone();
+    let client = Client::builder().build().unwrap();
+    let pool = Pool::new(Machines(Arc::new((Metrics::default(), identity, client))));
+    let (machine, _busy) = pool.acquire_for("a", Wanted::default(), &[]).await.unwrap();
+    assert_eq!(machine.0, "near");
+    // Where there is no other, the reason is the place's own.
+    let refused = pool.acquire_for("far", Wanted::default(), &[]).await.unwrap_err();
+    assert_eq!(refused.error.message, "there is no way to it");
 }
